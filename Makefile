@@ -1,0 +1,48 @@
+# make run         set up .venv, train Keras and Lightning on the tutorial's network, compare them
+# make test        set up .venv, lint, type-check, run all tests
+# make acceptance  the long checks (about 40 minutes); writes docs/acceptance.md
+# make report-check  the report in a real browser; with RENEW=--renew docs/screenshots anew
+#
+# PYTHON=... chooses the interpreter; any of 3.11, 3.12 and 3.13 will do.
+
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 python, \
+    $(shell command -v $(name) >/dev/null 2>&1 && \
+    $(name) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+    2>/dev/null && echo $(name))))
+BIN := .venv/bin
+
+.PHONY: run test acceptance report-check clean
+
+run: .venv/installed
+	$(BIN)/python -m mnist_mlp compare keras torch --out runs/tutorial --overwrite
+
+test: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+acceptance: .venv/installed-dev
+	$(BIN)/python tests/acceptance.py
+
+report-check: .venv/installed-dev
+	$(BIN)/python tests/report_check $(RENEW)
+
+.venv/bin/python:
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "make: needs Python 3.11, 3.12 or 3.13 with its venv module (on Debian: python3-venv);"; \
+	  echo "      none was found on PATH. Install one, or name it: make PYTHON=/path/to/python3.12"; \
+	  exit 3; \
+	fi
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv runs build *.egg-info

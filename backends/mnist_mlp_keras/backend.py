@@ -1,0 +1,129 @@
+"""Keras behind the contract: `Sequential`, `compile`, `fit`.
+
+Keras and TensorFlow take seconds to import, so they are imported by the first method that needs
+them; the rest of the package is imported from there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mnist_mlp.contract import (
+    Array,
+    Capabilities,
+    Environment,
+    Plan,
+    Progress,
+    Runtime,
+    Spec,
+    State,
+    StepRecord,
+    Tensors,
+    TrainingData,
+)
+from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
+
+
+class KerasBackend:
+    """See `mnist_mlp.contract.Backend`."""
+
+    capabilities = Capabilities(accelerators=("cpu", "gpu"), fast_path=True)
+    packages = ("tensorflow", "keras")
+    install = "pip install 'mnist-mlp[keras]'"
+
+    def environment(self) -> Environment:
+        """Versions, and the GPUs TensorFlow can use."""
+        engine = self._engine()
+        return Environment(versions=engine.versions(), gpus=engine.gpus())
+
+    def open(self, spec: Spec, runtime: Runtime) -> Mapping[str, Any]:
+        """Pin the threads and the arithmetic, build and compile the model."""
+        flags = self._engine().configure(runtime)
+        import keras
+
+        from mnist_mlp_keras.model import build
+
+        keras.utils.clear_session()
+        # Before anything is built: float64 means float64 throughout, the optimizer's scalars too.
+        keras.config.set_floatx(spec.training.precision)
+        keras.config.set_dtype_policy(spec.training.precision)
+        self.spec = spec
+        self.model = build(spec, path=runtime.path)
+        return {
+            **flags,
+            "keras_engine": keras.config.backend(),
+            "jit_compile": self.model.jit_compile,
+        }
+
+    def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> Mapping[str, Any]:
+        """`Model.fit`: a compiled call for many batches, or, the textbook way, for each."""
+        from mnist_mlp_keras.fit import fit
+
+        return fit(self.model, plan, data, progress=progress)
+
+    def step(self, state: State, images: Array, labels: Array) -> StepRecord:
+        """One eager step outside `fit`, stage by stage."""
+        from mnist_mlp_keras.instrumented import instrumented_step
+
+        return instrumented_step(self.model, self.spec, state, images, labels)
+
+    def export(self, weights: Tensors, kind: str, folder: str) -> list[str]:
+        """Native files of the network; their names."""
+        from mnist_mlp_keras.export import export
+
+        return export(self.spec, weights, kind, Path(folder))
+
+    def predict(self, weights: Tensors, images: Array) -> Array:
+        """Logits of all rows."""
+        from mnist_mlp_keras.fit import predict_logits
+
+        return predict_logits(self.model, weights, images)
+
+    # --- Ports: see `mnist_mlp.ports.PortHost` ---
+
+    def open_port(
+        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
+    ) -> PortFacts:
+        """Load a user's model and describe it."""
+        self._engine().configure(runtime)
+        import keras
+
+        from mnist_mlp_keras.port import KerasPort
+
+        keras.utils.clear_session()
+        # Without Keras's own frames an error of the user's would seem to come from here.
+        keras.config.disable_traceback_filtering()
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+        self.port = KerasPort(target, data=data, image_shape=image_shape)
+        return self.port.facts
+
+    def fit_port(
+        self,
+        job: PortJob,
+        *,
+        on_step: Callable[[PortStep], None],
+        on_epoch: Callable[[PortEpoch], None],
+    ) -> None:
+        """One real `fit` of it."""
+        self.port.fit(job, on_step=on_step, on_epoch=on_epoch)
+
+    def predict_port(self, weights: Tensors, images: Array) -> Array:
+        """Its logits."""
+        return self.port.predict(weights, images)
+
+    def train_port(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
+        """Its accuracy after free training."""
+        return self.port.train(plan, data, seed=seed, native=native)
+
+    @staticmethod
+    def _engine() -> Any:
+        # Keras reads this when it is imported; TensorFlow's own notices are not for our users.
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        from mnist_mlp_keras import engine
+
+        return engine

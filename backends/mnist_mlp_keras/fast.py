@@ -1,0 +1,121 @@
+"""The fast path: one compiled call of `Model.fit` makes many training steps.
+
+Keras's own step on a network this small is a millisecond of arithmetic in five of bookkeeping:
+batches made in Python, a call into TensorFlow, callbacks. Here the images stay on the device as
+uint8, `fit` is fed row numbers alone, and what Keras takes for a batch is a series of batches: one
+XLA program gathers each, and runs Keras's own `train_step` on it, in a loop. Everything else
+(compile, fit, callbacks, History, metrics, optimizer) is Keras's, used as in any program.
+
+What Keras counts as batches are series, so callbacks hear of a series, not of each batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from math import ceil
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mnist_mlp.contract import Array, Plan, TrainingData, steps_per_call
+
+_VALIDATION_BATCH = 2048
+
+Series = dict[str, Array]
+"""Row numbers of several batches; see `series_of`."""
+
+
+class Resident:
+    """Images (n, inputs) and labels (n,) on the device, both uint8."""
+
+    def __init__(self, images: Array, labels: Array) -> None:
+        self.images = ops.convert_to_tensor(images)
+        self.labels = ops.convert_to_tensor(labels)
+        # A variable, lest XLA divide by a constant: it would multiply by 1/255 instead, which is
+        # one ulp off for every second grey.
+        self.white = keras.Variable(255.0, dtype=keras.config.floatx(), trainable=False)
+
+    def batch(self, rows: Any) -> tuple[Any, Any]:
+        """Pixels (len(rows), inputs) in [0, 1], and labels."""
+        greys = ops.cast(ops.take(self.images, rows, axis=0), self.white.dtype)
+        return greys / self.white, ops.take(self.labels, rows, axis=0)
+
+
+class FastSequential(keras.Sequential):
+    """A `Sequential` whose training and test steps each take a series of batches."""
+
+    def use(self, data: TrainingData) -> None:
+        """Put the rows on the device."""
+        self._training_rows = Resident(data.train_images, data.train_labels)
+        self._test_rows = Resident(data.test_images, data.test_labels)
+
+    def train_step(self, data: Any) -> Mapping[str, Any]:
+        """Keras's own step for each batch of a series; answers with the metrics so far."""
+        _each(data, self._training_rows, super().train_step)
+        metrics: Mapping[str, Any] = self.get_metrics_result()
+        return metrics
+
+    def test_step(self, data: Any) -> Mapping[str, Any]:
+        """Likewise without training."""
+        _each(data, self._test_rows, super().test_step)
+        metrics: Mapping[str, Any] = self.get_metrics_result()
+        return metrics
+
+
+def _each(data: Any, rows: Resident, step: Callable[[Any], Any]) -> None:
+    (series,) = data
+    for batches in ("whole", "rest"):
+        if batches not in series:
+            continue
+        count = series[f"{batches}_count"][0]
+
+        def body(i: Any, positions: Any = series[batches]) -> tuple[Any]:
+            step(rows.batch(positions[i]))
+            return (i + 1,)
+
+        ops.while_loop(lambda i, n=count: i < n, body, (ops.convert_to_tensor(0, dtype="int32"),))
+
+
+def series_of(order: Array, *, batch_size: int, steps: int) -> Iterator[tuple[Series]]:
+    """Cut the rows of a pass into series of `steps` batches.
+
+    `whole` (steps, batch_size) holds the batches, `whole_count` how many of them are meant: XLA
+    compiles for fixed shapes, so the last series is filled up with zeros. `rest` is the last,
+    smaller batch, if there is one; its count is 0 in every series but the last.
+    """
+    cut = len(order) - len(order) % batch_size
+    whole, rest = order[:cut].reshape(-1, batch_size), order[cut:]
+    for start in range(0, max(len(whole), 1), steps):
+        part = whole[start : start + steps]
+        block = np.zeros((steps, batch_size), np.int32)
+        block[: len(part)] = part
+        series = {"whole": block, "whole_count": np.array([len(part)], np.int32)}
+        if len(rest):
+            last = start + steps >= len(whole)
+            series |= {
+                "rest": rest[None].astype(np.int32),
+                "rest_count": np.array([last], np.int32),
+            }
+        yield (series,)
+
+
+def training_series(plan: Plan) -> Iterator[tuple[Series]]:
+    """Every series of every epoch, in the plan's order."""
+    size, steps = plan.spec.training.batch_size, steps_per_call(plan)
+    for epoch in range(1, plan.spec.training.epochs + 1):
+        yield from series_of(plan.order(epoch), batch_size=size, steps=steps)
+
+
+def series_per_epoch(plan: Plan) -> int:
+    """How many series `training_series` makes of an epoch."""
+    whole = len(plan.train_ids) // plan.spec.training.batch_size
+    return max(ceil(whole / steps_per_call(plan)), 1)
+
+
+def test_series(rows: int) -> Iterator[tuple[Series]]:
+    """All test rows as one series, again and again."""
+    while True:
+        size = min(_VALIDATION_BATCH, rows)
+        yield from series_of(np.arange(rows), batch_size=size, steps=rows // size)

@@ -1,0 +1,134 @@
+"""`Model.fit` on the plan's batches, the fast way or the plain one; `Model.predict` for logits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from math import ceil
+from typing import Any
+
+import keras
+import numpy as np
+
+from mnist_mlp.contract import Array, EpochRecord, Plan, Progress, Tensors, TrainingData
+from mnist_mlp.reference import scale_pixels
+from mnist_mlp_keras.fast import FastSequential, series_per_epoch, test_series, training_series
+from mnist_mlp_keras.model import load_weights, read_weights
+from mnist_mlp_keras.optimizers import forget
+
+_VALIDATION_BATCH = 2048
+
+
+class Rows(keras.utils.PyDataset):
+    """Images, with labels or without, a batch at a time in their order; uint8 until then.
+
+    Only for passes without training: Keras reads item 0 of a PyDataset once before it starts.
+    """
+
+    def __init__(self, images: Array, labels: Array | None = None) -> None:
+        super().__init__()
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return ceil(len(self.images) / _VALIDATION_BATCH)
+
+    def __getitem__(self, index: int) -> tuple[Array, ...]:
+        rows = slice(index * _VALIDATION_BATCH, (index + 1) * _VALIDATION_BATCH)
+        x = scale_pixels(self.images[rows], dtype=keras.config.floatx())
+        return (x,) if self.labels is None else (x, self.labels[rows])
+
+
+class Reports(keras.callbacks.Callback):
+    """Hand each epoch's metrics and weights to the parent, and count what Keras does."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self.progress = progress
+        self.calls = 0
+        self.started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the epoch's clock."""
+        del epoch, logs
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Tell how far training is: Keras's batch is a series of them on the fast path."""
+        del batch, logs
+        self.calls += 1
+        self.progress.step(self.steps())
+
+    def steps(self) -> int:
+        """Updates so far, by the optimizer's own count."""
+        return int(self.model.optimizer.iterations)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Report; Keras has validated by now."""
+        self.progress.epoch(
+            EpochRecord(
+                epoch=epoch + 1,
+                loss=float(logs["loss"]),
+                accuracy=float(logs["accuracy"]),
+                val_loss=float(logs["val_loss"]),
+                val_accuracy=float(logs["val_accuracy"]),
+                seconds=time.perf_counter() - self.started,
+                weights=read_weights(self.model),
+            )
+        )
+
+
+def planned_batches(plan: Plan, data: TrainingData) -> Iterator[tuple[Array, Array]]:
+    """Every batch of every epoch.
+
+    A generator, since Keras chains back the batches that it takes from one to learn their shapes.
+    """
+    for epoch in range(1, plan.spec.training.epochs + 1):
+        for positions in plan.batches(epoch):
+            x = scale_pixels(data.train_images[positions], dtype=plan.spec.training.precision)
+            yield x, data.train_labels[positions]
+
+
+def fit(
+    model: keras.Sequential, plan: Plan, data: TrainingData, *, progress: Progress
+) -> Mapping[str, Any]:
+    """Train `model` from the plan's initial weights; answers with what was seen to run."""
+    load_weights(model, plan.initial_weights)
+    forget(model.optimizer)
+    reports = Reports(progress)
+    model.fit(
+        **(_fast(model, plan, data) if isinstance(model, FastSequential) else _plain(plan, data)),
+        epochs=plan.spec.training.epochs,
+        callbacks=[reports],
+        shuffle=False,
+        verbose=0,
+    )
+    return {
+        "jit_compile": model.jit_compile,
+        "steps_per_call": round(reports.steps() / reports.calls, 2),
+    }
+
+
+def _fast(model: FastSequential, plan: Plan, data: TrainingData) -> dict[str, Any]:
+    model.use(data)
+    return {
+        "x": training_series(plan),
+        "steps_per_epoch": series_per_epoch(plan),
+        "validation_data": test_series(len(data.test_labels)),
+        "validation_steps": 1,
+    }
+
+
+def _plain(plan: Plan, data: TrainingData) -> dict[str, Any]:
+    return {
+        "x": planned_batches(plan, data),
+        "steps_per_epoch": plan.steps_per_epoch,
+        "validation_data": Rows(data.test_images, data.test_labels),
+    }
+
+
+def predict_logits(model: keras.Sequential, weights: Tensors, images: Array) -> Array:
+    """Logits (n, classes) of uint8 images (n, inputs)."""
+    load_weights(model, weights)
+    logits = keras.Model(model.inputs, model.get_layer("logits").output)
+    return np.asarray(logits.predict(Rows(images), verbose=0))

@@ -1,0 +1,86 @@
+"""The network as a compiled `keras.Sequential`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mnist_mlp.contract import Array, FitPath, Spec, Tensors, activation_parts
+from mnist_mlp.reference import bias_name, kernel_name
+from mnist_mlp_keras.fast import FastSequential
+from mnist_mlp_keras.optimizers import make_optimizer
+
+
+def gelu(z: Any) -> Any:
+    """Exact GELU. Keras's own passes its constants through float32: 5e-9 off in float64."""
+    half, root = (ops.convert_to_tensor(c, dtype=z.dtype) for c in (0.5, sqrt(0.5)))
+    return half * z * (1 + ops.erf(z * root))
+
+
+def leaky_relu(slope: float) -> Callable[[Any], Any]:
+    """Leaky ReLU of a slope. Keras's own passes the slope through float32: 1e-7 off in float64."""
+
+    def activation(z: Any) -> Any:
+        return ops.where(z > 0, z, z * ops.convert_to_tensor(slope, dtype=z.dtype))
+
+    return activation
+
+
+def activation(name: str) -> Any:
+    """The Keras activation of a name in a specification."""
+    kind, slope = activation_parts(name)
+    if kind == "leaky_relu":
+        return leaky_relu(slope)
+    return gelu if kind == "gelu" else kind
+
+
+def build(spec: Spec, *, path: FitPath = "plain") -> keras.Sequential:
+    """Build and compile, for one way of `fit`.
+
+    The last Dense layer and its softmax are two layers, so that logits can be read. The loss is
+    exact all the same: Keras's softmax remembers the logits it was given, and its cross-entropy
+    uses them instead of clipping probabilities at 1e-7.
+    """
+    kind = FastSequential if path == "fast" else keras.Sequential
+    model = kind([keras.Input((spec.model.layer_sizes[0],))])
+    for _, units, name in spec.model.layers[:-1]:
+        model.add(keras.layers.Dense(units, activation=activation(name)))
+    model.add(keras.layers.Dense(spec.model.layer_sizes[-1], name="logits"))
+    model.add(keras.layers.Softmax())
+    model.compile(
+        optimizer=make_optimizer(spec.optimizer),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=path == "fast",
+    )
+    return model
+
+
+def dense_layers(model: keras.Sequential) -> list[keras.layers.Dense]:
+    """The layers that have weights, in order."""
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+
+
+def load_weights(model: keras.Sequential, weights: Tensors) -> None:
+    """Copy canonical weights in; Keras lays them out the same way."""
+    for index, layer in enumerate(dense_layers(model)):
+        layer.set_weights([weights[kernel_name(index)], weights[bias_name(index)]])
+
+
+def by_name(values: list[Any]) -> dict[str, Array]:
+    """Kernel, bias, kernel, bias ... as NumPy arrays by canonical name."""
+    names = [name(i) for i in range(len(values) // 2) for name in (kernel_name, bias_name)]
+    return {
+        name: np.array(ops.convert_to_numpy(value))
+        for name, value in zip(names, values, strict=True)
+    }
+
+
+def read_weights(model: keras.Sequential) -> dict[str, Array]:
+    """The weights, by canonical name."""
+    return by_name(model.trainable_variables)

@@ -1,0 +1,156 @@
+"""What can be told of a user's model before it trains."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_mlp.contract import Array, Tensors
+from mnist_mlp.portkit import match_rows
+from mnist_mlp.ports import OwnOrder
+from mnist_mlp.reference import bias_name, kernel_name
+from mnist_mlp_keras.port_model import Given, dense_of, layers_in_order
+from mnist_mlp_keras.port_recorder import innermost
+from mnist_mlp_keras.port_state import number
+
+DRAWS = 24
+DRAW_SECONDS = 6.0
+EPOCHS = 3
+MATCHED_ROWS = 8192
+
+
+def native_weights(model: Any, x: Array) -> dict[str, Array]:
+    """The Dense layers' weights as they are."""
+    weights = {}
+    for index, layer in enumerate(dense_of(layers_in_order(model, x))):
+        weights[kernel_name(index)] = number(layer.kernel)
+        bias = np.zeros(layer.units, np.float32) if layer.bias is None else number(layer.bias)
+        weights[bias_name(index)] = bias
+    return weights
+
+
+def draws(given: Given, x: Array) -> tuple[Tensors, ...]:
+    """Initial weights of several models, each made after another seed; one if it seeds itself."""
+    found = [native_weights(given.first(), x)]
+    if given.maker is None:
+        return tuple(found)
+    start = time.perf_counter()
+    for seed in range(1, DRAWS):
+        if time.perf_counter() - start > DRAW_SECONDS:
+            break
+        keras.utils.set_random_seed(seed)
+        drawn = native_weights(given.fresh(), x)
+        if all(np.array_equal(drawn[name], w) for name, w in found[-1].items()):
+            break
+        found.append(drawn)
+    return tuple(found)
+
+
+def optimizer_settings(model: Any) -> dict[str, Any]:
+    """Class name and settings; a schedule of the learning rate as text."""
+    optimizer = innermost(model.optimizer)
+    if optimizer is None:
+        return {}
+    try:
+        config = optimizer.get_config()
+    except Exception:  # a user's class may take what get_config does not know
+        config = {"learning_rate": float(number(optimizer.learning_rate))}
+    config.pop("name", None)
+    if isinstance(config.get("learning_rate"), Mapping):
+        schedule = config["learning_rate"]
+        config["learning_rate"] = f"{schedule.get('class_name')}({schedule.get('config')})"
+    settings = {
+        key: value
+        for key, value in config.items()
+        if isinstance(value, bool | int | float | str) and value is not None
+    }
+    rate = settings.get("learning_rate")
+    if isinstance(rate, float):  # Keras keeps it in float32
+        settings["learning_rate"] = float(f"{rate:.7g}")
+    return {"name": type(optimizer).__name__, **settings}
+
+
+# --- An own loader --------------------------------------------------------------------------------
+
+
+class _Spy(keras.Model):
+    """Stands in for the model in a real `fit`, to see what it is fed."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.batches: list[tuple[Array, Array]] = []
+        self.rows = 0
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Keep a batch."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        pixels, labels = number(x), np.zeros(0) if y is None else number(y)
+        self.batches.append((pixels.reshape(len(pixels), -1), labels))
+        self.rows += len(pixels)
+        if self.rows >= self.most:  # an endless generator
+            self.stop_training = True
+        return {"loss": 0.0}
+
+
+class _Matched(keras.callbacks.Callback):
+    """Finds each epoch's rows among the images when the epoch ends."""
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        super().__init__()
+        self.images = images
+        self.epochs: list[tuple[NDArray[np.int64], ...]] = []
+        self.first: tuple[Array, Array] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Match in pieces of some thousand rows: a look-up goes over all images each time."""
+        del epoch, logs
+        batches = self.model.batches
+        if not batches:
+            return
+        self.first = self.first or batches[0]
+        pixels = [x for x, _ in batches]
+        at_once = max(MATCHED_ROWS // max(len(pixels[0]), 1), 1)
+        found: list[NDArray[np.int64]] = []
+        for start in range(0, len(pixels), at_once):
+            some = pixels[start : start + at_once]
+            positions = match_rows(np.concatenate(some), self.images)
+            found += np.split(positions, np.cumsum([len(x) for x in some])[:-1])
+        self.epochs.append(tuple(found))
+        batches.clear()
+
+
+def own_order(given: Given, images: NDArray[np.uint8], x: Array, y: Array) -> OwnOrder | None:
+    """Which rows the port's own loader gives, in three epochs of a real `fit`.
+
+    A loader with two parameters is called with the training data `(x, y)`, one without as it is.
+    """
+    loader = given.loader
+    if loader is None:
+        return None
+    if callable(loader) and not isinstance(loader, keras.utils.PyDataset):
+        takes = len(inspect.signature(loader).parameters)
+        loader = loader(x, y) if takes == 2 else loader()
+    arrays = isinstance(loader, tuple)
+    options = {key: given.fit[key] for key in ("shuffle", "steps_per_epoch") if key in given.fit}
+    if arrays and "batch_size" in given.fit:
+        options["batch_size"] = given.fit["batch_size"]
+    if not arrays and not isinstance(loader, keras.utils.PyDataset):
+        options["shuffle"] = False
+    spy, matched = _Spy(most=(EPOCHS + 1) * len(images)), _Matched(images)
+    spy.compile(optimizer="sgd", loss=None, run_eagerly=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a generator that ends after one epoch
+        fed = loader if arrays else (loader,)
+        spy.fit(*fed, epochs=EPOCHS, verbose=0, callbacks=[matched], **options)
+    if matched.first is None:
+        return None
+    pixels, labels = matched.first
+    return OwnOrder(epochs=tuple(matched.epochs), pixels=pixels, labels=labels)

@@ -1,0 +1,115 @@
+"""Forward, backward and update in NumPy, float32 or float64.
+
+The formulas themselves are those of `mnist_mlp.reference`, which the parity checker uses as its
+arbiter too: there is one written definition, and this backend runs it for whole epochs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp import reference
+from mnist_mlp.contract import (
+    Array,
+    Capabilities,
+    Environment,
+    EpochRecord,
+    Plan,
+    Progress,
+    Runtime,
+    Spec,
+    State,
+    StepRecord,
+    Tensors,
+    TrainingData,
+)
+
+_CHUNK = 4096  # rows of a prediction at a time: 13 MB of float32 pixels instead of 55
+
+
+class NumpyBackend:
+    """See `mnist_mlp.contract.Backend`."""
+
+    capabilities = Capabilities()
+    packages = ("numpy",)
+    install = "pip install mnist-mlp"
+
+    def environment(self) -> Environment:
+        """NumPy's version; it uses no GPU."""
+        return Environment(versions={"numpy": np.__version__})
+
+    def open(self, spec: Spec, runtime: Runtime) -> Mapping[str, Any]:
+        """Nothing to build; the worker has pinned the BLAS threads."""
+        del runtime
+        self.spec = spec
+        self.dtype = np.dtype(spec.training.precision)
+        return {}
+
+    def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> None:
+        """Mini-batch SGD or Adam, a batch at a time."""
+        state = State(
+            step=0,
+            weights=plan.initial_weights,
+            slots=reference.initial_slots(self.spec.optimizer, plan.initial_weights),
+        )
+        for epoch in range(1, self.spec.training.epochs + 1):
+            start = time.perf_counter()
+            loss = correct = 0.0
+            for positions in plan.batches(epoch):
+                labels = data.train_labels[positions]
+                record = self.step(state, data.train_images[positions], labels)
+                logits, state = record.pre_activations[-1], record.state
+                loss += record.loss * len(labels)
+                correct += float((logits.argmax(axis=1) == labels).sum())
+                progress.step(state.step)
+            n = len(data.train_labels)
+            val_logits = self.predict(state.weights, data.test_images)
+            val_loss = reference.sample_losses(val_logits, data.test_labels).mean()
+            progress.epoch(
+                EpochRecord(
+                    epoch=epoch,
+                    loss=loss / n,
+                    accuracy=correct / n,
+                    val_loss=float(val_loss),
+                    val_accuracy=float((val_logits.argmax(axis=1) == data.test_labels).mean()),
+                    seconds=time.perf_counter() - start,
+                    weights=state.weights,
+                )
+            )
+
+    def step(self, state: State, images: Array, labels: Array) -> StepRecord:
+        """One step of `reference`."""
+        x = reference.scale_pixels(images, dtype=self.dtype)
+        passed = reference.forward(state.weights, self.spec.model.activations, x)
+        gradient = reference.backward(state.weights, x, labels, passed)
+        weights, slots = reference.update(
+            self.spec.optimizer,
+            weights=state.weights,
+            slots=state.slots,
+            gradient=gradient,
+            step=state.step + 1,
+        )
+        return StepRecord(
+            inputs=x,
+            pre_activations=passed.pre_activations,
+            activations=passed.activations,
+            loss=float(reference.sample_losses(passed.logits, labels).mean()),
+            gradient=gradient,
+            state=State(step=state.step + 1, weights=weights, slots=slots),
+        )
+
+    def predict(self, weights: Tensors, images: Array) -> Array:
+        """Logits, a chunk of rows at a time."""
+        chunks = [
+            reference.forward(
+                weights,
+                self.spec.model.activations,
+                reference.scale_pixels(images[start : start + _CHUNK], dtype=self.dtype),
+            ).logits
+            for start in range(0, len(images), _CHUNK)
+        ]
+        return np.concatenate(chunks)

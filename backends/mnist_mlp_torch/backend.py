@@ -1,0 +1,134 @@
+"""PyTorch Lightning behind the contract: `Trainer.fit` on a `LightningModule`.
+
+torch and Lightning take seconds to import, so they are imported by the first method that needs
+them; the rest of the package is imported from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.contract import (
+    Array,
+    Capabilities,
+    Environment,
+    Plan,
+    Progress,
+    Runtime,
+    Spec,
+    State,
+    StepRecord,
+    Tensors,
+    TrainingData,
+)
+from mnist_mlp.errors import SetupError
+from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
+
+_CHUNK = 4096  # rows of a prediction at a time
+
+
+class TorchBackend:
+    """See `mnist_mlp.contract.Backend`."""
+
+    capabilities = Capabilities(accelerators=("cpu", "gpu"), fast_path=True)
+    packages = ("torch", "torchvision", "lightning", "torchmetrics")
+    install = "pip install 'mnist-mlp[torch]'"
+
+    def environment(self) -> Environment:
+        """Versions, and the CUDA devices torch can use."""
+        try:
+            import torch
+            import torchvision  # noqa: F401 - Lightning fails later, and obscurely, if this does
+        except (ImportError, RuntimeError) as error:
+            raise SetupError(
+                f"torch and torchvision do not fit together here ({error}): "
+                f"reinstall both from one index, {self.install} --force-reinstall"
+            ) from None
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Environment(
+            versions={name: version(name) for name in self.packages}, gpus=tuple(gpus)
+        )
+
+    def open(self, spec: Spec, runtime: Runtime) -> Mapping[str, Any]:
+        """Pin the threads and the arithmetic, build the module."""
+        import torch
+
+        from mnist_mlp_torch.fast import FastPerceptron
+        from mnist_mlp_torch.module import Perceptron
+
+        torch.set_num_threads(runtime.threads)
+        if torch.get_num_interop_threads() != 1:  # torch lets it be set once
+            torch.set_num_interop_threads(1)
+        torch.set_float32_matmul_precision("highest")  # no TF32
+        torch.backends.cuda.matmul.allow_tf32 = False
+        self.spec = spec
+        self.runtime = runtime
+        self.device = torch.device("cuda" if runtime.accelerator == "gpu" else "cpu")
+        kind = FastPerceptron if runtime.path == "fast" else Perceptron
+        self.module = kind(spec).to(self.device)
+        return {"tf32": False, "float32_matmul_precision": torch.get_float32_matmul_precision()}
+
+    def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> Mapping[str, Any]:
+        """`Trainer.fit`: a `training_step` for many batches, or, the textbook way, for each."""
+        from mnist_mlp_torch.fit import fit
+
+        return fit(self.module, plan, data, progress=progress, runtime=self.runtime)
+
+    def step(self, state: State, images: Array, labels: Array) -> StepRecord:
+        """One step outside the `Trainer`, stage by stage."""
+        from mnist_mlp_torch.instrumented import instrumented_step
+
+        return instrumented_step(self.module, state, images, labels)
+
+    def export(self, weights: Tensors, kind: str, folder: str) -> list[str]:
+        """Native files of the network; their names."""
+        from mnist_mlp_torch.export import export
+
+        return export(self.spec, weights, kind, Path(folder))
+
+    def predict(self, weights: Tensors, images: Array) -> Array:
+        """Logits, a chunk of rows at a time."""
+        import torch
+
+        self.module.load_weights(weights)
+        self.module.eval()
+        chunks = []
+        with torch.inference_mode():
+            for start in range(0, len(images), _CHUNK):
+                x = self.module.pixels(torch.from_numpy(images[start : start + _CHUNK]))
+                chunks.append(self.module(x).cpu().numpy())
+        return np.concatenate(chunks)
+
+    # --- A user's own module: `mnist_mlp.ports.PortHost` ------------------------------------------
+
+    def open_port(
+        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
+    ) -> PortFacts:
+        """Load and describe a LightningModule."""
+        from mnist_mlp_torch.port import Port
+
+        self.port = Port(target, runtime, data=data, image_shape=image_shape)
+        return self.port.facts
+
+    def fit_port(
+        self,
+        job: PortJob,
+        *,
+        on_step: Callable[[PortStep], None],
+        on_epoch: Callable[[PortEpoch], None],
+    ) -> None:
+        """One real `Trainer.fit`, recorded."""
+        self.port.fit(job, on_step=on_step, on_epoch=on_epoch)
+
+    def predict_port(self, weights: Tensors, images: Array) -> Array:
+        """Output of the last dense layer in evaluation."""
+        return self.port.predict(weights, images)
+
+    def train_port(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
+        """Accuracy after free training."""
+        return self.port.train(plan, data, seed=seed, native=native)

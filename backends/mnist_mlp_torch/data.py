@@ -1,0 +1,77 @@
+"""The plan's batches as a `LightningDataModule`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lightning as L  # noqa: N812
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mnist_mlp.contract import Array, Plan, TrainingData
+
+_VALIDATION_BATCH = 2048
+
+
+class Rows(Dataset[tuple[Tensor, Tensor]]):
+    """Images and labels, uint8 until a batch is formed."""
+
+    def __init__(self, images: Array, labels: Array, *, dtype: torch.dtype) -> None:
+        self.images = torch.from_numpy(images)
+        self.labels = torch.from_numpy(labels)
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        return self.images[position].to(self.dtype).div(255), self.labels[position].long()
+
+    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
+        """A whole batch: pixels (n, inputs) in [0, 1] and labels int64 (n,)."""
+        index = torch.as_tensor(positions)
+        return self.images[index].to(self.dtype).div(255), self.labels[index].long()
+
+
+class PlannedBatches(Sampler[list[int]]):
+    """Each epoch's batches, from the plan.
+
+    Which epoch it is comes from the trainer: Lightning asks for one iterator more than there are
+    epochs, so counting the calls would shift every epoch by one.
+    """
+
+    def __init__(self, plan: Plan, module: L.LightningDataModule) -> None:
+        self.plan = plan
+        self.module = module
+
+    def __len__(self) -> int:
+        return self.plan.steps_per_epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for positions in self.plan.batches(self.module.trainer.current_epoch + 1):
+            yield positions.tolist()
+
+
+class PlannedData(L.LightningDataModule):
+    """Training batches as planned; validation over the test rows in their order."""
+
+    def __init__(self, plan: Plan, data: TrainingData) -> None:
+        super().__init__()
+        self.plan = plan
+        dtype = getattr(torch, plan.spec.training.precision)
+        self.train_rows = Rows(data.train_images, data.train_labels, dtype=dtype)
+        self.val_rows = Rows(data.test_images, data.test_labels, dtype=dtype)
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Batches of one epoch."""
+        batches = PlannedBatches(self.plan, self)
+        return DataLoader(self.train_rows, batch_sampler=batches, collate_fn=_as_it_is)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """All test rows."""
+        return DataLoader(self.val_rows, batch_size=_VALIDATION_BATCH, collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch

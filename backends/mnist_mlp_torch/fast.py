@@ -1,0 +1,175 @@
+"""The fast path: one `training_step` hook makes many training steps.
+
+What Lightning does around a step (fetching and collating a batch, hooks, progress, metrics) costs
+more than a step of a network this small. Here the images stay on the device as uint8, the loaders
+deal in row numbers alone, and what Lightning takes for a batch is a series of batches: the hook
+gathers each and optimizes by hand, which Lightning calls manual optimization. Everything else is
+Lightning's: module, data module, `Trainer.fit`, callbacks; and the optimizers, and the gradients by
+automatic differentiation (`traced`, and on a GPU `captured`), are torch's.
+
+What Lightning counts as batches are series, and its hooks around a backward pass or an optimizer's
+step are not called. `trainer.global_step` counts the updates as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import ceil
+
+import lightning as L  # noqa: N812
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mnist_mlp.contract import Array, Plan, Spec, TrainingData, steps_per_call
+from mnist_mlp_torch.captured import CapturedSteps, can_capture
+from mnist_mlp_torch.module import Perceptron
+from mnist_mlp_torch.traced import trace_gradient
+
+_VALIDATION_BATCH = 2048
+
+
+class ResidentRows:
+    """Images uint8 (n, inputs) and labels int64 (n,) on the device."""
+
+    def __init__(self, images: Array, labels: Array, *, device: torch.device) -> None:
+        self.images = torch.from_numpy(images).to(device)
+        self.labels = torch.from_numpy(labels).to(device).long()
+
+    def batch(self, positions: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Pixels (len(positions), inputs) in [0, 1], and labels.
+
+        By `index_select`, which copies whole rows: `images[positions]` takes ten times as long.
+        """
+        greys = self.images.index_select(0, positions)
+        return greys.to(dtype).div_(255), self.labels.index_select(0, positions)
+
+
+class Series:
+    """A loader of int64 positions, several batches at a time: what `order` gives, cut."""
+
+    def __init__(self, order: Callable[[], Tensor], *, rows: int, length: int) -> None:
+        self.order = order
+        self.rows = rows
+        self.length = length
+
+    def __len__(self) -> int:
+        return ceil(self.rows / self.length)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from self.order().split(self.length)
+
+
+class ResidentData(L.LightningDataModule):
+    """All rows on the device, and loaders of the order in which to visit them."""
+
+    train_rows: ResidentRows
+    val_rows: ResidentRows
+
+    def __init__(self, plan: Plan, data: TrainingData) -> None:
+        super().__init__()
+        self.plan = plan
+        self.data = data
+
+    def setup(self, stage: str) -> None:
+        """Put the rows on the trainer's device."""
+        del stage
+        data, device = self.data, self.trainer.strategy.root_device
+        self.train_rows = ResidentRows(data.train_images, data.train_labels, device=device)
+        self.val_rows = ResidentRows(data.test_images, data.test_labels, device=device)
+
+    def train_dataloader(self) -> Series:
+        """The series of the trainer's current epoch."""
+        length = steps_per_call(self.plan) * self.plan.spec.training.batch_size
+        return Series(self._order, rows=len(self.data.train_labels), length=length)
+
+    def val_dataloader(self) -> Series:
+        """All test rows, at once."""
+        n = len(self.data.test_labels)
+        return Series(lambda: torch.arange(n), rows=n, length=n)
+
+    def _order(self) -> Tensor:
+        return torch.from_numpy(self.plan.order(self.trainer.current_epoch + 1))
+
+
+class FastPerceptron(Perceptron):
+    """A `Perceptron` whose hooks each take a series of batches."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        self.automatic_optimization = False
+        self.captured: CapturedSteps | None = None
+        self.traced: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+
+    def on_fit_start(self) -> None:
+        """Forget what belongs to an earlier fit's optimizer and device."""
+        self.captured = self.traced = None
+
+    def training_step(self, positions: Tensor, batch_index: int) -> None:
+        """Train on the batches of a series, one after another."""
+        del batch_index
+        data, size = self.trainer.datamodule, self.spec.training.batch_size
+        whole = len(positions) - len(positions) % size if can_capture(self) else 0
+        if whole:
+            if self.captured is None:
+                most = steps_per_call(data.plan)
+                self.captured = CapturedSteps(self, data.train_rows, batch_size=size, most=most)
+            logits, losses = self.captured.run(positions[:whole])
+            self._count(positions[:whole], logits, losses)
+        if whole < len(positions):
+            self._train_on(positions[whole:], data.train_rows)
+
+    def _train_on(self, positions: Tensor, rows: ResidentRows) -> None:
+        # Not Lightning's wrapper of it, which takes longer than the update itself.
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        dtype = self.layers[0].weight.dtype
+        outputs = []
+        for batch in positions.split(self.spec.training.batch_size):
+            self.set_rate(optimizer)
+            outputs.append(self.step(optimizer, *rows.batch(batch, dtype=dtype)))
+            self.count_step()
+        logits, losses = zip(*outputs, strict=True)
+        self._count(positions, torch.cat(logits), torch.stack(losses))
+
+    def step(self, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """One training step: logits (n, classes) and loss of the batch before it."""
+        logits, loss = self._gradient(x, y)
+        self.clip_gradients_exactly()
+        optimizer.step()
+        return logits, loss
+
+    def _gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        if len(x) == self.spec.training.batch_size:
+            if self.traced is None:
+                self.traced = trace_gradient(self, x, y)
+            return self.traced(x, y)
+        self.zero_grad()  # the last, smaller batch: not worth a trace
+        logits = self(x)
+        loss = functional.cross_entropy(logits, y)
+        loss.backward()
+        return logits.detach(), loss.detach()
+
+    def _count(self, positions: Tensor, logits: Tensor, losses: Tensor) -> None:
+        """Take a series into the metrics of the epoch."""
+        size = self.spec.training.batch_size
+        rows = torch.full((len(losses),), size, device=losses.device)
+        rows[-1] = len(positions) - size * (len(losses) - 1)
+        self.train_loss.update(losses, rows=rows)
+        labels = self.trainer.datamodule.train_rows.labels
+        self.train_accuracy.update(logits, labels.index_select(0, positions))
+
+    def count_step(self) -> None:
+        """Count an update that went past Lightning's own optimizer."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
+
+    def validation_step(self, positions: Tensor, batch_index: int) -> None:
+        """Take the test rows into the validation metrics."""
+        del batch_index
+        rows, dtype = self.trainer.datamodule.val_rows, self.layers[0].weight.dtype
+        for batch in positions.split(_VALIDATION_BATCH):
+            super().validation_step(rows.batch(batch, dtype=dtype), 0)
+
+    def on_train_batch_start(self, batch: Tensor, batch_index: int) -> None:
+        """A series has no learning rate of its own: each step of it has."""

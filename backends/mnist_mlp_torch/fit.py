@@ -1,0 +1,85 @@
+"""`Trainer.fit`, and what it reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L  # noqa: N812
+from lightning.pytorch.callbacks import Callback
+
+from mnist_mlp.contract import EpochRecord, Plan, Progress, Runtime, TrainingData
+from mnist_mlp_torch.data import PlannedData
+from mnist_mlp_torch.fast import FastPerceptron, ResidentData
+from mnist_mlp_torch.module import Perceptron
+
+
+class Reports(Callback):
+    """Hand each epoch's metrics and weights to the parent, and count what Lightning does."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.calls = 0
+        self.started = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Perceptron) -> None:
+        """Start the epoch's clock."""
+        del trainer, pl_module
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+        """Tell how far training is: Lightning's batch is a series of them on the fast path."""
+        self.calls += 1
+        self.progress.step(trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Perceptron) -> None:
+        """Report; Lightning has validated by now."""
+        module = pl_module
+        metrics = (module.train_loss, module.train_accuracy, module.val_loss, module.val_accuracy)
+        loss, accuracy, val_loss, val_accuracy = (float(metric.compute()) for metric in metrics)
+        for metric in metrics:
+            metric.reset()
+        self.progress.epoch(
+            EpochRecord(
+                epoch=trainer.current_epoch + 1,
+                loss=loss,
+                accuracy=accuracy,
+                val_loss=val_loss,
+                val_accuracy=val_accuracy,
+                seconds=time.perf_counter() - self.started,
+                weights=module.weights(),
+            )
+        )
+
+
+def fit(
+    module: Perceptron,
+    plan: Plan,
+    data: TrainingData,
+    *,
+    progress: Progress,
+    runtime: Runtime,
+) -> Mapping[str, Any]:
+    """Train `module` from the plan's initial weights; answers with what was seen to run."""
+    module.load_weights(plan.initial_weights)
+    fast = isinstance(module, FastPerceptron)
+    reports = Reports(progress)
+    trainer = L.Trainer(
+        max_epochs=plan.spec.training.epochs,
+        accelerator=runtime.accelerator,
+        devices=1,
+        precision="64-true" if plan.spec.training.precision == "float64" else "32-true",
+        callbacks=[reports],
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=(ResidentData if fast else PlannedData)(plan, data))
+    return {
+        "steps_per_call": round(trainer.global_step / reports.calls, 2),
+        "traced_gradient": isinstance(module, FastPerceptron) and module.traced is not None,
+        "cuda_graph": isinstance(module, FastPerceptron) and module.captured is not None,
+    }

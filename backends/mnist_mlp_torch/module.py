@@ -1,0 +1,176 @@
+"""The network as a `LightningModule`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L  # noqa: N812 - the name its own documentation uses
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from mnist_mlp.contract import Spec, Tensors, activation_parts
+from mnist_mlp.reference import bias_name, kernel_name
+from mnist_mlp_torch.optimizers import make_optimizer
+
+Activation = Callable[[Tensor], Tensor]
+
+_ACTIVATIONS: dict[str, Activation] = {
+    "linear": lambda z: z,
+    "relu": functional.relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    # torch turns linear above 20 by default, which is 2e-9 off: visible in float64.
+    "softplus": lambda z: functional.softplus(z, threshold=40),
+    "elu": functional.elu,
+    "selu": functional.selu,
+    "gelu": functional.gelu,  # the exact one, by erf
+    "silu": functional.silu,
+}
+
+
+def activation(name: str) -> Activation:
+    """The torch function of an activation's name in a specification."""
+    kind, slope = activation_parts(name)
+    if kind == "leaky_relu":
+        return lambda z: functional.leaky_relu(z, negative_slope=slope)
+    return _ACTIVATIONS[kind]
+
+
+class SampleMean(Metric):
+    """Mean over rows of a batch mean, in float64.
+
+    torchmetrics' own `MeanMetric` either drops NaN, which hides a diverged run, or, told not to
+    (`nan_strategy="disable"`), forgets the weights, so that a last, smaller batch counts too much.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("rows", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, batch_mean: Tensor, *, rows: Tensor | int) -> None:
+        """Take a batch in, or several at once: means (k,) and rows (k,)."""
+        count = torch.as_tensor(rows, device=batch_mean.device)
+        self.total += (batch_mean.double() * count).sum()
+        self.rows += count.sum()
+
+    def compute(self) -> Tensor:
+        """The mean so far."""
+        return self.total / self.rows
+
+
+class Perceptron(L.LightningModule):
+    """A multilayer perceptron that returns logits; the softmax is inside the loss.
+
+    Parameters
+    ----------
+    spec : Spec
+        Layers, optimizer and precision.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        float_type = getattr(torch, spec.training.precision)
+        self.layers = nn.ModuleList(
+            nn.Linear(inputs, units, dtype=float_type) for inputs, units, _ in spec.model.layers
+        )
+        self.activations = [activation(name) for name in spec.model.activations[:-1]]
+        classes = spec.model.layer_sizes[-1]
+        # Micro: the share of right answers. `MulticlassAccuracy` alone would average over classes.
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.val_accuracy = self.train_accuracy.clone()
+        self.train_loss = SampleMean()
+        self.val_loss = SampleMean()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) of pixels (n, inputs) in [0, 1]."""
+        *hidden, last = self.layers
+        for layer, activate in zip(hidden, self.activations, strict=True):
+            x = activate(layer(x))
+        return last(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Mean cross-entropy of a batch."""
+        del batch_index
+        x, y = batch
+        logits = self(x)
+        loss = functional.cross_entropy(logits, y)
+        self.train_loss.update(loss.detach(), rows=len(y))
+        self.train_accuracy.update(logits.detach(), y)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        """Take a batch of the test set into the validation metrics."""
+        del batch_index
+        x, y = batch
+        logits = self(x)
+        self.val_loss.update(functional.cross_entropy(logits, y), rows=len(y))
+        self.val_accuracy.update(logits, y)
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Set the learning rate that the schedule gives this step."""
+        del batch, batch_index
+        self.set_rate(self.optimizers(use_pl_optimizer=False))
+
+    def set_rate(self, optimizer: torch.optim.Optimizer) -> float:
+        """Set the learning rate that the schedule gives the next step, and tell it."""
+        rate = self.spec.optimizer.rate_at(self.trainer.global_step + 1)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The specification's optimizer."""
+        return make_optimizer(self.spec.optimizer, self.layers.parameters())
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Clip by the global norm, exactly: `clip_grad_norm_` adds 1e-6 to the divisor."""
+        self.clip_gradients_exactly()
+
+    def clip_gradients_exactly(self) -> None:
+        """Scale all gradients by `clip_norm / norm` where the global norm is larger."""
+        limit = self.spec.optimizer.clip_norm
+        if limit == 0:
+            return
+        gradients = [parameter.grad for parameter in self.layers.parameters()]
+        norm = torch.linalg.vector_norm(
+            torch.stack([torch.linalg.vector_norm(g) for g in gradients])
+        )
+        # No `if`: a GPU would have to wait for it. A factor of 1 changes no bit.
+        factor = (limit / norm).clamp(max=1)
+        for gradient in gradients:
+            gradient.mul_(factor)
+
+    # --- The border: canonical NumPy arrays on one side, tensors on the other -----------------
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """uint8 (n, inputs) as floats in [0, 1], on the module's device."""
+        weight = self.layers[0].weight
+        return images.to(weight.device).to(weight.dtype).div(255)
+
+    def load_weights(self, weights: Tensors) -> None:
+        """Copy canonical weights in; a kernel is the transpose of torch's weight."""
+        with torch.no_grad():
+            for index, layer in enumerate(self.layers):
+                layer.weight.copy_(
+                    torch.from_numpy(np.ascontiguousarray(weights[kernel_name(index)].T))
+                )
+                layer.bias.copy_(torch.from_numpy(np.ascontiguousarray(weights[bias_name(index)])))
+
+    def canonical(self, of: Callable[[nn.Parameter], Tensor]) -> dict[str, np.ndarray[Any, Any]]:
+        """`of(parameter)` for every parameter, by canonical name, copied to NumPy."""
+        tensors = {}
+        for index, layer in enumerate(self.layers):
+            tensors[kernel_name(index)] = of(layer.weight).detach().cpu().numpy().T.copy()
+            tensors[bias_name(index)] = of(layer.bias).detach().cpu().numpy().copy()
+        return tensors
+
+    def weights(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The weights, by canonical name."""
+        return self.canonical(lambda parameter: parameter)

@@ -1,0 +1,181 @@
+"""The library in Python, with the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_mlp.data import Dataset, load_dataset
+from mnist_mlp.errors import UsageError
+from mnist_mlp.nearest import did_you_mean
+from mnist_mlp.registry import label_of
+from mnist_mlp.run.folder import Run, is_run_argument
+from mnist_mlp.settings import SHORT_NAMES, resolve
+from mnist_mlp.spec import Spec
+from mnist_mlp.training import default_folder
+from mnist_mlp.training import train as _train
+
+if TYPE_CHECKING:
+    from mnist_mlp.parity.check import Checked
+    from mnist_mlp.parity.verdict import Outcome
+
+Side = str | Path | Run
+
+
+def train(
+    spec: Spec | str | Path | None = None,
+    *,
+    backend: str = "keras",
+    dataset: Dataset | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    accelerator: str = "auto",
+    threads: int = 1,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train one backend and leave a run folder.
+
+    Parameters
+    ----------
+    spec : Spec, or path of a TOML file, optional
+        The tutorial by default.
+    backend : str
+        A registered name or `module:Class`.
+    dataset : Dataset, optional
+        Loaded as the specification asks by default, from `data_dir` if given.
+    out : path, optional
+        The run folder; `runs/<time>-<spec>-<backend>` by default.
+    accelerator : {"auto", "cpu", "gpu"}
+    threads : int
+        CPU threads, pinned.
+    overwrite : bool
+        Replace a run that is there.
+    **settings
+        `epochs`, `batch_size`, `learning_rate`, `seed`, `precision`: over those of `spec`.
+
+    Returns
+    -------
+    Run
+        The finished folder.
+    """
+    chosen = specification(spec, settings)
+    rows = dataset or _rows(chosen, data_dir)
+    return _train(
+        chosen,
+        backend=backend,
+        dataset=rows,
+        out=Path(out) if out else default_folder(chosen, label_of(backend)),
+        accelerator=accelerator,
+        threads=threads,
+        overwrite=overwrite,
+    )
+
+
+def compare(
+    a: Side,
+    b: Side,
+    *,
+    spec: Spec | str | Path | None = None,
+    dataset: Dataset | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    proof: bool = False,
+    static: bool = False,
+    **settings: Any,
+) -> Outcome:
+    """Put two sides on the ladder: run folders, or backends that are trained first.
+
+    Parameters
+    ----------
+    a, b : Run, path, or backend's name
+        Text is taken for a run folder where the command line would take it for one.
+    spec, dataset, data_dir, **settings
+        As for `train`.
+    out : path, optional
+        Folder for the runs that are made.
+    proof, static : bool
+        As the options of the command line.
+
+    Returns
+    -------
+    Outcome
+        Its `verdict`, `breaks` and `document()`.
+    """
+    from mnist_mlp.parity.compare import compare_runs
+
+    sides = [_existing(side) for side in (a, b)]
+    folders = [side for side in sides if side is not None]
+    chosen = specification(spec, settings) if len(folders) < 2 else folders[0].spec
+    rows = dataset or _rows(chosen, data_dir)
+    parent = Path(out) if out else default_folder(chosen, "compare")
+    runs: list[Run] = []
+    for side, name in zip(sides, (a, b), strict=True):
+        if side is None:
+            label = label_of(str(name))
+            label = label if label not in {run.path.name for run in runs} else f"{label}-2"
+            side = _train(chosen, backend=str(name), dataset=rows, out=parent / label)  # noqa: PLW2901
+        runs.append(side)
+    first, second = runs
+    return compare_runs(first, second, dataset=rows, always_prove=proof, static=static)
+
+
+def check(
+    port: str,
+    original: str | None = None,
+    *,
+    spec: Spec | str | Path | None = None,
+    dataset: Dataset | None = None,
+    data_dir: str | Path | None = None,
+    image_shape: Sequence[int] = (),
+    **settings: Any,
+) -> Checked:
+    """Put a port on the ladder: `port` and `original` are `FILE.py:NAME`.
+
+    Returns
+    -------
+    Checked
+        Its `outcome` and the `spec` that was judged by.
+    """
+    from mnist_mlp.parity.check import check_port, parse_target
+
+    chosen = specification(spec, settings)
+    return check_port(
+        parse_target(port),
+        spec=chosen,
+        dataset=dataset or _rows(chosen, data_dir),
+        original=parse_target(original) if original else None,
+        image_shape=tuple(image_shape),
+    )
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a finished run folder."""
+    return Run(Path(path))
+
+
+def specification(
+    spec: Spec | str | Path | None, settings: Mapping[str, Any], *, environ: bool = False
+) -> Spec:
+    """A specification from what a caller gave; `UsageError` for a setting that does not exist."""
+    for name in settings:
+        if name not in SHORT_NAMES:
+            raise UsageError(f"unknown setting {name!r}{did_you_mean(name, SHORT_NAMES)}")
+    flags = {SHORT_NAMES[name]: value for name, value in settings.items()}
+    sources: Mapping[str, str] | None = None if environ else {}
+    if isinstance(spec, Spec):
+        return resolve(base=spec, flags=flags, environ=sources).spec
+    return resolve(config=Path(spec) if spec else None, flags=flags, environ=sources).spec
+
+
+def _existing(side: Side) -> Run | None:
+    if isinstance(side, Run):
+        return side
+    if isinstance(side, Path) or is_run_argument(side):
+        return Run(Path(side))
+    return None
+
+
+def _rows(spec: Spec, data_dir: str | Path | None) -> Dataset:
+    return load_dataset(spec.data.dataset, data_dir=Path(data_dir) if data_dir else None)

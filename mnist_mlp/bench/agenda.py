@@ -1,0 +1,112 @@
+"""From the options of `bench` to the cases of a sitting: checked before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from mnist_mlp.bench.cases import (
+    ACCELERATORS,
+    PATHS,
+    Choice,
+    checked_words,
+    our_cases,
+    peer_cases,
+)
+from mnist_mlp.bench.profile import profile_cases
+from mnist_mlp.bench.record import Case
+from mnist_mlp.bench.scale import checked_points, scale_cases, tiled
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import UsageError
+from mnist_mlp.plan import make_plan
+from mnist_mlp.registry import target_of
+from mnist_mlp.spec import Spec
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """What was asked for; lists are texts with commas, None stands for the default.
+
+    Raises
+    ------
+    UsageError
+        Unknown words, or choices that don't go together.
+    """
+
+    backends: str
+    accelerators: str
+    paths: str
+    peers: bool
+    scale: str | None
+    points: str | None
+    profile: bool
+    rounds: int | None
+    epochs: int | None
+    command_epochs: int
+    threads: int
+    examples: Path | None
+
+    def __post_init__(self) -> None:
+        modes = {"--peers": self.peers, "--scale": self.scale, "--profile": self.profile}
+        chosen = [name for name, on in modes.items() if on]
+        if len(chosen) > 1:
+            raise UsageError(f"{' and '.join(chosen)} are sittings of their own: choose one")
+        if self.points is not None and self.scale is None:
+            raise UsageError("--points belongs to --scale")
+        for backend in self.choice.backends:
+            target_of(backend)
+        if self.scale is not None:
+            checked_points(self.scale, self.points)
+
+    @property
+    def kind(self) -> Literal["cases", "scale", "profile"]:
+        """Which kind of sitting it is."""
+        return "scale" if self.scale else "profile" if self.profile else "cases"
+
+    @property
+    def rounds_or_default(self) -> int:
+        """A scale series has many points, and its line speaks for all of them: one round."""
+        return self.rounds or (1 if self.scale else 3)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The words, checked."""
+        return Choice(
+            backends=checked_words(self.backends, known=None, option="--backends"),
+            accelerators=checked_words(
+                self.accelerators, known=ACCELERATORS, option="--accelerators"
+            ),
+            paths=checked_words(self.paths, known=PATHS, option="--paths"),
+            epochs=self.epochs or (3 if self.scale else 7),
+            command_epochs=self.command_epochs,
+            threads=self.threads,
+        )
+
+    def cases(self, spec: Spec, dataset: Dataset) -> list[Case]:
+        """All cases; sizes that don't fit the data are refused here."""
+        if self.scale:
+            points = checked_points(self.scale, self.points)
+            return scale_cases(spec, self.choice, axis=self.scale, points=points)
+        plan = make_plan(spec, dataset)
+        if self.profile:
+            return profile_cases(spec, self.choice, train_rows=len(plan.train_ids))
+        cases = our_cases(spec, self.choice, training=self.peers)
+        if self.peers:
+            if dataset.name != "mnist":
+                raise UsageError(
+                    f"--peers: the scripts of examples/ train on MNIST, and here is {dataset.name}"
+                )
+            epochs = self.command_epochs or 10
+            cases += peer_cases(spec, examples=self.examples or EXAMPLES, epochs=epochs)
+        return cases
+
+    def rows(self, spec: Spec, dataset: Dataset) -> Dataset:
+        """The rows for a specification: repeated where a series of rows asks for more."""
+        n = spec.data.rows
+        if self.scale == "rows" and n != "all" and n > len(dataset):
+            return tiled(dataset, n)
+        return dataset

@@ -1,0 +1,154 @@
+"""Which cases a sitting has: the user's choice, the peers, and what the targets need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_mlp.bench.record import Case
+from mnist_mlp.errors import UsageError
+from mnist_mlp.registry import label_of
+from mnist_mlp.spec import Spec
+
+ACCELERATORS = ("cpu", "gpu")
+PATHS = ("fast", "plain")
+LIMIT = "limit/sgemm"
+COMMAND = "/command"
+TRAINING = "/training"
+
+PEERS: dict[str, tuple[str, ...]] = {
+    "peer/tutorial_keras": ("tutorial_keras.py",),
+    "peer/textbook_port": ("textbook_port.py",),
+    "peer/torch_loop": ("torch_loop.py",),
+    "peer/torch_loop" + TRAINING: ("torch_loop.py", "--no-validation"),
+    "peer/sklearn_mlp": ("sklearn_mlp.py",),
+}
+"""The scripts of `examples/`, each with its arguments."""
+
+_LIMIT_EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user asked for.
+
+    `epochs`: steady epochs of a worker. `command_epochs`: epochs of a whole command, 0 for none.
+    """
+
+    backends: tuple[str, ...]
+    accelerators: tuple[str, ...] = ("cpu",)
+    paths: tuple[str, ...] = ("fast",)
+    epochs: int = 7
+    command_epochs: int = 10
+    threads: int | None = None
+
+    def worker(self, backend: str, spec: Spec, *, accelerator: str, path: str) -> Case:
+        """One of our cases, phase by phase."""
+        return Case(
+            key=f"{label_of(backend)}/{accelerator}/{path}",
+            kind="worker",
+            spec=spec,
+            epochs=self.epochs,
+            backend=backend,
+            accelerator=accelerator,
+            path=path,
+            threads=self.threads,
+        )
+
+
+def our_cases(spec: Spec, choice: Choice, *, training: bool = False) -> list[Case]:
+    """Backend x accelerator x path, and the whole command of each; the limit comes last.
+
+    `training` adds each backend without validation.
+    """
+    cases = []
+    for backend in choice.backends:
+        for accelerator in choice.accelerators:
+            for path in choice.paths:
+                case = choice.worker(backend, spec, accelerator=accelerator, path=path)
+                cases.append(case)
+                if training:
+                    changed = {"key": case.key + TRAINING, "validated": False}
+                    cases.append(case.model_copy(update=changed))
+                if choice.command_epochs:
+                    cases.append(
+                        case.model_copy(
+                            update={
+                                "key": case.key + COMMAND,
+                                "kind": "command",
+                                "epochs": choice.command_epochs,
+                            }
+                        )
+                    )
+    cases.append(limit_case(spec))
+    keys = [case.key for case in cases]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise UsageError(f"named twice: {', '.join(twice)}")
+    return cases
+
+
+def limit_case(spec: Spec) -> Case:
+    """The matrix products alone."""
+    return Case(key=LIMIT, kind="limit", spec=spec, epochs=_LIMIT_EPOCHS)
+
+
+def peer_cases(spec: Spec, *, examples: Path, epochs: int) -> list[Case]:
+    """What a user would otherwise write; it always trains the tutorial's network, on MNIST.
+
+    Raises
+    ------
+    UsageError
+        The scripts are not there, or the specification is another one: the comparison would be of
+        two different things.
+    """
+    tutorial = Spec()
+    same = ("model", "optimizer", "training", "data")
+    for section in same:
+        mine, theirs = getattr(spec, section), getattr(tutorial, section)
+        changed = {"epochs": theirs.epochs} if section == "training" else {}
+        changed |= {"dataset": theirs.dataset} if section == "data" else {}
+        if mine.model_copy(update=changed) != theirs:
+            raise UsageError(
+                f"--peers: the scripts of examples/ train the tutorial's network, and {section} of "
+                f"this specification differs from it; use configs/tutorial.toml"
+            )
+    cases = []
+    for key, (script, *arguments) in PEERS.items():
+        path = examples / script
+        if not path.is_file():
+            raise UsageError(
+                f"--peers: no script {path}; run it in the checkout, or name its folder of "
+                f"scripts with --examples"
+            )
+        cases.append(
+            Case(
+                key=key,
+                kind="peer",
+                spec=spec,
+                epochs=max(epochs, 2),
+                arguments=(script, *arguments),
+                validated=not key.endswith(TRAINING),
+            )
+        )
+    return cases
+
+
+def checked_words(text: str, *, known: Sequence[str] | None, option: str) -> tuple[str, ...]:
+    """A comma-separated list; every word has to be known, where a list of known ones is given.
+
+    Raises
+    ------
+    UsageError
+        An unknown word, with the nearest known one, or none at all.
+    """
+    from mnist_mlp.nearest import did_you_mean
+
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise UsageError(f"{option}: names nothing")
+    for word in words:
+        if known is not None and word not in known:
+            raise UsageError(f"{option}: unknown {word!r}{did_you_mean(word, known)}")
+    return words

@@ -1,0 +1,17 @@
+"""The figure of a sitting, made from its file alone: the same file gives the same bytes."""
+
+from __future__ import annotations
+
+from mnist_mlp.bench.figures import cases, profile, scale
+from mnist_mlp.bench.record import Document
+from mnist_mlp.evaluate.figures import canvas
+
+
+def figure_files(document: Document) -> dict[str, bytes]:
+    """`bench.svg` and `bench.png`; nothing where nothing could be measured."""
+    draw = {"cases": cases.draw, "scale": scale.draw, "profile": profile.draw}[document.kind]
+    with canvas.house_style():
+        figure = draw(document)
+        if figure is None:
+            return {}
+        return {f"bench.{kind}": canvas.to_bytes(figure, kind=kind) for kind in ("svg", "png")}

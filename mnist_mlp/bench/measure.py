@@ -1,0 +1,245 @@
+"""One sample: a fresh process of a case, from its start to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.bench.environment import gpu_memory
+from mnist_mlp.bench.process import Others, load, timed
+from mnist_mlp.bench.record import Case, Sample
+from mnist_mlp.contract import EpochRecord, Progress
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import (
+    EXIT_ENVIRONMENT,
+    BackendError,
+    InterruptedRun,
+    MnistMlpError,
+    SetupError,
+    TerminatedRun,
+)
+from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.registry import target_of
+from mnist_mlp.settings import OTHER_VARIABLES
+from mnist_mlp.spec import Spec
+from mnist_mlp.training import training_data
+from mnist_mlp.worker import Worker
+
+_Content = dict[str, Any]
+
+_REFUSED_GPU = "--accelerator gpu: "
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the cases of a sitting share.
+
+    Parameters
+    ----------
+    dataset : callable
+        The rows for a specification.
+    data_words : tuple of str
+        Options with which `mnist_mlp train` finds the same rows.
+    variables : dict
+        Environment variables of commands and scripts, on top of our own.
+    examples : Path
+        Folder of the peers' scripts.
+    verbose : bool
+        Let the frameworks of the workers print.
+    """
+
+    dataset: Callable[[Spec], Dataset]
+    data_words: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    examples: Path = Path("examples")
+    verbose: bool = False
+
+    def environment(self) -> dict[str, str]:
+        """Ours, without the variables that set keys of a specification: that is settled."""
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("MNIST_MLP_") or name in OTHER_VARIABLES
+        }
+        return {**own, **dict(self.variables)}
+
+    def plan(self, case: Case) -> tuple[Plan, Dataset]:
+        """The plan of a case; without validation, its test set is one row."""
+        dataset = self.dataset(case.spec)
+        epochs = case.epochs + 1 if case.kind == "worker" else case.epochs
+        plan = make_plan(with_epochs(case.spec, epochs), dataset)
+        if case.train_rows is not None:
+            plan = replace(plan, train_ids=plan.train_ids[: case.train_rows])
+        if not case.validated:
+            plan = replace(plan, test_ids=plan.test_ids[:1])
+        return plan, dataset
+
+
+def with_epochs(spec: Spec, epochs: int) -> Spec:
+    """The same specification for another number of epochs."""
+    return spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": epochs})})
+
+
+def sample(case: Case, bench: Bench, *, number: int, place: int) -> Sample:
+    """Time one process of a case.
+
+    What is missing here, and what fails, is told in the sample and not raised: the other cases go
+    on.
+    """
+    empty = Sample(case=case.key, round=number, place=place, load_before=load())
+    measure = {"worker": _worker, "command": _command, "peer": _peer, "limit": _limit}[case.kind]
+    others = Others()
+    try:
+        content = measure(case, bench)
+    except (InterruptedRun, TerminatedRun):
+        raise
+    except MnistMlpError as error:
+        absent = isinstance(error, SetupError) and not isinstance(error, BackendError)
+        text = str(error)
+        if absent and text.startswith(_REFUSED_GPU):
+            words = text.removeprefix(_REFUSED_GPU).partition(";")[0].removesuffix(" here")
+            text = "no GPU here: " + words.replace(repr(target_of(case.backend)), case.backend)
+        return empty.model_copy(
+            update={"status": "absent" if absent else "failed", "message": text}
+        )
+    return empty.model_copy(update={**content, "others_cores": others.cores()})
+
+
+def _worker(case: Case, bench: Bench) -> _Content:
+    """A backend, phase by phase, by the clock of this process."""
+    plan, dataset = bench.plan(case)
+    data = training_data(plan, dataset)
+    gpu_before = gpu_memory() if case.accelerator == "gpu" else None
+    arrivals: list[float] = []
+    own: list[float] = []
+    last: list[EpochRecord] = []
+
+    def on_epoch(record: EpochRecord) -> None:
+        arrivals.append(time.perf_counter())
+        own.append(record.seconds)
+        last[:] = [record]
+
+    start = time.perf_counter()
+    with Worker(
+        case.backend,
+        accelerator=case.accelerator,
+        threads=case.threads or 1,
+        path="plain" if case.path == "plain" else "fast",
+        verbose=bench.verbose,
+    ) as worker:
+        opened = worker.open(plan.spec)
+        ready = time.perf_counter()
+        ran = worker.fit(plan, data, Progress(epoch=on_epoch)) or {}
+        trained = time.perf_counter()
+        if len(arrivals) != plan.spec.training.epochs:
+            raise BackendError(f"{len(arrivals)} epochs reported, not {plan.spec.training.epochs}")
+        worker.predict(last[0].weights, data.test_images)
+        predicted = time.perf_counter()
+        usage = worker.usage()
+        gpu_after = gpu_memory() if gpu_before is not None else None
+    memory = {key: int(usage[key]) for key in ("import_peak", "peak") if usage.get(key)}
+    if gpu_before is not None and gpu_after is not None:
+        memory["gpu_peak"] = max(gpu_after - gpu_before, 0)
+    return {
+        "phases": {
+            "spawn_s": ready - start - opened.seconds,
+            "import_s": usage["import_s"],
+            "build_s": opened.seconds - usage["import_s"],
+            "first_epoch_s": arrivals[0] - ready,
+            "trained_s": trained - start,
+            "predict_s": predicted - trained,
+            "process_s": predicted - start,
+        },
+        "epochs_s": tuple(np.diff(arrivals).tolist()),
+        "own_epochs_s": tuple(own[1:]),
+        "memory": memory,
+        "facts": {
+            "device": opened.device,
+            "versions": dict(opened.environment.versions),
+            "flags": {**opened.flags, **ran},
+            "train_rows": len(plan.train_ids),
+            "loss": _finite(last[0].loss),
+            "val_accuracy": _finite(last[0].val_accuracy),
+        },
+    }
+
+
+def _command(case: Case, bench: Bench) -> _Content:
+    """`mnist_mlp train`, from the shell to the report."""
+    with tempfile.TemporaryDirectory() as folder:
+        config, out = Path(folder) / "bench.toml", Path(folder) / "run"
+        spec = with_epochs(case.spec, case.epochs)
+        config.write_text(spec.as_toml(), encoding="utf-8")
+        words = ["train", "--backend", case.backend, "--config", str(config), "--out", str(out)]
+        words += ["--accelerator", case.accelerator, "--progress", "none"]
+        words += [] if case.threads is None else ["--threads", str(case.threads)]
+        words += ["--plain"] if case.path == "plain" else []
+        command = [sys.executable, "-m", "mnist_mlp", *words, *bench.data_words]
+        finished = timed(command, environment=bench.environment())
+        if finished.code == EXIT_ENVIRONMENT and _REFUSED_GPU in finished.last_words:
+            raise SetupError(_REFUSED_GPU + finished.last_words.partition(_REFUSED_GPU)[2])
+        if finished.code:
+            raise BackendError(finished.last_words)
+        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    return {
+        "phases": {"process_s": finished.seconds},
+        "memory": {"peak": finished.peak} if finished.peak else {},
+        "facts": {"timings": record.get("timings", {}), "accuracy": record["metrics"]["accuracy"]},
+    }
+
+
+def _peer(case: Case, bench: Bench) -> _Content:
+    """A script of `examples/`, by its name: a file that is kept names no folder of its machine."""
+    script, *words = case.arguments
+    return _script(case, bench, words=[str(bench.examples / script), *words])
+
+
+def _script(case: Case, bench: Bench, *, words: Sequence[str]) -> _Content:
+    """A script that writes `epochs_s` and more to the file of its option `--timings`."""
+    variables = {**bench.environment(), "CUDA_VISIBLE_DEVICES": "-1"}
+    with tempfile.TemporaryDirectory() as folder:
+        timings = Path(folder) / "timings.json"
+        options = ["--epochs", str(case.epochs), "--timings", str(timings)]
+        finished = timed([sys.executable, *words, *options], environment=variables)
+        if finished.code:
+            raise BackendError(finished.last_words)
+        told: dict[str, Any] = json.loads(timings.read_text(encoding="utf-8"))
+    first, *steady = told.pop("epochs_s")
+    return {
+        "phases": {"process_s": finished.seconds, "first_epoch_s": first},
+        "epochs_s": tuple(steady),
+        "memory": {"peak": finished.peak} if finished.peak else {},
+        "facts": told,
+    }
+
+
+def _limit(case: Case, bench: Bench) -> _Content:
+    """The matrix products alone, for several numbers of threads: the fastest one is the limit."""
+    plan, _ = bench.plan(case)
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "bench.toml"
+        config.write_text(case.spec.as_toml(), encoding="utf-8")
+        rows = ("--rows", str(len(plan.train_ids)))
+        words = ["-m", "mnist_mlp.bench.sgemm", str(config), *rows]
+        content = _script(case, bench, words=words)
+    by_threads: dict[str, list[float]] = content["facts"].pop("by_threads")
+    fastest = min(by_threads, key=lambda threads: float(np.median(by_threads[threads])))
+    return {
+        "epochs_s": tuple(by_threads[fastest]),
+        "series_s": {f"threads_{key}": tuple(values) for key, values in by_threads.items()},
+        "facts": {**content["facts"], "threads": int(fastest)},
+    }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if np.isfinite(value) else None

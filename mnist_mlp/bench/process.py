@@ -1,0 +1,118 @@
+"""Commands as whole processes: wall clock, peak memory, and how loaded the machine was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_mlp.run.machine import peak_memory
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended; `peak` is in bytes, 0 where the system does not tell."""
+
+    seconds: float
+    peak: int
+    code: int
+    stderr: str
+
+    @property
+    def last_words(self) -> str:
+        """The last line it printed on stderr, and its exit code."""
+        lines = self.stderr.strip().splitlines()
+        return f"exit code {self.code}" + (f": {lines[-1].strip()[:300]}" if lines else "")
+
+
+def timed(command: Sequence[str], *, environment: Mapping[str, str]) -> Finished:
+    """Run a command from start to end, in a session of its own, its stdout thrown away.
+
+    The peak is the largest of its processes': the one that computes, where a command starts others.
+    """
+    peak = 0
+    done = threading.Event()
+
+    def watch(pid: int) -> None:
+        nonlocal peak
+        while not done.wait(_POLL_S):
+            peak = max(peak, *(peak_memory(each) for each in _family(pid)))
+
+    with tempfile.TemporaryFile() as log:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env=dict(environment),
+            start_new_session=True,
+        )
+        watcher = threading.Thread(target=watch, args=(process.pid,), daemon=True)
+        watcher.start()
+        try:
+            process.wait()
+            seconds = time.perf_counter() - start
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        finally:
+            done.set()
+            watcher.join()
+        log.seek(0)
+        text = log.read().decode(errors="replace")
+    return Finished(seconds=seconds, peak=peak, code=process.returncode, stderr=text)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that it started, and they."""
+    found = [pid]
+    for parent in found:
+        with suppress(OSError):
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+class Others:
+    """How many cores other programs kept busy since it was made, on average.
+
+    The machine's busy time less our own and that of our children that have ended; what a virtual
+    machine's host took away (steal) counts as others'.
+    """
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def cores(self) -> float | None:
+        """None where the system does not tell."""
+        end = self._now()
+        if end is None or self._start is None:
+            return None
+        busy, ours, clock = (b - a for a, b in zip(self._start, end, strict=True))
+        return round(max(busy - ours, 0.0) / max(clock, 1e-9), 3)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        with suppress(OSError, ValueError, IndexError):
+            words = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()
+            user, nice, system, _idle, _waiting, *rest = (int(word) for word in words[1:9])
+            busy = (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+            return busy, sum(os.times()[:4]), time.perf_counter()
+        return None
+
+
+def load() -> float | None:
+    """Load average of the last minute."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

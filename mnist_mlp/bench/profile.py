@@ -1,0 +1,109 @@
+"""Where an epoch's time goes, by differences.
+
+A profiler that looks inside does not see compiled code, and slows down the rest. Here each backend
+trains five versions of the work, each a little smaller, in fresh processes; what the epoch loses
+from one to the next is what the part that went away had cost:
+
+| version | what went away |
+|---|---|
+| the specification | |
+| one test row | `validation` |
+| hidden layers of one unit | `layers`: products, activations, gradients, update |
+| one batch of all rows | `steps`: what a step costs whatever its size |
+| one batch of the usual size | `rows`: gathering, scaling and moving the images |
+| (what is left) | `epoch`: order, metrics, callbacks, weights to the parent |
+
+Parts that overlap in time are attributed to the one that was taken away first; a part within the
+noise may come out slightly negative, and is shown so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnist_mlp.bench.cases import LIMIT, Choice, limit_case
+from mnist_mlp.bench.record import Case, Document
+from mnist_mlp.bench.results import aligned, stability
+from mnist_mlp.bench.statistics import epoch_medians
+from mnist_mlp.spec import Spec
+
+PARTS = ("validation", "layers", "steps", "rows", "epoch")
+VERSIONS = ("whole", "training", "narrow", "one-step", "one-batch")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds of an epoch by part, medians over rounds; `whole_s` is their sum."""
+
+    name: str
+    whole_s: float
+    parts: dict[str, float]
+
+
+def profile_cases(spec: Spec, choice: Choice, *, train_rows: int) -> list[Case]:
+    """Five versions of each backend, accelerator and path, and the limit."""
+    sizes = spec.model.layer_sizes
+    thin = (sizes[0], *(1 for _ in sizes[1:-1]), sizes[-1])
+    narrow = spec.model_copy(update={"model": spec.model.model_copy(update={"layer_sizes": thin})})
+    training = narrow.training.model_copy(update={"batch_size": train_rows})
+    one_step = narrow.model_copy(update={"training": training})
+    batch = min(spec.training.batch_size, train_rows)
+    changes: dict[str, dict[str, object]] = {
+        "whole": {},
+        "training": {"validated": False},
+        "narrow": {"validated": False, "spec": narrow},
+        "one-step": {"validated": False, "spec": one_step},
+        "one-batch": {"validated": False, "spec": narrow, "train_rows": batch},
+    }
+    cases = []
+    for backend in choice.backends:
+        for accelerator in choice.accelerators:
+            for path in choice.paths:
+                base = choice.worker(backend, spec, accelerator=accelerator, path=path)
+                for version, change in changes.items():
+                    key = f"{base.key}/profile-{version}"
+                    cases.append(base.model_copy(update={"key": key, **change}))
+    return [*cases, limit_case(spec)]
+
+
+def profiles(document: Document) -> list[Profile]:
+    """The parts of each backend's epoch."""
+    names = dict.fromkeys(
+        case.key.rpartition("/")[0] for case in document.cases if "/profile-" in case.key
+    )
+    found = []
+    for name in names:
+        times = [epoch_medians(document.of(f"{name}/profile-{version}")) for version in VERSIONS]
+        rounds = sorted(set(times[0]).intersection(*times[1:]))
+        if not rounds:
+            continue
+        seconds = np.array([[version[number] for number in rounds] for version in times])
+        lost = np.vstack([seconds[:-1] - seconds[1:], seconds[-1:]])
+        parts = dict(zip(PARTS, np.median(lost, axis=1).tolist(), strict=True))
+        found.append(Profile(name=name, whole_s=float(np.median(seconds[0])), parts=parts))
+    return found
+
+
+def as_text(document: Document) -> str:
+    """A row per backend, a column per part, in milliseconds and as shares of the epoch."""
+    cells: list[tuple[str, ...]] = [("ms of an epoch", "whole", *PARTS)]
+    for each in profiles(document):
+        shown = [
+            f"{1000 * value:.1f} ({value / each.whole_s:.0%})" for value in each.parts.values()
+        ]
+        cells.append((each.name, f"{1000 * each.whole_s:.1f}", *shown))
+    lines = [aligned(cells), ""]
+    limit = list(epoch_medians(document.of(LIMIT)).values())
+    if limit:
+        lines.append(
+            f"The matrix products alone (sgemm), for comparison with `layers`: "
+            f"{1000 * float(np.median(limit)):.1f} ms."
+        )
+    lines += [
+        "By differences between five versions of the work; see mnist_mlp/bench/profile.py.",
+        *(f"{s.case}: {s.message}" for s in document.samples if s.status != "ok"),
+        *stability(document),
+    ]
+    return "\n".join(lines)

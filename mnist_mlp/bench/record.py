@@ -1,0 +1,152 @@
+"""What a sitting leaves behind: cases, raw samples and the environment, as one JSON file.
+
+Seconds everywhere. A *sample* is one process. Epoch times are taken by the parent's clock, between
+the arrivals of two epoch records: a record holds the weights, so the device has finished by then,
+and no backend reports its own speed. `own_epochs_s` keeps what the backend itself said.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mnist_mlp.errors import DataError, UsageError
+from mnist_mlp.run.files import json_bytes, write_atomically
+from mnist_mlp.spec import Spec
+
+SCHEMA_VERSION = 1
+FILE_NAME = "bench.json"
+
+Kind = Literal["worker", "command", "peer", "limit"]
+Phases = dict[str, float]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Case(_Value):
+    """One thing to time.
+
+    Parameters
+    ----------
+    key : str
+        Its name in the file and in `compare`: `keras/cpu/fast`, `peer/torch_loop`, ...
+    kind : str
+        `worker`: a backend, phase by phase. `command`: `mnist_mlp train`, from shell to report.
+        `peer`: a script of `examples/`. `limit`: the matrix products of an epoch alone.
+    epochs : int
+        Steady epochs of one process; the warm-up epoch comes on top. All epochs of a `command`.
+    validated : bool
+        False: one test row alone, so that an epoch is training and nothing else.
+    train_rows : int, optional
+        Only so many of the training rows.
+    point : int, optional
+        Where on the axis of a scale series it lies.
+    """
+
+    key: str
+    kind: Kind
+    spec: Spec
+    epochs: int
+    backend: str = ""
+    accelerator: str = "cpu"
+    path: str = ""
+    threads: int | None = None
+    validated: bool = True
+    train_rows: int | None = None
+    point: int | None = None
+    arguments: tuple[str, ...] = ()
+
+
+class Sample(_Value):
+    """What one process of a case gave.
+
+    `phases` holds whichever of these the case has: `spawn_s`, `import_s`, `build_s`,
+    `first_epoch_s`, `trained_s` (from the start to the end of training), `predict_s`, `process_s`.
+    `memory` holds bytes: `import_peak`, `peak` (of the process that computes), `gpu_peak` (of the
+    whole device, less what was in use before). `others_cores`: cores that other programs kept
+    busy meanwhile, on average.
+    """
+
+    case: str
+    round: int
+    place: int
+    status: Literal["ok", "absent", "failed"] = "ok"
+    message: str = ""
+    phases: Phases = {}
+    epochs_s: tuple[float, ...] = ()
+    own_epochs_s: tuple[float, ...] = ()
+    series_s: dict[str, tuple[float, ...]] = {}
+    memory: dict[str, int] = {}
+    facts: dict[str, Any] = {}
+    load_before: float | None = None
+    others_cores: float | None = None
+
+
+class Document(_Value):
+    """A whole sitting."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["cases", "scale", "profile"]
+    axis: str = ""
+    started: str
+    finished: str = ""
+    rounds: int
+    seed: int
+    train_rows: int
+    test_rows: int
+    dataset: dict[str, Any]
+    environment: dict[str, Any]
+    cases: tuple[Case, ...]
+    samples: tuple[Sample, ...] = ()
+
+    def case(self, key: str) -> Case | None:
+        """The case of a key, if it is here."""
+        return next((case for case in self.cases if case.key == key), None)
+
+    def of(self, key: str) -> list[Sample]:
+        """The samples of a case that succeeded, by round."""
+        found = [sample for sample in self.samples if sample.case == key and sample.status == "ok"]
+        return sorted(found, key=lambda sample: sample.round)
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        write_atomically(path, json_bytes(self.model_dump(mode="json")))
+
+
+def read(path: Path) -> Document:
+    """Read a sitting, given its file or its folder.
+
+    Raises
+    ------
+    UsageError, DataError
+        There is no such file; it is not a sitting, or one of another version.
+    """
+    if path.is_dir():
+        path = path / FILE_NAME
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not a JSON file: {error}") from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{path}: expected a sitting of `bench` with schema_version {SCHEMA_VERSION}, "
+            f"found {version!r}"
+        )
+    try:
+        document = Document.model_validate(raw)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise DataError(f"{path}: not a sitting of `bench`: {where}: {problem['msg']}") from None
+    unknown = {sample.case for sample in document.samples} - {case.key for case in document.cases}
+    if unknown:
+        raise DataError(f"{path}: samples of cases that it does not list: {sorted(unknown)}")
+    return document

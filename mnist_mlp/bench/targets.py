@@ -1,0 +1,141 @@
+"""What the fast paths have to reach, against what a user would otherwise write."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mnist_mlp.bench.cases import COMMAND, LIMIT, TRAINING
+from mnist_mlp.bench.record import Document
+from mnist_mlp.bench.results import aligned
+from mnist_mlp.bench.statistics import Ratio, epoch_medians, phase_values, ratio
+
+_KERAS, _TORCH = "keras/cpu/fast", "torch/cpu/fast"
+_LOOP = "peer/torch_loop" + TRAINING
+
+
+@dataclass(frozen=True)
+class Target:
+    """`above` over `below`, medians of steady epochs (or of whole commands).
+
+    Without `below` it is the seconds themselves; such a target is told only where it was measured.
+    Exactly one of `at_least` and `at_most` is set.
+    """
+
+    words: str
+    above: str
+    below: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    whole: bool = False
+
+    @property
+    def demand(self) -> str:
+        """The demand, for people."""
+        return f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
+
+    def reached(self, value: float) -> bool:
+        """Whether a ratio meets it."""
+        if self.at_least is not None:
+            return value >= self.at_least
+        assert self.at_most is not None
+        return value <= self.at_most
+
+
+TARGETS = (
+    Target("tutorial script / Keras fast, an epoch", "peer/tutorial_keras", _KERAS, at_least=4),
+    Target("textbook port / Lightning fast, an epoch", "peer/textbook_port", _TORCH, at_least=4),
+    Target("Keras fast / bare torch loop, training alone", _KERAS + TRAINING, _LOOP, at_most=0.8),
+    Target("Lightning fast / torch loop, training alone", _TORCH + TRAINING, _LOOP, at_most=1),
+    Target("Keras fast / MLPClassifier, an epoch", _KERAS, "peer/sklearn_mlp", at_most=1),
+    Target("Lightning fast / MLPClassifier, an epoch", _TORCH, "peer/sklearn_mlp", at_most=1),
+    Target(
+        "tutorial script / Keras command, shell to report",
+        "peer/tutorial_keras",
+        _KERAS + COMMAND,
+        at_least=1.5,
+        whole=True,
+    ),
+    Target(
+        "textbook port / Lightning command, shell to report",
+        "peer/textbook_port",
+        _TORCH + COMMAND,
+        at_least=1.5,
+        whole=True,
+    ),
+    Target("Keras fast / sgemm, training alone", _KERAS + TRAINING, LIMIT, at_most=2.5),
+    Target("Lightning fast / sgemm, training alone", _TORCH + TRAINING, LIMIT, at_most=3.3),
+    Target("Keras on a GPU, training alone, seconds", "keras/gpu/fast/training", at_most=0.025),
+    Target("Lightning on a GPU, training alone, seconds", "torch/gpu/fast/training", at_most=0.025),
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A target, and what was measured; `ratio` is None where a side is missing."""
+
+    target: Target
+    ratio: Ratio | None
+
+    @property
+    def verdict(self) -> str:
+        """`reached`, `not reached` or `not measured`, with what limits its certainty."""
+        if self.ratio is None:
+            return "not measured"
+        verdict = "reached" if self.target.reached(self.ratio.value) else "not reached"
+        edge = self.target.at_least if self.target.at_least is not None else self.target.at_most
+        if self.ratio.low is None:
+            return f"{verdict} (too few processes for an interval)"
+        if edge is not None and self.ratio.holds(edge):
+            return f"{verdict} (within the noise)"
+        return verdict
+
+
+def judge(document: Document) -> list[Judged]:
+    """Every target on a sitting."""
+    judged = []
+    for target in TARGETS:
+        sides = [document.of(key) for key in (target.above, target.below)]
+        if target.whole:
+            above, below = (phase_values(samples, "process_s") for samples in sides)
+        else:
+            above, below = (epoch_medians(samples) for samples in sides)
+        if not target.below:
+            if not above:
+                continue
+            below = dict.fromkeys(above, 1.0)
+        measured = ratio(above, below) if above and below else None
+        judged.append(Judged(target, measured))
+    return judged
+
+
+def as_text(judged: list[Judged]) -> str:
+    """The targets as a table."""
+    cells = [("target", "demand", "ratio", "95 % interval", "verdict")]
+    for each in judged:
+        measured = each.ratio
+        interval = ""
+        if measured is not None and measured.low is not None:
+            interval = f"{measured.low:.3g} .. {measured.high:.3g}"
+        cells.append(
+            (
+                each.target.words,
+                each.target.demand,
+                "" if measured is None else f"{measured.value:.3g}",
+                interval,
+                each.verdict,
+            )
+        )
+    return aligned(cells, words_last=True)
+
+
+def as_data(judged: list[Judged]) -> list[dict[str, Any]]:
+    """The targets for programs."""
+    return [
+        {
+            **asdict(each.target),
+            "ratio": None if each.ratio is None else asdict(each.ratio),
+            "verdict": each.verdict,
+        }
+        for each in judged
+    ]

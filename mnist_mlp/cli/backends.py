@@ -1,0 +1,54 @@
+"""`mnist_mlp backends`: what can train here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from mnist_mlp.cli import options as o
+
+
+def backends(json: o.Json = False) -> None:
+    """List the backends: versions, devices, what each supports, and how to install a missing one.
+
+    Example: python -m mnist_mlp backends
+    """
+    from mnist_mlp.cli.output import print_json
+    from mnist_mlp.registry import installed
+
+    found = {name: _describe(name) for name in installed()}
+    if json:
+        print_json({"schema_version": 1, "backends": found})
+        return
+    for name, facts in found.items():
+        if not facts["usable"]:
+            typer.echo(f"{name:<8}not usable: {facts['problem']}")
+            continue
+        versions = ", ".join(f"{package} {number}" for package, number in facts["versions"].items())
+        typer.echo(f"{name:<8}{versions}")
+        typer.echo(f"        devices: {', '.join(['cpu', *facts['gpus']])}")
+        supports = facts["supports"]
+        typer.echo(f"        precision: {', '.join(supports['precisions'])}")
+        typer.echo(f"        activations: {', '.join(supports['activations'])}")
+        features = [key for key, value in supports.items() if value is True]
+        typer.echo(f"        optimizers: {', '.join([*supports['optimizers'], *features])}")
+
+
+def _describe(name: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from mnist_mlp.errors import MnistMlpError
+    from mnist_mlp.worker import Worker
+
+    try:
+        with Worker(name) as worker:
+            capabilities, environment = worker.describe()
+    except MnistMlpError as error:
+        return {"usable": False, "problem": str(error)}
+    return {
+        "usable": True,
+        "versions": dict(environment.versions),
+        "gpus": list(environment.gpus),
+        "supports": asdict(capabilities),
+    }

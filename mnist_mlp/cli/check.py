@@ -1,0 +1,108 @@
+"""`mnist_mlp check`: a port of one's own, against a specification or its original."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mnist_mlp.cli import options as o
+
+
+def check(
+    context: typer.Context,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[ORIGINAL.py:NAME] PORT.py:NAME",
+            help="A LightningModule or a compiled keras.Model, or what makes one.",
+        ),
+    ],
+    config: o.Config = None,
+    assignments: o.Assignments = [],  # noqa: B006 - Typer's way; never changed
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    learning_rate: o.LearningRate = None,
+    seed: o.Seed = None,
+    precision: o.PrecisionOption = None,
+    dataset: o.DatasetOption = None,
+    data_dir: o.DataDir = None,
+    source: o.Source = None,
+    mirror: o.Mirror = None,
+    threads: o.Threads = o.DEFAULT_THREADS,
+    image_shape: Annotated[
+        str | None, typer.Option(help="Shape of one input, such as 1,28,28; flat by default.")
+    ] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="keras or torch, where the imports don't tell.")
+    ] = None,
+    cost: Annotated[
+        bool,
+        typer.Option("--cost", help="Also train the port freely, from its own start and ours."),
+    ] = False,
+    print_spec: Annotated[
+        bool,
+        typer.Option("--print-spec", help="Show the specification read off the original; stop."),
+    ] = False,
+    verbose: o.Verbose = False,
+    json: o.Json = False,
+) -> None:
+    """Say whether a port is faithful, or where it first parts and why; exit code 1 if not.
+
+    Example: python -m mnist_mlp check examples/textbook_port.py:TextbookPort --cost
+    """
+    from mnist_mlp.cli.output import print_json
+    from mnist_mlp.errors import UsageError
+    from mnist_mlp.parity.check import check_port, original_spec, parse_target
+    from mnist_mlp.parity.verdict import as_text
+
+    if not 1 <= len(models) <= 2:
+        raise UsageError(f"check takes one model, or an original and its port, not {len(models)}")
+    targets = [parse_target(text, framework=framework) for text in models]
+    request = o.Request(context.params)
+    spec = request.resolve().spec
+    data = request.load_dataset(spec.data.dataset)
+    shape = _shape(image_shape)
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if print_spec:
+        read = original_spec(targets[0], spec=spec, dataset=data, image_shape=shape, say=say)
+        typer.echo(read.as_toml())
+        return
+    checked = check_port(
+        targets[-1],
+        spec=spec,
+        dataset=data,
+        original=targets[0] if len(targets) == 2 else None,
+        image_shape=shape,
+        threads=threads,
+        cost=cost,
+        verbose=verbose,
+        say=say,
+    )
+    if json:
+        extra = {"spec": checked.spec.model_dump(mode="json"), "cost": checked.cost}
+        print_json({**checked.outcome.document(), **extra})
+    else:
+        typer.echo(as_text(checked.outcome))
+        if checked.cost:
+            typer.echo("")
+            for what, accuracy in checked.cost.items():
+                typer.echo(f"accuracy {what.replace('_', ' ')}: {accuracy:.4f}")
+    raise typer.Exit(checked.outcome.exit_code)
+
+
+def _shape(text: str | None) -> tuple[int, ...]:
+    from mnist_mlp.errors import UsageError
+
+    if text is None:
+        return ()
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise UsageError(f"--image-shape {text}: expected numbers such as 1,28,28")
+    return shape

@@ -1,0 +1,175 @@
+"""`mnist_mlp compare`: train what is named, compare what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnist_mlp.cli import options as o
+
+if TYPE_CHECKING:
+    from mnist_mlp.data import Dataset
+    from mnist_mlp.run.folder import Run
+
+
+def compare(
+    context: typer.Context,
+    sides: Annotated[
+        list[str],
+        typer.Argument(metavar="A B [C ...]", help="Backends, trained first, or run folders."),
+    ],
+    config: o.Config = None,
+    assignments: o.Assignments = [],  # noqa: B006 - Typer's way; never changed
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    learning_rate: o.LearningRate = None,
+    seed: o.Seed = None,
+    precision: o.PrecisionOption = None,
+    dataset: o.DatasetOption = None,
+    data_dir: o.DataDir = None,
+    source: o.Source = None,
+    mirror: o.Mirror = None,
+    accelerator: o.AcceleratorOption = o.Accelerator.auto,
+    threads: o.Threads = o.DEFAULT_THREADS,
+    fast: o.Fast = True,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the runs, one each, compare.json and report.html.",
+            rich_help_panel="Run",
+        ),
+    ] = None,
+    overwrite: o.Overwrite = False,
+    progress: o.ProgressOption = o.ProgressStyle.auto,
+    static: Annotated[
+        bool,
+        typer.Option("--static", help="Look at the folders alone; start no backend."),
+    ] = False,
+    proof: Annotated[
+        bool,
+        typer.Option("--proof", help="Train both in float64 too, whatever float32 shows."),
+    ] = False,
+    dry_run: o.DryRun = False,
+    verbose: o.Verbose = False,
+    json: o.Json = False,
+) -> None:
+    """Train backends (or take run folders) and say whether they match; exit code 1 if not.
+
+    Example: python -m mnist_mlp compare keras torch --config configs/tiny.toml
+    """
+    from mnist_mlp.cli.output import print_json, summary
+    from mnist_mlp.cli.progress import shown
+    from mnist_mlp.errors import UsageError
+    from mnist_mlp.parity.compare import compare_runs
+    from mnist_mlp.parity.verdict import as_text, document, worst
+    from mnist_mlp.registry import target_of
+    from mnist_mlp.run.files import json_bytes, write_atomically
+    from mnist_mlp.run.folder import Run, is_run_argument
+    from mnist_mlp.run.writer import check_free
+    from mnist_mlp.training import default_folder
+    from mnist_mlp.training import train as run_training
+
+    if len(sides) < 2:
+        raise UsageError(f"compare needs two sides or more, not {len(sides)}: {' '.join(sides)}")
+    request = o.Request(context.params)
+    resolved = request.resolve()
+    spec = resolved.spec
+    if dry_run:
+        from mnist_mlp.cli.dry_run import show
+
+        show(resolved, as_json=json)
+        return
+    to_train = [side for side in sides if not is_run_argument(side)]
+    for side in to_train:
+        target_of(side)
+    runs: dict[int, Run] = {
+        number: Run(Path(side)) for number, side in enumerate(sides) if is_run_argument(side)
+    }
+    if to_train:
+        out = out or default_folder(spec, "compare")
+        names = _folder_names({n: side for n, side in enumerate(sides) if n not in runs})
+        for name in names.values():  # all of them before the first is trained
+            check_free(out / name, overwrite=overwrite)
+        data = request.load_dataset(spec.data.dataset)
+        for number, name in names.items():
+            with shown(name, spec, style=progress) as observer:
+                runs[number] = run_training(
+                    spec,
+                    backend=sides[number],
+                    dataset=data,
+                    out=out / name,
+                    observer=observer,
+                    **request.training(),
+                )
+    first, *others = [runs[number] for number in range(len(sides))]
+    rows = data if to_train else _rows_of(request, first)
+    outcomes = [
+        compare_runs(
+            first,
+            other,
+            dataset=rows,
+            static=static,
+            always_prove=proof,
+            verbose=verbose,
+            say=lambda line: typer.echo(line, err=True),
+        )
+        for other in others
+    ]
+    result = document(outcomes)
+    if out is not None:
+        write_atomically(out / "compare.json", json_bytes(result))
+    page = None if out is None else _report([first, *others], result, out / "report.html")
+    if json:
+        print_json(result)
+    else:
+        typer.echo(summary(first))
+        typer.echo("")
+        typer.echo("\n\n".join(as_text(outcome) for outcome in outcomes))
+        typer.echo("")
+        for run in (first, *others):
+            typer.echo(run.path)
+        if out is not None:
+            typer.echo(out / "compare.json")
+        if page is not None:
+            typer.echo(page)
+    raise typer.Exit(worst(outcomes).exit_code)
+
+
+def _report(runs: list[Run], document: Any, path: Path) -> Path | None:
+    """Write the page, or say why there is none: the verdict stands without it."""
+    from mnist_mlp.errors import MnistMlpError
+    from mnist_mlp.report import write_report
+
+    try:
+        write_report(runs, out=path, document=document)
+    except MnistMlpError as error:
+        path.unlink(missing_ok=True)  # an earlier comparison's would tell another story
+        typer.echo(f"no {path}: {error}", err=True)
+        return None
+    return path
+
+
+def _rows_of(request: o.Request, run: Run) -> Dataset | None:
+    """The data set a run was trained on, if it is at hand here."""
+    from mnist_mlp.errors import MnistMlpError
+
+    name = run.dataset["name"]
+    try:
+        data = request.load_dataset(name if name in ("mnist", "digits") else "auto")
+    except MnistMlpError as error:
+        typer.echo(f"the data set is not at hand: {error}", err=True)
+        return None
+    return data if data.digest == run.dataset["sha256"] else None
+
+
+def _folder_names(sides: dict[int, str]) -> dict[int, str]:
+    """A folder's name for each side: its label, with its place behind it when it comes again."""
+    from mnist_mlp.registry import label_of
+
+    names: dict[int, str] = {}
+    for number, side in sides.items():
+        label = label_of(side)
+        names[number] = label if label not in names.values() else f"{label}-{number + 1}"
+    return names

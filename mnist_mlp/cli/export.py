@@ -1,0 +1,78 @@
+"""`mnist_mlp export`: a run's network as a native file of another program."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnist_mlp.cli import options as o
+
+
+class Format(StrEnum):
+    """`.keras` file, `state_dict` with its module's source, ONNX, or the weights alone."""
+
+    keras = "keras"
+    torch = "torch"
+    onnx = "onnx"
+    safetensors = "safetensors"
+
+
+class Exporter(StrEnum):
+    """Whose ONNX exporter."""
+
+    keras = "keras"
+    torch = "torch"
+
+
+def export(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    to: Annotated[Format, typer.Option(help="What to write.")],
+    out: Annotated[Path | None, typer.Option(help="Folder [default: RUN/export/<format>].")] = None,
+    exporter: Annotated[
+        Exporter | None, typer.Option(help="Whose ONNX exporter [default: the run's own].")
+    ] = None,
+    data_dir: o.DataDir = None,
+    source: o.Source = None,
+    mirror: o.Mirror = None,
+    verbose: o.Verbose = False,
+    json: o.Json = False,
+) -> None:
+    """Write a run's network for another program, load it there and check its predictions.
+
+    Example: python -m mnist_mlp export runs/tutorial/keras --to torch
+    """
+    from mnist_mlp.cli.output import print_json
+    from mnist_mlp.exchange.exporting import export_run
+    from mnist_mlp.run.folder import Run
+
+    folder = Run(run)
+    name = folder.dataset["name"]
+    exported = export_run(
+        folder,
+        to.value,
+        out=out or run / "export" / to.value,
+        dataset=o.Request(context.params).load_dataset(name if name == "digits" else "auto"),
+        exporter=exporter.value if exporter else None,
+        verbose=verbose,
+    )
+    if json:
+        print_json(
+            {
+                "schema_version": 1,
+                "files": [str(file) for file in exported.files],
+                "rows": exported.rows,
+                "different": exported.different,
+                "largest_logit_gap": exported.largest_logit_gap,
+            }
+        )
+        return
+    typer.echo(
+        f"reloaded in a fresh process: {exported.different} of {exported.rows} test rows predicted "
+        f"differently, largest logit gap {exported.largest_logit_gap:.2g}"
+    )
+    for file in exported.files:
+        typer.echo(file)

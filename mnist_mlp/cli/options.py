@@ -1,0 +1,157 @@
+"""The options that `train` and `compare` share, and what they amount to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mnist_mlp.data import Dataset
+    from mnist_mlp.settings import Resolved
+
+
+class Accelerator(StrEnum):
+    """Where to compute; `auto` is a GPU where the backend sees one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+class Precision(StrEnum):
+    """The arithmetic of the whole run."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+class DatasetChoice(StrEnum):
+    """`auto` falls back to the embedded digits, `mnist` never does."""
+
+    auto = "auto"
+    mnist = "mnist"
+    digits = "digits"
+
+
+class ProgressStyle(StrEnum):
+    """How progress is shown on stderr; `auto` is `rich` on a terminal, else `plain`."""
+
+    auto = "auto"
+    rich = "rich"
+    plain = "plain"
+    none = "none"
+
+
+_SPEC = "Specification"
+_DATA = "Data"
+_RUN = "Run"
+
+Config = Annotated[
+    Path | None, typer.Option(help="TOML file with a specification.", rich_help_panel=_SPEC)
+]
+Assignments = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set section.key to a TOML value.", rich_help_panel=_SPEC
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(help="training.epochs", rich_help_panel=_SPEC)]
+BatchSize = Annotated[int | None, typer.Option(help="training.batch_size", rich_help_panel=_SPEC)]
+LearningRate = Annotated[
+    float | None, typer.Option(help="optimizer.learning_rate", rich_help_panel=_SPEC)
+]
+Seed = Annotated[int | None, typer.Option(help="seed", rich_help_panel=_SPEC)]
+PrecisionOption = Annotated[
+    Precision | None, typer.Option(help="training.precision", rich_help_panel=_SPEC)
+]
+DatasetOption = Annotated[
+    DatasetChoice | None, typer.Option(help="data.dataset", rich_help_panel=_DATA)
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with the four IDX files [env: MNIST_MLP_DATA].", rich_help_panel=_DATA
+    ),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(help="Fetch through torchvision, keras or openml.", rich_help_panel=_DATA),
+]
+Mirror = Annotated[
+    str | None, typer.Option(help="Address to download MNIST from.", rich_help_panel=_DATA)
+]
+AcceleratorOption = Annotated[
+    Accelerator,
+    typer.Option(help="A missing GPU is an error, never a CPU run.", rich_help_panel=_RUN),
+]
+Threads = Annotated[
+    int, typer.Option(min=1, max=1024, help="CPU threads, pinned.", rich_help_panel=_RUN)
+]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast/--plain", help="Many steps per framework call, or one.", rich_help_panel=_RUN
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a run in --out.", rich_help_panel=_RUN)
+]
+ProgressOption = Annotated[
+    ProgressStyle, typer.Option("--progress", help="Shown on stderr.", rich_help_panel=_RUN)
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show the specification and stop.", rich_help_panel=_RUN),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Let the frameworks print.", rich_help_panel=_RUN),
+]
+
+DEFAULT_THREADS = 1
+"""Measured: see docs/benchmarks.md."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The shared options, as Typer's context has them."""
+
+    options: dict[str, Any]
+
+    def resolve(self) -> Resolved:
+        """The specification, with the origin of each value."""
+        from mnist_mlp.settings import SHORT_NAMES, resolve
+
+        flags = {leaf: self._plain(option) for option, leaf in SHORT_NAMES.items()}
+        return resolve(
+            config=self.options["config"], assignments=self.options["assignments"], flags=flags
+        )
+
+    def load_dataset(self, choice: str) -> Dataset:
+        """The data set, telling stderr what has to be known about it."""
+        from mnist_mlp.data import load_dataset
+
+        return load_dataset(
+            choice,  # type: ignore[arg-type]  # checked by the specification
+            data_dir=self.options["data_dir"],
+            source=self.options["source"],
+            mirror=self.options["mirror"],
+            say=lambda line: typer.echo(line, err=True),
+        )
+
+    def training(self) -> dict[str, Any]:
+        """Keyword arguments of `training.train`."""
+        return {
+            "accelerator": str(self.options["accelerator"]),
+            "path": "fast" if self.options["fast"] else "plain",
+            **{key: self.options[key] for key in ("threads", "overwrite", "verbose")},
+        }
+
+    def _plain(self, option: str) -> Any:
+        value = self.options[option]
+        return str(value) if isinstance(value, StrEnum) else value

@@ -1,0 +1,47 @@
+"""Texts for people and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mnist_mlp.run.folder import Run
+
+_SHADES = " .:-=+*#%@"
+
+
+def print_json(value: Any) -> None:
+    """One strict JSON document on stdout."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def summary(run: Run) -> str:
+    """What was trained on what, and the classification report.
+
+    A run made elsewhere may lack what only our own writer records.
+    """
+    record, dataset = run.record, run.dataset
+    metrics = record["metrics"]
+    where, threads = record.get("device", "device not recorded"), record.get("threads")
+    if where == "cpu" and threads:
+        where = f"cpu, {threads} thread{'s' if threads != 1 else ''}"
+    training = f"{dataset['train_rows']:,} training and " if "train_rows" in dataset else ""
+    return (
+        f"{run.spec.name} by {run.label} ({where}), {dataset['name']}: "
+        f"{training}{len(run.predictions['ids']):,} test rows\n\n"
+        f"{run.report_text.rstrip()}\n\n"
+        f"test loss {metrics['loss']:.4f}, accuracy {metrics['accuracy']:.4f}"
+    )
+
+
+def sketch(images: NDArray[np.uint8]) -> str:
+    """Images (n, height, width) side by side as characters, two columns a pixel."""
+    rows = []
+    for line in np.concatenate(list(images), axis=1):
+        rows.append("".join(_SHADES[value * len(_SHADES) // 256] * 2 for value in line.astype(int)))
+    return "\n".join(row.rstrip() for row in rows if row.strip())

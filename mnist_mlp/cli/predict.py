@@ -1,0 +1,48 @@
+"""`mnist_mlp predict`: what a trained network sees in a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnist_mlp.cli import options as o
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
+    json: o.Json = False,
+) -> None:
+    """Show what the network sees in each picture, and its probabilities.
+
+    Example: python -m mnist_mlp predict runs/tutorial/keras seven.png
+    """
+    import numpy as np
+
+    from mnist_mlp.cli.output import print_json, sketch
+    from mnist_mlp.evaluate.measures import log_softmax
+    from mnist_mlp.exchange.pictures import read_picture
+    from mnist_mlp.reference import forward, scale_pixels
+    from mnist_mlp.run.folder import Run
+
+    folder = Run(run)
+    pictures = np.stack([read_picture(path, folder.image_shape) for path in images])
+    pixels = scale_pixels(pictures.reshape(len(pictures), -1), dtype=np.float64)
+    weights = {name: array.astype(np.float64) for name, array in folder.weights.items()}
+    probabilities = np.exp(
+        log_softmax(forward(weights, folder.spec.model.activations, pixels).logits)
+    )
+    if json:
+        results = [
+            {"image": str(path), "class": int(p.argmax()), "probabilities": p.tolist()}
+            for path, p in zip(images, probabilities, strict=True)
+        ]
+        print_json({"schema_version": 1, "run": str(run), "predictions": results})
+        return
+    for path, picture, p in zip(images, pictures, probabilities, strict=True):
+        typer.echo(f"{path}: {int(p.argmax())} ({p.max():.1%})")
+        typer.echo(sketch(picture[None]))
+        typer.echo("  ".join(f"{label}: {share:.1%}" for label, share in enumerate(p)))
+        typer.echo("")

@@ -1,0 +1,85 @@
+"""Progress on stderr: a live bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mnist_mlp.cli.options import ProgressStyle
+from mnist_mlp.training import Observer
+
+if TYPE_CHECKING:
+    from mnist_mlp.plan import Plan
+    from mnist_mlp.run.folder import HistoryRow
+    from mnist_mlp.spec import Spec
+    from mnist_mlp.worker import Opened
+
+
+@contextmanager
+def shown(label: str, spec: Spec, *, style: ProgressStyle) -> Iterator[Observer]:
+    """An observer that shows one run while the block lasts."""
+    if style is ProgressStyle.auto:
+        style = ProgressStyle.rich if sys.stderr.isatty() else ProgressStyle.plain
+    if style is ProgressStyle.none:
+        yield Observer()
+    elif style is ProgressStyle.plain:
+        yield _plain(label, spec)
+    else:
+        with _live(label, spec) as observer:
+            yield observer
+
+
+def _plain(label: str, spec: Spec) -> Observer:
+    def opened(answer: Opened, plan: Plan) -> None:
+        del plan
+        versions = ", ".join(f"{k} {v}" for k, v in answer.environment.versions.items())
+        print(f"{label}: {versions}; ready after {answer.seconds:.1f} s", file=sys.stderr)
+
+    def epoch(row: HistoryRow) -> None:
+        print(f"{label}: epoch {row.epoch}/{spec.training.epochs} {_figures(row)}", file=sys.stderr)
+
+    return Observer(opened=opened, epoch=epoch)
+
+
+def _figures(row: HistoryRow) -> str:
+    return (
+        f"{row.seconds:.2f} s  loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  "
+        f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}"
+    )
+
+
+@contextmanager
+def _live(label: str, spec: Spec) -> Iterator[Observer]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    task = bar.add_task(label, total=None, epoch=0, epochs=spec.training.epochs, figures="starting")
+    rows_per_epoch = 0
+
+    def opened(answer: Opened, plan: Plan) -> None:
+        nonlocal rows_per_epoch
+        del answer
+        rows_per_epoch = len(plan.train_ids)
+        total = plan.steps_per_epoch * spec.training.epochs
+        bar.update(task, total=total, figures="training")
+
+    def epoch(row: HistoryRow) -> None:
+        rate = rows_per_epoch / max(row.seconds, 1e-9)
+        figures = (
+            f"loss {row.loss:.4f} acc {row.accuracy:.4f} | val {row.val_loss:.4f} "
+            f"{row.val_accuracy:.4f} | {rate:,.0f} images/s"
+        )
+        bar.update(task, epoch=row.epoch, figures=figures)
+
+    with bar:
+        yield Observer(opened=opened, step=lambda n: bar.update(task, completed=n), epoch=epoch)

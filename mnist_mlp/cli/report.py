@@ -1,0 +1,49 @@
+"""`mnist_mlp report`: one page that tells what there is to see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnist_mlp.cli import options as o
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN [RUN ...]", help="Run folders; the first is compared with."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page; RUN/report.html, or ./report.html of several runs."),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="What compare wrote; compare.json beside the runs if there is one."),
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Make one HTML page of a run, or of several: verdict, reports, curves, ladder, digits, times.
+
+    Example: python -m mnist_mlp report runs/tutorial/keras runs/tutorial/torch
+    """
+    from mnist_mlp.cli.output import print_json
+    from mnist_mlp.errors import UsageError
+    from mnist_mlp.report import default_path, write_report
+    from mnist_mlp.report.comparison import read_document
+    from mnist_mlp.run.folder import Run
+
+    if compare is not None and len(runs) == 1:
+        raise UsageError("--compare needs the runs that were compared: name two or more")
+    folders = [Run(path) for path in runs]
+    path = out or default_path(folders)
+    if path.is_dir():
+        raise UsageError(f"--out {path}: is a folder; name a file, such as {path / 'report.html'}")
+    document = None if compare is None else read_document(compare)
+    size = write_report(folders, out=path, document=document, origin=str(compare))
+    if json:
+        print_json({"schema_version": 1, "path": str(path), "bytes": size})
+    else:
+        typer.echo(path)

@@ -1,0 +1,83 @@
+"""`mnist_mlp train`: one backend, one run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnist_mlp.cli import options as o
+
+
+def train(
+    context: typer.Context,
+    backend: Annotated[
+        str, typer.Option(help="keras, torch, numpy, or package.module:Class.")
+    ] = "keras",
+    config: o.Config = None,
+    assignments: o.Assignments = [],  # noqa: B006 - Typer's way; never changed
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    learning_rate: o.LearningRate = None,
+    seed: o.Seed = None,
+    precision: o.PrecisionOption = None,
+    dataset: o.DatasetOption = None,
+    data_dir: o.DataDir = None,
+    source: o.Source = None,
+    mirror: o.Mirror = None,
+    accelerator: o.AcceleratorOption = o.Accelerator.auto,
+    threads: o.Threads = o.DEFAULT_THREADS,
+    fast: o.Fast = True,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run folder [default: runs/<time>-<spec>-<backend>].", rich_help_panel="Run"
+        ),
+    ] = None,
+    overwrite: o.Overwrite = False,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Keep step records in the run folder.", rich_help_panel="Run"),
+    ] = False,
+    progress: o.ProgressOption = o.ProgressStyle.auto,
+    dry_run: o.DryRun = False,
+    verbose: o.Verbose = False,
+    json: o.Json = False,
+) -> None:
+    """Train a specification in one backend and leave a run folder; its path is the last line.
+
+    Example: python -m mnist_mlp train --backend torch --config configs/relu.toml --epochs 3
+    """
+    from mnist_mlp.cli.output import print_json, summary
+    from mnist_mlp.cli.progress import shown
+    from mnist_mlp.registry import label_of, target_of
+    from mnist_mlp.training import default_folder
+    from mnist_mlp.training import train as run_training
+
+    request = o.Request(context.params)
+    resolved = request.resolve()
+    if dry_run:
+        from mnist_mlp.cli.dry_run import show
+
+        show(resolved, as_json=json)
+        return
+    target_of(backend)
+    spec = resolved.spec
+    data = request.load_dataset(spec.data.dataset)
+    label = label_of(backend)
+    with shown(label, spec, style=progress) as observer:
+        run = run_training(
+            spec,
+            backend=backend,
+            dataset=data,
+            out=out or default_folder(spec, label),
+            observer=observer,
+            trace=trace,
+            **request.training(),
+        )
+    if json:
+        print_json({**run.record, "path": str(run.path)})
+    else:
+        typer.echo(summary(run))
+        typer.echo(run.path)

@@ -1,0 +1,1 @@
+"""In from other programs and out to them: weights, models, pictures."""

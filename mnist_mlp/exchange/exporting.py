@@ -1,0 +1,151 @@
+"""A run's network as a native file of another program, loaded again there and checked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import BackendError, RunFolderError, SetupError
+from mnist_mlp.exchange import reload
+from mnist_mlp.reference import Array, scale_pixels
+from mnist_mlp.run.files import write_atomically
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.tensors import read_tensors, tensors_to_bytes
+from mnist_mlp.worker import Worker
+
+Format = Literal["keras", "torch", "onnx", "safetensors"]
+
+ONNX_PACKAGES = {"keras": ("onnx", "tf2onnx"), "torch": ("onnx", "onnxscript")}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Files that were written, and how the reloaded model did on the test set.
+
+    `different` predictions of `rows`, and the largest distance of a logit from the run's own; both
+    0 for safetensors, whose tensors are compared bit for bit.
+    """
+
+    files: tuple[Path, ...]
+    rows: int
+    different: int
+    largest_logit_gap: float
+
+
+def export_run(
+    run: Run,
+    kind: Format,
+    *,
+    out: Path,
+    dataset: Dataset,
+    exporter: str | None = None,
+    verbose: bool = False,
+) -> Exported:
+    """Export a run and check the export in a fresh process.
+
+    Parameters
+    ----------
+    kind : {"keras", "torch", "onnx", "safetensors"}
+    out : Path
+        A folder; made if need be.
+    exporter : {"keras", "torch"}, optional
+        Whose ONNX exporter to use; by default the run's own framework's, else torch's.
+
+    Raises
+    ------
+    SetupError
+        The framework or a package is missing; names the command that installs it.
+    BackendError
+        The exported model predicts something else than the run.
+    """
+    if kind == "safetensors":
+        return _safetensors(run, out)
+    pixels = _test_pixels(run, dataset)
+    framework = kind if kind != "onnx" else exporter or _own_framework(run)
+    if kind == "onnx":
+        _require(("onnxruntime", *ONNX_PACKAGES[framework]))
+    _make(out)
+    with Worker(framework, accelerator="cpu", verbose=verbose) as worker:
+        worker.open(run.spec)
+        names = worker.export(run.weights, kind, out)
+    logits = _reloaded(kind, out / names[0], pixels)
+    own = run.predictions["logits"]
+    different = int((logits.argmax(axis=1) != own.argmax(axis=1)).sum())
+    exported = Exported(
+        files=tuple(out / name for name in names),
+        rows=len(own),
+        different=different,
+        largest_logit_gap=float(np.abs(logits.astype(np.float64) - own).max()),
+    )
+    if different:
+        raise BackendError(
+            f"{exported.files[0]}: the reloaded model predicts {different} of {len(own)} test rows "
+            f"differently (largest logit gap {exported.largest_logit_gap:.3g}): do not use it"
+        )
+    return exported
+
+
+def _safetensors(run: Run, out: Path) -> Exported:
+    file = out / "model.safetensors"
+    write_atomically(file, tensors_to_bytes(run.weights))
+    again = read_tensors(file)
+    if any(not np.array_equal(again[name], tensor) for name, tensor in run.weights.items()):
+        raise BackendError(f"{file}: does not come back as it was written")
+    return Exported((file,), len(run.predictions["ids"]), 0, 0.0)
+
+
+def _test_pixels(run: Run, dataset: Dataset) -> Array:
+    if dataset.digest != run.dataset["sha256"]:
+        raise RunFolderError(
+            f"{run.path}: trained on other data than is at hand here ({run.dataset['name']}); "
+            f"give its folder with --data-dir"
+        )
+    images = dataset.flat()[run.predictions["ids"]]
+    return scale_pixels(images, dtype=run.spec.training.precision)
+
+
+def _own_framework(run: Run) -> str:
+    return run.label if run.label in ONNX_PACKAGES else "torch"
+
+
+def _require(packages: tuple[str, ...]) -> None:
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise SetupError(
+            f"ONNX needs {' and '.join(missing)}, not installed here: "
+            f"run pip install 'mnist-mlp[onnx]'"
+        )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"--out {folder}: {error.strerror}; choose another folder") from None
+
+
+def _reloaded(kind: str, file: Path, pixels: Array) -> Array:
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder, "pixels.npy"), Path(folder, "logits.npy")
+        np.save(given, pixels)
+        done = subprocess.run(
+            [sys.executable, str(reload.__file__), kind, str(file), str(given), str(found)],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+            check=False,
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise BackendError(f"{file}: cannot be loaded again: {last}")
+        logits: Array = np.load(found)
+        return logits

@@ -1,0 +1,186 @@
+"""Weights from elsewhere as a run folder without history.
+
+Only safetensors and npz are read, never pickles: a pickle runs what its author wrote.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from itertools import permutations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import DataError
+from mnist_mlp.plan import make_plan
+from mnist_mlp.reference import Array, bias_name, forward, kernel_name, scale_pixels
+from mnist_mlp.run.evaluation import write_evaluation
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.machine import describe_machine
+from mnist_mlp.run.tensors import read_tensors
+from mnist_mlp.run.writer import RunWriter, check_free
+from mnist_mlp.spec import Spec
+from mnist_mlp.training import dataset_record, write_outcome
+
+Layout = Literal["keras", "torch"]
+
+MOST_TRIED = 7
+"""Matrices whose orders are tried where their names don't give one: 5,040 orders."""
+
+_CHUNK = 4096
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """Arrays of a `.safetensors` or `.npz` file by their own names, in the file's order."""
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    if path.suffix != ".npz":
+        raise DataError(f"{path}: expected a .safetensors or .npz file (pickles are not read)")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable npz file: {error}") from None
+
+
+def canonical(tensors: Mapping[str, Array], spec: Spec, *, layout: Layout) -> dict[str, Array]:
+    """Find each layer's kernel and bias among arrays of any names.
+
+    Matrices and vectors are taken in the natural order of their names (`fc2` before `fc10`), which
+    is the layers' order in every common naming, and have to fit the layers one by one; else the one
+    order of matrices that fits is looked for, and an ambiguous one refused.
+
+    Raises
+    ------
+    DataError
+        Shapes that don't fit the specification, or fit it in several ways.
+    """
+    kernels = [name for name in _natural(tensors) if tensors[name].ndim == 2]
+    biases = [name for name in _natural(tensors) if tensors[name].ndim == 1]
+    shapes = [(inputs, units) for inputs, units, _ in spec.model.layers]
+    told = ", ".join(f"{name} {tensors[name].shape}" for name in tensors)
+    if len(kernels) != len(shapes) or len(biases) != len(shapes):
+        raise DataError(
+            f"{len(kernels)} matrices and {len(biases)} vectors for {len(shapes)} layers: {told}"
+        )
+
+    def oriented(name: str) -> Array:
+        return tensors[name] if layout == "keras" else tensors[name].T
+
+    orders = [tuple(kernels)] if _fits(kernels, oriented, shapes) else []
+    if not orders and len(kernels) <= MOST_TRIED:
+        orders = [order for order in permutations(kernels) if _fits(order, oriented, shapes)]
+    if not orders:
+        expected = ", ".join(f"{i} -> {u}" for i, u in shapes)
+        raise DataError(f"no order of these fits the layers {expected} in {layout} layout: {told}")
+    if len(orders) > 1:
+        raise DataError(f"several orders of these fit; number their names by layer: {told}")
+    names = _biases_for(list(orders[0]), biases, tensors, shapes)
+    result = {}
+    for layer, (kernel, bias) in enumerate(zip(orders[0], names, strict=True)):
+        result[kernel_name(layer)] = np.ascontiguousarray(oriented(kernel))
+        result[bias_name(layer)] = np.ascontiguousarray(tensors[bias])
+    dtype = spec.training.precision
+    for name, array in result.items():
+        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+            raise DataError(f"{name}: {array.dtype} with finite numbers expected")
+    return {name: array.astype(dtype) for name, array in result.items()}
+
+
+def _fits(names: Any, oriented: Any, shapes: list[tuple[int, int]]) -> bool:
+    return [oriented(name).shape for name in names] == shapes
+
+
+def _biases_for(
+    kernels: list[str],
+    biases: list[str],
+    tensors: Mapping[str, Array],
+    shapes: list[tuple[int, int]],
+) -> list[str]:
+    """The vector that shares a kernel's prefix, else the vectors in their order."""
+    prefixes = {_prefix(name): name for name in biases}
+    paired = [prefixes.get(_prefix(kernel)) for kernel in kernels]
+    chosen = [name for name in paired if name is not None]
+    if len(set(chosen)) != len(kernels):
+        chosen = biases
+    for name, (_, units) in zip(chosen, shapes, strict=True):
+        if tensors[name].shape != (units,):
+            raise DataError(f"{name}: shape {tensors[name].shape}, expected ({units},)")
+    return chosen
+
+
+def _prefix(name: str) -> str:
+    return name.replace("/", ".").rpartition(".")[0]
+
+
+def _natural(names: Mapping[str, Array]) -> list[str]:
+    """Sorted with numbers by value."""
+
+    def key(name: str) -> list[tuple[int, int, str]]:
+        parts: list[tuple[int, int, str]] = []
+        digits = ""
+        for character in f"{name} ":
+            if character.isdigit():
+                digits += character
+                continue
+            if digits:
+                parts.append((0, int(digits), ""))
+                digits = ""
+            parts.append((1, 0, character))
+        return parts
+
+    return sorted(names, key=key)
+
+
+def import_weights(
+    path: Path,
+    *,
+    layout: Layout,
+    spec: Spec,
+    dataset: Dataset,
+    out: Path,
+    overwrite: bool = False,
+) -> Run:
+    """Write a run folder for given weights: evaluated, but without history and initial weights."""
+    plan = make_plan(spec, dataset)
+    weights = canonical(read_weights(path), spec, layout=layout)
+    check_free(out, overwrite=overwrite)
+    images = dataset.flat()[plan.test_ids]
+    exact = {name: array.astype(np.float64) for name, array in weights.items()}
+    logits = np.concatenate(
+        [
+            forward(
+                exact,
+                spec.model.activations,
+                scale_pixels(images[start : start + _CHUNK], dtype=np.float64),
+            ).logits
+            for start in range(0, len(images), _CHUNK)
+        ]
+    ).astype(spec.training.precision)
+    writer = RunWriter(
+        out,
+        {
+            "backend": {"name": "import", "target": ""},
+            "versions": {},
+            "accelerator": "cpu",
+            "device": "cpu",
+            "threads": 1,
+            "path": "",
+            "flags": {"file": path.name, "layout": layout},
+            "machine": describe_machine(),
+            "spec": spec.model_dump(mode="json"),
+            "spec_sha256": spec.digest,
+            "dataset": dataset_record(plan, dataset),
+        },
+    )
+    writer.open_folder()
+    writer.weights(weights)
+    metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
+    write_evaluation(Run(out, complete=False))
+    writer.finish("complete", metrics=metrics, timings={})
+    return Run(out)

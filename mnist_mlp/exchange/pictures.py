@@ -1,0 +1,83 @@
+"""A picture of a digit, of any size, as the network's 28 x 28 input.
+
+MNIST's own recipe: the digit is scaled to fit 20 x 20 pixels and put so that its centre of mass is
+the image's centre (LeCun et al., 1998). White is ink; a picture with a bright border is inverted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_mlp.errors import DataError
+
+LARGEST = 64_000_000
+"""Pixels of a picture; more is taken for an attack on memory."""
+
+_INK = 0.1
+
+
+def read_picture(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """A PNG or JPEG file as a grey image of a shape, 0 being background.
+
+    Raises
+    ------
+    DataError
+        Not a picture, too large, or nothing drawn on it.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            if picture.format not in ("PNG", "JPEG"):
+                raise DataError(f"{path}: {picture.format}, expected PNG or JPEG")
+            if picture.width * picture.height > LARGEST:
+                raise DataError(f"{path}: {picture.width} x {picture.height} pixels are too many")
+            flat = Image.new("RGBA", picture.size, "white")
+            flat.alpha_composite(picture.convert("RGBA"))
+            grey = np.asarray(flat.convert("L"), np.float64) / 255
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a readable picture: {error}") from None
+    return normalised(grey, shape, name=str(path))
+
+
+def normalised(
+    grey: NDArray[np.float64], shape: tuple[int, int], *, name: str = "picture"
+) -> NDArray[np.uint8]:
+    """Find the ink in a grey picture (height, width) in [0, 1], scale and centre it."""
+    from PIL import Image
+
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    ink = 1 - grey if np.median(border) > 0.5 else grey.copy()
+    ink -= np.median(np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]]))
+    ink = np.clip(ink, 0, None)
+    if ink.max() < _INK:
+        raise DataError(f"{name}: nothing is drawn on it")
+    ink /= ink.max()
+    rows, columns = (
+        np.flatnonzero((ink > _INK).any(axis=1)),
+        np.flatnonzero((ink > _INK).any(axis=0)),
+    )
+    digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = shape
+    room = (height * 20 / 28, width * 20 / 28)
+    scale = min(room[0] / digit.shape[0], room[1] / digit.shape[1])
+    size = tuple(max(1, round(length * scale)) for length in digit.shape)
+    small = Image.fromarray((digit * 255).astype(np.uint8)).resize(
+        (size[1], size[0]), Image.Resampling.LANCZOS
+    )
+    pixels = np.asarray(small, np.float64)
+    total = max(float(pixels.sum()), 1e-9)
+    middle = (
+        float((pixels.sum(axis=1) * np.arange(size[0])).sum() / total),
+        float((pixels.sum(axis=0) * np.arange(size[1])).sum() / total),
+    )
+    top = int(np.clip(round((height - 1) / 2 - middle[0]), 0, height - size[0]))
+    left = int(np.clip(round((width - 1) / 2 - middle[1]), 0, width - size[1]))
+    image = np.zeros(shape, np.uint8)
+    image[top : top + size[0], left : left + size[1]] = pixels.astype(np.uint8)
+    return image

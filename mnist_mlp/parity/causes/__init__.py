@@ -1,0 +1,1 @@
+"""Naming what broke a rung."""

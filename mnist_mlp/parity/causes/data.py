@@ -1,0 +1,115 @@
+"""Why the network sees other numbers than pixel / 255."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mnist_mlp.parity.arbiter import Judged, keep_bits
+from mnist_mlp.parity.causes.hypothesis import Hypothesis
+from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
+from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.reference import Array
+
+Move = Callable[[Array], Array]
+
+MOVES: dict[str, tuple[str, Move]] = {
+    "image_axes_swapped": ("rows and columns exchanged", lambda i: i.transpose(0, 2, 1)),
+    "image_flipped": ("left and right exchanged", lambda i: i[:, :, ::-1]),
+    "image_upside_down": ("top and bottom exchanged", lambda i: i[:, ::-1, :]),
+    "image_rotated": ("turned by 90 degrees", lambda i: np.rot90(i, 1, (1, 2))),
+    "image_rotated_back": ("turned by 270 degrees", lambda i: np.rot90(i, 3, (1, 2))),
+    "image_turned": ("turned by 180 degrees", lambda i: i[:, ::-1, ::-1]),
+}
+
+
+def hypotheses(
+    recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
+) -> Iterator[Hypothesis]:
+    """An exact affine map of the pixels, or another arrangement of them, or both precisions."""
+    step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
+    yield from _moved(recipe, step)
+    yield from _affine(recipe, step)
+    yield from _binarised(recipe)
+    yield from _rounded(recipe, step)
+
+
+def _affine(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
+    x = np.asarray(step.images, np.float64).ravel() / 255
+    got = np.asarray(step.record.inputs, np.float64)
+    if got.shape != step.images.shape or not np.isfinite(got).all() or x.min() == x.max():
+        return
+    # From the two extremes: the greys between them only confirm it.
+    low, high = int(x.argmin()), int(x.argmax())
+    scale = (got.flat[high] - got.flat[low]) / (x[high] - x[low])
+    offset = got.flat[low] - scale * x[low]
+    if not scale:
+        return
+
+    def pixels(images: Array) -> Judged:
+        x = np.asarray(images, np.float64) / 255
+        # The two coefficients were read off rounded numbers: a few roundings more are theirs.
+        terms = 4 * (np.abs(scale * x) + abs(offset) + abs(scale))
+        return Judged(scale * x + offset, terms)
+
+    yield Hypothesis(_affine_cause(float(scale), float(offset)), replace(recipe, pixels=pixels))
+
+
+def _affine_cause(scale: float, offset: float) -> Cause:
+    def near(a: float, b: float) -> bool:
+        return bool(np.isclose(scale, a, rtol=1e-5) and np.isclose(offset, b, atol=1e-5))
+
+    if near(255, 0):
+        return Cause("pixels_not_scaled", "pixels are 0 .. 255")
+    if near(255 / 256, 0):
+        return Cause("pixels_divided_by_256", "pixel / 256")
+    if near(2, -1):
+        return Cause("pixels_scaled_to_minus_one_one", "2 * pixel / 255 - 1")
+    if near(-1, 1):
+        return Cause("pixels_inverted", "1 - pixel / 255")
+    mean, deviation = -offset / scale, 1 / scale
+    return Cause("mean_std_normalisation", f"mean {mean:.4g}, standard deviation {deviation:.4g}")
+
+
+def _moved(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
+    height, width = recipe.image_shape
+    if height * width != step.images.shape[1]:
+        return
+    for name, (text, move) in MOVES.items():
+
+        def pixels(images: Array, move: Move = move) -> Judged:
+            moved = move(images.reshape(len(images), height, width)).reshape(len(images), -1)
+            x = np.asarray(moved, np.float64) / 255
+            return Judged(x, np.abs(x))
+
+        cause = "image_rotated" if name == "image_rotated_back" else name
+        yield Hypothesis(Cause(cause, text), replace(recipe, pixels=pixels))
+
+
+def _rounded(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
+    """Inputs that 8 or 11 significant bits can hold."""
+    got = np.asarray(step.record.inputs, np.float64)
+    for name, mantissa in (("bfloat16_inputs", 7), ("float16_inputs", 10)):
+        if not np.array_equal(keep_bits(got, mantissa), got):
+            continue
+
+        def pixels(images: Array, bits: int = mantissa) -> Judged:
+            x = np.asarray(images, np.float64) / 255
+            return Judged(x, np.abs(x) * 2.0**-bits / recipe.eps)
+
+        yield Hypothesis(Cause(name), replace(recipe, pixels=pixels))
+        return
+
+
+def _binarised(recipe: Recipe) -> Iterator[Hypothesis]:
+    for threshold in (0, 127):
+
+        def pixels(images: Array, above: int = threshold) -> Judged:
+            x = (np.asarray(images) > above).astype(np.float64)
+            return Judged(x, np.abs(x))
+
+        yield Hypothesis(
+            Cause("pixels_binarised", f"pixel > {threshold}"), replace(recipe, pixels=pixels)
+        )

@@ -1,0 +1,217 @@
+"""Why a layer's output is not what its input and the shared weights make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import pi, sqrt
+
+import numpy as np
+
+from mnist_mlp.parity.arbiter import OtherActivation, keep_bits
+from mnist_mlp.parity.causes.hypothesis import Hypothesis
+from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
+from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.reference import Array, activate, bias_name, kernel_name, sigmoid
+from mnist_mlp.spec import ACTIVATIONS
+
+
+def hypotheses(
+    recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
+) -> Iterator[Hypothesis]:
+    """Other activations for an activation; another use of the kernel, or other arithmetic, else."""
+    step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
+    assert finding.layer is not None
+    if finding.tensor == "activation":
+        yield from _other_activations(recipe, step, finding.layer)
+        yield from _between_layers(recipe, step, finding.layer)
+    else:
+        yield from _other_kernels(recipe, step, finding.layer)
+        yield from _other_bias(recipe, step, finding.layer)
+    yield from _other_arithmetic(recipe, steps)
+
+
+# --- The product ----------------------------------------------------------------------------------
+
+
+def _other_kernels(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hypothesis]:
+    shape = np.shape(step.shared.weights[kernel_name(layer)])
+
+    def reshaped(_: int, kernel: Array) -> Array:
+        return kernel.reshape(kernel.shape[::-1]).T
+
+    def transposed(_: int, kernel: Array) -> Array:
+        return kernel.T if kernel.shape[0] == kernel.shape[1] else kernel
+
+    def on(
+        layers: Sequence[int], use: Callable[[int, Array], Array]
+    ) -> Callable[[int, Array], Array]:
+        return lambda index, kernel: use(index, kernel) if index in layers else kernel
+
+    every = range(len(step.record.pre_activations))
+    uses = [("kernel_reshaped", reshaped)]
+    if shape[0] == shape[1]:
+        uses.insert(0, ("kernel_transposed", transposed))
+    for name, use in uses:
+        for layers in (every, [layer]):
+            where = "every layer" if layers is every else f"layer {layer}"
+            yield Hypothesis(
+                Cause(name, where),
+                replace(recipe, kernel=on(layers, use)),
+                rung="init",
+                before_training=True,
+            )
+
+
+def _other_bias(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hypothesis]:
+    bias = np.asarray(step.shared.weights[bias_name(layer)], np.float64)
+    if not bias.any():
+        return
+
+    def without(index: int, own: Array) -> Array:
+        return np.zeros_like(own) if index == layer else own
+
+    yield Hypothesis(Cause("bias_missing", f"layer {layer}"), replace(recipe, bias=without))
+
+
+# --- Arithmetic -----------------------------------------------------------------------------------
+
+
+NARROW = {"bfloat16_arithmetic": 7, "float16_arithmetic": 10, "float32_arithmetic": 23}
+"""Mantissa bits of arithmetic that is coarser than the specification's."""
+
+
+def _ties_away(tensor: Array) -> Array:
+    return np.trunc(tensor + np.copysign(0.5, tensor))
+
+
+CUTS: tuple[Callable[[Array], Array], ...] = (np.round, _ties_away, np.trunc)
+"""How hardware and its emulations bring an operand to fewer bits: one tie in 8192 weights is
+enough to tell them apart."""
+
+
+def _other_arithmetic(recipe: Recipe, steps: Sequence[JudgedStep]) -> Iterator[Hypothesis]:
+    """Results that fewer significant bits can hold, or operands that were cut to 11 bits.
+
+    From there on every stage is judged by that arithmetic's own rounding.
+    """
+    results = [z for step in steps for z in step.record.pre_activations]
+    for name, bits in NARROW.items():
+        if 2.0**-bits > recipe.eps and all(np.array_equal(keep_bits(z, bits), z) for z in results):
+            coarse = replace(recipe, eps=2.0**-bits)
+            yield Hypothesis(Cause(name), coarse)
+            return
+    for cut in CUTS:
+
+        def operand(tensor: Array, cut: Callable[[Array], Array] = cut) -> Array:
+            return keep_bits(tensor, 10, cut)
+
+        # The gradient's products are cut the same way.
+        yield Hypothesis(
+            Cause("tf32_arithmetic", "matrix products with 10 mantissa bits"),
+            replace(recipe, operand=operand, gradient_eps=2.0**-10),
+        )
+
+
+# --- The activation -------------------------------------------------------------------------------
+
+
+def _hard_sigmoid_2(z: Array) -> Array:
+    return np.clip(0.2 * z + 0.5, 0, 1)
+
+
+def _hard_sigmoid_3(z: Array) -> Array:
+    return np.clip(z + 3, 0, 6) / 6
+
+
+def _gelu_tanh(z: Array) -> Array:
+    return 0.5 * z * (1 + np.tanh(sqrt(2 / pi) * (z + 0.044715 * z**3)))
+
+
+OTHERS: dict[str, Callable[[Array], Array]] = {
+    "hard_sigmoid": _hard_sigmoid_2,
+    "hard_sigmoid (Keras 3, torch)": _hard_sigmoid_3,
+    "gelu (tanh approximation)": _gelu_tanh,
+    "quick_gelu": lambda z: z * sigmoid(1.702 * z),
+    "relu6": lambda z: np.clip(z, 0, 6),
+    "hard_tanh": lambda z: np.clip(z, -1, 1),
+    "hard_swish": lambda z: z * _hard_sigmoid_3(z),
+    "softsign": lambda z: z / (1 + np.abs(z)),
+    "mish": lambda z: z * np.tanh(np.logaddexp(0, z)),
+    "exponential": np.exp,
+    "log_sigmoid": lambda z: -np.logaddexp(0, -z),
+}
+"""Activations that no specification has."""
+
+
+def numeric_slope(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Central difference: 1e-10 near smooth points, one of both slopes at a kink."""
+    h = 1e-6
+    return lambda z: (function(z + h) - function(z - h)) / (2 * h)
+
+
+def _other_activations(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hypothesis]:
+    specified = recipe.names[layer]
+    z = np.asarray(step.record.pre_activations[layer], np.float64)
+    a = np.asarray(step.record.activations[layer], np.float64)
+
+    def at(new: str | OtherActivation, label: str, *, name: str = "") -> Iterator[Hypothesis]:
+        for layers in (range(len(recipe.names)), [layer]):
+            names = tuple(
+                new if index in layers and recipe.names[index] == specified else old
+                for index, old in enumerate(recipe.names)
+            )
+            chosen = name or _activation_cause(specified, label)
+            yield Hypothesis(
+                Cause(chosen, f"{label} instead of {specified}"), replace(recipe, activations=names)
+            )
+
+    for name in ACTIVATIONS:
+        if name != specified:
+            yield from at(name, name)
+    negative = z < -1e-3
+    if negative.any():
+        slope = float(np.median(a[negative] / z[negative]))
+        if 1e-4 < slope < 1:
+            label = f"leaky_relu({slope:.4g})"
+            yield from at(label, label, name="leaky_relu_slope")
+    for label, function in OTHERS.items():
+        yield from at(OtherActivation(label, function, numeric_slope(function)), label)
+
+
+def _activation_cause(specified: str, label: str) -> str:
+    if label.startswith("hard_sigmoid") and specified == "sigmoid":
+        return "hard_sigmoid"
+    if label.startswith("gelu (tanh") and specified == "gelu":
+        return "gelu_tanh_approximation"
+    return "activation_missing" if label == "linear" else "other_activation"
+
+
+def _between_layers(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hypothesis]:
+    """Dropout and normalisation between two layers: found by what they leave, not replayed."""
+    name = recipe.names[layer]
+    if not isinstance(name, str):
+        return
+    z = np.asarray(step.record.pre_activations[layer], np.float64)
+    a = np.asarray(step.record.activations[layer], np.float64)
+    blind = replace(recipe, muted=recipe.muted | {"forward", "gradient"})
+    exact, _ = activate(name, z)
+    kept = (a != 0) & (np.abs(exact) > 1e-6)
+    dropped = (a == 0) & (np.abs(exact) > 1e-6)
+    if dropped.any() and kept.any():
+        factor = a[kept] / exact[kept]
+        if np.allclose(factor, factor.flat[0], rtol=1e-4):
+            rate = dropped.sum() / (dropped.sum() + kept.sum())
+            scaled = 1 - 1 / float(factor.flat[0])
+            told = scaled if scaled > 0 else rate
+            yield Hypothesis(Cause("dropout", f"rate {told:.3g} after layer {layer}"), blind)
+    for axis, cause in ((0, "batch_normalisation"), (1, "layer_normalisation")):
+        for epsilon in (1e-3, 1e-5):
+
+            def normal(t: Array, axis: int = axis, epsilon: float = epsilon) -> Array:
+                variance = t.var(axis=axis, keepdims=True)
+                return (t - t.mean(axis=axis, keepdims=True)) / np.sqrt(variance + epsilon)
+
+            for made in (activate(name, normal(z))[0], normal(exact)):
+                if np.allclose(a, made, rtol=1e-3, atol=1e-4 * np.abs(a).max()):
+                    yield Hypothesis(Cause(cause, f"epsilon {epsilon:g}, layer {layer}"), blind)

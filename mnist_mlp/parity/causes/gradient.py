@@ -1,0 +1,187 @@
+"""Why a gradient is not the derivative of the side's own loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mnist_mlp.parity.arbiter import Judged
+from mnist_mlp.parity.causes.hypothesis import Hypothesis
+from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
+from mnist_mlp.parity.recipe import Moment, Recipe, doubles
+from mnist_mlp.reference import Array
+
+Gradients = dict[str, Judged]
+Change = Callable[[Gradients, Moment], Gradients]
+
+
+def hypotheses(
+    recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
+) -> Iterator[Hypothesis]:
+    """Something kept from earlier steps, left out, clipped, scaled or added."""
+    step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
+    exact = recipe.gradients(Moment(step))
+    got = doubles(step.record.gradient)
+    yield _changed(recipe, Cause("gradients_not_cleared"), _accumulated)
+    yield _changed(recipe, Cause("stale_gradient", "the step before's"), _stale(recipe))
+    yield from _frozen(recipe, got, exact)
+    yield from _clipped(recipe, got, exact)
+    yield from _decayed(recipe, step, got, exact)
+    yield from _scaled(recipe, got, exact, rows=len(step.labels))
+
+
+def _changed(recipe: Recipe, cause: Cause, change: Change) -> Hypothesis:
+    def gradient(exact: Gradients, moment: Moment) -> Gradients:
+        return change(recipe.gradient(exact, moment), moment)
+
+    return Hypothesis(cause, replace(recipe, gradient=gradient))
+
+
+def not_judged(moment: Moment) -> Gradients:
+    """The side's own numbers, for a step whose history was not seen."""
+    return {name: Judged(g, np.full_like(g, np.inf)) for name, g in moment.gradient.items()}
+
+
+def _accumulated(exact: Gradients, moment: Moment) -> Gradients:
+    if moment.step == 1:
+        return exact
+    if not moment.before:
+        return not_judged(moment)
+    old = doubles(moment.before[-1].record.gradient)
+    return {
+        name: Judged(g.value + old[name], g.terms + np.abs(old[name])) for name, g in exact.items()
+    }
+
+
+def _stale(recipe: Recipe) -> Change:
+    """What the step before should have had: its own record may hold a stale one in turn."""
+
+    def change(exact: Gradients, moment: Moment) -> Gradients:
+        if not moment.before:
+            return not_judged(moment)
+        old = recipe.gradients(Moment(moment.before[-1], moment.before[:-1]))
+        return {name: Judged(g.value, exact[name].terms + g.terms) for name, g in old.items()}
+
+    return change
+
+
+def _frozen(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Iterator[Hypothesis]:
+    still = [name for name, g in got.items() if not g.any() and np.any(exact[name].value)]
+    if not still or len(still) == len(got):
+        return
+
+    def change(gradients: Gradients, moment: Moment) -> Gradients:
+        del moment
+        return {
+            name: Judged(np.zeros_like(g.value), g.terms) if name in still else g
+            for name, g in gradients.items()
+        }
+
+    yield _changed(recipe, Cause("frozen_tensor", ", ".join(still)), change)
+
+
+def _norm(tensors: Mapping[str, Array]) -> float:
+    return float(np.sqrt(sum(float((t * t).sum()) for t in tensors.values())))
+
+
+def _clipped(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Iterator[Hypothesis]:
+    largest = max(float(np.abs(g).max()) for g in got.values())
+    if largest and max(float(np.abs(g.value).max()) for g in exact.values()) > 1.001 * largest:
+
+        def by_value(gradients: Gradients, moment: Moment) -> Gradients:
+            del moment
+            return {
+                name: Judged(np.clip(g.value, -largest, largest), g.terms)
+                for name, g in gradients.items()
+            }
+
+        yield _changed(recipe, Cause("clip_by_value", f"{largest:.4g}"), by_value)
+    norms = {name: float(np.sqrt((g * g).sum())) for name, g in got.items()}
+    limit = max(norms.values())
+
+    def per_tensor(gradients: Gradients, moment: Moment) -> Gradients:
+        del moment
+        return {name: _limited(g, _length(g.value), limit) for name, g in gradients.items()}
+
+    if any(_length(exact[name].value) > 1.001 * limit for name in exact):
+        yield _changed(recipe, Cause("clip_per_tensor", f"{limit:.4g}"), per_tensor)
+    whole = _norm(got)
+
+    def overall(gradients: Gradients, moment: Moment) -> Gradients:
+        del moment
+        norm = _norm({name: g.value for name, g in gradients.items()})
+        return {name: _limited(g, norm, whole) for name, g in gradients.items()}
+
+    if _norm({name: g.value for name, g in exact.items()}) > 1.001 * whole:
+        yield _changed(recipe, Cause("clip_by_norm", f"{whole:.4g}"), overall)
+
+
+def _length(g: Array) -> float:
+    return float(np.sqrt((g * g).sum()))
+
+
+def _limited(g: Judged, norm: float, limit: float) -> Judged:
+    factor = min(1.0, limit / norm) if norm else 1.0
+    return Judged(g.value * factor, g.terms + np.abs(g.value))
+
+
+def _decayed(
+    recipe: Recipe, step: JudgedStep, got: Mapping[str, Array], exact: Gradients
+) -> Iterator[Hypothesis]:
+    """`factor * w` added to the gradient while the loss says nothing of it."""
+    weights = doubles(step.shared.weights)
+    for scope, part in (("all tensors", ""), ("kernels only", "kernel"), ("biases only", "bias")):
+        names = [name for name in got if name.endswith(part)]
+        w = np.concatenate([weights[name].ravel() for name in names])
+        extra = np.concatenate([(got[name] - exact[name].value).ravel() for name in names])
+        if not w.any():
+            continue
+        factor = float(w @ extra / (w @ w))
+        if not 1e-9 < abs(factor) < 10:
+            continue
+
+        def change(
+            gradients: Gradients,
+            moment: Moment,
+            chosen: Sequence[str] = names,
+            factor: float = factor,
+        ) -> Gradients:
+            own = moment.weights
+            return {
+                name: Judged(g.value + factor * own[name], g.terms + np.abs(factor * own[name]))
+                if name in chosen
+                else g
+                for name, g in gradients.items()
+            }
+
+        text = f"{factor:.3g} * w added to the gradient, {scope}"
+        yield _changed(recipe, Cause("weight_decay", text), change)
+
+
+def _scaled(
+    recipe: Recipe, got: Mapping[str, Array], exact: Gradients, *, rows: int
+) -> Iterator[Hypothesis]:
+    a = np.concatenate([g.value.ravel() for g in exact.values()])
+    b = np.concatenate([got[name].ravel() for name in exact])
+    factor = float(a @ b / (a @ a)) if a.any() else 0.0
+    if factor == 0 or not np.isfinite(factor):
+        return
+
+    def times(factor_of: Callable[[int], float]) -> Change:
+        def change(gradients: Gradients, moment: Moment) -> Gradients:
+            by = factor_of(len(moment.now.labels))
+            return {
+                name: Judged(g.value * by, abs(by) * (g.terms + 4 * np.abs(g.value)))
+                for name, g in gradients.items()
+            }
+
+        return change
+
+    if abs(factor / rows - 1) < 1e-3:
+        yield _changed(
+            recipe, Cause("gradient_sum", "that of the sum over the batch"), times(float)
+        )
+    cause = Cause("gradient_scaled", f"{factor:.6g} times")
+    yield _changed(recipe, cause, times(lambda _: factor))

@@ -1,0 +1,68 @@
+"""A hypothesis: a cause, and the recipe that a side would follow if it were true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from mnist_mlp.parity.evidence import STEP_RUNGS, Cause, Finding, JudgedStep
+from mnist_mlp.parity.judge import LIMITS, SLACK, judge_step, moments
+from mnist_mlp.parity.recipe import Moment, Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """`rung` and `before_training` say where to report it, if not where it was seen."""
+
+    cause: Cause
+    recipe: Recipe
+    rung: str | None = None
+    before_training: bool = False
+
+
+def only(recipe: Recipe, rung: str) -> Recipe:
+    """A recipe that judges one rung."""
+    return replace(recipe, muted=recipe.muted | (frozenset(STEP_RUNGS) - {rung}))
+
+
+def reproduces(recipe: Recipe, rung: str, steps: Sequence[JudgedStep]) -> bool:
+    """Whether a recipe explains one rung of every judged step down to rounding."""
+    alone = only(recipe, rung)
+    for moment in moments(steps):
+        for finding in judge_step(alone, moment):
+            if not finding.size <= SLACK * LIMITS[rung]:
+                return False
+    return True
+
+
+def first_that_reproduces(
+    hypotheses: Iterable[Hypothesis], finding: Finding, steps: Sequence[JudgedStep]
+) -> Hypothesis | None:
+    """The first hypothesis that explains the broken rung everywhere; they come most special first.
+
+    The step that broke is tried before the others: most hypotheses fail there already.
+    """
+    here = [step for step in steps if step.step == finding.step and step.stress == finding.stress]
+    for hypothesis in hypotheses:
+        with_history = _with_history(here, steps)
+        if not _explains(hypothesis.recipe, finding, with_history):
+            continue
+        if reproduces(hypothesis.recipe, finding.rung, steps):
+            return hypothesis
+    return None
+
+
+def _with_history(here: Sequence[JudgedStep], steps: Sequence[JudgedStep]) -> list[Moment]:
+    chosen = {id(step) for step in here}
+    return [moment for moment in moments(steps) if id(moment.now) in chosen]
+
+
+def _explains(recipe: Recipe, finding: Finding, at: Sequence[Moment]) -> bool:
+    """Within the limit, and at most half of what it was: else a hypothesis that changes next to
+    nothing would explain whatever is a little beyond the limit."""
+    alone = only(recipe, finding.rung)
+    return all(
+        result.size <= min(SLACK * LIMITS[finding.rung], finding.size / 2)
+        for moment in at
+        for result in judge_step(alone, moment)
+    )

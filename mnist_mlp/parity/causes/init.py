@@ -1,0 +1,281 @@
+"""Why initial weights are not the plan's, or not drawn as the specification has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, Side
+from mnist_mlp.plan import Plan
+from mnist_mlp.reference import Array, Tensors
+
+ALPHA = 1e-9
+"""Chance that an honest draw is called another distribution, for each tensor."""
+
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Initialiser:
+    """A distribution by the shape of its kernel: `uniform` with a bound, or `normal` with a
+    deviation (`truncated`: cut at two deviations of the untruncated one), or one `constant`."""
+
+    cause: str
+    text: str
+    kind: str
+    scale: Callable[[Shape], float]
+
+
+TRUNCATED = 0.87962566103423978
+"""Standard deviation of a unit normal cut at +-2 (Keras divides by it)."""
+
+KERNELS = (
+    Initialiser("glorot_uniform", "Glorot uniform", "uniform", lambda s: sqrt(6 / (s[0] + s[1]))),
+    Initialiser(
+        "torch_default_kernel_init",
+        "uniform within 1/sqrt(inputs), torch's Linear",
+        "uniform",
+        lambda s: 1 / sqrt(s[0]),
+    ),
+    Initialiser("he_uniform", "He uniform", "uniform", lambda s: sqrt(6 / s[0])),
+    Initialiser("lecun_uniform", "LeCun uniform", "uniform", lambda s: sqrt(3 / s[0])),
+    Initialiser("random_uniform", "uniform within 0.05", "uniform", lambda s: 0.05),
+    Initialiser("unit_uniform", "uniform within 1", "uniform", lambda s: 1.0),
+    Initialiser(
+        "glorot_normal", "Glorot normal (torch)", "normal", lambda s: sqrt(2 / (s[0] + s[1]))
+    ),
+    Initialiser(
+        "glorot_normal", "Glorot normal, truncated", "truncated", lambda s: sqrt(2 / (s[0] + s[1]))
+    ),
+    Initialiser("he_normal", "He normal (torch)", "normal", lambda s: sqrt(2 / s[0])),
+    Initialiser("he_normal", "He normal, truncated", "truncated", lambda s: sqrt(2 / s[0])),
+    Initialiser("lecun_normal", "LeCun normal", "normal", lambda s: sqrt(1 / s[0])),
+    Initialiser("lecun_normal", "LeCun normal, truncated", "truncated", lambda s: sqrt(1 / s[0])),
+    Initialiser("random_normal", "normal, deviation 0.05", "normal", lambda s: 0.05),
+    Initialiser("random_normal", "normal, deviation 0.01", "normal", lambda s: 0.01),
+    Initialiser("random_normal", "normal, deviation 0.02", "normal", lambda s: 0.02),
+    Initialiser("unit_normal", "normal, deviation 1", "normal", lambda s: 1.0),
+    Initialiser("zeros", "all zero", "constant", lambda s: 0.0),
+    Initialiser("ones", "all one", "constant", lambda s: 1.0),
+)
+
+BIASES = (
+    Initialiser("zeros", "all zero", "constant", lambda s: 0.0),
+    Initialiser(
+        "torch_default_bias_init",
+        "uniform within 1/sqrt(inputs), torch's Linear",
+        "uniform",
+        lambda s: 1 / sqrt(s[0]),
+    ),
+    Initialiser("bias_ones", "all one", "constant", lambda s: 1.0),
+    Initialiser("bias_random_normal", "normal, deviation 0.05", "normal", lambda s: 0.05),
+    Initialiser("bias_random_uniform", "uniform within 0.05", "uniform", lambda s: 0.05),
+)
+
+
+def follows(values: Array, initialiser: Initialiser, shape: Shape) -> bool:
+    """Whether values can have been drawn so: range, and a Kolmogorov-Smirnov test at `ALPHA`."""
+    scale = initialiser.scale(shape)
+    values = np.asarray(values, np.float64)
+    if initialiser.kind == "constant":
+        return bool((values == scale).all())
+    if np.ptp(values) == 0:
+        return False
+    x = np.sort(values) / scale
+    if initialiser.kind == "uniform":
+        if np.abs(x).max() > 1 + 1e-6:
+            return False
+        expected = (x + 1) / 2
+    else:
+        from scipy.special import ndtr
+
+        if initialiser.kind == "normal":
+            expected = ndtr(x)
+        else:
+            if np.abs(x).max() * TRUNCATED > 2 + 1e-6:
+                return False
+            tail = ndtr(-2.0)
+            expected = (ndtr(x * TRUNCATED) - tail) / (1 - 2 * tail)
+    n = len(x)
+    steps = np.arange(n + 1) / n
+    distance = max(float((steps[1:] - expected).max()), float((expected - steps[:-1]).max()))
+    return distance < sqrt(-0.5 * np.log(ALPHA / 2) / n)
+
+
+def log_likelihood(values: Array, initialiser: Initialiser, shape: Shape) -> float:
+    """Of values that follow an initialiser (truncation is told by the range, not by this)."""
+    scale, n = initialiser.scale(shape), len(values)
+    if initialiser.kind == "constant":
+        return float("inf")
+    if initialiser.kind == "uniform":
+        return -n * float(np.log(2 * scale))
+    square = float((np.asarray(values, np.float64) ** 2).sum())
+    return -n * float(np.log(scale * sqrt(2 * np.pi))) - square / (2 * scale**2)
+
+
+CLEARLY = 7.0
+"""Log of the odds that the best initialiser must have over the next one: 1000 to 1."""
+
+
+def named(drawn: Sequence[tuple[Array, Shape]], part: str) -> Initialiser | None:
+    """The known initialiser that tensors came from, if one is clearly the likeliest for them all.
+
+    `drawn` holds the values and the kernel's shape of each; a small last layer alone would not
+    tell two deviations apart.
+    """
+    fitting = [
+        (sum(log_likelihood(values, initialiser, shape) for values, shape in drawn), initialiser)
+        for initialiser in (KERNELS if part == "kernel" else BIASES)
+        if all(follows(values, initialiser, shape) for values, shape in drawn)
+    ]
+    fitting.sort(key=lambda pair: pair[0], reverse=True)
+    if not fitting:
+        return None
+    others = [value for value, other in fitting[1:] if other.cause != fitting[0][1].cause]
+    if others and fitting[0][0] - others[0] < CLEARLY:
+        return None
+    return fitting[0][1]
+
+
+def native_breaks(
+    draws: Sequence[Tensors], layers: Sequence[tuple[int, int, str]], *, side: Side
+) -> list[Break]:
+    """Native initial weights, over many draws, against Glorot uniform kernels and zero biases."""
+    breaks = []
+    for part in ("kernel", "bias"):
+        causes: dict[str, Cause] = {}
+        where: dict[str, list[int]] = {}
+        for layer, (inputs, units, _) in enumerate(layers):
+            tensors = [draw[f"layers.{layer}.{part}"] for draw in draws]
+            values = np.concatenate([np.asarray(t, np.float64).ravel() for t in tensors])
+            if follows(values, (KERNELS if part == "kernel" else BIASES)[0], (inputs, units)):
+                continue
+            found = named([(values, (inputs, units))], part)
+            name = _full_name(found.cause, part) if found else UNKNOWN
+            causes.setdefault(name, Cause(name, found.text if found else _described(values)))
+            where.setdefault(name, []).append(layer)
+        breaks += [_native(side, part, layers, where[name], causes[name]) for name in causes]
+    return breaks
+
+
+def _full_name(cause: str, part: str) -> str:
+    """Constant kernels have names of their own: constant biases are often right."""
+    return f"kernel_{cause}" if part == "kernel" and cause in ("zeros", "ones") else cause
+
+
+def _native(
+    side: Side,
+    part: str,
+    layers: Sequence[tuple[int, int, str]],
+    where: Sequence[int],
+    cause: Cause,
+) -> Break:
+    every = len(where) == len(layers)
+    told = "every layer" if every else "layers " + ", ".join(str(layer) for layer in where)
+    return Break(
+        side=side,
+        rung="init",
+        epoch=0,
+        step=0,
+        layer=where[0],
+        tensor=part,
+        size=None,
+        got=f"{cause.value}; {told}",
+        expected="Glorot uniform" if part == "kernel" else "zero",
+        cause=cause,
+    )
+
+
+def _described(values: Array) -> str:
+    return (
+        f"from {values.min():.4g} to {values.max():.4g}, mean {values.mean():.3g}, "
+        f"deviation {values.std():.4g}"
+    )
+
+
+def breaks(weights: Tensors, plan: Plan, *, side: Side) -> list[Break]:
+    """Initial weights of a run against the plan's, bit for bit; one break for a kind of tensor."""
+    planned = plan.initial_weights
+    if weights.keys() != planned.keys() or any(
+        weights[name].shape != planned[name].shape for name in planned
+    ):
+        got = ", ".join(f"{name} {w.shape}" for name, w in weights.items())
+        return [_one(side, None, None, got, "", Cause("other_shapes"))]
+    differing = [n for n in planned if not np.array_equal(weights[n], planned[n])]
+    result = []
+    for part in ("kernel", "bias"):
+        names = [name for name in differing if name.endswith(part)]
+        if names:
+            result.append(_differing(side, part, names, weights, planned, plan))
+    return result
+
+
+def _differing(
+    side: Side,
+    part: str,
+    names: Sequence[str],
+    weights: Tensors,
+    planned: Mapping[str, Array],
+    plan: Plan,
+) -> Break:
+    first = names[0]
+    layer = int(first.split(".")[1])
+    got, expected = (np.asarray(t[first], np.float64) for t in (weights, planned))
+    worst = np.unravel_index(int(np.abs(got - expected).argmax()), got.shape)
+    return _one(
+        side,
+        layer,
+        part,
+        f"{got[worst]:.9g} at {[int(i) for i in worst]}",
+        f"{expected[worst]:.9g}",
+        _cause(part, names, weights, planned, plan),
+    )
+
+
+def _cause(
+    part: str, names: Sequence[str], weights: Tensors, planned: Mapping[str, Array], plan: Plan
+) -> Cause:
+    pairs = [
+        (np.asarray(weights[n], np.float64), np.asarray(planned[n], np.float64)) for n in names
+    ]
+    if sum(int((got != expected).sum()) for got, expected in pairs) <= 4:
+        return Cause("altered_file", "a few values of initial_weights.safetensors")
+    if part == "kernel":
+        if all(g.shape[0] == g.shape[1] and np.array_equal(g, e.T) for g, e in pairs):
+            return Cause("kernel_transposed")
+        if all(np.array_equal(g, e.reshape(e.shape[::-1]).T) for g, e in pairs):
+            return Cause("kernel_reshaped")
+    values = np.concatenate([got.ravel() for got, _ in pairs])
+    changed = sum(int((got != expected).sum()) for got, expected in pairs)
+    if changed < len(values) / 2:  # what was drawn anew differs everywhere
+        return Cause(UNKNOWN, f"{changed} of {len(values)} values differ")
+    layers = [plan.spec.model.layers[int(name.split(".")[1])] for name in names]
+    shapes = [(inputs, units) for inputs, units, _ in layers]
+    tensors = [got.ravel() for got, _ in pairs]
+    initialiser = named(list(zip(tensors, shapes, strict=True)), part)
+    if initialiser is None:
+        return Cause(UNKNOWN, _described(values))
+    if initialiser.cause == "glorot_uniform":
+        return Cause("other_seed", "the right distribution, but another draw")
+    name = initialiser.cause
+    return Cause(_full_name(name, part), initialiser.text)
+
+
+def _one(
+    side: Side, layer: int | None, part: str | None, got: str, expected: str, cause: Cause
+) -> Break:
+    return Break(
+        side=side,
+        rung="init",
+        epoch=0,
+        step=0,
+        layer=layer,
+        tensor=part,
+        size=None,
+        got=got,
+        expected=expected,
+        cause=cause,
+    )

@@ -1,0 +1,301 @@
+"""Why the loss is not the mean cross-entropy of the side's own logits.
+
+Per-row losses are written so that they accept complex logits: their derivative is then exact to the
+last digit by a complex step (Squire and Trapp, 1998), and no rule has to be derived by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.parity import arbiter
+from mnist_mlp.parity.arbiter import Judged
+from mnist_mlp.parity.causes.hypothesis import Hypothesis
+from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
+from mnist_mlp.parity.recipe import Doubles, Moment, Recipe
+from mnist_mlp.reference import Array
+
+RowLosses = Callable[[Array, Array], Array]
+"""Loss of each row, `(n,)`, from logits `(n, classes)`, real or complex, and one-hot labels."""
+
+CLIP = 1e-7
+"""`keras.config.epsilon()`."""
+
+
+def log_softmax(z: Array) -> Array:
+    """Over the last axis; shifted by the real part, which changes nothing."""
+    shifted = z - z.real.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax(z: Array) -> Array:
+    """Over the last axis."""
+    return np.exp(log_softmax(z))
+
+
+def cross_entropy(z: Array, y: Array) -> Array:
+    """The specification's own."""
+    return -(y * log_softmax(z)).sum(axis=1)
+
+
+def _clip(p: Array, low: float, high: float) -> Array:
+    """Outside the limits the value is the limit and the derivative 0."""
+    return np.where(p.real < low, low, np.where(p.real > high, high, p))
+
+
+def _log_of_clipped(p: Array, y: Array) -> Array:
+    return -(y * np.log(_clip(p, CLIP, 1 - CLIP))).sum(axis=1)
+
+
+def _batch_softmax(z: Array, y: Array) -> Array:
+    return -(y * log_softmax(z.T).T).sum(axis=1)
+
+
+def _batch_softmax_gradient(z: Array, y: Array) -> Array:
+    return y.sum(axis=0) * softmax(z.T).T - y
+
+
+def _square(z: Array, y: Array) -> Array:
+    return ((softmax(z) - y) ** 2).mean(axis=1)
+
+
+def _binary(z: Array, y: Array) -> Array:
+    # log(1 + exp(-|z|)) + max(z, 0) - z * y
+    positive = np.where(z.real > 0, z, 0)
+    small = np.where(z.real > 0, -z, z)
+    return (positive - z * y + np.log(1 + np.exp(small))).mean(axis=1)
+
+
+FORMS: dict[str, tuple[str, RowLosses]] = {
+    "softmax_twice": (
+        "cross-entropy of softmax(softmax(z))",
+        lambda z, y: cross_entropy(softmax(z), y),
+    ),
+    "log_softmax_missing": (
+        "negative log likelihood of raw logits",
+        lambda z, y: -(y * z).sum(axis=1),
+    ),
+    "logits_as_probabilities": (
+        "logits divided by their sum and clipped at 1e-7",
+        lambda z, y: _log_of_clipped(z / z.sum(axis=1, keepdims=True), y),
+    ),
+    "mean_squared_error": ("mean squared error of the probabilities", _square),
+    "mean_squared_error_of_logits": (
+        "mean squared error of the logits",
+        lambda z, y: ((z - y) ** 2).mean(axis=1),
+    ),
+    "binary_crossentropy": ("one binary cross-entropy for each class", _binary),
+    "labels_shifted": (
+        "labels one class too high",
+        lambda z, y: cross_entropy(z, np.roll(y, 1, axis=1)),
+    ),
+    "labels_shifted_down": (
+        "labels one class too low",
+        lambda z, y: cross_entropy(z, np.roll(y, -1, axis=1)),
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A loss as the mean (or a multiple of it) of row losses."""
+
+    rows: RowLosses
+    factor: Callable[[int], float] = lambda n: 1.0
+    derivative: RowLosses | None = None
+    """Gradient of the summed loss, `(n, classes)`, where rows depend on each other."""
+
+    def loss(self, logits: Array, labels: Array) -> Judged:
+        """As `arbiter.mean_cross_entropy`."""
+        z = np.asarray(logits, np.float64)
+        with np.errstate(all="ignore"):
+            losses = self.rows(z, one_hot(labels, z.shape[1]))
+        factor = self.factor(len(z))
+        value = np.asarray(losses.real.mean() * factor)
+        base = arbiter.mean_cross_entropy(logits, labels).terms
+        return Judged(value, abs(factor) * (np.abs(losses).mean() + base))
+
+    def at_logits(self, logits: Array, labels: Array) -> Judged:
+        """As `arbiter.logit_gradient`, by a complex step."""
+        z = np.asarray(logits, np.float64)
+        y = one_hot(labels, z.shape[1])
+        n = len(z)
+        factor = self.factor(n) / n
+        gradient = self.derivative(z, y) if self.derivative else self._by_complex_step(z, y)
+        base = arbiter.logit_gradient(logits, labels).terms * n
+        return Judged(gradient * factor, np.abs(factor) * (np.abs(gradient) + 2 * base))
+
+    def _by_complex_step(self, z: Array, y: Array) -> Array:
+        h = 1e-30
+        gradient = np.empty_like(z)
+        with np.errstate(all="ignore"):
+            for column in range(z.shape[1]):
+                moved = z.astype(complex)
+                moved[:, column] += 1j * h
+                gradient[:, column] = self.rows(moved, y).imag / h
+        return gradient
+
+
+def one_hot(labels: Array, classes: int) -> Array:
+    """Float (n, classes)."""
+    return np.eye(classes)[np.asarray(labels, np.int64)]
+
+
+def hypotheses(
+    recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
+) -> Iterator[Hypothesis]:
+    """Another reduction, another function of the logits, or something added."""
+    step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
+    n = len(step.labels)
+    yield _with(recipe, Cause("loss_sum", "sum over the batch"), Form(cross_entropy, float))
+    for name, (text, rows) in FORMS.items():
+        cause = "labels_shifted" if name.startswith("labels_shifted") else name
+        yield _with(recipe, Cause(cause, text), Form(rows))
+        yield _with(recipe, Cause(cause, f"{text}, summed"), Form(rows, float))
+    yield _with(
+        recipe,
+        Cause("softmax_over_batch", "softmax over the rows of the batch"),
+        Form(_batch_softmax, derivative=_batch_softmax_gradient),
+    )
+    yield _with(
+        recipe,
+        Cause("probability_clip", "log of probabilities clipped to [1e-7, 1 - 1e-7]"),
+        Form(lambda z, y: _log_of_clipped(softmax(z), y)),
+    )
+    if finding.stress:
+        return  # what follows is fitted on a step, and would show there
+    yield from _smoothed(recipe, step)
+    yield from _penalised(recipe, steps, step)
+    yield from _weighted(recipe, step)
+    exact = recipe.batch_loss(Moment(step))
+    if exact.value:
+        ratio = step.record.loss / float(exact.value)
+        if 0 < ratio < 1e6 and abs(ratio - 1) > 1e-5:
+            text = f"{ratio:.6g} times the mean over {n} rows"
+            yield _with(recipe, Cause("loss_scaled", text), Form(cross_entropy, lambda _: ratio))
+
+
+def _with(recipe: Recipe, cause: Cause, form: Form) -> Hypothesis:
+    return Hypothesis(cause, replace(recipe, loss=form.loss, at_logits=form.at_logits))
+
+
+def _smoothed(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
+    z = np.asarray(step.record.pre_activations[-1], np.float64)
+    log_p = log_softmax(z)
+    plain = float(cross_entropy(z, one_hot(step.labels, z.shape[1])).mean())
+    uniform = float(-log_p.mean(axis=1).mean())
+    if abs(uniform - plain) < 1e-6:
+        return
+    amount = (step.record.loss - plain) / (uniform - plain)
+    rounded = round(amount, 3)
+    if not 1e-3 <= rounded < 1:
+        return
+
+    def rows(z: Array, y: Array) -> Array:
+        return cross_entropy(z, y * (1 - rounded) + rounded / y.shape[1])
+
+    yield _with(recipe, Cause("label_smoothing", f"{rounded:g}"), Form(rows))
+
+
+def _penalised(
+    recipe: Recipe, steps: Sequence[JudgedStep], step: JudgedStep
+) -> Iterator[Hypothesis]:
+    """`factor * sum of squares` of the kernels, or of all tensors, added to the loss."""
+    base = recipe.batch_loss(Moment(step))
+    moment = Moment(step)
+    scopes: list[tuple[str, Callable[[str], bool]]] = [
+        ("kernels", lambda name: name.endswith("kernel")),
+        ("all tensors", lambda name: True),
+    ]
+    scopes += [
+        (f"kernel of layer {i}", lambda name, i=i: name == f"layers.{i}.kernel")  # type: ignore[misc]
+        for i in range(len(step.record.pre_activations))
+    ]
+    powers: list[tuple[str, Callable[[Array], Array], Callable[[Array], Array]]] = [
+        ("l2", np.square, lambda w: 2 * w),
+        ("l1", np.abs, np.sign),
+    ]
+    for kind, power, derivative in powers:
+        for scope, holds in scopes:
+            total = sum(float(power(w).sum()) for name, w in moment.weights.items() if holds(name))
+            factor = (step.record.loss - float(base.value)) / total if total else 0.0
+            factor = float(f"{factor:.4g}")
+            if not 1e-9 < factor < 10:
+                continue
+            yield _penalty(recipe, factor, kind, scope, holds, power, derivative)
+
+
+def _penalty(
+    recipe: Recipe,
+    factor: float,
+    kind: str,
+    scope: str,
+    holds: Callable[[str], bool],
+    power: Callable[[Array], Array],
+    derivative: Callable[[Array], Array],
+) -> Hypothesis:
+    def penalty(weights: Doubles) -> Judged:
+        total = sum(float(power(w).sum()) for name, w in weights.items() if holds(name))
+        # The factor was fitted on a loss that is itself rounded.
+        return Judged(np.asarray(factor * total), np.asarray(8 * abs(factor) * total + 8))
+
+    def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+        added = {}
+        for name, judged in recipe.gradient(exact, moment).items():
+            extra = factor * derivative(moment.weights[name]) if holds(name) else 0.0
+            added[name] = Judged(judged.value + extra, judged.terms + np.abs(extra))
+        return added
+
+    cause = Cause(f"{kind}_in_loss", f"{factor:.4g} on {scope}")
+    return Hypothesis(cause, replace(recipe, penalty=penalty, gradient=gradient))
+
+
+def _weighted(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
+    """Class weights, solved from the last layer's gradient, which is linear in them."""
+    record = step.record
+    z = np.asarray(record.pre_activations[-1], np.float64)
+    classes, n = z.shape[1], len(step.labels)
+    below = np.asarray(record.activations[-1] if record.activations else record.inputs, np.float64)
+    residual = softmax(z) - one_hot(step.labels, classes)
+    present = np.unique(step.labels)
+    columns = []
+    for label in present:
+        rows = step.labels == label
+        columns.append(
+            np.concatenate([(below[rows].T @ residual[rows]).ravel(), residual[rows].sum(0)])
+        )
+    last = len(record.pre_activations) - 1
+    got = np.concatenate(
+        [
+            np.asarray(record.gradient[f"layers.{last}.kernel"], np.float64).ravel(),
+            np.asarray(record.gradient[f"layers.{last}.bias"], np.float64),
+        ]
+    )
+    solved, *_ = np.linalg.lstsq(np.stack(columns, axis=1), got, rcond=None)
+    weights = np.ones(classes)
+    weights[present] = solved * n
+    if not (weights > 0).all() or np.ptp(weights) < 1e-3:
+        return
+
+    def rows_of(weights: Array) -> RowLosses:
+        return lambda z, y: (y * weights).sum(axis=1) * cross_entropy(z, y)
+
+    def normalised(weights: Array) -> RowLosses:
+        def rows(z: Array, y: Array) -> Array:
+            w = (y * weights).sum(axis=1)
+            return w / w.mean() * cross_entropy(z, y)
+
+        return rows
+
+    # torch divides by the sum of the weights: that gradient fixes them up to a factor only, and
+    # the smallest is then called 1.
+    for how, found in (("divided by the batch size", weights), ("divided by their sum", weights)):
+        torch_way = how.endswith("sum")
+        told: Any = np.round(found / found[present].min(), 3) if torch_way else np.round(found, 3)
+        rows = normalised(told) if torch_way else rows_of(told)
+        text = ", ".join(f"{value:g}" for value in told) + f" ({how})"
+        yield _with(recipe, Cause("class_weights", text), Form(rows))

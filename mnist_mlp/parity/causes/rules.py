@@ -1,0 +1,342 @@
+"""Update rules that a side may follow instead of the specified one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+
+from mnist_mlp.parity.arbiter import TINY, Judged
+from mnist_mlp.parity.evidence import JudgedStep
+from mnist_mlp.parity.recipe import Doubles, Moment, Recipe, Updated, doubles, entering
+from mnist_mlp.reference import Array
+
+Rule = Callable[[Recipe, Moment], Updated]
+Cut = Callable[[Doubles], Doubles]
+
+
+def not_judged(moment: Moment) -> Updated:
+    """The side's own numbers, for a step whose history was not seen."""
+    new = doubles(moment.now.record.state.weights)
+    return Updated({name: Judged(w, np.full_like(w, np.inf)) for name, w in new.items()})
+
+
+def with_gradient(moment: Moment, gradient: Doubles) -> Moment:
+    """The same moment with another gradient."""
+    record = replace(moment.now.record, gradient=gradient)
+    return Moment(replace(moment.now, record=record), moment.before)
+
+
+# --- Some tensors, some steps ---------------------------------------------------------------------
+
+
+def frozen(rule: Rule, names: Set[str]) -> Rule:
+    """The rule, but some tensors stay as they are."""
+
+    def changed(recipe: Recipe, moment: Moment) -> Updated:
+        updated = rule(recipe, moment)
+        still = {name: Judged(moment.weights[name], np.abs(moment.weights[name])) for name in names}
+        return Updated(updated.weights | still, {})
+
+    return changed
+
+
+def accumulated(every: int) -> Rule:
+    """SGD on the mean of the last `every` gradients, once every so many steps.
+
+    The recorded gradient is what stands in the gradient buffers, sums of parts included, and each
+    step starts from other shared weights: only the steps without an update can be replayed.
+    """
+
+    def rule(recipe: Recipe, moment: Moment) -> Updated:
+        del recipe
+        if moment.step % every:
+            weights = moment.weights
+            return Updated({name: Judged(w, np.abs(w)) for name, w in weights.items()})
+        return not_judged(moment)
+
+    return rule
+
+
+def rates(rule: Rule, factors: Mapping[int, float]) -> Rule:
+    """The rule with its step made longer or shorter, by step number."""
+
+    def changed(recipe: Recipe, moment: Moment) -> Updated:
+        factor = factors[moment.step]
+        new = {}
+        for name, judged in rule(recipe, moment).weights.items():
+            w = moment.weights[name]
+            moved = factor * (w - judged.value)
+            new[name] = Judged(w - moved, judged.terms + 4 * np.abs(moved))
+        return Updated(new)
+
+    return changed
+
+
+# --- Decay ----------------------------------------------------------------------------------------
+
+
+def decayed(rule: Rule, factor: float, *, scope: str) -> Rule:
+    """`g + factor * w` for `g` on tensors whose name ends with `scope`.
+
+    Where the specification keeps a velocity or moments, they are set before each step, so what the
+    decay left in them is not carried over.
+    """
+
+    def changed(recipe: Recipe, moment: Moment) -> Updated:
+        weights = moment.weights
+        gradient = {
+            name: g + factor * weights[name] if name.endswith(scope) else g
+            for name, g in moment.gradient.items()
+        }
+        updated = rule(recipe, with_gradient(moment, gradient))
+        # Where gradient and decay cancel, their roundings are large beside what is left.
+        sizes = {
+            name: np.abs(g) + np.abs(gradient[name] - g) for name, g in moment.gradient.items()
+        }
+        new = {}
+        for name, judged in updated.weights.items():
+            moved = np.abs(weights[name] - judged.value)
+            cancelled = sizes[name] / (np.abs(gradient[name]) + TINY)
+            new[name] = Judged(judged.value, judged.terms + moved * cancelled)
+        slots = {
+            slot: {
+                name: Judged(t.value, t.terms + entering(recipe.spec.optimizer, slot, sizes[name]))
+                for name, t in tensors.items()
+            }
+            for slot, tensors in updated.slots.items()
+        }
+        return Updated(new, slots)
+
+    return changed
+
+
+def decayed_beside(rule: Rule, factor: float, *, scope: str) -> Rule:
+    """`w - lr * factor * w` beside the rule, as AdamW and Keras do."""
+
+    def changed(recipe: Recipe, moment: Moment) -> Updated:
+        rate = recipe.spec.optimizer.rate_at(moment.step)
+        updated = rule(recipe, moment)
+        new = {
+            name: Judged(judged.value - rate * factor * moment.weights[name], judged.terms)
+            if name.endswith(scope)
+            else judged
+            for name, judged in updated.weights.items()
+        }
+        return Updated(new, updated.slots)
+
+    return changed
+
+
+def decoupled_decay(recipe: Recipe, moment: Moment) -> Updated:
+    """The specified decay, but decoupled."""
+    optimizer = recipe.spec.optimizer
+    bare = optimizer.model_copy(update={"weight_decay": 0.0})
+    without = replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": bare}))
+    from mnist_mlp.parity.recipe import specified_update
+
+    rule = decayed_beside(specified_update, optimizer.weight_decay, scope="")
+    return rule(without, moment)
+
+
+# --- Momentum -------------------------------------------------------------------------------------
+
+
+def previous_step(recipe: Recipe, step: JudgedStep) -> Doubles:
+    """Direction of an earlier step of the side, `(w - w') / lr`: its velocity, if it has one."""
+    rate = recipe.spec.optimizer.rate_at(step.step)
+    new = step.record.state.weights
+    return {
+        name: (np.asarray(w, np.float64) - np.asarray(new[name], np.float64)) / rate
+        for name, w in step.shared.weights.items()
+    }
+
+
+def hidden_momentum(rule: Rule, factor: float) -> Rule:
+    """A velocity of the side's own, read off its previous step in the window."""
+
+    def changed(recipe: Recipe, moment: Moment) -> Updated:
+        if moment.step > 1 and not moment.before:
+            return not_judged(moment)
+        updated = rule(recipe, moment)
+        if moment.step == 1:
+            return Updated(updated.weights)
+        rate = recipe.spec.optimizer.rate_at(moment.step)
+        old = previous_step(recipe, moment.before[-1])
+        return Updated(
+            {
+                name: Judged(
+                    judged.value - rate * factor * old[name],
+                    # The old velocity was read off weights: their rounding comes back.
+                    judged.terms + np.abs(moment.weights[name]) + rate * np.abs(old[name]),
+                )
+                for name, judged in updated.weights.items()
+            }
+        )
+
+    return changed
+
+
+def rate_in_velocity(recipe: Recipe, moment: Moment) -> Updated:
+    """`v = momentum * v - lr * g; w = w + v`: an old velocity keeps the rate of its time."""
+    optimizer = recipe.spec.optimizer
+    rate, old_rate = optimizer.rate_at(moment.step), optimizer.rate_at(max(moment.step - 1, 1))
+    new = {}
+    for name, w in moment.weights.items():
+        d = moment.gradient[name] + optimizer.weight_decay * w
+        kept = optimizer.momentum * old_rate * moment.slots["velocity"][name]
+        v = kept + rate * d
+        move = optimizer.momentum * v + rate * d if optimizer.nesterov else v
+        new[name] = Judged(w - move, np.abs(w) + np.abs(kept) + 2 * rate * np.abs(d))
+    return Updated(new)
+
+
+# --- Clipping -------------------------------------------------------------------------------------
+
+
+def _length(g: Array) -> float:
+    return float(np.sqrt((g * g).sum()))
+
+
+def per_tensor(limit: float) -> Cut:
+    """Each tensor's norm cut to the limit."""
+    return lambda gradient: {
+        name: g * min(1.0, limit / max(_length(g), 1e-300)) for name, g in gradient.items()
+    }
+
+
+def by_value(limit: float) -> Cut:
+    """Each element cut to the limit."""
+    return lambda gradient: {name: np.clip(g, -limit, limit) for name, g in gradient.items()}
+
+
+def overall(limit: float) -> Cut:
+    """The global norm cut to the limit."""
+
+    def cut(gradient: Doubles) -> Doubles:
+        norm = sqrt(sum(float((g * g).sum()) for g in gradient.values()))
+        return {name: g * min(1.0, limit / max(norm, 1e-300)) for name, g in gradient.items()}
+
+    return cut
+
+
+def clipped(rule: Rule, cut: Cut) -> Rule:
+    """The rule on a gradient that was cut another way; the specified clip is then left out."""
+
+    def changed(recipe: Recipe, moment: Moment) -> Updated:
+        bare = recipe.spec.optimizer.model_copy(update={"clip_norm": 0.0})
+        without = replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": bare}))
+        return rule(without, with_gradient(moment, cut(moment.gradient)))
+
+    return changed
+
+
+# --- Other optimizers -----------------------------------------------------------------------------
+
+
+def adam_like(
+    *, corrected: bool = True, epsilon_after: bool = False, epsilon: float | None = None
+) -> Rule:
+    """Adam from the shared moments, with one thing done another way."""
+
+    def rule(recipe: Recipe, moment: Moment) -> Updated:
+        o = recipe.spec.optimizer
+        eps = o.epsilon if epsilon is None else epsilon
+        rate, t = o.rate_at(moment.step), moment.step
+        c1, c2 = (1 - o.beta_1**t, 1 - o.beta_2**t) if corrected else (1.0, 1.0)
+        new = {}
+        gradient = overall(o.clip_norm)(moment.gradient) if o.clip_norm else moment.gradient
+        for name, w in moment.weights.items():
+            d = gradient[name] + o.weight_decay * w
+            m = o.beta_1 * moment.slots["first_moment"][name] + (1 - o.beta_1) * d
+            s = o.beta_2 * moment.slots["second_moment"][name] + (1 - o.beta_2) * d * d
+            below = np.sqrt(s / c2) + eps if epsilon_after else (np.sqrt(s) + eps) / sqrt(c2)
+            move = rate * m / c1 / below
+            loose = 4 + (o.beta_2**t + 1) / (1 - o.beta_2**t)
+            new[name] = Judged(w - move, np.abs(w) + loose * np.abs(move))
+        return Updated(new)
+
+    return rule
+
+
+State = dict[str, dict[str, Array]]
+Advance = Callable[[Array, dict[str, Array], int], Array]
+"""Direction of a step from a gradient and a tensor's own memory, which it changes."""
+
+
+def _from_the_start(advance: Advance, rate: float) -> Rule:
+    """An optimizer with memory of its own: replayed from step 1, so only the first window."""
+
+    def rule(recipe: Recipe, moment: Moment) -> Updated:
+        del recipe
+        past: Sequence[JudgedStep] = moment.before
+        if [step.step for step in past] != list(range(1, moment.step)):
+            return not_judged(moment)
+        memory: State = {name: {} for name in moment.weights}
+        for step in past:
+            for name, g in step.record.gradient.items():
+                advance(np.asarray(g, np.float64), memory[name], step.step)
+        new = {}
+        for name, w in moment.weights.items():
+            move = rate * advance(moment.gradient[name], memory[name], moment.step)
+            # Their own denominators cancel and differ in the last digits between libraries.
+            new[name] = Judged(w - move, np.abs(w) + 2000 * np.abs(move))
+        return Updated(new)
+
+    return rule
+
+
+def _adam(epsilon: float, *, hat: bool) -> Advance:
+    def advance(g: Array, memory: dict[str, Array], t: int) -> Array:
+        m = memory["m"] = 0.9 * memory.get("m", 0.0) + 0.1 * g
+        s = memory["s"] = 0.999 * memory.get("s", 0.0) + 0.001 * g * g
+        c1, c2 = 1 - 0.9**t, 1 - 0.999**t
+        root = np.sqrt(s)
+        return m / c1 / ((root + epsilon) / sqrt(c2) if hat else root / sqrt(c2) + epsilon)
+
+    return advance
+
+
+def _rmsprop(decay: float, epsilon: float, *, inside: bool) -> Advance:
+    def advance(g: Array, memory: dict[str, Array], t: int) -> Array:
+        del t
+        s = memory["s"] = decay * memory.get("s", 0.0) + (1 - decay) * g * g
+        return g / (np.sqrt(s + epsilon) if inside else np.sqrt(s) + epsilon)
+
+    return advance
+
+
+def _adagrad(start: float, epsilon: float) -> Advance:
+    def advance(g: Array, memory: dict[str, Array], t: int) -> Array:
+        del t
+        s = memory["s"] = memory.get("s", np.full_like(g, start)) + g * g
+        return g / (np.sqrt(s) + epsilon) if start == 0 else g / np.sqrt(s + epsilon)
+
+    return advance
+
+
+def _sign(g: Array, memory: dict[str, Array], t: int) -> Array:
+    del memory, t
+    return np.sign(g)
+
+
+_ADVANCES: dict[str, Advance] = {
+    "Adam (Keras)": _adam(1e-7, hat=True),
+    "Adam (torch)": _adam(1e-8, hat=False),
+    "RMSprop (Keras)": _rmsprop(0.9, 1e-7, inside=True),
+    "RMSprop (torch)": _rmsprop(0.99, 1e-8, inside=False),
+    "Adagrad (Keras)": _adagrad(0.1, 1e-7),
+    "Adagrad (torch)": _adagrad(0.0, 1e-10),
+    "sign SGD": _sign,
+}
+
+
+def _maker(advance: Advance) -> Callable[[float], Rule]:
+    return lambda rate: _from_the_start(advance, rate)
+
+
+OTHER_OPTIMIZERS: dict[str, Callable[[float], Rule]] = {
+    name: _maker(advance) for name, advance in _ADVANCES.items()
+}

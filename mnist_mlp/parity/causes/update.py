@@ -1,0 +1,293 @@
+"""Why new weights are not what the specified rule makes of the side's own gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.parity.causes import decay, rules
+from mnist_mlp.parity.causes.hypothesis import Hypothesis
+from mnist_mlp.parity.causes.rules import Rule
+from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
+from mnist_mlp.parity.judge import moments
+from mnist_mlp.parity.recipe import Moment, Recipe
+from mnist_mlp.reference import Array
+
+
+def hypotheses(
+    recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
+) -> Iterator[Hypothesis]:
+    """Another setting of the same rule, another rule, or none at all for some tensors."""
+    here = next(m for m in moments(steps) if m.now.step == finding.step and not m.now.stress)
+    yield from _not_updated(recipe, steps, here)
+    yield from _other_settings(recipe)
+    yield from _other_rate(recipe, here)
+    yield from decay.hypotheses(recipe, here)
+    yield from _momenta(recipe, here)
+    yield from _clips(recipe, here)
+    yield from _other_rules(recipe)
+    yield from _other_rates(recipe, steps, here)
+
+
+def _by(recipe: Recipe, cause: Cause, rule: Rule) -> Hypothesis:
+    return Hypothesis(cause, replace(recipe, update=rule))
+
+
+def _with_settings(recipe: Recipe, **changes: Any) -> Recipe:
+    """The recipe with other optimizer settings, without the checks a specification has."""
+    optimizer = recipe.spec.optimizer.model_copy(update=changes)
+    return replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": optimizer}))
+
+
+# --- Nothing happened -----------------------------------------------------------------------------
+
+
+def _not_updated(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> Iterator[Hypothesis]:
+    """All tensors at some steps (gradients are gathered over several), or some at every step."""
+    still = _unmoved(here.now)
+    tensors = set(here.weights)
+    if still == tensors:
+        acted = [step.step for step in steps if not step.stress and _unmoved(step) != tensors]
+        if not acted:
+            cause = Cause("tensor_not_updated", "every tensor")
+            yield _by(recipe, cause, rules.frozen(recipe.update, tensors))
+            return
+        every = acted[0]
+        if every > 1:
+            yield _by(
+                recipe,
+                Cause("gradient_accumulation", f"one update every {every} steps"),
+                rules.accumulated(every),
+            )
+        return
+    moving = {name for name in still if np.any(here.gradient[name])}
+    if moving:
+        yield _by(
+            recipe,
+            Cause("tensor_not_updated", ", ".join(sorted(moving))),
+            rules.frozen(recipe.update, moving),
+        )
+
+
+def _unmoved(step: JudgedStep) -> set[str]:
+    new, old = step.record.state.weights, step.shared.weights
+    return {name for name in old if np.array_equal(new[name], old[name])}
+
+
+# --- Other numbers in the same rule ---------------------------------------------------------------
+
+
+def _other_settings(recipe: Recipe) -> Iterator[Hypothesis]:
+    """Whatever the specification asks for, left out."""
+    optimizer = recipe.spec.optimizer
+    if optimizer.schedule:
+        yield Hypothesis(Cause("schedule_ignored"), _with_settings(recipe, schedule=()))
+    if optimizer.nesterov:
+        yield Hypothesis(Cause("nesterov_missing"), _with_settings(recipe, nesterov=False))
+    if optimizer.momentum:
+        if not optimizer.nesterov:
+            yield Hypothesis(Cause("undeclared_nesterov"), _with_settings(recipe, nesterov=True))
+        yield _by(recipe, Cause("learning_rate_in_velocity"), rules.rate_in_velocity)
+        yield Hypothesis(
+            Cause("momentum_missing"), _with_settings(recipe, momentum=0.0, nesterov=False)
+        )
+    if optimizer.clip_norm:
+        yield Hypothesis(Cause("clip_missing"), _with_settings(recipe, clip_norm=0.0))
+        yield _by(
+            recipe,
+            Cause("clip_per_tensor", f"each at {optimizer.clip_norm:g}"),
+            rules.clipped(recipe.update, rules.per_tensor(optimizer.clip_norm)),
+        )
+        yield _by(
+            recipe,
+            Cause("clip_by_value", f"{optimizer.clip_norm:g}"),
+            rules.clipped(recipe.update, rules.by_value(optimizer.clip_norm)),
+        )
+    if optimizer.weight_decay:
+        yield Hypothesis(Cause("weight_decay_missing"), _with_settings(recipe, weight_decay=0.0))
+        yield _by(recipe, Cause("decoupled_weight_decay"), rules.decoupled_decay)
+        without = _with_settings(recipe, weight_decay=0.0)
+        yield Hypothesis(
+            Cause("weight_decay_scope", "kernels only"),
+            replace(
+                without,
+                update=rules.decayed(without.update, optimizer.weight_decay, scope="kernel"),
+            ),
+        )
+
+
+def _other_rate(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
+    factor = _factor(recipe, here)
+    if factor is None:
+        return
+    optimizer = recipe.spec.optimizer
+    rate = optimizer.rate_at(here.step)
+    fitted = float(f"{rate * factor:.6g}")
+    if fitted == rate:
+        fitted = float(f"{rate * factor:.9g}")
+    scaled = _with_settings(
+        recipe,
+        learning_rate=optimizer.learning_rate * fitted / rate,
+        schedule=tuple((step, value * fitted / rate) for step, value in optimizer.schedule),
+    )
+    name = "gradient_ascent" if factor < 0 else "learning_rate"
+    yield Hypothesis(Cause(name, f"{fitted:.9g} instead of {rate:g}"), scaled)
+
+
+def _other_rates(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> Iterator[Hypothesis]:
+    """Different factors at different steps: a schedule that the specification does not have.
+
+    Anything that makes whole steps longer or shorter looks like this, a gradient brought to unit
+    length too; a schedule is told by going one way, or turning twice (warm-up, then decay).
+    """
+    rate = recipe.spec.optimizer.rate_at(here.step)
+    factors: dict[int, float] = {}
+    for moment in moments(steps):
+        if not moment.now.stress:
+            own = _factor(recipe, moment)
+            factors[moment.step] = 1.0 if own is None else own
+    changed = [step for step, value in factors.items() if abs(value - 1) > 1e-5]
+    if not changed or min(factors.values()) <= 0 or _turns(list(factors.values())) > TURNS:
+        return
+    first = min(changed)
+    text = f"{rate * factors[first]:.6g} instead of {rate:g} from step {first}"
+    yield _by(recipe, Cause("undeclared_schedule", text), rules.rates(recipe.update, factors))
+
+
+TURNS = 2
+
+
+def _turns(values: Sequence[float]) -> int:
+    """How often a series turns from rising to falling or back, beyond a fit's own error."""
+    ways = [np.sign(b - a) for a, b in pairwise(values) if abs(b - a) > 1e-5 * abs(a)]
+    return sum(1 for a, b in pairwise(ways) if a != b)
+
+
+def _factor(recipe: Recipe, moment: Moment) -> float | None:
+    """How many times the specified step was made, from all tensors together."""
+    updated = recipe.updated(moment)
+    moves, mades = [], []
+    for name, judged in updated.weights.items():
+        w = moment.weights[name].ravel()
+        new = np.asarray(moment.now.record.state.weights[name], np.float64).ravel()
+        move = w - judged.value.ravel()
+        far = np.abs(move) >= 8 * recipe.eps * np.abs(w)
+        # Relative weights: an element's rounding is proportional to its size.
+        scale = recipe.eps * (np.abs(w) + np.abs(move))[far] + 1e-45
+        moves.append(move[far] / scale)
+        mades.append((w - new)[far] / scale)
+    move, made = np.concatenate(moves), np.concatenate(mades)
+    if not move.any():
+        return None
+    return float(move @ made / (move @ move))
+
+
+# --- Momentum -------------------------------------------------------------------------------------
+
+
+def _momenta(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
+    """A velocity that the specification does not have, or with another factor."""
+    optimizer = recipe.spec.optimizer
+    if optimizer.name != "sgd":
+        return
+    if optimizer.momentum:
+        velocity = {name: v.ravel() for name, v in here.slots["velocity"].items()}
+        factor = _share(recipe, here, velocity, declared=optimizer.momentum)
+        if factor is not None and 0 < factor < 1 and not optimizer.nesterov:
+            text = f"{factor:.4g} instead of {optimizer.momentum:g}"
+            yield Hypothesis(Cause("momentum", text), _with_settings(recipe, momentum=factor))
+        return
+    if not here.before:
+        return
+    velocity = rules.previous_step(recipe, here.before[-1])
+    factor = _share(recipe, here, velocity, declared=0.0)
+    if factor is None or not 0 < factor < 1:
+        return
+    text = f"{factor:.4g}"
+    yield _by(
+        recipe, Cause("undeclared_momentum", text), rules.hidden_momentum(recipe.update, factor)
+    )
+
+
+def _share(
+    recipe: Recipe, here: Moment, velocity: dict[str, Array], *, declared: float
+) -> float | None:
+    """The factor of an old velocity that explains the residual best."""
+    rate = recipe.spec.optimizer.rate_at(here.step)
+    if declared:
+        recipe = _with_settings(recipe, momentum=0.0, nesterov=False)
+    tops, bottoms = 0.0, 0.0
+    for name, judged in recipe.updated(here).weights.items():
+        new = np.asarray(here.now.record.state.weights[name], np.float64).ravel()
+        residual = judged.value.ravel() - new
+        column = rate * velocity[name].ravel()
+        scale = (recipe.eps * (np.abs(new) + np.abs(column)) + 1e-45) ** 2
+        tops += float((residual * column / scale).sum())
+        bottoms += float((column * column / scale).sum())
+    if not bottoms:
+        return None
+    share = tops / bottoms
+    nice = round(share, 3)
+    return nice if abs(share - nice) < 1e-4 else share
+
+
+# --- Clipping and other rules ---------------------------------------------------------------------
+
+
+def _clips(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
+    """A clip that the specification does not have, its limit read off what is left."""
+    optimizer = recipe.spec.optimizer
+    if optimizer.name != "sgd" or optimizer.momentum or optimizer.weight_decay:
+        return
+    rate = optimizer.rate_at(here.step)
+    used = {
+        name: (here.weights[name] - np.asarray(w, np.float64)) / rate
+        for name, w in here.now.record.state.weights.items()
+    }
+    bare = replace(_with_settings(recipe, clip_norm=0.0), update=recipe.update)
+    whole = float(np.sqrt(sum(float((g * g).sum()) for g in used.values())))
+    longest = max(float(np.sqrt((g * g).sum())) for g in used.values())
+    largest = max(float(np.abs(g).max()) for g in used.values())
+    for name, limit, cut in (
+        ("clip_by_norm", whole, rules.overall),
+        ("clip_per_tensor", longest, rules.per_tensor),
+        ("clip_by_value", largest, rules.by_value),
+    ):
+        nice = float(f"{limit:.3g}")
+        yield Hypothesis(
+            Cause(name, f"{nice:g}"),
+            replace(bare, update=rules.clipped(bare.update, cut(nice))),
+        )
+
+
+def _other_rules(recipe: Recipe) -> Iterator[Hypothesis]:
+    optimizer = recipe.spec.optimizer
+    if optimizer.name == "adam":
+        for epsilon in dict.fromkeys((optimizer.epsilon, 1e-8, 1e-7)):
+            yield _by(
+                recipe,
+                Cause("adam_epsilon_placement", f"{epsilon:g}, after the bias correction"),
+                rules.adam_like(epsilon_after=True, epsilon=epsilon),
+            )
+        for epsilon in (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3):
+            if epsilon != optimizer.epsilon:
+                text = f"{epsilon:g} instead of {optimizer.epsilon:g}"
+                yield Hypothesis(
+                    Cause("adam_epsilon", text), _with_settings(recipe, epsilon=epsilon)
+                )
+        for beta_1, beta_2 in ((0.9, 0.99), (0.9, 0.95), (0.95, 0.999), (0.5, 0.999), (0.8, 0.999)):
+            text = f"{beta_1:g}, {beta_2:g}"
+            yield Hypothesis(
+                Cause("adam_betas", text), _with_settings(recipe, beta_1=beta_1, beta_2=beta_2)
+            )
+        yield _by(recipe, Cause("adam_bias_correction_missing"), rules.adam_like(corrected=False))
+        return
+    for name, rule in rules.OTHER_OPTIMIZERS.items():
+        for rate in dict.fromkeys((optimizer.learning_rate, 0.001, 0.01)):
+            yield _by(
+                recipe, Cause("other_optimizer", f"{name}, learning rate {rate:g}"), rule(rate)
+            )

@@ -1,0 +1,330 @@
+"""A user's own port, rung by rung.
+
+Its records come from one real training run of its own framework (`mnist_mlp.ports`), and are judged
+exactly as a backend's are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnist_mlp.contract import TrainingData
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.parity import arbiter
+from mnist_mlp.parity.causes import init, metrics, order
+from mnist_mlp.parity.causes.metrics import Counted
+from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.explain import Explained, explain
+from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.parity.replay import Stress, stress_batch
+from mnist_mlp.parity.sampling import between, place, windows
+from mnist_mlp.parity.trajectory import batch_of, run_reference
+from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.reference import forward, scale_pixels
+from mnist_mlp.spec import Spec
+from mnist_mlp.training import training_data
+from mnist_mlp.worker import Worker
+
+
+@dataclass(eq=False)
+class PortSeen:
+    """What a port showed."""
+
+    label: str
+    framework: str
+    facts: PortFacts
+    breaks: list[Break] = field(default_factory=list)
+    noted: list[Cause] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    steps: list[JudgedStep] = field(default_factory=list)
+    epochs: list[PortEpoch] = field(default_factory=list)
+    explained: Explained | None = None
+    different: int = 0
+    """Test rows that port and reference predict differently from the same final weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a port is judged against."""
+
+    plan: Plan
+    data: TrainingData
+    recipe: Recipe
+    plain: Recipe | None = None
+    """The specification's own recipe, where `recipe` is what an original follows."""
+
+
+def setting(spec: Spec, dataset: Dataset) -> Setting:
+    """The specification's plan and recipe on a data set."""
+    plan = make_plan(spec, dataset)
+    height, width = dataset.images.shape[1:]
+    recipe = Recipe(spec, arbiter.eps_of(spec.training.precision), (height, width))
+    return Setting(plan, training_data(plan, dataset), recipe)
+
+
+def look_at_port(
+    worker: Worker, facts: PortFacts, given: Setting, *, label: str, side: Side
+) -> PortSeen:
+    """Run a port and climb every rung that a port has."""
+    seen = PortSeen(label, facts.framework, facts)
+    if not _layers(seen, given, side):
+        return seen
+    seen.breaks += init.native_breaks(facts.draws, given.plan.spec.model.layers, side=side)
+    _own_order(seen, given, side)
+    _steps(seen, worker, given, side)
+    _metrics(seen, side)
+    if not seen.breaks:
+        _predictions(seen, worker, given, side)
+    return seen
+
+
+# --- Layers and initial weights -------------------------------------------------------------------
+
+HARMLESS = (
+    "Linear", "Dense", "Flatten", "Reshape", "Rescaling", "InputLayer", "Identity", "Activation",
+    "Sigmoid", "ReLU", "Tanh", "GELU", "SiLU", "ELU", "SELU", "Softplus", "LeakyReLU", "Softmax",
+    "LogSoftmax", "CrossEntropyLoss", "NLLLoss", "Unflatten",
+)  # fmt: skip
+"""Kinds of layers whose work is judged by its numbers alone."""
+
+
+def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
+    """Whether the port's dense layers are those of the specification."""
+    spec = given.plan.spec
+    dense = [layer for layer in seen.facts.layers if layer.dense]
+    shapes = [(layer.inputs, layer.units) for layer in dense]
+    expected = [(inputs, units) for inputs, units, _ in spec.model.layers]
+    if shapes == expected:
+        return True
+    others = [
+        layer for layer in seen.facts.layers if not layer.dense and layer.kind not in HARMLESS
+    ]
+    at = next(
+        (i for i, (x, y) in enumerate(zip(shapes, expected, strict=False)) if x != y),
+        min(len(shapes), len(expected)),
+    )
+    told = " ".join(f"{i}-{u}" for i, u in shapes) or "no dense layer was found"
+    if (others and not dense) or (others and len(dense) <= len(expected)):
+        cause = Cause("unsupported_layer", f"{others[0].kind} {others[0].name}")
+    elif len(shapes) > len(expected):
+        cause = Cause("extra_layer", f"{dense[at].kind} {dense[at].name}")
+    elif len(shapes) < len(expected):
+        cause = Cause("layers_missing", told)
+    else:
+        cause = Cause("other_shapes", told)
+    seen.breaks.append(
+        Break(
+            side, "init", 0, 0, at, "kernel", None,
+            got=told, expected=" ".join(f"{i}-{u}" for i, u in expected), cause=cause,
+        )
+    )  # fmt: skip
+    for rung in ("forward", "loss", "gradient", "update", "metrics", "predictions"):
+        seen.missing[rung] = "the layers are not those of the specification"
+    return False
+
+
+# --- Order ----------------------------------------------------------------------------------------
+
+
+def _own_order(seen: PortSeen, given: Setting, side: Side) -> None:
+    """An own loader's batches; and what was given beside the model."""
+    facts, plan = seen.facts, given.plan
+    size = plan.spec.training.batch_size
+
+    def broken(
+        cause: Cause, *, epoch: int = 1, step: int = 1, got: str = "", expected: str = ""
+    ) -> None:
+        seen.breaks.append(
+            Break(
+                side, "order", epoch, step, None, "ids", None, cause=cause,
+            )
+        )  # fmt: skip
+
+    if facts.batch_size is not None and facts.batch_size != size:
+        broken(
+            Cause("batch_size", f"{facts.batch_size} instead of {size}"),
+            got=str(facts.batch_size),
+            expected=str(size),
+        )
+        return
+    if facts.shuffle is False:
+        broken(Cause("not_shuffled", "shuffle=False"))
+        return
+    own = facts.order
+    if own is None:
+        seen.missing["order"] = "the port was fed by the plan: it brought no loader of its own"
+        return
+    orders = [np.concatenate(batches) for batches in own.epochs]
+    lengths = {len(batch) for batches in own.epochs for batch in batches[:-1]}
+    if lengths - {size}:
+        broken(Cause("batch_size", f"{max(lengths)} instead of {size}"))
+        return
+    if any((positions < 0).any() for positions in orders):
+        if not _own_pixels(seen, given, side):
+            unmatched = sum(int((positions < 0).sum()) for positions in orders)
+            broken(Cause(UNKNOWN, f"{unmatched} rows are no training rows"))
+        return
+    found = order.first_break(orders, plan)
+    if found is None:
+        return
+    epoch, step, cause = found
+    if cause.name in ("own_shuffle", "order_drawn_elsewhere"):
+        # An own shuffle is no fault; that a validation loader moves it is worth telling.
+        moved = Cause("validation_moves_order", "the order changes with a validation loader")
+        seen.noted.append(moved if own.moved_by_validation else cause)
+        return
+    broken(cause, epoch=epoch, step=step)
+
+
+def _own_pixels(seen: PortSeen, given: Setting, side: Side) -> bool:
+    """An own loader whose pixels are not the plan's: an affine map, or axes exchanged."""
+    del seen, given, side
+    return False
+
+
+# --- Steps ----------------------------------------------------------------------------------------
+
+
+def _steps(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
+    spans = windows(given.plan)
+    stress = stress_batch(given.plan, given.data)
+    seen.steps, seen.epochs = _run(worker, given, spans, stress)
+    seen.explained = explain(given.recipe, seen.steps, side=side, plain=given.plain)
+    for _ in range(2):
+        gap = _gap(seen.steps, seen.explained)
+        if gap is None:
+            break
+        spans = [*spans, *between(gap[0], gap[1] - 1, rounds=40)]
+        spans.sort(key=lambda span: span.start)
+        seen.steps, seen.epochs = _run(worker, given, spans, stress)
+        seen.explained = explain(given.recipe, seen.steps, side=side, plain=given.plain)
+    seen.breaks += seen.explained.breaks
+    seen.noted += seen.explained.noted
+
+
+def _gap(steps: Sequence[JudgedStep], explained: Explained) -> tuple[int, int] | None:
+    """The last clean step before the first broken one, where they are not neighbours."""
+    broken = min((item.step for item in explained.breaks if item.step), default=0)
+    clean = max((s.step for s in steps if not s.stress and s.step < broken), default=0)
+    return (clean, broken) if broken and clean + 1 < broken else None
+
+
+def _run(
+    worker: Worker, given: Setting, spans: Sequence[range], stress: Stress
+) -> tuple[list[JudgedStep], list[PortEpoch]]:
+    """One training run of the port, recorded in the windows."""
+    plan, data = given.plan, given.data
+    asked = {step for span in spans for step in span}
+    states = run_reference(plan, data, before=asked).states
+    window_of = {step: number for number, span in enumerate(spans) for step in span}
+    steps: list[JudgedStep] = []
+    epochs: list[PortEpoch] = []
+
+    def on_step(recorded: PortStep) -> None:
+        if recorded.step is None:
+            steps.append(
+                JudgedStep(
+                    0, 0, len(spans), stress.state, stress.images, stress.labels,
+                    recorded.record, stress=True,
+                )
+            )  # fmt: skip
+            return
+        step = recorded.step
+        images, labels = batch_of(plan, data, step)
+        epoch, _ = place(plan, step)
+        steps.append(
+            JudgedStep(epoch, step, window_of[step], states[step], images, labels, recorded.record)
+        )
+
+    job = PortJob(
+        plan=plan,
+        data=data,
+        shared=states,
+        stress=(stress.state, stress.images, stress.labels),
+    )
+    worker.fit_port(job, on_step=on_step, on_epoch=epochs.append)
+    return steps, epochs
+
+
+# --- Metrics and predictions ----------------------------------------------------------------------
+
+
+def _metrics(seen: PortSeen, side: Side) -> None:
+    """Every reported number that calls itself a loss or an accuracy, against its own batches."""
+    if not seen.epochs:
+        seen.missing["metrics"] = "the port did not finish an epoch"
+        return
+    judged = 0
+    for epoch in seen.epochs:
+        train = Counted(epoch.losses, epoch.rows, epoch.correct)
+        validation = Counted(
+            epoch.val_losses, epoch.val_rows, epoch.val_correct, epoch.val_confusion
+        )
+        for name, reported in epoch.reported.items():
+            kind = _kind(name)
+            held_out = name.lower().startswith(("val", "test"))
+            counted = validation if held_out else train
+            if kind is None or not len(counted.rows):
+                continue
+            judged += 1
+            item = _judged_metric(name, kind, reported, counted, epoch.epoch, side)
+            if item is not None:
+                seen.breaks.append(item)
+        if any(item.rung == "metrics" for item in seen.breaks):
+            return
+    if not judged:
+        seen.missing["metrics"] = "the port reports no loss and no accuracy of an epoch"
+
+
+def _kind(name: str) -> str | None:
+    lowered = name.lower()
+    if "loss" in lowered:
+        return "loss"
+    return "accuracy" if "acc" in lowered else None
+
+
+def _judged_metric(
+    name: str, kind: str, reported: float, counted: Counted, epoch: int, side: Side
+) -> Break | None:
+    value = metrics.right(kind, counted)
+    if metrics.close(reported, value):
+        return None
+    cause = metrics.name(kind, reported, counted)
+    return Break(
+        side, "metrics", epoch, None, None, name, None,
+        got=f"{reported:.9g}", expected=f"{value:.9g}",
+        cause=cause or Cause(UNKNOWN, f"{name} follows no formula that is known"),
+    )  # fmt: skip
+
+
+def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
+    """Classes of the test rows by the port when it evaluates, from the reference's last weights."""
+    plan = given.plan
+    end = plan.steps_per_epoch * plan.spec.training.epochs + 1
+    weights = run_reference(plan, given.data, before=[end]).states[end].weights
+    logits = worker.predict_port(weights, given.data.test_images)
+    exact = forward(
+        {name: w.astype(np.float64) for name, w in weights.items()},
+        plan.spec.model.activations,
+        scale_pixels(given.data.test_images, dtype=np.float64),
+    ).logits
+    best = np.sort(exact, axis=1)
+    margin = best[:, -1] - best[:, -2]
+    # Rows on the border between two classes may fall on either side by a rounding.
+    decided = margin > 1e3 * given.recipe.eps * np.abs(exact).max()
+    moved = (logits.argmax(axis=1) != exact.argmax(axis=1)) & decided
+    seen.different = int(moved.sum())
+    if seen.different:
+        row = int(np.flatnonzero(moved)[0])
+        seen.breaks.append(
+            Break(
+                side, "predictions", None, None, None, "logits", None,
+                got=f"class {int(logits[row].argmax())} for test row {row}",
+                expected=f"class {int(exact[row].argmax())}",
+                cause=Cause(UNKNOWN, f"{seen.different} rows, though training steps are clean"),
+            )
+        )  # fmt: skip

@@ -1,0 +1,112 @@
+"""Same algorithm, different rounding: how that is shown.
+
+In float64 the roundings are a billion times smaller, so two runs of one algorithm end with the same
+weights to 1e-10, and a difference of algorithm stays what it is. And where float32 results differ,
+the spread that one framework alone shows when its initial weights move by a last digit says which
+differences mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from mnist_mlp.contract import TrainingData
+from mnist_mlp.parity.evidence import Side
+from mnist_mlp.parity.replay import fitted, largest_gap, one_ulp_away
+from mnist_mlp.parity.trajectory import run_reference
+from mnist_mlp.plan import Plan, glorot_uniform
+from mnist_mlp.reference import Array
+from mnist_mlp.run.folder import Run
+from mnist_mlp.worker import Worker
+
+ENSEMBLE = 3
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The float64 proof: `max_abs_difference` of final weights, and what it had to stay within.
+
+    `further` is the side whose weights are further from the reference's own.
+    """
+
+    status: Literal["passed", "failed", "not_run", "unavailable"]
+    max_abs_difference: float | None = None
+    bound: float | None = None
+    reason: str = ""
+    further: Side | None = None
+
+
+def prove(runs: Sequence[Run], plan: Plan, data: TrainingData) -> Proof:
+    """Train both sides wholly in float64 and compare their final weights."""
+    double = in_float64(plan)
+    finals = []
+    for run in runs:
+        with Worker(
+            str(run.record["backend"]["target"]),
+            accelerator=str(run.record["accelerator"]),
+            threads=int(run.record["threads"]),
+            path="plain" if run.record.get("path") == "plain" else "fast",
+        ) as worker:
+            capabilities, _ = worker.describe()
+            if capabilities.refusals(double.spec):
+                return Proof("unavailable", reason=f"{run.label} has no float64")
+            worker.open(double.spec)
+            finals.append(fitted(worker, double, data)[-1].weights)
+    end = double.steps_per_epoch * double.spec.training.epochs + 1
+    base, nudged = (
+        run_reference(p, data, before=[end]).states[end].weights
+        for p in (double, one_ulp_away(double, draw=0))
+    )
+    bound = max(1e-10, 10 * largest_gap(base, nudged))
+    gap = largest_gap(finals[0], finals[1])
+    a, b = (largest_gap(final, base) for final in finals)
+    return Proof("passed" if gap <= bound else "failed", gap, bound, further="a" if a > b else "b")
+
+
+def in_float64(plan: Plan) -> Plan:
+    """The same plan in float64, from the uncast initial weights."""
+    training = plan.spec.training.model_copy(update={"precision": "float64"})
+    spec = plan.spec.model_copy(update={"training": training})
+    weights = glorot_uniform(spec.model, seed=spec.seed, dtype="float64")
+    return replace(plan, spec=spec, initial_weights=weights)
+
+
+@dataclass(frozen=True)
+class Chaos:
+    """How many predictions a last digit of the initial weights changes within one framework.
+
+    `spread` holds that number for each run of the ensemble; `explained` of the `different` rows
+    changed there too, and `margin` is the largest distance between the two best logits among the
+    differing rows.
+    """
+
+    backend: str
+    spread: tuple[int, ...]
+    different: int
+    explained: int
+    margin: float
+
+
+def ensemble(run: Run, worker: Worker, plan: Plan, data: TrainingData, differing: Array) -> Chaos:
+    """Train one side again from initial weights one ulp away, a few times."""
+    logits = run.predictions["logits"]
+    predicted = logits.argmax(axis=1)
+    changed = np.zeros(len(predicted), bool)
+    spread = []
+    for draw in range(ENSEMBLE):
+        weights = fitted(worker, one_ulp_away(plan, draw=draw), data)[-1].weights
+        moved = worker.predict(weights, data.test_images).argmax(axis=1) != predicted
+        spread.append(int(moved.sum()))
+        changed |= moved
+    best = np.sort(logits[differing], axis=1)
+    return Chaos(
+        backend=run.label,
+        spread=tuple(spread),
+        different=int(differing.sum()),
+        explained=int((changed & differing).sum()),
+        margin=float((best[:, -1] - best[:, -2]).max()),
+    )

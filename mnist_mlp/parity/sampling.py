@@ -1,0 +1,57 @@
+"""Which steps are judged: a few windows of consecutive ones.
+
+The first window begins at step 1. Windows cover the end of the first epoch with its smaller batch,
+the first steps of the second epoch, every change of the learning rate, and then steps evenly spread
+to the last one. Three consecutive steps at least, so that what a side carries over from one step to
+the next (a gradient that was not cleared, an undeclared velocity) shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mnist_mlp.plan import Plan
+
+WIDTH = 3
+SPREAD = 4
+SCHEDULE_CHANGES = 4
+
+
+def windows(plan: Plan) -> list[range]:
+    """Windows of steps (counted from 1), in order, without overlaps."""
+    per_epoch = plan.steps_per_epoch
+    last = per_epoch * plan.spec.training.epochs
+    starts = [1, per_epoch - 2, per_epoch, per_epoch + 1]
+    changes = [step for step, _ in plan.spec.optimizer.schedule][:SCHEDULE_CHANGES]
+    starts += [step - 1 for step in changes]
+    starts += [round(1 + (last - WIDTH) * part / SPREAD) for part in range(1, SPREAD + 1)]
+    return merged(((start, start + WIDTH) for start in starts), last=last)
+
+
+def merged(spans: Iterable[tuple[int, int]], *, last: int) -> list[range]:
+    """Half-open spans, cut to 1 .. last, those that touch being joined."""
+    result: list[range] = []
+    for start, stop in sorted(spans):
+        span = range(max(start, 1), min(stop, last + 1))
+        if not span:
+            continue
+        if result and span.start <= result[-1].stop:
+            result[-1] = range(result[-1].start, max(result[-1].stop, span.stop))
+        else:
+            result.append(span)
+    return result
+
+
+def between(clean: int, broken: int, *, rounds: int = 8) -> list[range]:
+    """Windows for a closer look between a clean step and a broken one."""
+    gap = broken - clean
+    if gap <= rounds * WIDTH:
+        return [range(clean + 1, broken + 1)]
+    starts = (clean + 1 + gap * part // rounds for part in range(rounds))
+    return merged(((start, start + WIDTH) for start in starts), last=broken)
+
+
+def place(plan: Plan, step: int) -> tuple[int, int]:
+    """Epoch (from 1) and position within it (from 0) of a step (from 1)."""
+    epoch, position = divmod(step - 1, plan.steps_per_epoch)
+    return epoch + 1, position

@@ -1,0 +1,139 @@
+"""The plan: a specification plus everything random, drawn before any framework starts.
+
+Two backends that are given one plan have nothing left to choose. Streams are
+`PCG64(SeedSequence(seed, spawn_key=key))`: the kernel of layer `i` has the key `(0, i)`, the order
+of epoch `e` (from 0 in the key) has `(1, e)`. They are keys, not lists of entropy: `[7]`, `[7, 0]`
+and `[7, 0, 0]` would seed one and the same stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import UsageError
+from mnist_mlp.reference import Array, bias_name, kernel_name
+from mnist_mlp.spec import ModelSpec, Spec
+
+Ids = NDArray[np.int64]
+
+_KERNEL_STREAM, _ORDER_STREAM = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a run does, down to the last row.
+
+    Parameters
+    ----------
+    spec : Spec
+    train_ids, test_ids : int64 (n_train,), (n_test,)
+        Row ids in the data set. A *position* is an index into `train_ids`.
+    initial_weights : dict of arrays
+        By canonical name, in the precision of the specification.
+    """
+
+    spec: Spec
+    train_ids: Ids
+    test_ids: Ids
+    initial_weights: dict[str, Array]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches of an epoch, a last smaller one included."""
+        return ceil(len(self.train_ids) / self.spec.training.batch_size)
+
+    def order(self, epoch: int) -> Ids:
+        """Positions in the order in which an epoch (from 1) visits them, int64 (n_train,)."""
+        return stream(self.spec.seed, _ORDER_STREAM, epoch - 1).permutation(len(self.train_ids))
+
+    def batches(self, epoch: int) -> Iterator[Ids]:
+        """Positions of each batch of an epoch (from 1); the last one may be smaller."""
+        order, size = self.order(epoch), self.spec.training.batch_size
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
+
+
+def stream(seed: int, *key: int) -> np.random.Generator:
+    """The random stream of a key."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def make_plan(spec: Spec, dataset: Dataset) -> Plan:
+    """Draw the split and the initial weights.
+
+    Raises
+    ------
+    UsageError
+        Layer sizes, or a row limit, that don't fit the data; both numbers are named.
+    """
+    check_fit(spec, dataset)
+    train_ids, test_ids = split(spec, dataset)
+    weights = glorot_uniform(spec.model, seed=spec.seed, dtype=spec.training.precision)
+    return Plan(spec=spec, train_ids=train_ids, test_ids=test_ids, initial_weights=weights)
+
+
+def check_fit(spec: Spec, dataset: Dataset) -> None:
+    """Refuse sizes that don't fit the data (`UsageError`)."""
+    sizes = spec.model.layer_sizes
+    height, width = dataset.images.shape[1:]
+    if sizes[0] != dataset.inputs:
+        raise UsageError(
+            f"model.layer_sizes begins with {sizes[0]}, but an image of {dataset.name} has "
+            f"{dataset.inputs} pixels ({height} x {width}): "
+            f"set model.layer_sizes=[{dataset.inputs}, ...]"
+        )
+    if sizes[-1] != dataset.classes:
+        raise UsageError(
+            f"model.layer_sizes ends with {sizes[-1]}, but {dataset.name} has "
+            f"{dataset.classes} classes: set model.layer_sizes=[..., {dataset.classes}]"
+        )
+    rows = spec.data.rows
+    if rows != "all" and rows > len(dataset):
+        raise UsageError(
+            f"data.rows is {rows}, but {dataset.name} has {len(dataset)} rows: "
+            f"lower it or set data.rows='all'"
+        )
+
+
+def split(spec: Spec, dataset: Dataset) -> tuple[Ids, Ids]:
+    """Row ids of the training and of the test set, not stratified.
+
+    By scikit-learn's `train_test_split`; where the data set has groups (several images made from
+    one scan), by its `GroupShuffleSplit`, so that no group is on both sides.
+    """
+    from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+    ids = np.arange(len(dataset) if spec.data.rows == "all" else spec.data.rows, dtype=np.int64)
+    options: dict[str, Any] = {"test_size": spec.data.test_fraction, "random_state": spec.seed}
+    try:
+        if dataset.groups is None:
+            train, test = train_test_split(ids, **options)
+            return train, test
+        splitter = GroupShuffleSplit(n_splits=1, **options)
+        train, test = next(splitter.split(ids, groups=dataset.groups[: len(ids)]))
+        return ids[train], ids[test]
+    except ValueError as error:
+        raise UsageError(
+            f"data.test_fraction={spec.data.test_fraction} cannot split {len(ids)} rows: {error}"
+        ) from None
+
+
+def glorot_uniform(model: ModelSpec, *, seed: int, dtype: Any) -> dict[str, Array]:
+    """Initial weights: kernels from `uniform(-b, b)`, `b = sqrt(6 / (inputs + units))`, biases 0.
+
+    Drawn in float64, then cast (Glorot and Bengio, 2010, equation 16).
+    """
+    weights: dict[str, Array] = {}
+    for layer, (inputs, units, _) in enumerate(model.layers):
+        bound = sqrt(6 / (inputs + units))
+        kernel = stream(seed, _KERNEL_STREAM, layer).uniform(-bound, bound, (inputs, units))
+        weights[kernel_name(layer)] = kernel.astype(dtype)
+        weights[bias_name(layer)] = np.zeros(units, dtype=dtype)
+    return weights

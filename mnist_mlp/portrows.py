@@ -1,0 +1,115 @@
+"""Which training rows a loader gave, found by their content."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_mlp.reference import Array
+
+Positions = NDArray[np.int64]
+Scaling = tuple[float, float]
+
+WHOLE = 0.02
+"""Pixels count as greys when a scaling brings them this close to whole numbers."""
+
+
+def match_rows(pixels: Array, images: NDArray[np.uint8]) -> Positions:
+    """Positions in `images` of rows that a loader gave.
+
+    Parameters
+    ----------
+    pixels : (n, ...)
+        Any number type; pixels may be scaled and shifted, all by the same two numbers (mean and
+        deviation, -1 .. 1, inverted), or come in another order within the image.
+    images : uint8 (m, inputs)
+
+    Returns
+    -------
+    int64 (n,)
+        -1 where a row is no row of `images`. Equal rows take their positions in turn.
+    """
+    return RowFinder(images).find(pixels)
+
+
+class RowFinder:
+    """Finds rows batch by batch; `start_epoch` lets equal rows begin with their first position."""
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        self.images = images
+        self._scalings: list[Scaling] = [(255, 0), (1, 0), (256, 0), (127.5, 127.5), (-255, 255)]
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        """Forget which of several equal rows were given out."""
+        self._taken: defaultdict[bytes, int] = defaultdict(int)
+
+    def find(self, pixels: Array) -> Positions:
+        """As `match_rows`."""
+        rows = np.asarray(pixels, np.float64).reshape(len(pixels), -1)
+        best = np.full(len(rows), -1, np.int64)
+        if not rows.size or rows.shape[1] != self.images.shape[1] or not np.isfinite(rows).all():
+            return best
+        readings = list(self._as_greys(rows))
+        for arranged in (False, True):
+            for scaling, greys in readings:
+                found = self._look_up(greys, arranged=arranged)
+                if (found >= 0).sum() > (best >= 0).sum():
+                    best = found
+                    self._scalings = [scaling, *(s for s in self._scalings if s != scaling)][:8]
+                if (best >= 0).all():
+                    break
+            if (best >= 0).any():
+                break
+        for number in np.flatnonzero(best >= 0):
+            best[number] = self._in_turn(int(best[number]))
+        return best
+
+    def _as_greys(self, rows: Array) -> Iterator[tuple[Scaling, NDArray[np.uint8]]]:
+        """The rows as greys, under every scaling that makes whole numbers of them."""
+        low, high = float(rows.min()), float(rows.max())
+        dark, light = int(self.images.min()), int(self.images.max())
+        known = list(self._scalings)
+        if high > low:
+            slope = (light - dark) / (high - low)
+            known += [(slope, dark - slope * low), (-slope, light + slope * low)]
+        for slope, offset in known:
+            greys = slope * rows + offset
+            whole = np.round(greys)
+            if np.abs(greys - whole).max() < WHOLE and whole.min() >= 0 and whole.max() <= 255:
+                yield (slope, offset), whole.astype(np.uint8)
+
+    def _look_up(self, greys: NDArray[np.uint8], *, arranged: bool) -> Positions:
+        places = self._arranged if arranged else self._exact
+        greys = np.sort(greys, axis=1) if arranged else greys
+        found = [places.get(row.tobytes(), (-1,))[0] for row in greys]
+        return np.array(found, np.int64)
+
+    def _in_turn(self, first: int) -> int:
+        """The next position of the rows that equal this one."""
+        key = self.images[first].tobytes()
+        equal = self._exact[key]
+        if len(equal) == 1:
+            return first
+        self._taken[key] += 1
+        return equal[(self._taken[key] - 1) % len(equal)]
+
+    @cached_property
+    def _exact(self) -> dict[bytes, list[int]]:
+        return _places(self.images)
+
+    @cached_property
+    def _arranged(self) -> dict[bytes, list[int]]:
+        """By their greys alone, wherever they stand."""
+        return _places(np.sort(self.images, axis=1))
+
+
+def _places(images: NDArray[np.uint8]) -> dict[bytes, list[int]]:
+    places: dict[bytes, list[int]] = {}
+    for position, row in enumerate(images):
+        places.setdefault(row.tobytes(), []).append(position)
+    return places

@@ -1,0 +1,174 @@
+"""A user's own model, run by the backend of its framework: the optional part of the contract.
+
+A backend that also has the methods of `PortHost` can run a port: a `LightningModule`, a compiled
+`keras.Model`, a function or class that makes one, or a dictionary around it. The code runs as its
+framework would run it, in one real `Trainer.fit` or `Model.fit`, fed with the plan's batches; at
+the judged steps the host sets the weights before the batch and records what the code makes of it.
+What is made of the records is the ladder's business, in the parent process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_mlp.contract import Runtime, State, StepRecord, TrainingData
+from mnist_mlp.plan import Plan
+from mnist_mlp.reference import Array, Tensors
+
+
+@dataclass(frozen=True)
+class PortLayer:
+    """A leaf module or layer, in order of execution.
+
+    `kind` is its class (`Linear`, `Dense`, `Conv2d`, `Dropout`); `inputs` and `units` are set for
+    dense layers, `bias` says whether one of those has a bias. `dtype` is that of its weights.
+    """
+
+    name: str
+    kind: str
+    inputs: int | None = None
+    units: int | None = None
+    bias: bool = True
+    parameters: int = 0
+    dtype: str = ""
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is a layer that a specification knows."""
+        return self.units is not None
+
+
+@dataclass(frozen=True, eq=False)
+class OwnOrder:
+    """What the port's own training loader does, over a few epochs.
+
+    `epochs` holds, for each epoch, the batches as arrays of positions in the training set, found by
+    content (-1: a row that is no training row); `moved_by_validation` says whether the order of the
+    second epoch changes when the validation loader is iterated in between (None: not tried).
+    `pixels` are the first batch's inputs `(n, ...)`, `labels` its labels, as the loader gave them.
+    """
+
+    epochs: tuple[tuple[NDArray[np.int64], ...], ...]
+    pixels: Array
+    labels: Array
+    moved_by_validation: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PortFacts:
+    """What can be said of a port before it trains.
+
+    Parameters
+    ----------
+    layers : tuple of PortLayer
+        Leaf layers in order of execution, found by running one batch.
+    draws : tuple of dict
+        Native initial weights by canonical name, one entry a draw with its own seed; a single one
+        when the port is an object and not something that makes one.
+    optimizer : dict
+        `name` (class name) and its settings, `learning_rate` among them, as plain numbers.
+    loss : str
+        Name of the compiled loss, where there is one.
+    batch_size, epochs : int or None
+        As given beside the model (`fit` or `loader`).
+    shuffle : bool or None
+        As given beside the model.
+    order : OwnOrder or None
+        Of an own loader, where one was given.
+    options : dict
+        The other arguments given beside the model (`trainer`, `fit`), as text.
+    """
+
+    framework: str
+    layers: tuple[PortLayer, ...]
+    draws: tuple[Tensors, ...]
+    optimizer: Mapping[str, Any]
+    loss: str = ""
+    batch_size: int | None = None
+    epochs: int | None = None
+    shuffle: bool | None = None
+    order: OwnOrder | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class PortEpoch:
+    """One epoch as the port reported it, and what it would have to be made of.
+
+    `reported` is what the framework holds as the epoch's metrics, by the port's own names
+    (`callback_metrics`, `logs`). Of each training batch: mean `losses`, `rows`, and `correct`
+    predictions by its logits; of the validation batches likewise, and the `confusion` matrix
+    (classes, classes; rows are true classes) over the whole validation set.
+    """
+
+    epoch: int
+    reported: Mapping[str, float]
+    losses: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    correct: NDArray[np.int64]
+    val_losses: NDArray[np.float64]
+    val_rows: NDArray[np.int64]
+    val_correct: NDArray[np.int64]
+    val_confusion: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class PortStep:
+    """A judged step: its number from 1 (None: the stress batch) and the record."""
+
+    step: int | None
+    record: StepRecord
+
+
+@dataclass(frozen=True, eq=False)
+class PortJob:
+    """What a port is run on.
+
+    Before each step in `shared`, the weights and the optimizer state that the specification knows
+    are set to the given ones; at all other steps the port goes its own way. `stress` is one more
+    batch, run apart, whose weights make logit gaps over 17: forward, loss and gradient only.
+    """
+
+    plan: Plan
+    data: TrainingData
+    shared: Mapping[int, State]
+    stress: tuple[State, Array, Array] | None = None
+    image_shape: tuple[int, ...] = ()
+
+
+class PortHost(Protocol):
+    """Methods of a backend that can run ports. `open_port` comes first."""
+
+    def open_port(
+        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
+    ) -> PortFacts:
+        """Load `path/to/file.py:NAME` and describe it.
+
+        `image_shape` is the shape of one input as the port wants it, without the batch axis
+        (`(784,)`, `(1, 28, 28)`). Errors in the user's code are raised as `UserCodeError`.
+        """
+        ...
+
+    def fit_port(
+        self,
+        job: PortJob,
+        *,
+        on_step: Callable[[PortStep], None],
+        on_epoch: Callable[[PortEpoch], None],
+    ) -> None:
+        """One real `fit` over the plan's epochs, from the plan's initial weights."""
+        ...
+
+    def predict_port(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
+        """Logits (or log-probabilities) `(n, classes)` of the port in evaluation mode."""
+        ...
+
+    def train_port(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
+        """Train freely, from the port's own initial weights (drawn with `seed`) or from the
+        plan's; accuracy on the test rows."""
+        ...

@@ -1,0 +1,221 @@
+"""What `compare.json` says of the runs of a report: read, checked, and matched with them.
+
+It names its sides by label and path only, and a folder may have been moved or trained anew since.
+So a comparison is taken for the report's own when labels and folder names agree, and refused when
+it counts other predictions than the folders hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mnist_mlp.errors import RunFolderError, UsageError
+from mnist_mlp.parity.verdict import SCHEMA_VERSION, Verdict
+from mnist_mlp.report.sides import Side
+
+Status = Literal["clean", "broken", "noted", "not_exercised"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class NamedSide(_Part):
+    """A side as the comparison names it."""
+
+    label: str
+    path: str
+
+
+class NamedCause(_Part):
+    """A cause; the catalogue knows the rest by name."""
+
+    name: str
+    value: str | None = None
+    text: str = ""
+    fix: str = ""
+
+
+class RungState(_Part):
+    """How a rung ended; `margin` is the largest deviation as a share of what is allowed."""
+
+    status: Status
+    margin: float | None = None
+    text: str = ""
+
+
+class BreakState(_Part):
+    """Where a rung broke."""
+
+    rung: str
+    side: Literal["a", "b"]
+    cause: NamedCause
+    epoch: int | None = None
+    step: int | None = None
+    batch: str | None = None
+    layer: int | None = None
+    tensor: str | None = None
+    size: float | None = None
+    got: str = ""
+    expected: str = ""
+
+
+class Predictions(_Part):
+    """Test rows, and how many of them were given different classes."""
+
+    total: int
+    different: int
+
+
+class ProofState(_Part):
+    """The float64 proof."""
+
+    status: Literal["passed", "failed", "not_run", "unavailable"]
+    max_abs_difference: float | None = None
+    bound: float | None = None
+    reason: str = ""
+
+
+class ChaosState(_Part):
+    """What a last digit of the initial weights changes within one framework."""
+
+    backend: str
+    spread: tuple[int, ...]
+    different: int
+    explained: int
+    margin: float
+
+
+class Comparison(_Part):
+    """`parity.verdict.Outcome.document()`, as it was written."""
+
+    verdict: Verdict
+    text: str
+    sides: dict[Literal["a", "b"], NamedSide]
+    rungs: dict[str, RungState]
+    breaks: tuple[BreakState, ...] = ()
+    noted: tuple[NamedCause, ...] = ()
+    not_exercised: tuple[str, ...] = ()
+    predictions: Predictions
+    report_identical: bool | None = None
+    proof: ProofState = ProofState(status="not_run")
+    chaos: ChaosState | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The first run and another one, with what a comparison says of them, or why it says nothing.
+
+    `names` holds the report's labels of the comparison's sides.
+    """
+
+    a: Side
+    b: Side
+    comparison: Comparison | None = None
+    problem: str = ""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Side `a` and `b` of the comparison by the report's labels."""
+        if self.comparison is None or _is(self.comparison.sides["a"], self.a):
+            return {"a": self.a.label, "b": self.b.label}
+        return {"a": self.b.label, "b": self.a.label}
+
+
+def pairs_from(sides: Sequence[Side], document: Any, *, origin: str) -> tuple[Pair, ...]:
+    """Match a document that was given for these runs.
+
+    Raises
+    ------
+    RunFolderError
+        It is no comparison, or it was made before one of the runs was trained anew.
+    UsageError
+        It compares other runs.
+    """
+    comparisons = _parse(document, origin=origin)
+    pairs = tuple(_matched(sides[0], other, comparisons) for other in sides[1:])
+    for pair in pairs:
+        if pair.problem:
+            raise RunFolderError(f"{origin}: {pair.problem}")
+    if all(pair.comparison is None for pair in pairs):
+        named = ", ".join(f"{c.sides['a'].path} with {c.sides['b'].path}" for c in comparisons)
+        raise UsageError(f"{origin} compares {named}, and not these runs")
+    return pairs
+
+
+def pairs_beside(sides: Sequence[Side]) -> tuple[Pair, ...]:
+    """Look for `compare.json` beside the runs; one that does not fit becomes a `problem`."""
+    found: list[Comparison] = []
+    problem = ""
+    for folder in dict.fromkeys(side.run.path.resolve().parent for side in sides):
+        path = folder / "compare.json"
+        try:
+            if path.is_file():
+                found += _parse(read_document(path), origin=path.name)
+        except RunFolderError as error:
+            problem = f"The compare.json beside the runs is not used: {error}."
+    pairs = []
+    for other in sides[1:]:
+        pair = _matched(sides[0], other, found)
+        text = f"The compare.json beside the runs is not used: {pair.problem}."
+        pairs.append(
+            Pair(pair.a, pair.b, pair.comparison, text if pair.problem else problem)
+            if pair.comparison is None
+            else pair
+        )
+    return tuple(pairs)
+
+
+def read_document(path: Path) -> Any:
+    """A JSON file; `RunFolderError` when it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunFolderError(f"{path}: not readable JSON: {error}") from None
+
+
+def _parse(document: Any, *, origin: str) -> list[Comparison]:
+    if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
+        raise RunFolderError(f"{origin}: not a comparison of schema_version {SCHEMA_VERSION}")
+    try:
+        parts = [Comparison.model_validate(p) for p in document.get("comparisons", [document])]
+    except (TypeError, ValidationError):
+        raise RunFolderError(f"{origin}: not what compare writes; compare the runs again") from None
+    if any(set(part.sides) != {"a", "b"} for part in parts):
+        raise RunFolderError(f"{origin}: a comparison has the sides a and b")
+    return parts
+
+
+def _matched(a: Side, b: Side, comparisons: Sequence[Comparison]) -> Pair:
+    fitting = [
+        c
+        for c in comparisons
+        if (_is(c.sides["a"], a) and _is(c.sides["b"], b))
+        or (_is(c.sides["a"], b) and _is(c.sides["b"], a))
+    ]
+    if not fitting:
+        return Pair(a, b)
+    told = fitting[0].predictions
+    if a.same_rows(b):
+        held = Predictions(total=len(a.predicted), different=a.flipped(b))
+        if held != told:
+            return Pair(
+                a,
+                b,
+                problem=f"it tells of {told.different} differing predictions of {told.total}, "
+                f"the folders hold {held.different} of {held.total}; compare the runs again",
+            )
+    return Pair(a, b, fitting[0])
+
+
+def _is(named: NamedSide, side: Side) -> bool:
+    return (
+        named.label == side.run.label
+        and Path(named.path).resolve().name == side.run.path.resolve().name
+    )

@@ -1,0 +1,110 @@
+"""The test images worth looking at: where runs disagree, else the most confident mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_mlp.evaluate.measures import mistakes
+from mnist_mlp.report.pictures import digit
+from mnist_mlp.report.sides import Side
+from mnist_mlp.report.words import percent
+
+SHOWN = 24
+_DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one run makes of an image: its class, and how sure it is."""
+
+    label: str
+    number: int
+    predicted: int
+    probability: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Digit:
+    """A test row with its picture and every run's opinion."""
+
+    row_id: int
+    true: int
+    picture: str
+    opinions: tuple[Opinion, ...]
+
+    @property
+    def text(self) -> str:
+        """The picture's alternative."""
+        return f"Test row {self.row_id}, a {self.true}"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The images, why these, and how many there were to choose from."""
+
+    flipped: bool
+    total: int
+    digits: tuple[Digit, ...]
+
+
+def gallery(sides: Sequence[Side]) -> Gallery:
+    """Images on which the runs disagree, else what the first run is most confidently wrong about.
+
+    Only runs that were tested on the same rows as the first one have an opinion.
+    """
+    first = sides[0]
+    asked = [side for side in sides if side is first or first.same_rows(side)]
+    rows = np.flatnonzero(np.any([side.predicted != first.predicted for side in asked], axis=0))
+    flipped = len(rows) > 0
+    if flipped:
+        rows = rows[_by_disagreement(asked, rows)]
+    else:
+        found = mistakes(first.evidence.logits, first.evidence.y_true, first.evidence.ids)
+        rows = found.rows
+    images = _images(asked)
+    shown = [row for row in rows if int(first.evidence.ids[row]) in images][:SHOWN]
+    return Gallery(flipped, len(rows), tuple(_digit(asked, int(row), images) for row in shown))
+
+
+def _by_disagreement(asked: Sequence[Side], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Largest change of a probability first, then by id; rounded, as the page shows it."""
+    first = asked[0]
+    changes = np.max(
+        [np.abs(side.probabilities[rows] - first.probabilities[rows]) for side in asked],
+        axis=(0, 2),
+    )
+    return np.lexsort((first.evidence.ids[rows], -changes.round(_DECIMALS)))
+
+
+def _images(asked: Sequence[Side]) -> dict[int, NDArray[np.uint8]]:
+    """By row id. Where two runs disagree one of them is wrong, so its folder has the image."""
+    return {
+        int(row): image
+        for side in reversed(asked)
+        for row, image in zip(side.evidence.example_ids, side.evidence.example_images, strict=True)
+    }
+
+
+def _digit(asked: Sequence[Side], row: int, images: dict[int, NDArray[np.uint8]]) -> Digit:
+    first = asked[0]
+    row_id, true = int(first.evidence.ids[row]), int(first.evidence.y_true[row])
+    return Digit(
+        row_id=row_id,
+        true=true,
+        picture=digit(images[row_id]),
+        opinions=tuple(
+            Opinion(
+                label=side.label,
+                number=side.number,
+                predicted=int(side.predicted[row]),
+                probability=percent(float(side.probabilities[row].max())),
+                right=int(side.predicted[row]) == true,
+            )
+            for side in asked
+        ),
+    )

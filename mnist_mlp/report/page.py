@@ -1,0 +1,235 @@
+"""The page: everything put together, and rendered by the template."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mnist_mlp.parity.catalogue import Entry, catalogue
+from mnist_mlp.parity.catalogue_page import ABOUT_RUNGS, is_code
+from mnist_mlp.parity.evidence import RUNGS, UNKNOWN
+from mnist_mlp.report import curves, digits, facts, gap, pictures, portmap, scores
+from mnist_mlp.report.comparison import BreakState, Pair, RungState
+from mnist_mlp.report.sides import Side
+from mnist_mlp.report.verdict import RUNG_NAMES, cause_title, judge
+from mnist_mlp.report.words import count, listed, percent, small
+
+STATUS = {
+    "clean": ("✓", "clean"),
+    "broken": ("✗", "broken"),
+    "noted": ("≈", "noted"),
+    "not_exercised": ("–", "not exercised"),  # noqa: RUF001 - a dash is meant
+}
+
+MOST_BREAKS = 8
+
+
+@dataclass(frozen=True)
+class RungLine:
+    """A rung of the ladder; `width` is its margin in percent of what is allowed, for the bar."""
+
+    name: str
+    about: str
+    status: str
+    mark: str
+    word: str
+    text: str
+    margin: str
+    width: float
+
+
+@dataclass(frozen=True)
+class BreakCard:
+    """A break, told in full."""
+
+    side: str
+    place: str
+    title: str
+    name: str
+    value: str
+    got: str
+    expected: str
+    size: str
+    entry: Entry | None
+    fixes: tuple[tuple[str, str, bool], ...]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The ladder of one pair."""
+
+    pair: Pair
+    rungs: tuple[RungLine, ...]
+    breaks: tuple[BreakCard, ...]
+    command: str
+
+    @property
+    def more(self) -> int:
+        """Breaks that are not told."""
+        found = self.pair.comparison
+        return len(found.breaks) - len(self.breaks) if found else 0
+
+    @property
+    def summary(self) -> str:
+        """What the strip of rungs shows, in words."""
+        clean = sum(rung.status == "clean" for rung in self.rungs)
+        broken = [rung.name for rung in self.rungs if rung.status == "broken"]
+        told = f"{clean} of {count(len(self.rungs), 'rung')} clean"
+        return f"{told}, broken: {listed(broken)}" if broken else told
+
+
+def render(sides: Sequence[Side], pairs: Sequence[Pair]) -> str:
+    """The HTML of a report. The same sides and pairs give the same text in every process."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("mnist_mlp.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(context(sides, pairs))
+
+
+def context(sides: Sequence[Side], pairs: Sequence[Pair]) -> dict[str, Any]:
+    """All that the template shows."""
+    first = sides[0]
+    with_history = [side for side in sides if len(side.evidence.history)]
+    cases = [gap.diagnose(side.evidence.history, classes=side.evidence.classes) for side in sides]
+    headings = dict.fromkeys(side.evidence.heading for side in sides if side.evidence.heading)
+    return {
+        "sides": sides,
+        "judgement": judge(sides, pairs, cases),
+        "headings": tuple(headings),
+        "charted": with_history,
+        "many_classes": first.evidence.classes > scores.LARGEST_MATRIX,
+        "spec_name": listed(list(dict.fromkeys(side.spec.name for side in sides))),
+        "network": "-".join(str(size) for size in first.spec.model.layer_sizes),
+        "data_names": listed(list(dict.fromkeys(_data_name(side) for side in sides))),
+        "ladders": tuple(_ladder(pair) for pair in pairs),
+        "hero": _hero(with_history),
+        "figures": _curves(with_history),
+        "difference_texts": [
+            curves.difference_text(with_history[0], side, quantity)
+            for side in with_history[1:]
+            for quantity in (curves.LOSS, curves.ACCURACY)
+        ],
+        "gap_figure": gap.draw(with_history, name="gap") if with_history else None,
+        "gap_cases": gap.common(sides, cases),
+        "gap_thresholds": gap.THRESHOLDS,
+        "spec_facts": facts.spec_facts(sides),
+        "data_facts": facts.data_facts(sides),
+        "agreed": all(fact.shared for fact in facts.spec_facts(sides) + facts.data_facts(sides)),
+        "run_facts": facts.run_facts(sides),
+        "timing_facts": facts.timing_facts(sides),
+        "lines": scores.report_lines(sides),
+        "metrics": scores.METRICS,
+        "matrices": scores.matrices(sides),
+        "confusions": scores.confusions(sides),
+        "gallery": digits.gallery(sides),
+        "unmatched": [side.label for side in sides[1:] if not first.same_rows(side)],
+        "weights": pictures.weights(sides),
+        "weight_texts": [pictures.largest_difference(first, side) for side in sides[1:]],
+        "port_map": portmap.port_map(first.spec),
+        "percent": percent,
+        "count": count,
+        "small": small,
+        "listed": listed,
+    }
+
+
+def _data_name(side: Side) -> str:
+    name = str(side.run.dataset["name"])
+    return {"mnist": "MNIST", "idx": "IDX files"}.get(name, name)
+
+
+def _hero(sides: Sequence[Side]) -> Any:
+    """The figure of the first screenful."""
+    if not sides:
+        return None
+    heights = (150, 70) if len(sides) > 1 else (220, 0)
+    return curves.draw(
+        sides, curves.ACCURACY, name="hero", training=len(sides) == 1, heights=heights
+    )
+
+
+def _curves(sides: Sequence[Side]) -> tuple[Any, ...]:
+    if not sides:
+        return ()
+    return tuple(
+        curves.draw(sides, each, name=each.name) for each in (curves.LOSS, curves.ACCURACY)
+    )
+
+
+def _ladder(pair: Pair) -> Ladder:
+    paths = shlex.join(str(side.run.path) for side in (pair.a, pair.b))
+    told = pair.comparison
+    return Ladder(
+        pair=pair,
+        rungs=_rungs(told.rungs) if told else (),
+        breaks=tuple(_card(item, pair.names) for item in told.breaks[:MOST_BREAKS]) if told else (),
+        command=f"python -m mnist_mlp compare {paths}",
+    )
+
+
+def _rungs(states: Mapping[str, RungState]) -> tuple[RungLine, ...]:
+    names = [*(name for name in RUNGS if name in states), *(n for n in states if n not in RUNGS)]
+    lines = []
+    for name in names:
+        state = states[name]
+        mark, word = STATUS[state.status]
+        known = catalogue().get(state.text)
+        lines.append(
+            RungLine(
+                name=name,
+                about=ABOUT_RUNGS.get(name, ""),
+                status=state.status,
+                mark=mark,
+                word=word,
+                text=known.title if known else state.text,
+                margin="" if state.margin is None else percent(state.margin, decimals=0),
+                width=0.0 if state.margin is None else round(min(100.0, 100 * state.margin), 1),
+            )
+        )
+    return tuple(lines)
+
+
+def _card(item: BreakState, names: Mapping[str, str]) -> BreakCard:
+    place = [RUNG_NAMES.get(item.rung, item.rung)]
+    if item.batch:
+        place.append(f"{item.batch} batch")
+    place += [
+        f"{name} {value:,}"
+        for name, value in (("epoch", item.epoch), ("step", item.step))
+        if value  # 0 is before training, as the rung says already
+    ]
+    if item.layer is not None:
+        place.append(f"layer {item.layer}")
+    if item.tensor:
+        place.append(item.tensor)
+    known = catalogue().get(item.cause.name) if item.cause.name != UNKNOWN else None
+    return BreakCard(
+        side=names[item.side],
+        place=", ".join(place),
+        title=cause_title(item),
+        name=item.cause.name,
+        value=item.cause.value or "",
+        got=item.got,
+        expected=item.expected,
+        size="" if item.size is None else f"{item.size:,.3g} roundings",
+        entry=known,
+        fixes=_fixes(item, known),
+    )
+
+
+def _fixes(item: BreakState, known: Entry | None) -> tuple[tuple[str, str, bool], ...]:
+    """For each framework the cure, and whether it is a line of code."""
+    if known is None:
+        return (("Cure", item.cause.fix, is_code(item.cause.fix)),) if item.cause.fix else ()
+    pairs = (("In Keras", known.fix_keras), ("In torch", known.fix_torch))
+    if known.fix_keras == known.fix_torch:
+        pairs = (("Cure", known.fix_keras),)  # type: ignore[assignment]
+    return tuple((where, fix, is_code(fix)) for where, fix in pairs)

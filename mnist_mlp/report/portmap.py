@@ -1,0 +1,200 @@
+"""The port map: for each part of a specification the Keras call, the torch call, and the default
+in which the two differ. What differs comes from the catalogue of causes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mnist_mlp.parity.catalogue import Entry, catalogue
+from mnist_mlp.spec import OptimizerSpec, Spec, activation_parts
+
+_TORCH_ACTIVATIONS = {
+    "relu": "F.relu(x)",
+    "sigmoid": "torch.sigmoid(x)",
+    "tanh": "torch.tanh(x)",
+    "softplus": "F.softplus(x)",
+    "elu": "F.elu(x)",
+    "selu": "F.selu(x)",
+    "gelu": "F.gelu(x)",
+    "silu": "F.silu(x)",
+}
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """One part; `traps` are the catalogue's causes for a port that trusts the other's default."""
+
+    part: str
+    keras: str
+    torch: str
+    traps: tuple[Entry, ...] = ()
+
+
+def port_map(spec: Spec) -> tuple[Mapped, ...]:
+    """Every part of a specification, in the order of a program."""
+    return (*_data(spec), *_layers(spec), *_loss(spec), *_optimizer(spec.optimizer), *_loop(spec))
+
+
+def _mapped(part: str, keras: str, torch: str, *traps: str) -> Mapped:
+    known = catalogue()
+    return Mapped(part, keras, torch, tuple(known[name] for name in traps if name in known))
+
+
+def _data(spec: Spec) -> Iterator[Mapped]:
+    inputs = spec.model.layer_sizes[0]
+    yield _mapped(
+        "Pixels",
+        f"x = images.reshape(-1, {inputs}) / 255",
+        "x = images.flatten(start_dim=1).float() / 255",
+        "pixels_not_scaled",
+    )
+    if spec.training.precision == "float64":
+        yield _mapped(
+            "Precision",
+            'keras.config.set_floatx("float64")',
+            'L.Trainer(precision="64-true")',
+            "float32_arithmetic",
+        )
+
+
+def _layers(spec: Spec) -> Iterator[Mapped]:
+    *hidden, (inputs, units, _) = spec.model.layers
+    for number, (n, m, activation) in enumerate(hidden):
+        yield _mapped(
+            f"Layer {number}: {n} to {m}",
+            _keras_dense(m, activation),
+            f"x = nn.Linear({n}, {m})(x){_torch_activation(activation)}",
+            *_activation_traps(activation),
+        )
+    yield _mapped(
+        f"Layer {len(hidden)}: {inputs} to {units}, the logits",
+        f'Dense({units}, activation="softmax")',
+        f"logits = nn.Linear({inputs}, {units})(x)  # no softmax",
+        "softmax_twice",
+    )
+    yield _mapped(
+        "Initial kernels",
+        'kernel_initializer="glorot_uniform"  # the default',
+        "nn.init.xavier_uniform_(layer.weight)",
+        "torch_default_kernel_init",
+    )
+    yield _mapped(
+        "Initial biases",
+        'bias_initializer="zeros"  # the default',
+        "nn.init.zeros_(layer.bias)",
+        "torch_default_bias_init",
+    )
+
+
+def _keras_dense(units: int, activation: str) -> str:
+    kind, slope = activation_parts(activation)
+    if kind == "leaky_relu":
+        return f"Dense({units}); LeakyReLU(negative_slope={slope:g})"
+    return f'Dense({units}, activation="{kind}")'
+
+
+def _torch_activation(activation: str) -> str:
+    kind, slope = activation_parts(activation)
+    if kind == "leaky_relu":
+        return f"; x = F.leaky_relu(x, negative_slope={slope:g})"
+    return f"; x = {_TORCH_ACTIVATIONS[kind]}" if kind in _TORCH_ACTIVATIONS else ""
+
+
+def _activation_traps(activation: str) -> tuple[str, ...]:
+    kind, _ = activation_parts(activation)
+    return {"gelu": ("gelu_tanh_approximation",), "leaky_relu": ("leaky_relu_slope",)}.get(kind, ())
+
+
+def _loss(spec: Spec) -> Iterator[Mapped]:
+    del spec
+    yield _mapped(
+        "Loss",
+        'loss="sparse_categorical_crossentropy"',
+        "loss = F.cross_entropy(logits, y)",
+        "probability_clip",
+    )
+
+
+def _optimizer(spec: OptimizerSpec) -> Iterator[Mapped]:
+    rate = f"{spec.learning_rate:g}"
+    if spec.name == "adam":
+        betas = f"{spec.beta_1:g}, {spec.beta_2:g}"
+        yield _mapped(
+            "Adam",
+            f"Adam({rate}, beta_1={spec.beta_1:g}, beta_2={spec.beta_2:g}, "
+            f"epsilon={spec.epsilon:g})",
+            f"torch.optim.Adam(self.parameters(), lr={rate}, betas=({betas}))  # and epsilon",
+            "adam_epsilon",
+            "adam_epsilon_placement",
+        )
+    else:
+        yield _mapped(
+            "SGD",
+            f"SGD({rate})",
+            f"torch.optim.SGD(self.parameters(), lr={rate})",
+            "learning_rate",
+        )
+    if spec.momentum:
+        nesterov = ", nesterov=True" if spec.nesterov else ""
+        option = f"momentum={spec.momentum:g}{nesterov}"
+        yield _mapped(
+            "Momentum", f"SGD(..., {option})", f"SGD(..., {option})", "learning_rate_in_velocity"
+        )
+    if spec.weight_decay:
+        yield _mapped(
+            "Weight decay",
+            f"gradient + {spec.weight_decay:g} * variable  # in update_step",
+            f"weight_decay={spec.weight_decay:g}",
+            "decoupled_weight_decay",
+        )
+    if spec.clip_norm:
+        yield _mapped(
+            "Clipping",
+            f"global_clipnorm={spec.clip_norm:g}",
+            f"L.Trainer(gradient_clip_val={spec.clip_norm:g})",
+            "clip_per_tensor",
+            "clip_by_norm",
+        )
+    if spec.schedule:
+        steps = [step for step, _ in spec.schedule]
+        rates = [spec.learning_rate, *(rate for _, rate in spec.schedule)]
+        before = [step - 2 for step in steps]
+        yield _mapped(
+            "Learning rate schedule",
+            f"PiecewiseConstantDecay({before}, {rates})",
+            f'the new rate from step {steps[0]:,} on, by a scheduler with "interval": "step"',
+            "schedule_ignored",
+        )
+
+
+def _loop(spec: Spec) -> Iterator[Mapped]:
+    size = spec.training.batch_size
+    yield _mapped(
+        "Batches",
+        f"model.fit(x, y, batch_size={size})",
+        f"DataLoader(rows, batch_size={size}, shuffle=True)",
+        "batch_size",
+        "last_batch_dropped",
+    )
+    yield _mapped(
+        "Order of the rows",
+        "model.fit(x[order], y[order], shuffle=False)  # an epoch at a time",
+        f"DataLoader(rows, batch_size={size}, sampler=order)",
+        "order_not_reshuffled",
+        "validation_moves_order",
+    )
+    yield _mapped(
+        "Loss of an epoch",
+        'history.history["loss"]',
+        'self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(y))',
+        "unweighted_epoch_mean",
+    )
+    classes = spec.model.layer_sizes[-1]
+    yield _mapped(
+        "Accuracy",
+        'metrics=["accuracy"]',
+        f'MulticlassAccuracy({classes}, average="micro")',
+        "macro_accuracy",
+    )

@@ -1,0 +1,61 @@
+"""From a run folder to its report and figures: the evaluator, fed by the folder alone."""
+
+from __future__ import annotations
+
+from mnist_mlp.errors import RunFolderError
+from mnist_mlp.evaluate import Evidence, EvidenceError, History, evaluate
+from mnist_mlp.reference import kernel_name
+from mnist_mlp.run.files import write_atomically
+from mnist_mlp.run.folder import Run
+
+HEADINGS = {
+    "mnist": None,
+    "digits": "Embedded digits, not MNIST",
+    "idx": "IDX files, not MNIST",
+}
+"""What a reader must know of the data, by data set name."""
+
+
+def evidence(run: Run) -> Evidence:
+    """What the evaluator needs of a run.
+
+    Raises
+    ------
+    RunFolderError
+        Files that are missing, damaged or don't fit together.
+    """
+    dataset = run.dataset
+    history = run.history
+    kernel = kernel_name(0)
+    if kernel not in run.weights:
+        raise RunFolderError(f"{run.path}/weights.safetensors: {kernel} is missing")
+    try:
+        return Evidence(
+            **run.predictions,
+            classes=dataset["classes"],
+            first_kernel=run.weights[kernel],
+            image_shape=run.image_shape,
+            example_ids=run.examples["ids"],
+            example_images=run.examples["images"],
+            history=History(
+                loss=[row.loss for row in history],
+                accuracy=[row.accuracy for row in history],
+                val_loss=[row.val_loss for row in history],
+                val_accuracy=[row.val_accuracy for row in history],
+            ),
+            heading=HEADINGS.get(dataset["name"], f"Data set {dataset['name']}, not MNIST"),
+        )
+    except EvidenceError as error:
+        raise RunFolderError(f"{run.path}: {error}") from None
+
+
+def import_evaluator() -> None:
+    """Load scikit-learn and Matplotlib now, where waiting for them costs nothing."""
+    import mnist_mlp.evaluate.figures
+    import mnist_mlp.evaluate.report  # noqa: F401
+
+
+def write_evaluation(run: Run) -> None:
+    """Write `report.txt`, `report.json` and `figures/` anew."""
+    for name, content in evaluate(evidence(run)).items():
+        write_atomically(run.path / name, content)

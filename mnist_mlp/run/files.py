@@ -1,0 +1,36 @@
+"""Writing whole files: a reader sees the old content or the new, never half of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mnist_mlp.errors import SetupError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file, creating its folder; `SetupError` where that is not possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror}; choose another --out") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror}; choose another --out") from None
+    finally:
+        with suppress(FileNotFoundError):
+            Path(temporary).unlink()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Indented strict JSON (no NaN) with a final newline."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()

@@ -1,0 +1,179 @@
+"""Writing a run folder. `run.json` says `complete` last, so a killed run never looks finished."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import astuple
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.contract import EpochRecord
+from mnist_mlp.errors import SetupError, UsageError
+from mnist_mlp.plan import Plan
+from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.run.files import json_bytes, write_atomically
+from mnist_mlp.run.folder import HISTORY_COLUMNS, SCHEMA_VERSION, HistoryRow
+from mnist_mlp.run.tensors import tensors_digest, tensors_to_bytes
+
+OWN_FILES = (
+    "history.csv",
+    "initial_weights.safetensors",
+    "weights.safetensors",
+    "order.npz",
+    "predictions.npz",
+    "examples.npz",
+    "trace.npz",
+    "report.txt",
+    "report.json",
+    "report.html",
+    "figures",
+)
+
+
+class RunWriter:
+    """Fills one run folder, from `begin` to `finish`.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made by `begin`.
+    record : dict
+        Everything of `run.json` that is known before training.
+    """
+
+    def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
+        self.path = path
+        self.record: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "status": "running",
+            "started": now(),
+            **record,
+        }
+        self.history: list[HistoryRow] = []
+
+    def begin(self, files: Mapping[str, bytes]) -> None:
+        """Make the folder and write what training starts from: `first_files`."""
+        self.open_folder()
+        for name, content in files.items():
+            self.write(name, content)
+
+    def open_folder(self) -> None:
+        """Make the folder, or empty it of an earlier run, and mark it `running`."""
+        self._write_record()
+        clear(self.path)
+
+    def weights(self, weights: Tensors) -> None:
+        """Write the weights that the run ends with so far."""
+        self.write("weights.safetensors", tensors_to_bytes(weights))
+
+    def epoch(self, record: EpochRecord) -> HistoryRow:
+        """Add an epoch to the history and keep its weights."""
+        row = HistoryRow(
+            epoch=record.epoch,
+            loss=record.loss,
+            accuracy=record.accuracy,
+            val_loss=record.val_loss,
+            val_accuracy=record.val_accuracy,
+            seconds=record.seconds,
+            weights_sha256=tensors_digest(record.weights),
+        )
+        self.history.append(row)
+        self.write("history.csv", history_bytes(self.history))
+        self.weights(record.weights)
+        return row
+
+    def outcome(self, *, predictions: Mapping[str, Array], examples: Mapping[str, Array]) -> None:
+        """Write what evaluation starts from."""
+        self.write("predictions.npz", npz_bytes(predictions))
+        self.write("examples.npz", npz_bytes(examples))
+
+    def finish(self, status: str, **more: Any) -> None:
+        """Mark the run `complete`, `interrupted` or `failed`, with what else is known now."""
+        self.record |= {"status": status, "finished": now(), **more}
+        self._write_record()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file of the folder."""
+        write_atomically(self.path / name, content)
+
+    def _write_record(self) -> None:
+        self.write("run.json", json_bytes(self.record))
+
+
+def first_files(plan: Plan) -> dict[str, bytes]:
+    """The files that a plan alone decides, by name: initial weights and order."""
+    epochs = range(1, plan.spec.training.epochs + 1)
+    orders = np.stack([plan.order(epoch) for epoch in epochs]).astype(np.uint32)
+    return {
+        "initial_weights.safetensors": tensors_to_bytes(plan.initial_weights),
+        "order.npz": npz_bytes({"train_ids": plan.train_ids, "epochs": orders}),
+    }
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse to write over a run, or into a folder that is something else (`UsageError`).
+
+    A path that cannot be looked at is a `SetupError`.
+    """
+    try:
+        _refuse_taken(path, overwrite=overwrite)
+    except OSError as error:
+        raise SetupError(f"--out {path}: {error.strerror}; choose another folder") from None
+
+
+def _refuse_taken(path: Path, *, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UsageError(f"--out {path}: is a file; name a folder")
+    if (path / "run.json").exists():
+        if not overwrite:
+            raise UsageError(
+                f"--out {path}: holds a run already; add --overwrite or choose another"
+            )
+    elif any(path.iterdir()):
+        raise UsageError(f"--out {path}: is not empty and holds no run; choose another folder")
+
+
+def clear(path: Path) -> None:
+    """Remove an earlier run's own files; `run.json`, and whatever else lies there, stays."""
+    for name in OWN_FILES:
+        target = path / name
+        if target.is_dir():
+            for file in target.iterdir():
+                file.unlink()
+            target.rmdir()
+        else:
+            target.unlink(missing_ok=True)
+
+
+def history_bytes(rows: list[HistoryRow]) -> bytes:
+    """`history.csv`; numbers with all their digits."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(HISTORY_COLUMNS)
+    table.writerows(astuple(row) for row in rows)
+    return text.getvalue().encode()
+
+
+def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """A compressed npz file whose bytes depend on the arrays alone (np.savez adds the time)."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+    return content.getvalue()
+
+
+def now() -> str:
+    """UTC time to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

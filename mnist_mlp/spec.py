@@ -1,0 +1,285 @@
+"""The specification: what to train, as a frozen value with no framework in it.
+
+`Spec()` is the classic tutorial: MNIST, 784-128-64-10, sigmoid, softmax, SGD 0.01, batch 128,
+10 epochs. Keys and defaults are those of `configs/tutorial.toml`. The formulas behind the optimizer
+keys are written down in `mnist_mlp.reference`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mnist_mlp.errors import UsageError
+from mnist_mlp.nearest import did_you_mean
+
+ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "silu")
+"""Hidden activations without a parameter; `leaky_relu(slope)` is the one with."""
+
+_LEAKY_RELU = re.compile(r"leaky_relu\((?P<slope>[0-9.eE+-]+)\)")
+
+MAX_SEED = 2**32 - 1
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class SpecError(UsageError):
+    """A specification with an unknown key, a wrong type or values that don't fit together."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataSpec(_Frozen):
+    """Which rows, and how they are split.
+
+    `dataset` is `auto` (MNIST wherever it can be had, else the embedded digits), `mnist` or
+    `digits`; `test_fraction` is the share of rows held out; `rows` limits the data set to its first
+    rows (`"all"`: no limit).
+    """
+
+    dataset: Literal["auto", "mnist", "digits"] = "auto"
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    rows: Annotated[int, Field(ge=2)] | Literal["all"] = "all"
+
+
+class ModelSpec(_Frozen):
+    """Layers: `layer_sizes` from input to classes, one activation per layer after the input.
+
+    When only `layer_sizes` is given, the first hidden activation is repeated and softmax closes.
+    """
+
+    layer_sizes: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=2)
+    ] = (784, 128, 64, 10)
+    activations: Annotated[tuple[str, ...], Field(strict=False)] = ("sigmoid", "sigmoid", "softmax")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _repeat_the_first_hidden_activation(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "layer_sizes" in value and "activations" not in value:
+            sizes = value["layer_sizes"]
+            if isinstance(sizes, list | tuple) and len(sizes) >= 2:
+                hidden = cls.model_fields["activations"].default[0]
+                return {**value, "activations": repeated_activations(hidden, layers=len(sizes) - 1)}
+        return value
+
+    @field_validator("activations")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        hidden = [_canonical(name) for name in names[:-1]]
+        if not names or names[-1] != "softmax":
+            last = names[-1] if names else "nothing"
+            raise ValueError(f"the last activation must be 'softmax', not {last!r}")
+        return (*hidden, "softmax")
+
+    @model_validator(mode="after")
+    def _one_activation_per_layer(self) -> Self:
+        layers = len(self.layer_sizes) - 1
+        if len(self.activations) != layers:
+            raise ValueError(
+                f"{len(self.activations)} activations for {layers} layers after the input "
+                f"(layer_sizes has {layers + 1} entries): give one per layer, softmax last"
+            )
+        if self.layer_sizes[-1] < 2:
+            raise ValueError("the last of layer_sizes is the number of classes: at least 2")
+        return self
+
+    @property
+    def layers(self) -> tuple[tuple[int, int, str], ...]:
+        """`(inputs, units, activation)` of each layer after the input, from layer 0."""
+        sizes = self.layer_sizes
+        return tuple(zip(sizes[:-1], sizes[1:], self.activations, strict=True))
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum((inputs + 1) * units for inputs, units, _ in self.layers)
+
+
+class OptimizerSpec(_Frozen):
+    """The update rule. See `mnist_mlp.reference.update` for the formulas.
+
+    `schedule` holds `[step, learning_rate]` pairs: from that step on (counted from 1) the learning
+    rate is this one. `clip_norm` limits the global gradient norm (0: no limit). `beta_1`, `beta_2`
+    and `epsilon` belong to Adam, `momentum` and `nesterov` to SGD.
+    """
+
+    name: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Positive = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    nesterov: bool = False
+    weight_decay: NonNegative = 0.0
+    clip_norm: NonNegative = 0.0
+    schedule: Annotated[
+        tuple[
+            Annotated[tuple[Annotated[int, Field(ge=1)], Positive], Field(strict=False)],
+            ...,
+        ],
+        Field(strict=False),
+    ] = ()
+    beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Positive = 1e-7
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum > 0")
+        if self.name == "adam" and self.momentum > 0:
+            raise ValueError("momentum belongs to sgd; adam has beta_1")
+        if self.name == "sgd":
+            for key in ("beta_1", "beta_2", "epsilon"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} belongs to adam; set optimizer.name = 'adam'")
+        steps = [step for step, _ in self.schedule]
+        if steps != sorted(set(steps)):
+            raise ValueError(f"schedule steps must increase, not {steps}")
+        return self
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step (counted from 1)."""
+        rate = self.learning_rate
+        for first, scheduled in self.schedule:
+            if step >= first:
+                rate = scheduled
+        return rate
+
+    @property
+    def plain_sgd(self) -> bool:
+        """Whether `w - lr * g` is the whole rule, so that a framework's own SGD can be used."""
+        return self.name == "sgd" and self.momentum == 0 and self.weight_decay == 0
+
+
+class TrainingSpec(_Frozen):
+    """How long, in which pieces, and in which arithmetic."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    epochs: Annotated[int, Field(ge=1)] = 10
+    precision: Literal["float32", "float64"] = "float32"
+
+
+class Spec(_Frozen):
+    """One multilayer perceptron and its training, in framework-neutral terms."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "tutorial"
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
+    data: DataSpec = DataSpec()
+    model: ModelSpec = ModelSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    training: TrainingSpec = TrainingSpec()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything but the name: equal for specs that train the same."""
+        content = self.model_dump(mode="json", exclude={"name"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def as_toml(self) -> str:
+        """As a configuration file."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(mode="json")).rstrip()
+
+
+def activation_parts(name: str) -> tuple[str, float]:
+    """Split a hidden activation into its kind and its slope (0 where it has none).
+
+    Raises `ValueError` with the nearest known name.
+    """
+    if name in ACTIVATIONS:
+        return name, 0.0
+    match = _LEAKY_RELU.fullmatch(name.replace(" ", ""))
+    if match:
+        try:
+            slope = float(match["slope"])
+        except ValueError:
+            slope = -1.0
+        if 0 <= slope < 1:
+            return "leaky_relu", slope
+        raise ValueError(f"{name!r}: the slope of leaky_relu must be in [0, 1)")
+    if name == "softmax":
+        raise ValueError("softmax is for the last layer only")
+    known = [*ACTIVATIONS, "leaky_relu(0.2)"]
+    raise ValueError(f"unknown activation {name!r}{did_you_mean(name, known)}")
+
+
+def _canonical(name: str) -> str:
+    """One spelling for one activation, so that `leaky_relu( .20)` has no digest of its own."""
+    kind, slope = activation_parts(name)
+    return f"leaky_relu({slope})" if kind == "leaky_relu" else kind
+
+
+def repeated_activations(hidden: str, *, layers: int) -> list[str]:
+    """The activations of `layers` layers: `hidden` before the last one, softmax there."""
+    return [hidden] * (layers - 1) + ["softmax"]
+
+
+def parse_spec(raw: dict[str, Any], *, origins: Mapping[str, str] | None = None) -> Spec:
+    """Check a nested dictionary and make a `Spec` of it.
+
+    `origins` tells where the value of a leaf (`training.epochs`) came from, for the error text.
+
+    Raises
+    ------
+    SpecError
+        With the offending key, the value, what was expected, and the nearest known key.
+    """
+    try:
+        return Spec.model_validate(raw)
+    except ValidationError as error:
+        raise SpecError(_explain(error, origins or {})) from None
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        # pydantic puts the branch of a union (`int`, `literal['all']`) into the location; people
+        # know only their own keys and indices.
+        path = [part for part in problem["loc"] if isinstance(part, int) or part in _KEY_NAMES]
+        if problem["type"] == "extra_forbidden":
+            key = str(problem["loc"][-1])
+            where = known_keys(tuple(str(part) for part in problem["loc"][:-1]))
+            full = ".".join(str(part) for part in problem["loc"])
+            lines.append(f"unknown key {full!r}{did_you_mean(key, where)}")
+            continue
+        message = problem["msg"].removeprefix("Value error, ")
+        value = problem["input"]
+        at = ".".join(str(part) for part in path)
+        shown = "" if isinstance(value, dict) else f" = {value!r}"
+        origin = origins.get(".".join(str(part) for part in path[:2]))
+        source = f" (from {origin})" if origin else ""
+        lines.append(f"{at}{shown}{source}: {message}" if at else message)
+    unique = list(dict.fromkeys(lines))
+    return "; ".join(unique[:3])
+
+
+def known_keys(section: tuple[str, ...] = ()) -> list[str]:
+    """Keys of the top level, or of a section."""
+    fields = Spec.model_fields
+    if section:
+        inner = fields[section[0]].annotation if section[0] in fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        fields = inner.model_fields
+    return list(fields)
+
+
+def leaf_keys() -> list[str]:
+    """Every settable key as `section.key`, the top-level ones as they are."""
+    leaves = []
+    for key in known_keys():
+        inner = known_keys((key,))
+        leaves += [f"{key}.{leaf}" for leaf in inner] if inner else [key]
+    return leaves
+
+
+_KEY_NAMES = {part for leaf in leaf_keys() for part in leaf.split(".")}

@@ -1,0 +1,58 @@
+"""For test suites: a port that stops being faithful fails with the cause as the message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mnist_mlp.api import check, specification
+from mnist_mlp.data import Dataset, load_dataset
+from mnist_mlp.parity.verdict import as_text, told
+from mnist_mlp.spec import Spec
+
+
+def assert_same_training(
+    port: str,
+    expected: str | Path | Spec | None = None,
+    *,
+    dataset: Dataset | str = "auto",
+    image_shape: Sequence[int] = (),
+    **settings: Any,
+) -> None:
+    """Assert that a port trains as a specification, or as its original, does.
+
+    Parameters
+    ----------
+    port : str
+        `FILE.py:NAME`; see `docs/porting.md`.
+    expected : str, Path or Spec, optional
+        An original (`FILE.py:NAME`), a specification or its TOML file; the tutorial by default.
+    dataset : Dataset or {"auto", "mnist", "digits"}
+        `digits` needs no download.
+    image_shape : sequence of int
+        Shape of one input as the port wants it; flat by default.
+    **settings
+        `epochs`, `batch_size`, `learning_rate`, `seed`, `precision`.
+
+    Raises
+    ------
+    AssertionError
+        With the first break, its cause and its cure.
+    """
+    __tracebackhide__ = True
+    is_original = isinstance(expected, str) and ".py:" in expected
+    spec = specification(None if is_original else expected, settings)
+    checked = check(
+        port,
+        str(expected) if is_original else None,
+        spec=spec,
+        dataset=load_dataset(dataset) if isinstance(dataset, str) else dataset,  # type: ignore[arg-type]
+        image_shape=image_shape,
+    )
+    outcome = checked.outcome
+    if outcome.verdict in ("identical", "equivalent"):
+        return
+    first = outcome.first_break
+    message = told(first, outcome.sides) if first else as_text(outcome)
+    raise AssertionError(f"{outcome.text}\n{message}")

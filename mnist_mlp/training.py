@@ -1,0 +1,272 @@
+"""One run, from specification to finished run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.contract import EpochRecord, FitPath, Progress, TrainingData
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, TerminatedRun
+from mnist_mlp.evaluate import accuracy, loss
+from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.reference import Array
+from mnist_mlp.registry import target_of
+from mnist_mlp.run.evaluation import import_evaluator, write_evaluation
+from mnist_mlp.run.folder import HistoryRow, Run
+from mnist_mlp.run.machine import describe_machine
+from mnist_mlp.run.writer import RunWriter, check_free, first_files, npz_bytes
+from mnist_mlp.spec import Spec
+from mnist_mlp.worker import Opened, Worker
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Who wants to know how a run goes. Every field may be replaced."""
+
+    opened: Callable[[Opened, Plan], None] = lambda *_: None
+    step: Callable[[int], None] = lambda _: None
+    epoch: Callable[[HistoryRow], None] = lambda _: None
+
+
+def train(
+    spec: Spec,
+    *,
+    backend: str,
+    dataset: Dataset,
+    out: Path,
+    accelerator: str = "auto",
+    threads: int = 1,
+    path: FitPath = "fast",
+    overwrite: bool = False,
+    trace: bool = False,
+    verbose: bool = False,
+    observer: Observer | None = None,
+) -> Run:
+    """Train one backend and leave a run folder.
+
+    Parameters
+    ----------
+    spec : Spec
+    backend : str
+        A registered name or `module:Class`.
+    dataset : Dataset
+        See `mnist_mlp.data.load_dataset`.
+    out : Path
+        The run folder itself; must not hold a run unless `overwrite`.
+    accelerator : {"auto", "cpu", "gpu"}
+    threads : int
+        CPU threads, pinned before the framework starts.
+    path : {"fast", "plain"}
+        Many steps per call of the framework, or a call per step.
+    trace : bool
+        Also keep the records of some judged steps, for comparisons without this backend.
+    verbose : bool
+        Let the framework's own chatter through.
+    observer : Observer, optional
+
+    Returns
+    -------
+    Run
+        The finished folder.
+
+    Raises
+    ------
+    MnistMlpError
+        Its class tells the kind: `UsageError`, `SetupError`, `DataError`, `DivergedError`, ... A
+        folder that was begun is then marked `failed` or `interrupted`.
+    """
+    observer = observer or Observer()
+    start = time.perf_counter()
+    check_free(out, overwrite=overwrite)
+    with Worker(
+        backend, accelerator=accelerator, threads=threads, path=path, verbose=verbose
+    ) as worker:
+        worker.start_opening(spec)
+        # Importing a framework takes seconds; all that this process has to do goes into them.
+        plan = make_plan(spec, dataset)
+        data = training_data(plan, dataset)
+        of_plan = _record_of_plan(plan, dataset)
+        files = first_files(plan)
+        import_evaluator()
+        opened = worker.open(spec)
+        writer = RunWriter(out, {**_record_of_backend(worker, opened), **of_plan})
+        writer.begin(files)
+        with _marking(writer):
+            observer.opened(opened, plan)
+            fitting = time.perf_counter()
+            fitted = _fit(worker, plan, data, writer=writer, observer=observer)
+            weights = fitted.weights
+            writer.record["flags"] |= fitted.flags
+            predicting = time.perf_counter()
+            logits = worker.predict(weights, data.test_images)
+            _refuse_non_finite({"a test logit": logits}, when="training")
+            predicted = time.perf_counter() - predicting
+            metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
+            if trace:
+                from mnist_mlp.parity.trace import FILE, record_trace
+
+                writer.write(FILE, npz_bytes(record_trace(worker, plan, data)))
+            write_evaluation(Run(out, complete=False))
+            timings = {
+                "open_s": opened.seconds,
+                "first_step_s": fitting - start + fitted.first_step_s,
+                "fit_s": fitted.seconds,
+                "predict_s": predicted,
+                "total_s": time.perf_counter() - start,
+            }
+            writer.finish("complete", metrics=metrics, timings=timings)
+    return Run(out)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Weights after the last epoch, what `fit` saw of itself, and how long it and its start took.
+
+    `first_step_s` ends with the first report from within training: compiling is in it.
+    """
+
+    weights: dict[str, Array]
+    flags: Mapping[str, Any]
+    seconds: float
+    first_step_s: float
+
+
+def _fit(
+    worker: Worker, plan: Plan, data: TrainingData, *, writer: RunWriter, observer: Observer
+) -> _Fitted:
+    weights: dict[str, Array] = {}
+    first_step: float | None = None
+
+    def on_step(step: int) -> None:
+        nonlocal first_step
+        if first_step is None:
+            first_step = time.perf_counter() - start
+        observer.step(step)
+
+    def on_epoch(record: EpochRecord) -> None:
+        losses = {"the loss": record.loss, "the validation loss": record.val_loss}
+        _refuse_non_finite({**losses, **record.weights}, when=f"epoch {record.epoch}")
+        weights.update(record.weights)
+        on_step(record.epoch * plan.steps_per_epoch)
+        observer.epoch(writer.epoch(record))
+
+    start = time.perf_counter()
+    ran = worker.fit(plan, data, Progress(epoch=on_epoch, step=on_step))
+    seconds = time.perf_counter() - start
+    return _Fitted(weights, flags=ran, seconds=seconds, first_step_s=first_step or seconds)
+
+
+def default_folder(spec: Spec, label: str) -> Path:
+    """`runs/<time>-<spec>-<label>`, made different from folders that exist."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")  # local time, for people
+    base = Path("runs") / f"{stamp}-{spec.name}-{label}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
+
+
+def training_data(plan: Plan, dataset: Dataset) -> TrainingData:
+    """The rows of both sides of the split, in the plan's order."""
+    images = dataset.flat()
+    return TrainingData(
+        train_images=images[plan.train_ids],
+        train_labels=dataset.labels[plan.train_ids],
+        test_images=images[plan.test_ids],
+        test_labels=dataset.labels[plan.test_ids],
+    )
+
+
+def _record_of_backend(worker: Worker, opened: Opened) -> dict[str, Any]:
+    return {
+        "backend": {"name": worker.label, "target": target_of(worker.backend)},
+        "versions": dict(opened.environment.versions),
+        "accelerator": opened.runtime.accelerator,
+        "device": opened.device,
+        "threads": opened.runtime.threads,
+        "path": opened.runtime.path,
+        "flags": dict(opened.flags),
+    }
+
+
+def _record_of_plan(plan: Plan, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "machine": describe_machine(),
+        "spec": plan.spec.model_dump(mode="json"),
+        "spec_sha256": plan.spec.digest,
+        "dataset": dataset_record(plan, dataset),
+    }
+
+
+def dataset_record(plan: Plan, dataset: Dataset) -> dict[str, Any]:
+    """`dataset` of `run.json`."""
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "sha256": dataset.digest,
+        "rows": len(dataset),
+        "image_shape": list(dataset.images.shape[1:]),
+        "classes": dataset.classes,
+        "train_rows": len(plan.train_ids),
+        "test_rows": len(plan.test_ids),
+        "train_ids_sha256": ids_digest(plan.train_ids),
+        "test_ids_sha256": ids_digest(plan.test_ids),
+    }
+
+
+def ids_digest(ids: Array) -> str:
+    """SHA-256 (hex) of row ids as little-endian int64."""
+    return sha256(np.ascontiguousarray(ids, dtype="<i8").tobytes()).hexdigest()
+
+
+def write_outcome(
+    writer: RunWriter, *, plan: Plan, dataset: Dataset, logits: Array
+) -> dict[str, float]:
+    """Write predictions and examples; the metrics of `run.json`."""
+    y_true = dataset.labels[plan.test_ids]
+    wrong = np.flatnonzero(logits.argmax(axis=1) != y_true)
+    ids = plan.test_ids[wrong]
+    writer.outcome(
+        predictions={"y_true": y_true, "logits": logits, "ids": plan.test_ids},
+        examples={"ids": ids, "images": dataset.images[ids]},
+    )
+    return {"loss": loss(logits, y_true), "accuracy": accuracy(logits, y_true)}
+
+
+def _refuse_non_finite(numbers: Mapping[str, Array | float], *, when: str) -> None:
+    for what, value in numbers.items():
+        if not np.isfinite(value).all():
+            raise DivergedError(
+                f"training diverged: {what} is not finite after {when}; "
+                f"lower optimizer.learning_rate"
+            )
+
+
+@contextmanager
+def _marking(writer: RunWriter) -> Iterator[None]:
+    """Whatever ends a run early is told in its `run.json`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = f"interrupted after {len(writer.history)} finished epochs; folder: {writer.path}"
+        writer.finish("interrupted", error=text)
+        raise InterruptedRun(text) from None
+    except (InterruptedRun, TerminatedRun) as stop:
+        writer.finish("interrupted", error=str(stop))
+        raise
+    except MnistMlpError as error:
+        writer.finish("failed", error=str(error))
+        raise
+    except BaseException as error:
+        writer.finish("failed", error=f"{type(error).__name__}: {error}")
+        raise

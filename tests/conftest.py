@@ -1,0 +1,136 @@
+"""Shared fixtures: backends from the registry, one worker each, small data, real MNIST, commands.
+
+pytest's own process imports no framework; a worker costs seconds to start, so each backend gets one
+for the whole session, and it is opened anew with every specification.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+
+STRANGER = Path(__file__).parent / "stranger"
+# As if a stranger's package were installed: for this process, and for the workers it starts.
+sys.path.append(str(STRANGER))
+# Broken backends are not registered, and only workers import them: `faulty_backends:Class`.
+FAULTY = Path(__file__).parent / "faulty"
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    part for part in (os.environ.get("PYTHONPATH"), str(STRANGER), str(FAULTY)) if part
+)
+
+from mnist_mlp import cli as command_line  # noqa: E402
+from mnist_mlp.data.dataset import Dataset  # noqa: E402
+from mnist_mlp.data.idx import write_idx  # noqa: E402
+from mnist_mlp.registry import installed  # noqa: E402
+from mnist_mlp.spec import parse_spec  # noqa: E402
+from mnist_mlp.training import train  # noqa: E402
+from mnist_mlp.worker import Worker  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `backend` runs once for each registered backend, strangers' included."""
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", list(installed()), scope="session")
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Callable[[str], Worker]]:
+    """A running worker of a backend, shared by the whole session."""
+    running: dict[str, Worker] = {}
+
+    def get(backend: str) -> Worker:
+        if backend not in running:
+            running[backend] = Worker(backend, accelerator="cpu", threads=1)
+        return running[backend]
+
+    yield get
+    for worker in running.values():
+        worker.close()
+
+
+@pytest.fixture
+def worker(backend: str, workers: Callable[[str], Worker]) -> Worker:
+    """The shared worker of the backend under test."""
+    return workers(backend)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder with real MNIST. CI sets the variable, so nothing is skipped there."""
+    folder = os.environ.get("MNIST_MLP_DATA")
+    if not folder:
+        pytest.skip("set MNIST_MLP_DATA to the folder with the four IDX files")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def small_data() -> Dataset:
+    """250 images of 6 x 5 pixels in 4 classes that can be learnt: a bright row tells the class."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 250).astype(np.uint8)
+    images = rng.integers(0, 120, (250, 6, 5)).astype(np.uint8)
+    images[np.arange(250), labels] += 120
+    return Dataset(name="idx", source="made up", images=images, labels=labels, classes=4)
+
+
+@pytest.fixture(scope="session")
+def idx_dir(small_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small data as a folder with four IDX files: what `--data-dir` takes."""
+    folder = tmp_path_factory.mktemp("idx")
+    for name, rows in (("train", slice(0, 200)), ("t10k", slice(200, 250))):
+        write_idx(folder / f"{name}-images-idx3-ubyte", small_data.images[rows])
+        write_idx(folder / f"{name}-labels-idx1-ubyte", small_data.labels[rows])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(small_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder, by the reference backend, figures included. Not to be changed."""
+    spec = parse_spec(
+        {
+            "name": "small",
+            "seed": 3,
+            "model": {"layer_sizes": [30, 9, 4]},
+            "optimizer": {"learning_rate": 0.5, "momentum": 0.5},
+            "training": {"batch_size": 32, "epochs": 3},
+        }
+    )
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    return train(spec, backend="numpy", dataset=small_data, out=folder, threads=2).path
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without pictures, which take longer than the training; they have tests of their own."""
+    monkeypatch.setattr("mnist_mlp.evaluate.figures.figure_files", lambda _: {})
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., CompletedProcess[str]]]:
+    """The command line, called in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*words: object) -> CompletedProcess[str]:
+        capsys.readouterr()
+        arguments = [str(word) for word in words]
+        with pytest.raises(SystemExit) as stop:
+            command_line.main(arguments)
+        told = capsys.readouterr()
+        assert isinstance(stop.value.code, int)
+        return CompletedProcess(arguments, stop.value.code, told.out, told.err)
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)

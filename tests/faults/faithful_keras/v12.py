@@ -1,0 +1,22 @@
+"""A digit classifier."""
+
+import keras
+
+
+def build():
+
+    model = keras.Sequential(
+        [
+            keras.Input((784,)),
+            keras.layers.Dense(128),
+            keras.layers.Activation("sigmoid"),
+            keras.layers.Dense(64),
+            keras.layers.Activation("sigmoid"),
+            keras.layers.Dense(10),
+            keras.layers.Softmax(),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.01), loss="categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model

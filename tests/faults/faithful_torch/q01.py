@@ -1,0 +1,35 @@
+import lightning.pytorch as pl
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Port(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        body = nn.Sequential(
+            nn.Linear(784, 128), nn.Sigmoid(), nn.Sequential(nn.Linear(128, 64), nn.Sigmoid())
+        )
+        self.net = nn.ModuleDict({"a": body, "b": nn.Linear(64, 10)})
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x):
+        return self.net["b"](self.net["a"](x))
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        loss = functional.cross_entropy(self(x), y)
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        logits = self(x)
+        self.log("val_loss", functional.cross_entropy(logits, y))
+        self.log("val_accuracy", (logits.argmax(1) == y).float().mean())
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)

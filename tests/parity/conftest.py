@@ -1,0 +1,36 @@
+"""Helpers of these tests are plain modules beside them. Arrays are small: one thread is best."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mnist_mlp.parity.trajectory import one_blas_thread
+
+HERE = Path(__file__).parent
+sys.path += [str(HERE), str(HERE.parent / "faulty")]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """NumPy's own threads would wait for each other longer than they work."""
+    with one_blas_thread():
+        yield
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where finished runs of the small problem lie."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, no_figures: None) -> None:
+    """Backends are called in this process, and draw no pictures."""
+    from finished_runs import InProcess
+
+    for module in ("mnist_mlp.training", "mnist_mlp.parity.replay", "mnist_mlp.parity.proof"):
+        monkeypatch.setattr(f"{module}.Worker", InProcess)

@@ -1,0 +1,108 @@
+"""The same comparisons with backends in processes of their own, as users run them; and on MNIST."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished_runs import copied, rewrite_arrays, rewrite_tensors
+from small_problems import made_up, spec_of
+
+from mnist_mlp.data import load_dataset
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.parity.compare import compare_runs
+from mnist_mlp.run.folder import Run
+from mnist_mlp.spec import parse_spec
+from mnist_mlp.training import train
+
+pytestmark = pytest.mark.usefixtures("no_figures")
+
+
+def test_an_honest_and_a_faulty_pair(tmp_path: Path) -> None:
+    spec, data = spec_of(learning_rate=0.3), made_up()
+    made = {
+        name: train(spec, backend=name, dataset=data, out=tmp_path / name.replace(":", "-"))
+        for name in ("numpy", "stranger", "trees:Elm")
+    }
+    clean = compare_runs(made["numpy"], made["stranger"], dataset=data)
+    assert (clean.verdict, clean.exit_code) == ("identical", 0)
+    found = compare_runs(made["numpy"], made["trees:Elm"], dataset=data).first_break
+    assert found is not None
+    assert (found.side, found.rung, found.step) == ("b", "order", 10)
+    assert found.cause.name == "last_batch_dropped"
+
+
+# --- Real MNIST -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mnist(mnist_dir: Path) -> Dataset:
+    return load_dataset("mnist", data_dir=mnist_dir)
+
+
+@pytest.fixture(scope="module")
+def tutorial(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """The tutorial's network for two epochs of 411 steps, by two backends."""
+    spec = parse_spec({"training": {"epochs": 2}})
+    folder = tmp_path_factory.mktemp("tutorial")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mnist_mlp.evaluate.figures.figure_files", lambda _: {})
+        made = [
+            train(spec, backend=name, dataset=mnist, out=folder / name)
+            for name in ("numpy", "stranger")
+        ]
+    return made[0], made[1]
+
+
+def test_the_tutorial_is_the_same_in_both(tutorial: tuple[Run, Run], mnist: Dataset) -> None:
+    outcome = compare_runs(*tutorial, dataset=mnist)
+    assert (outcome.verdict, outcome.predictions_different) == ("identical", 0)
+    assert outcome.predictions_total == 17_500
+    margins = {rung.name: rung.margin for rung in outcome.rungs if rung.margin is not None}
+    print("\nmargins on MNIST:", {name: round(margin, 3) for name, margin in margins.items()})
+    assert set(margins) == {"data", "forward", "loss", "gradient", "update"}
+    assert all(margin < 1 for margin in margins.values())
+
+
+def _weight(folder: Path) -> None:
+    def change(tensors: dict[str, Any]) -> None:
+        tensors["layers.0.kernel"][400, 17] += 1e-3
+
+    rewrite_tensors(folder, "weights.safetensors", change)
+
+
+def _order(folder: Path) -> None:
+    def change(arrays: dict[str, Any]) -> None:
+        arrays["epochs"][1, 52_499] ^= 1
+
+    rewrite_arrays(folder, "order.npz", change)
+
+
+def _pixel(folder: Path) -> None:
+    def change(arrays: dict[str, Any]) -> None:
+        arrays["images"][5, 14, 14] ^= 1
+
+    rewrite_arrays(folder, "examples.npz", change)
+
+
+ALTERED = {
+    "weight": (_weight, ("trajectory", 2, None)),
+    "order": (_order, ("order", 2, 822)),
+    "pixel": (_pixel, ("data", None, None)),
+}
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_one_number_altered_in_a_tutorial_run(
+    name: str, tutorial: tuple[Run, Run], mnist: Dataset, tmp_path: Path
+) -> None:
+    alter, place = ALTERED[name]
+    altered = copied(tutorial[1], tmp_path / "altered")
+    alter(altered)
+    outcome = compare_runs(tutorial[0], Run(altered), dataset=mnist, static=True)
+    first = outcome.first_break
+    assert first is not None
+    assert (first.side, first.cause.name) == ("b", "altered_file")
+    assert (first.rung, first.epoch, first.step) == place
+    assert outcome.exit_code == 1

@@ -1,0 +1,231 @@
+"""Imports point one way: backends -> contract, cli -> everything, nothing -> cli.
+
+Read from the syntax tree, imports inside functions included; those for type checkers only
+(`if TYPE_CHECKING`) don't count, since nothing is loaded by them.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = "mnist_mlp"
+PLUGINS = sorted(path.name for path in (ROOT / "backends").iterdir() if path.is_dir())
+
+FRAMEWORKS = {"jax", "keras", "lightning", "tensorflow", "torch", "torchmetrics", "torchvision"}
+
+OWN_PROCESS = {"mnist_mlp.data.fetch"}
+"""Modules of the core that only `python -m` runs: frameworks may fetch MNIST there."""
+
+FOR_BACKENDS = {
+    "mnist_mlp.contract",  # what a backend is, and the types of all that crosses the border
+    "mnist_mlp.reference",  # the written mathematics: names, scaling, what has to be computed
+    "mnist_mlp.spec",  # the values that a model and an optimizer are built from
+    "mnist_mlp.errors",  # so that a refusal reaches the user with its exit code
+}
+"""All of the core that a backend may import; a stranger's needs the first alone."""
+
+NOT_FOR_AUTHORS = (
+    *("bench", "cli", "evaluate", "parity", "registry", "report", "run", "settings", "training"),
+    *("worker", "worker_main"),
+)
+"""What the author of a backend need not read: nothing that the contract rests on."""
+
+
+def modules_of(folder: Path) -> dict[str, Path]:
+    """Every module of a package by its dotted name."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules_of(ROOT / CORE)
+BACKENDS = {name: modules_of(ROOT / "backends" / name) for name in PLUGINS}
+
+
+def imports_of(source: str) -> set[str]:
+    """Dotted names that a source imports: `from a import b` gives `a.b`, and `a` too if that is
+    where `b` is defined."""
+    return set(_imports(ast.parse(source)))
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
+            children: list[ast.AST] = list(node.orelse)
+        case ast.Import(names=names):
+            yield from (alias.name for alias in names)
+            return
+        case ast.ImportFrom(module=module, names=names, level=level):
+            assert level == 0, "imports are absolute here"
+            assert module is not None
+            inner = {f"{module}.{alias.name}" for alias in names}
+            yield from inner if inner <= MODULES.keys() else {module, *inner}
+            return
+        case _:
+            children = list(ast.iter_child_nodes(node))
+    for child in children:
+        yield from _imports(child)
+
+
+def read(path: Path) -> set[str]:
+    return imports_of(path.read_text(encoding="utf-8"))
+
+
+def within(names: set[str], package: str) -> set[str]:
+    return {name for name in names if name == package or name.startswith(f"{package}.")}
+
+
+def top(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def core_imports(module: str) -> set[str]:
+    """The core's modules that one of them imports."""
+    return (read(MODULES[module]) & MODULES.keys()) - {module}
+
+
+# --- The rules ------------------------------------------------------------------------------------
+
+
+def test_there_is_something_to_check() -> None:
+    assert {"mnist_mlp.cli", "mnist_mlp.contract", "mnist_mlp.run.folder"} <= MODULES.keys()
+    assert {"mnist_mlp_keras", "mnist_mlp_numpy", "mnist_mlp_torch"} <= set(PLUGINS)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - OWN_PROCESS))
+def test_the_core_imports_no_framework_and_no_backend(module: str) -> None:
+    assert not top(read(MODULES[module])) & (FRAMEWORKS | set(PLUGINS))
+
+
+def test_what_runs_in_a_process_of_its_own_is_imported_by_nobody() -> None:
+    assert MODULES.keys() >= OWN_PROCESS
+    for module, path in MODULES.items():
+        assert not read(path) & OWN_PROCESS, module
+
+
+def test_nothing_but_the_command_line_imports_it() -> None:
+    allowed = {"mnist_mlp.__main__", *within(set(MODULES), "mnist_mlp.cli")}
+    for module, path in MODULES.items():
+        if module not in allowed:
+            assert not within(read(path), "mnist_mlp.cli"), module
+
+
+def test_the_contract_rests_on_little() -> None:
+    """With everything that its own imports import, and so on."""
+    reached, ahead = set(), {"mnist_mlp.contract"}
+    while ahead:
+        module = ahead.pop()
+        reached.add(module)
+        ahead |= core_imports(module) - reached
+    assert "mnist_mlp.spec" in reached
+    for part in NOT_FOR_AUTHORS:
+        assert not within(reached, f"mnist_mlp.{part}")
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a ring, or none."""
+    done: set[str] = set()
+
+    def visit(module: str, trail: list[str]) -> list[str]:
+        if module in trail:
+            return [*trail[trail.index(module) :], module]
+        if module not in done:
+            for other in sorted(graph[module]):
+                ring = visit(other, [*trail, module])
+                if ring:
+                    return ring
+            done.add(module)
+        return []
+
+    return next((ring for module in sorted(graph) if (ring := visit(module, []))), [])
+
+
+def test_no_ring_of_imports() -> None:
+    assert not cycle_in({module: core_imports(module) for module in MODULES})
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_backend_knows_the_contract_and_no_other_backend(plugin: str) -> None:
+    for module, path in BACKENDS[plugin].items():
+        names = read(path)
+        for name in within(names, CORE) - {CORE}:
+            assert any(within({name}, allowed) for allowed in FOR_BACKENDS), f"{module}: {name}"
+        assert not top(names) & (set(PLUGINS) - {plugin}), module
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_backend_is_importable_without_its_framework(plugin: str) -> None:
+    """Its package and its `backend.py` import the framework inside methods alone."""
+    for module in (plugin, f"{plugin}.backend"):
+        tree = ast.parse(BACKENDS[plugin][module].read_text(encoding="utf-8"))
+        outer = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = set().union(*(_imports(node) for node in outer))
+        assert not top(names) & FRAMEWORKS, module
+
+
+def test_only_the_engine_names_tensorflow() -> None:
+    """So that Keras can run on another engine: one file would have to be written anew."""
+    users = {
+        module
+        for module, path in BACKENDS["mnist_mlp_keras"].items()
+        if "tensorflow" in top(read(path)) or "tf." in path.read_text(encoding="utf-8")
+    }
+    assert users == {"mnist_mlp_keras.engine"}
+
+
+# --- The checker itself ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import torch.nn as nn", {"torch.nn"}),
+        ("from mnist_mlp import cli", {"mnist_mlp.cli"}),
+        ("from mnist_mlp.cli import main", {"mnist_mlp.cli", "mnist_mlp.cli.main"}),
+        ("def f():\n    if x:\n        import keras", {"keras"}),
+        ("try:\n    import jax\nexcept ImportError:\n    pass", {"jax"}),
+        ("if TYPE_CHECKING:\n    import torch", set()),
+        ("if typing.TYPE_CHECKING:\n    import torch\nelse:\n    import os", {"os"}),
+        ('"""import torch"""', set()),
+    ],
+)
+def test_imports_are_found(source: str, names: set[str]) -> None:
+    assert imports_of(source) == names
+
+
+def test_faults_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rule, with one line planted in a copy of a file of ours."""
+
+    def plant(modules: dict[str, Path], module: str, line: str) -> None:
+        path = tmp_path / f"{module}.py"
+        path.write_text(modules[module].read_text(encoding="utf-8") + f"\n{line}\n")
+        monkeypatch.setitem(modules, module, path)
+
+    plant(MODULES, "mnist_mlp.plan", "def f():\n    import torch")
+    with pytest.raises(AssertionError):
+        test_the_core_imports_no_framework_and_no_backend("mnist_mlp.plan")
+    plant(MODULES, "mnist_mlp.errors", "from mnist_mlp.cli import main")
+    with pytest.raises(AssertionError):
+        test_nothing_but_the_command_line_imports_it()
+    with pytest.raises(AssertionError):
+        test_the_contract_rests_on_little()
+    with pytest.raises(AssertionError):
+        test_no_ring_of_imports()
+    plant(MODULES, "mnist_mlp.data.load", "import mnist_mlp.data.fetch")
+    with pytest.raises(AssertionError):
+        test_what_runs_in_a_process_of_its_own_is_imported_by_nobody()
+    plant(BACKENDS["mnist_mlp_torch"], "mnist_mlp_torch.fit", "from mnist_mlp.run import folder")
+    with pytest.raises(AssertionError):
+        test_a_backend_knows_the_contract_and_no_other_backend("mnist_mlp_torch")
+    plant(BACKENDS["mnist_mlp_keras"], "mnist_mlp_keras.backend", "import tensorflow")
+    with pytest.raises(AssertionError):
+        test_only_the_engine_names_tensorflow()
+    with pytest.raises(AssertionError):
+        test_a_backend_is_importable_without_its_framework("mnist_mlp_keras")

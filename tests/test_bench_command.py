@@ -1,0 +1,212 @@
+"""`bench` on seconds of work: what is kept, what is refused, and that it repeats. Nothing here
+asserts a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from mnist_mlp.bench.cases import PEERS, peer_cases
+from mnist_mlp.bench.measure import Bench, sample
+from mnist_mlp.bench.process import Others
+from mnist_mlp.bench.record import Case, read
+from mnist_mlp.errors import UsageError
+from mnist_mlp.settings import resolve
+from mnist_mlp.spec import Spec
+
+Cli = Callable[..., CompletedProcess[str]]
+
+ROOT = Path(__file__).parent.parent
+TINY = ("--config", ROOT / "configs" / "tiny.toml", "--dataset", "digits")
+FAST_ENOUGH = (*TINY, "--set", "data.rows=400", "--rounds", 1, "--epochs", 2)
+
+
+def test_a_sitting_with_a_framework_and_a_missing_gpu(cli: Cli, tmp_path: Path) -> None:
+    """Two backends, one of them also on the GPU that only some machines have."""
+    words = (*FAST_ENOUGH, "--command-epochs", 0, "--out", "mine")
+    done = cli("bench", "--backends", "numpy,torch", "--accelerators", "cpu,gpu", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "mine"
+    document = read(tmp_path / "mine")
+    assert [case.key for case in document.cases] == [
+        *("numpy/cpu/fast", "numpy/gpu/fast", "torch/cpu/fast", "torch/gpu/fast", "limit/sgemm")
+    ]
+    for key in ("numpy/cpu/fast", "torch/cpu/fast"):
+        (found,) = document.of(key)
+        assert len(found.epochs_s) == len(found.own_epochs_s) == 2
+        p = found.phases
+        parts = ("spawn_s", "import_s", "build_s", "first_epoch_s", "predict_s")
+        assert min(p[name] for name in parts) > 0
+        assert sum(p[name] for name in parts) + sum(found.epochs_s) <= p["process_s"]
+        assert p["trained_s"] + p["predict_s"] == pytest.approx(p["process_s"])
+        assert 0 < found.memory["import_peak"] <= found.memory["peak"]
+        assert found.facts["train_rows"] == document.train_rows
+    (limit,) = document.of("limit/sgemm")
+    assert len(limit.series_s["threads_1"]) == 4
+    gone = {each.case: each for each in document.samples if each.status == "absent"}
+    assert "numpy/gpu/fast" in gone
+    assert gone["numpy/gpu/fast"].message == "no GPU here: backend numpy cannot use one"
+    if not document.environment["gpus"]:
+        assert gone["torch/gpu/fast"].message == "no GPU here: backend torch sees none"
+        assert "torch/gpu/fast  no GPU here" in done.stdout
+    for name in ("bench.svg", "bench.png"):
+        assert (tmp_path / "mine" / name).stat().st_size > 1000
+
+
+def test_the_whole_command_is_a_case_and_json_holds_it_all(cli: Cli, tmp_path: Path) -> None:
+    words = (*FAST_ENOUGH, "--command-epochs", 1, "--out", "mine", "--paths", "plain", "--json")
+    done = cli("bench", "--backends", "numpy", *words)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["schema_version"] == 1
+    by_key = {each["key"]: each for each in told["results"]["cases"]}
+    assert by_key["numpy/cpu/plain/command"]["phases"]["process_s"] > 0
+    assert by_key["numpy/cpu/plain/command"]["status"] == "ok"
+    assert str(tmp_path) not in done.stdout  # a file that is kept names no folder of its machine
+    raw = json.loads((tmp_path / "mine" / "bench.json").read_text(encoding="utf-8"))
+    assert {key: told[key] for key in raw} == raw
+    # Shown again from the file alone, elsewhere: the same bytes.
+    figure = (tmp_path / "mine" / "bench.svg").read_bytes()
+    assert cli("bench", "show", "mine/bench.json", "--out", "again").returncode == 0
+    assert (tmp_path / "again" / "bench.svg").read_bytes() == figure
+    assert cli("bench", "compare", "mine", "mine", "--json").returncode == 0
+
+
+def test_scale_and_profile_run(cli: Cli, tmp_path: Path) -> None:
+    points = ("--scale", "rows", "--points", "400,2000")
+    done = cli("bench", "--backends", "numpy", *TINY, "--epochs", 1, *points, "--out", "scale")
+    assert done.returncode == 0, done.stderr
+    rows = [each.facts["train_rows"] for each in read(tmp_path / "scale").samples]
+    assert len(rows) == 2
+    # Three of four, about, since images of one scan stay together.
+    assert 250 < min(rows) < 350
+    assert 1450 < max(rows) < 1550
+    done = cli("bench", "--backends", "numpy", *FAST_ENOUGH, "--profile", "--out", "profile")
+    assert done.returncode == 0, done.stderr
+    told = {each.case: each for each in read(tmp_path / "profile").samples}
+    assert told["numpy/cpu/fast/profile-one-batch"].facts["train_rows"] == 64
+    assert "validation" in done.stdout
+
+
+def test_a_backend_that_fails_is_told_and_the_rest_is_kept(cli: Cli, tmp_path: Path) -> None:
+    backends = ("--backends", "numpy,faulty_backends:Raises")
+    done = cli("bench", *backends, *FAST_ENOUGH, "--command-epochs", 0, "--out", "mine")
+    assert done.returncode == 3
+    document = read(tmp_path / "mine")
+    assert document.of("numpy/cpu/fast")
+    failed = [each for each in document.samples if each.status == "failed"]
+    assert [each.case for each in failed] == ["raises/cpu/fast"]
+    assert failed[0].message in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--backends", "nupmy"), "unknown backend 'nupmy'"),
+        (("--backends", ","), "--backends: names nothing"),
+        (("--accelerators", "tpu"), "--accelerators: unknown 'tpu'"),
+        (("--paths", "quick"), "--paths: unknown 'quick'"),
+        (("--scale", "depth"), "expected one of width, batch, rows, epochs"),
+        (("--scale", "width", "--points", "many"), "expected whole numbers"),
+        (("--points", "1,2"), "--points belongs to --scale"),
+        (("--scale", "width", "--profile"), "choose one"),
+        (("--peers", *TINY), "--peers"),
+        (("--rounds", "0"), "--rounds"),
+    ],
+)
+def test_bad_arguments(words: tuple[str, ...], told: str, cli: Cli, tmp_path: Path) -> None:
+    done = cli("bench", *words)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sitting_is_not_overwritten_unasked(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text("precious", encoding="utf-8")
+    done = cli("bench", "--backends", "numpy", *FAST_ENOUGH, "--out", tmp_path)
+    assert done.returncode == 2
+    assert "--overwrite" in done.stderr
+    assert (tmp_path / "bench.json").read_text(encoding="utf-8") == "precious"
+
+
+def test_other_programs_are_seen() -> None:
+    """A busy child that has not ended is another program; once it has ended, it was ours."""
+    source = "import time\nend = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
+    others = Others()
+    child = subprocess.Popen([sys.executable, "-c", source])
+    time.sleep(0.8)
+    meanwhile = others.cores()
+    child.wait()
+    afterwards = others.cores()
+    assert meanwhile is not None
+    assert afterwards is not None
+    # Besides that child the machine may be as busy as it likes, but no busier than it can be.
+    assert 0.1 < meanwhile <= (os.cpu_count() or 1) + 0.5
+    assert afterwards <= (os.cpu_count() or 1) - 0.3
+
+
+# --- Peers ----------------------------------------------------------------------------------------
+
+
+def test_every_peer_is_a_script_with_timings() -> None:
+    cases = peer_cases(Spec(), examples=ROOT / "examples", epochs=10)
+    assert {case.key for case in cases} == set(PEERS)
+    for case in cases:
+        source = (ROOT / "examples" / case.arguments[0]).read_text(encoding="utf-8")
+        assert '"--timings"' in source
+        assert '"--epochs"' in source
+        assert all(f'"{word}"' in source for word in case.arguments[1:])
+
+
+def test_peers_train_the_tutorial_alone() -> None:
+    assert peer_cases(resolve(environ={}).spec, examples=ROOT / "examples", epochs=3)
+    relu = resolve(config=ROOT / "configs" / "relu.toml", environ={}).spec
+    with pytest.raises(UsageError, match="differs"):
+        peer_cases(relu, examples=ROOT / "examples", epochs=3)
+    with pytest.raises(UsageError, match="no script"):
+        peer_cases(Spec(), examples=ROOT / "docs", epochs=3)
+
+
+def test_a_script_is_timed_by_epoch(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    bench = Bench(dataset=lambda _: pytest.fail("not its business"), variables=(("A_WORD", "x"),))
+    bench = replace(bench, examples=tmp_path)
+    case = Case(key="peer/x", kind="peer", spec=Spec(), epochs=3, arguments=("script.py",))
+    found = sample(case, bench, number=2, place=5)
+    assert found.status == "ok", found.message
+    assert (found.round, found.place) == (2, 5)
+    assert (found.phases["first_epoch_s"], found.epochs_s) == (1.0, (2.0, 3.0))
+    assert found.phases["process_s"] > 0.3  # it sleeps so long
+    assert found.memory["peak"] > 100 * 2**20  # it holds so much
+    assert found.facts == {"word": "x", "gpus": "-1"}
+    wrong = case.model_copy(update={"arguments": ("script.py", "--no-such-option")})
+    failed = sample(wrong, bench, number=1, place=1)
+    assert failed.status == "failed"
+    assert failed.message.startswith("exit code 2: ")
+    assert "--no-such-option" in failed.message
+
+
+SCRIPT = """
+import argparse, json, os, time
+from pathlib import Path
+
+options = argparse.ArgumentParser()
+options.add_argument("--epochs", type=int)
+options.add_argument("--timings", type=Path)
+chosen = options.parse_args()
+held = b"x" * (100 * 2**20)
+time.sleep(0.4)
+told = {"word": os.environ["A_WORD"], "gpus": os.environ["CUDA_VISIBLE_DEVICES"]}
+told["epochs_s"] = [float(n + 1) for n in range(chosen.epochs)]
+chosen.timings.write_text(json.dumps(told))
+"""

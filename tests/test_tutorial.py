@@ -1,0 +1,85 @@
+"""The flagship on real MNIST: the tutorial's network, 10 epochs, in every framework."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from mnist_mlp.data import MNIST_DIGEST, Dataset, load_dataset
+from mnist_mlp.parity.compare import compare_runs
+from mnist_mlp.run.folder import Run
+from mnist_mlp.spec import Spec
+from mnist_mlp.training import train
+
+BACKENDS = ("keras", "torch", "numpy")
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_dir: Path) -> Dataset:
+    return load_dataset("mnist", data_dir=mnist_dir)
+
+
+@pytest.fixture(scope="session")
+def runs(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """The tutorial, trained once by each backend."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    return {
+        name: train(Spec(), backend=name, dataset=mnist, out=folder / name, accelerator="cpu")
+        for name in BACKENDS
+    }
+
+
+def test_the_data_is_mnist(mnist: Dataset, runs: dict[str, Run]) -> None:
+    assert mnist.digest == MNIST_DIGEST
+    for run in runs.values():
+        assert run.dataset["train_rows"] == 52_500
+        assert run.dataset["test_rows"] == 17_500
+
+
+def test_reports_and_every_prediction_are_identical(runs: dict[str, Run]) -> None:
+    texts = {run.report_text for run in runs.values()}
+    assert len(texts) == 1
+    predictions = [run.predictions["logits"].argmax(axis=1) for run in runs.values()]
+    for other in predictions[1:]:
+        assert int((other != predictions[0]).sum()) == 0
+    # They are three float32 runs, not one copied three times.
+    logits = [run.predictions["logits"] for run in runs.values()]
+    assert not np.array_equal(logits[0], logits[1])
+    assert not np.array_equal(logits[1], logits[2])
+
+
+def test_accuracy_is_the_tutorial_s(runs: dict[str, Run]) -> None:
+    for run in runs.values():
+        assert 0.66 <= run.record["metrics"]["accuracy"] <= 0.79
+
+
+def test_report_files_are_equal_byte_for_byte(runs: dict[str, Run]) -> None:
+    for name in ("report.txt", "report.json", "figures/confusion.svg", "figures/confusion.png"):
+        contents = {(run.path / name).read_bytes() for run in runs.values()}
+        assert len(contents) == 1, name
+
+
+@pytest.mark.parametrize("figure", ["curves", "weights"])
+def test_other_figures_differ_by_two_grey_levels_at_most(runs: dict[str, Run], figure: str) -> None:
+    images: list[Any] = [
+        np.asarray(imread(run.path / f"figures/{figure}.png") * 255, np.int64)
+        for run in runs.values()
+    ]
+    for other in images[1:]:
+        gap = np.abs(other - images[0])
+        assert gap.max() <= 2
+        assert (gap > 0).mean() <= 1e-3
+
+
+@pytest.mark.parametrize("other", ["torch", "numpy"])
+def test_the_ladder_finds_them_identical(runs: dict[str, Run], mnist: Dataset, other: str) -> None:
+    """Each run is made again: its weights come out bit for bit, in another process."""
+    outcome = compare_runs(runs["keras"], runs[other], dataset=mnist)
+    assert outcome.verdict == "identical", outcome.text
+    assert outcome.breaks == ()
+    statuses = {rung.name: rung.status for rung in outcome.rungs}
+    assert set(statuses.values()) == {"clean"}
