@@ -194,7 +194,7 @@ def _record_of_backend(worker: Worker, opened: Opened) -> dict[str, Any]:
         "accelerator": opened.runtime.accelerator,
         "device": opened.device,
         "threads": opened.runtime.threads,
-        "path": opened.runtime.path,
+        "fit_path": opened.runtime.path,
         "flags": dict(opened.flags),
     }
 

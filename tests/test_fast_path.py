@@ -146,5 +146,5 @@ def test_the_path_is_recorded(cli: Any, idx_dir: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         record = json.loads(Path(path, "run.json").read_text(encoding="utf-8"))
-        assert record["path"] == path
+        assert record["fit_path"] == path
         assert 0 < record["timings"]["first_step_s"] < record["timings"]["total_s"]

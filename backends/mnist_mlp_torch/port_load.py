@@ -74,7 +74,7 @@ def load(target: str) -> Given:
     """Import `FILE.py:NAME` and sort out what it is."""
     path = path_of(target)
     found = load_object(target)
-    if not isinstance(found, Mapping) and not is_module(found) and not isinstance(found, type):
+    if not isinstance(found, Mapping | torch.nn.Module | type):
         found = _unless_it_needs_nothing(found, path)
     if not isinstance(found, Mapping):
         return Given(path, _usable(found, target))

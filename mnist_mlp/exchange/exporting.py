@@ -15,7 +15,6 @@ import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, RunFolderError, SetupError
-from mnist_mlp.exchange import reload
 from mnist_mlp.reference import Array, scale_pixels
 from mnist_mlp.run.files import write_atomically
 from mnist_mlp.run.folder import Run
@@ -23,6 +22,9 @@ from mnist_mlp.run.tensors import read_tensors, tensors_to_bytes
 from mnist_mlp.worker import Worker
 
 Format = Literal["keras", "torch", "onnx", "safetensors"]
+
+RELOAD = Path(__file__).with_name("reload.py")
+"""The program that loads an exported model; it is run, never imported."""
 
 ONNX_PACKAGES = {"keras": ("onnx", "tf2onnx"), "torch": ("onnx", "onnxscript")}
 
@@ -138,7 +140,7 @@ def _reloaded(kind: str, file: Path, pixels: Array) -> Array:
         given, found = Path(folder, "pixels.npy"), Path(folder, "logits.npy")
         np.save(given, pixels)
         done = subprocess.run(
-            [sys.executable, str(reload.__file__), kind, str(file), str(given), str(found)],
+            [sys.executable, str(RELOAD), kind, str(file), str(given), str(found)],
             capture_output=True,
             text=True,
             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},

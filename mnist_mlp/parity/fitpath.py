@@ -39,6 +39,9 @@ SHARE_LIMIT = 3e-6
 """How much too far along the way an epoch may lead: rounding gives up to 1e-7, a learning rate
 1.00001 times too large 1e-5."""
 
+RATE_GUESSES = 4
+"""Learning rates that are tried for an epoch that came too far, or not far enough."""
+
 
 @dataclass(frozen=True, eq=False)
 class FirstEpochs:
@@ -209,14 +212,25 @@ def _again(
 
 
 def _other_rate(record: EpochRecord, first: FirstEpochs) -> Cause | None:
+    """Another learning rate that reproduces the epoch, by the secant method: how far training
+    comes is not proportional to the rate, since gradients change on the way."""
     optimizer = first.plan.spec.optimizer
-    factor = 1 + share(record.weights, first, record.epoch)
-    if not 0.2 < factor < 5 or optimizer.schedule:
+    if optimizer.schedule:
         return None
-    rate = float(f"{optimizer.learning_rate * factor:.6g}")
-    other = optimizer.model_copy(update={"learning_rate": rate})
-    plan = replace(first.plan, spec=first.plan.spec.model_copy(update={"optimizer": other}))
-    changed = _again(first, plan, record.epoch, last=record.epoch * plan.steps_per_epoch)
-    if is_off(record.weights, changed, record.epoch):
-        return None
-    return Cause("learning_rate", f"{rate:g} instead of {optimizer.learning_rate:g}, in fit")
+    before, slope, factor = share(record.weights, first, record.epoch), 1.0, 1.0
+    for _ in range(RATE_GUESSES):
+        guess = factor + before / slope
+        rate = float(f"{optimizer.learning_rate * guess:.6g}")
+        guess = rate / optimizer.learning_rate
+        if not 0.2 < guess < 5 or guess == factor:
+            return None
+        other = optimizer.model_copy(update={"learning_rate": rate})
+        plan = replace(first.plan, spec=first.plan.spec.model_copy(update={"optimizer": other}))
+        changed = _again(first, plan, record.epoch, last=record.epoch * plan.steps_per_epoch)
+        if not is_off(record.weights, changed, record.epoch):
+            return Cause("learning_rate", f"{rate:g} instead of {optimizer.learning_rate:g}, in fit")
+        after = share(record.weights, changed, record.epoch)
+        slope, before, factor = (before - after) / (guess - factor), after, guess
+        if slope <= 0:
+            return None
+    return None

@@ -49,7 +49,7 @@ def prove(runs: Sequence[Run], plan: Plan, data: TrainingData) -> Proof:
             str(run.record["backend"]["target"]),
             accelerator=str(run.record["accelerator"]),
             threads=int(run.record["threads"]),
-            path="plain" if run.record.get("path") == "plain" else "fast",
+            path="plain" if run.record.get("fit_path") == "plain" else "fast",
         ) as worker:
             capabilities, _ = worker.describe()
             if capabilities.refusals(double.spec):

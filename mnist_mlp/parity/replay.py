@@ -61,7 +61,7 @@ def open_side(run: Run, *, verbose: bool = False) -> Worker:
         str(record["backend"]["target"]),
         accelerator=str(record["accelerator"]),
         threads=int(record["threads"]),
-        path="plain" if record.get("path") == "plain" else "fast",
+        path="plain" if record.get("fit_path") == "plain" else "fast",
         verbose=verbose,
     )
     try:
