@@ -96,7 +96,9 @@ def top(names: set[str]) -> set[str]:
 def calls_tf(source: str) -> bool:
     """Whether code, not text, has `tf.something` in it."""
     return any(
-        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tf"
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "tf"
         for node in ast.walk(ast.parse(source))
     )
 

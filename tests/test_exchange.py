@@ -226,7 +226,7 @@ def test_a_missing_onnx_package_is_named(
 def test_the_reloader_knows_nothing_of_this_package() -> None:
     code = (
         "import runpy, sys; sys.argv = ['reload.py'];"
-        f"runpy.run_path({exporting.reload.__file__!r}, run_name='loaded');"
+        f"runpy.run_path({str(exporting.RELOAD)!r}, run_name='loaded');"
         "print(any(name.startswith('mnist_mlp') for name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

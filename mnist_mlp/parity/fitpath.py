@@ -228,7 +228,9 @@ def _other_rate(record: EpochRecord, first: FirstEpochs) -> Cause | None:
         plan = replace(first.plan, spec=first.plan.spec.model_copy(update={"optimizer": other}))
         changed = _again(first, plan, record.epoch, last=record.epoch * plan.steps_per_epoch)
         if not is_off(record.weights, changed, record.epoch):
-            return Cause("learning_rate", f"{rate:g} instead of {optimizer.learning_rate:g}, in fit")
+            return Cause(
+                "learning_rate", f"{rate:g} instead of {optimizer.learning_rate:g}, in fit"
+            )
         after = share(record.weights, changed, record.epoch)
         slope, before, factor = (before - after) / (guess - factor), after, guess
         if slope <= 0:
