@@ -152,54 +152,62 @@ def _told(error: BaseException) -> str:
 # --- Counting -------------------------------------------------------------------------------------
 
 
+class _Pass:
+    """Batches of one pass over a data set: mean loss, rows and right predictions of each."""
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self._batches: list[tuple[float, int, int]] = []
+        self.confusion = np.zeros((classes, classes), np.int64)
+
+    def add(self, loss: float, labels: Array, logits: Array) -> None:
+        predicted = logits.argmax(axis=1)
+        self._batches.append((loss, len(labels), int((predicted == labels).sum())))
+        self.confusion += confusion(labels, predicted, classes=self.classes)
+
+    @property
+    def columns(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        table = np.array(self._batches, np.float64).reshape(-1, 3)
+        return table[:, 0], table[:, 1].astype(np.int64), table[:, 2].astype(np.int64)
+
+
 class EpochCounts:
     """Collects what a `PortEpoch` is made of, batch by batch."""
 
     def __init__(self, *, classes: int) -> None:
         self.classes = classes
-        self._train: list[tuple[float, int, int]] = []
-        self._validation: list[tuple[float, int, int]] = []
-        self._confusion = np.zeros((classes, classes), np.int64)
+        self._train, self._validation = _Pass(classes), _Pass(classes)
 
     def train(self, loss: float, labels: Array, logits: Array) -> None:
         """One training batch: mean loss, `labels` (n,), `logits` (n, classes)."""
-        self._train.append((loss, len(labels), int((logits.argmax(axis=1) == labels).sum())))
+        self._train.add(loss, labels, logits)
 
     def restart_validation(self) -> None:
         """Validation begins anew; only its last pass in an epoch counts."""
-        self._validation = []
-        self._confusion = np.zeros_like(self._confusion)
+        self._validation = _Pass(self.classes)
 
     def validation(self, loss: float, labels: Array, logits: Array) -> None:
         """One validation batch."""
-        predicted = logits.argmax(axis=1)
-        self._validation.append((loss, len(labels), int((predicted == labels).sum())))
-        self._confusion += confusion(labels, predicted, classes=self.classes)
+        self._validation.add(loss, labels, logits)
 
     def finish(self, epoch: int, reported: dict[str, float]) -> PortEpoch:
         """The record of the epoch; counting starts again."""
-        losses, rows, correct = _columns(self._train)
-        val_losses, val_rows, val_correct = _columns(self._validation)
+        losses, rows, correct = self._train.columns
+        val_losses, val_rows, val_correct = self._validation.columns
         record = PortEpoch(
             epoch=epoch,
             reported=reported,
             losses=losses,
             rows=rows,
             correct=correct,
+            confusion=self._train.confusion,
             val_losses=val_losses,
             val_rows=val_rows,
             val_correct=val_correct,
-            val_confusion=self._confusion,
+            val_confusion=self._validation.confusion,
         )
-        self.__init__(classes=self.classes)  # type: ignore[misc]
+        self._train, self._validation = _Pass(self.classes), _Pass(self.classes)
         return record
-
-
-def _columns(
-    batches: list[tuple[float, int, int]],
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    table = np.array(batches, np.float64).reshape(-1, 3)
-    return table[:, 0], table[:, 1].astype(np.int64), table[:, 2].astype(np.int64)
 
 
 def confusion(labels: Array, predicted: Array, *, classes: int) -> NDArray[np.int64]:

@@ -102,8 +102,8 @@ class PortEpoch:
 
     `reported` is what the framework holds as the epoch's metrics, by the port's own names
     (`callback_metrics`, `logs`). Of each training batch: mean `losses`, `rows`, and `correct`
-    predictions by its logits; of the validation batches likewise, and the `confusion` matrix
-    (classes, classes; rows are true classes) over the whole validation set.
+    predictions by its logits, before its update; of the validation batches likewise; and of both
+    the `confusion` matrix (classes, classes; rows are true classes) over all rows.
     """
 
     epoch: int
@@ -111,6 +111,7 @@ class PortEpoch:
     losses: NDArray[np.float64]
     rows: NDArray[np.int64]
     correct: NDArray[np.int64]
+    confusion: NDArray[np.int64]
     val_losses: NDArray[np.float64]
     val_rows: NDArray[np.int64]
     val_correct: NDArray[np.int64]

@@ -45,7 +45,8 @@ CONSTANT_KERNELS = {"kernel_zeros", "kernel_ones"}
 
 COMPUTED = {
     ("causes/data.py", "cause"): data.MOVES.keys() - {"image_rotated_back"},
-    ("causes/data.py", "name"): {"float16_inputs", "bfloat16_inputs"},
+    ("causes/data.py", "f'{kind}_inputs'"): {"float16_inputs", "bfloat16_inputs"},
+    ("causes/data.py", "f'{kind}_arithmetic'"): {"float16_arithmetic", "bfloat16_arithmetic"},
     ("causes/forward.py", "cause"): {"batch_normalisation", "layer_normalisation"},
     ("causes/forward.py", "chosen"): {
         *("activation_missing", "gelu_tanh_approximation", "hard_sigmoid"),

@@ -111,19 +111,20 @@ def eager_functions() -> Iterator[None]:
         tf.config.run_functions_eagerly(run_eagerly=before)
 
 
-def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int) -> Any:
+def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: Any = None) -> Any:
     """Batches `(x[rows], y[rows])` of every epoch as one `tf.data.Dataset`.
 
-    `orders` int64 (epochs, rows) holds the positions of each epoch; the last batch of an epoch may
-    be smaller.
+    With `weights` (n,) a batch has `weights[rows]` as a third part. `orders` int64
+    (epochs, rows) holds the positions of each epoch; the last batch of an epoch may be smaller.
     """
     rows = orders.shape[1]
     steps = -(-rows // batch_size)
-    x, y, orders = (tf.constant(array) for array in (x, y, orders))
+    arrays = [tf.constant(array) for array in (x, y, weights) if array is not None]
+    orders = tf.constant(orders)
 
-    def batch(step: Any) -> tuple[Any, Any]:
+    def batch(step: Any) -> tuple[Any, ...]:
         start = step % steps * batch_size
         positions = orders[step // steps, start : tf.minimum(start + batch_size, rows)]
-        return tf.gather(x, positions), tf.gather(y, positions)
+        return tuple(tf.gather(array, positions) for array in arrays)
 
     return tf.data.Dataset.range(orders.shape[0] * steps).map(batch).prefetch(4)

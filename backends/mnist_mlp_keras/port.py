@@ -116,12 +116,14 @@ class KerasPort:
                 if job.stress is not None:
                     shared, images, classes = job.stress
                     state.load(shared)
-                    x, y = self._fed(images, classes)
-                    order = np.arange(len(x))[None]
+                    batch = planned_dataset(
+                        *self._fed(images, classes),
+                        np.arange(len(images))[None],
+                        batch_size=len(images),
+                        weights=self._row_weights(classes),
+                    )
                     with recorder.recording("dry"):
-                        judge.functions["dry"](
-                            iter(planned_dataset(x, y, order, batch_size=len(x)))
-                        )
+                        judge.functions["dry"](iter(batch))
                     on_step(PortStep(None, step_record(recorder, state, shared)))
 
     def _run(self, model: Any, plan: Plan, data: TrainingData, *judges: Judge) -> None:
@@ -144,6 +146,13 @@ class KerasPort:
             verbose=0,
             **options,
         )
+
+    def _row_weights(self, classes: Array) -> Array | None:
+        """What `fit` makes of `class_weight`, for a batch that it does not feed."""
+        given = self.given.fit.get("class_weight")
+        if given is None:
+            return None
+        return np.array([given.get(int(label), 1.0) for label in classes], np.float32)
 
     def predict(self, weights: Tensors, images: Array) -> Array:
         """See `PortHost.predict_port`."""

@@ -13,7 +13,7 @@ Numerical Algorithms, 2nd edition, section 3.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, NamedTuple
@@ -200,18 +200,24 @@ def gradients(
 
 
 def adam_cancellation(beta_1: float, beta_2: float, step: int) -> float:
-    """How much `1 - beta^t` magnifies a rounding of `beta`, both corrections together."""
-    first = (1 + beta_1**step) / (1 - beta_1**step)
-    second = (1 + beta_2**step) / (1 - beta_2**step)
-    return first + 0.5 * second
+    """How much `1 - beta^t` magnifies a rounding of `beta`, both corrections together.
+
+    A relative rounding of `beta` is `t` times as large in `beta^t`, and is then divided by what is
+    left of 1; the second correction is under a root.
+    """
+
+    def magnified(beta: float) -> float:
+        return (1 + step * beta**step) / (1 - beta**step)
+
+    return magnified(beta_1) + 0.5 * magnified(beta_2)
 
 
 def update_terms(
     optimizer: Any,
     *,
     weights: Tensors,
-    slots: dict[str, dict[str, Array]],
-    new_slots: dict[str, dict[str, Array]],
+    slots: Mapping[str, Tensors],
+    new_slots: Mapping[str, Tensors],
     gradient: Tensors,
     step: int,
 ) -> dict[str, Array]:

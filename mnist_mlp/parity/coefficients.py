@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import Judged
+from mnist_mlp.parity.arbiter import Judged, adam_cancellation
+from mnist_mlp.parity.memory import is_own
+from mnist_mlp.parity.moment import Moment
 from mnist_mlp.reference import Array
 
 if TYPE_CHECKING:
-    from mnist_mlp.parity.recipe import Moment, Recipe
+    from mnist_mlp.parity.recipe import Recipe
 
 SIGMAS = 8.0
 """A coefficient this many standard errors from 0 is no accident: 1e-15 for one normal draw."""
@@ -78,7 +80,9 @@ def fit(residual: Array, columns: Mapping[str, Array], sigma: Array) -> Fit | No
 
 def off_coefficients(recipe: Recipe, moment: Moment, exact: Mapping[str, Judged]) -> dict[str, Off]:
     """For each tensor the coefficient that is furthest from 0, where one is."""
-    result = {}
+    result: dict[str, Off] = {}
+    if moment.step > 1 and is_own(moment):
+        return result  # its memory was read off rounded weights, which are then in both columns
     slack = relative_slack(recipe, moment)
     for name, judged in exact.items():
         w = moment.weights[name].ravel()
@@ -108,12 +112,8 @@ def relative_slack(recipe: Recipe, moment: Moment) -> float:
     optimizer = recipe.spec.optimizer
     slack = ROUNDINGS * recipe.eps
     if optimizer.name == "adam":
-        from mnist_mlp.parity.arbiter import adam_cancellation
-
         slack *= adam_cancellation(optimizer.beta_1, optimizer.beta_2, moment.step)
-    if optimizer.clip_norm:
-        slack += 1e-6 / optimizer.clip_norm  # torch's clip_grad_norm_ divides by the norm + 1e-6
-    return slack
+    return slack + recipe.step_slack
 
 
 def _rounding(w: Array, new: Array, eps: float, move: Array) -> Array:

@@ -10,7 +10,8 @@ import numpy as np
 from mnist_mlp.parity.arbiter import Judged, units
 from mnist_mlp.parity.coefficients import off_coefficients
 from mnist_mlp.parity.evidence import STEP_RUNGS, Finding, JudgedStep
-from mnist_mlp.parity.recipe import Moment, Recipe
+from mnist_mlp.parity.moment import Moment
+from mnist_mlp.parity.recipe import Recipe
 from mnist_mlp.reference import Array
 
 LIMITS = {"data": 0.51, "forward": 8.0, "loss": 4.0, "gradient": 12.0, "update": 3.0}
@@ -21,6 +22,10 @@ SLACK = 2.0
 
 PIXEL_ULP = 1.6
 """Pixels within this many roundings differ by an ulp only: noted, not broken."""
+
+
+NOT_JUDGED = "not judged"
+"""Note of a finding that says nothing, since what the tensor depends on was not seen."""
 
 
 def moments(steps: Sequence[JudgedStep]) -> list[Moment]:
@@ -81,7 +86,7 @@ def _update(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
         yield _measure(recipe, moment, "update", layer, part, record.state.weights[name], judged)
         for slot, tensors in updated.slots.items():
             got = record.state.slots.get(slot, {}).get(name)
-            if got is not None:
+            if got is not None and name in tensors:
                 yield _measure(
                     recipe, moment, "update", layer, f"{slot} of {part}", got, tensors[name]
                 )
@@ -121,6 +126,8 @@ def _measure(
     if np.shape(got) != np.shape(judged.value):
         note = f"shape {np.shape(got)} for {np.shape(judged.value)}"
         return Finding(size=np.inf, got=np.nan, expected=np.nan, note=note, **common)
+    if np.isinf(judged.terms).all():
+        return Finding(size=0.0, got=np.nan, expected=np.nan, note=NOT_JUDGED, **common)
     distance = units(got, judged, eps=recipe.eps)
     if distance.size == 0:
         return Finding(size=0.0, got=0.0, expected=0.0, **common)

@@ -6,15 +6,17 @@ exactly as a backend's are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mnist_mlp.contract import TrainingData
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.parity import arbiter
-from mnist_mlp.parity.causes import init, metrics, order
+from mnist_mlp.parity import arbiter, own_loader
+from mnist_mlp.parity.causes import init, metrics
+from mnist_mlp.parity.causes.forward import without_biases
 from mnist_mlp.parity.causes.metrics import Counted
 from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, JudgedStep, Side
 from mnist_mlp.parity.explain import Explained, explain
@@ -73,9 +75,11 @@ def look_at_port(
     seen = PortSeen(label, facts.framework, facts)
     if not _layers(seen, given, side):
         return seen
+    given = _without_biases(seen, given, side)
     seen.breaks += init.native_breaks(facts.draws, given.plan.spec.model.layers, side=side)
     _own_order(seen, given, side)
     _steps(seen, worker, given, side)
+    _scaled_once(seen)
     _metrics(seen, side)
     if not seen.breaks:
         _predictions(seen, worker, given, side)
@@ -127,63 +131,38 @@ def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
     return False
 
 
+def _without_biases(seen: PortSeen, given: Setting, side: Side) -> Setting:
+    """Layers that have no bias: told, and no longer expected of the steps."""
+    dense = [layer for layer in seen.facts.layers if layer.dense]
+    without = [number for number, layer in enumerate(dense) if not layer.bias]
+    if not without:
+        return given
+    told = f"layer{'s' if len(without) > 1 else ''} {', '.join(map(str, without))}"
+    cause = Cause("bias_missing", told)
+    seen.breaks.append(
+        Break(side, "init", 0, 0, without[0], "bias", None, "no bias", "a bias", cause)
+    )
+    return replace(given, recipe=without_biases(given.recipe, without))
+
+
 # --- Order ----------------------------------------------------------------------------------------
 
 
 def _own_order(seen: PortSeen, given: Setting, side: Side) -> None:
     """An own loader's batches; and what was given beside the model."""
-    facts, plan = seen.facts, given.plan
-    size = plan.spec.training.batch_size
-
-    def broken(
-        cause: Cause, *, epoch: int = 1, step: int = 1, got: str = "", expected: str = ""
-    ) -> None:
-        seen.breaks.append(
-            Break(
-                side, "order", epoch, step, None, "ids", None, cause=cause,
-            )
-        )  # fmt: skip
-
-    if facts.batch_size is not None and facts.batch_size != size:
-        broken(
-            Cause("batch_size", f"{facts.batch_size} instead of {size}"),
-            got=str(facts.batch_size),
-            expected=str(size),
-        )
-        return
-    if facts.shuffle is False:
-        broken(Cause("not_shuffled", "shuffle=False"))
-        return
-    own = facts.order
-    if own is None:
+    breaks, noted = own_loader.breaks(seen.facts, given.plan, given.data, given.recipe, side=side)
+    seen.breaks += breaks
+    seen.noted += noted
+    if not breaks and seen.facts.order is None:
         seen.missing["order"] = "the port was fed by the plan: it brought no loader of its own"
-        return
-    orders = [np.concatenate(batches) for batches in own.epochs]
-    lengths = {len(batch) for batches in own.epochs for batch in batches[:-1]}
-    if lengths - {size}:
-        broken(Cause("batch_size", f"{max(lengths)} instead of {size}"))
-        return
-    if any((positions < 0).any() for positions in orders):
-        if not _own_pixels(seen, given, side):
-            unmatched = sum(int((positions < 0).sum()) for positions in orders)
-            broken(Cause(UNKNOWN, f"{unmatched} rows are no training rows"))
-        return
-    found = order.first_break(orders, plan)
-    if found is None:
-        return
-    epoch, step, cause = found
-    if cause.name in ("own_shuffle", "order_drawn_elsewhere"):
-        # An own shuffle is no fault; that a validation loader moves it is worth telling.
-        moved = Cause("validation_moves_order", "the order changes with a validation loader")
-        seen.noted.append(moved if own.moved_by_validation else cause)
-        return
-    broken(cause, epoch=epoch, step=step)
 
 
-def _own_pixels(seen: PortSeen, given: Setting, side: Side) -> bool:
-    """An own loader whose pixels are not the plan's: an affine map, or axes exchanged."""
-    del seen, given, side
-    return False
+def _scaled_once(seen: PortSeen) -> None:
+    """A loader that gives greys to a model that scales them itself: together they are right."""
+    halves = ("pixels_not_scaled", "pixels_scaled_twice")
+    found = [item for item in seen.breaks if item.cause.name in halves]
+    if [item.cause.name for item in found] == list(halves):
+        seen.breaks = [item for item in seen.breaks if item not in found]
 
 
 # --- Steps ----------------------------------------------------------------------------------------
@@ -260,7 +239,7 @@ def _metrics(seen: PortSeen, side: Side) -> None:
         return
     judged = 0
     for epoch in seen.epochs:
-        train = Counted(epoch.losses, epoch.rows, epoch.correct)
+        train = Counted(epoch.losses, epoch.rows, epoch.correct, epoch.confusion)
         validation = Counted(
             epoch.val_losses, epoch.val_rows, epoch.val_correct, epoch.val_confusion
         )
@@ -280,11 +259,17 @@ def _metrics(seen: PortSeen, side: Side) -> None:
         seen.missing["metrics"] = "the port reports no loss and no accuracy of an epoch"
 
 
+_PLAIN = {"train", "training", "val", "valid", "validation", "test", "epoch", "mean", "total"}
+_ACCURACIES = {"acc", "accuracy", "categorical", "sparse", "multiclass"}
+
+
 def _kind(name: str) -> str | None:
-    lowered = name.lower()
-    if "loss" in lowered:
+    """Whether a reported number calls itself the loss or the accuracy, and nothing else: a top-k
+    accuracy is another number."""
+    words = set(re.split(r"[^a-z0-9]+", name.lower())) - _PLAIN - {""}
+    if words == {"loss"}:
         return "loss"
-    return "accuracy" if "acc" in lowered else None
+    return "accuracy" if words & {"acc", "accuracy"} and words <= _ACCURACIES else None
 
 
 def _judged_metric(

@@ -8,7 +8,7 @@ one fault is told once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,10 @@ import numpy as np
 
 from mnist_mlp.parity import arbiter
 from mnist_mlp.parity.arbiter import Judged, Passed
-from mnist_mlp.parity.evidence import JudgedStep
+from mnist_mlp.parity.memory import memory_of
+from mnist_mlp.parity.moment import Doubles, Moment, doubles
 from mnist_mlp.reference import (
     Array,
-    Tensors,
     bias_name,
     clip_by_global_norm,
     kernel_name,
@@ -27,40 +27,8 @@ from mnist_mlp.reference import (
 )
 from mnist_mlp.spec import OptimizerSpec, Spec
 
-Doubles = dict[str, Array]
-
-
-@dataclass(frozen=True, eq=False)
-class Moment:
-    """A judged step together with the side's steps before it in the same window, oldest first."""
-
-    now: JudgedStep
-    before: Sequence[JudgedStep] = ()
-
-    @property
-    def weights(self) -> Doubles:
-        """The shared weights in float64."""
-        return doubles(self.now.shared.weights)
-
-    @property
-    def slots(self) -> dict[str, Doubles]:
-        """The shared optimizer state in float64."""
-        return {slot: doubles(tensors) for slot, tensors in self.now.shared.slots.items()}
-
-    @property
-    def gradient(self) -> Doubles:
-        """The side's own gradient in float64."""
-        return doubles(self.now.record.gradient)
-
-    @property
-    def step(self) -> int:
-        """The step's number, from 1."""
-        return self.now.step
-
-
-def doubles(tensors: Tensors) -> Doubles:
-    """Copies in float64."""
-    return {name: np.asarray(tensor, np.float64) for name, tensor in tensors.items()}
+CLIP_EPSILON = 1e-6
+"""What torch's `clip_grad_norm_` adds to a norm."""
 
 
 def scaled_pixels(images: Array) -> Judged:
@@ -94,10 +62,20 @@ class Updated:
     slots: dict[str, dict[str, Judged]] = field(default_factory=dict)
 
 
+def not_judged(moment: Moment) -> Updated:
+    """The side's own numbers, for a step whose history was not seen."""
+    new = doubles(moment.now.record.state.weights)
+    return Updated({name: Judged(w, np.full_like(w, np.inf)) for name, w in new.items()})
+
+
 def specified_update(recipe: Recipe, moment: Moment) -> Updated:
     """`reference.update` on the side's own gradient."""
     optimizer = recipe.spec.optimizer
-    weights, slots, gradient = moment.weights, moment.slots, moment.gradient
+    weights, gradient = moment.weights, moment.gradient
+    memory = memory_of(optimizer, moment)
+    if memory is None:
+        return not_judged(moment)
+    slots = memory.slots
     new, new_slots = update(
         optimizer, weights=weights, slots=slots, gradient=gradient, step=moment.step
     )
@@ -109,10 +87,11 @@ def specified_update(recipe: Recipe, moment: Moment) -> Updated:
         gradient=clip_by_global_norm(gradient, optimizer.clip_norm),
         step=moment.step,
     )
-    if optimizer.clip_norm:
-        # torch's clip_grad_norm_ adds 1e-6 to the divisor: tolerated, for it is nobody's fault.
-        loose = 1e-6 / optimizer.clip_norm / recipe.eps
-        terms = {name: t + loose * np.abs(weights[name] - new[name]) for name, t in terms.items()}
+    loose = recipe.step_slack / recipe.eps
+    terms = {
+        name: t + loose * np.abs(weights[name] - new[name]) + memory.terms.get(name, 0.0)
+        for name, t in terms.items()
+    }
     judged_slots: dict[str, dict[str, Judged]] = {}
     for slot, tensors in new_slots.items():
         judged_slots[slot] = {}
@@ -158,6 +137,8 @@ class Recipe:
     gradient_eps: float = 0.0
     """Rounding of the gradient's own matrix products, where it is coarser than `eps`."""
     update: Callable[[Recipe, Moment], Updated] = specified_update
+    slack: float = 0.0
+    """Relative error of a whole step, beyond rounding, that a hypothesis has to allow."""
     muted: frozenset[str] = frozenset()
     """Rungs that are no longer judged, because what broke them could not be named."""
 
@@ -165,6 +146,15 @@ class Recipe:
     def names(self) -> tuple[Any, ...]:
         """The activation of each hidden layer."""
         return self.activations or self.spec.model.activations[:-1]
+
+    @property
+    def step_slack(self) -> float:
+        """Relative error of a whole step, beyond rounding, that is nobody's fault.
+
+        torch's `clip_grad_norm_` adds 1e-6 to the norm it divides by.
+        """
+        limit = self.spec.optimizer.clip_norm
+        return self.slack + (CLIP_EPSILON / limit if limit else 0.0)
 
     # --- The stages, each from the one before it on the same side ---------------------------------
 

@@ -103,13 +103,13 @@ def test_a_schedule_that_decays_at_every_step() -> None:
 
 
 def test_the_learning_rate_kept_in_the_velocity_shows_where_it_changes() -> None:
-    def update(state: State, gradient: Doubles, side: NumpySide) -> Doubles:
+    def update(
+        state: State, gradient: Doubles, side: NumpySide
+    ) -> tuple[Doubles, dict[str, Doubles]]:
         lr, old = rate(side, state), side.dtype(side.spec.optimizer.rate_at(max(state.step, 1)))
-        v = state.slots["velocity"]
-        return {
-            name: w - (side.dtype(0.9) * (old * v[name]) + lr * gradient[name])
-            for name, w in state.weights.items()
-        }
+        kept = {n: side.dtype(0.9) * (old * v) for n, v in state.slots["velocity"].items()}
+        new = {n: w - (kept[n] + lr * gradient[n]) for n, w in state.weights.items()}
+        return new, {"velocity": {n: kept[n] / lr + g for n, g in gradient.items()}}
 
     found = only_break(SCHEDULE, update=update)
     assert told(found) == ("learning_rate_in_velocity", "update", 6, 0, "kernel")

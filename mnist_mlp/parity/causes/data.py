@@ -63,6 +63,8 @@ def _affine_cause(scale: float, offset: float) -> Cause:
 
     if near(255, 0):
         return Cause("pixels_not_scaled", "pixels are 0 .. 255")
+    if near(1 / 255, 0):
+        return Cause("pixels_scaled_twice", "pixel / 255 / 255")
     if near(255 / 256, 0):
         return Cause("pixels_divided_by_256", "pixel / 256")
     if near(2, -1):
@@ -89,9 +91,9 @@ def _moved(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
 
 
 def _rounded(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
-    """Inputs that 8 or 11 significant bits can hold."""
+    """Inputs that 8 or 11 significant bits can hold; then perhaps all that follows, too."""
     got = np.asarray(step.record.inputs, np.float64)
-    for name, mantissa in (("bfloat16_inputs", 7), ("float16_inputs", 10)):
+    for kind, mantissa in (("bfloat16", 7), ("float16", 10)):
         if not np.array_equal(keep_bits(got, mantissa), got):
             continue
 
@@ -99,7 +101,16 @@ def _rounded(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
             x = np.asarray(images, np.float64) / 255
             return Judged(x, np.abs(x) * 2.0**-bits / recipe.eps)
 
-        yield Hypothesis(Cause(name), replace(recipe, pixels=pixels))
+        results = step.record.pre_activations
+        if results and all(np.array_equal(keep_bits(z, mantissa), z) for z in results):
+
+            def coarse(images: Array) -> Judged:
+                x = np.asarray(images, np.float64) / 255
+                return Judged(x, np.abs(x))
+
+            cause = Cause(f"{kind}_arithmetic", "from the inputs on")
+            yield Hypothesis(cause, replace(recipe, pixels=coarse, eps=2.0**-mantissa))
+        yield Hypothesis(Cause(f"{kind}_inputs"), replace(recipe, pixels=pixels))
         return
 
 

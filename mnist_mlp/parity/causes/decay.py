@@ -11,7 +11,8 @@ from mnist_mlp.parity.causes import rules
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.coefficients import Fit, fit
 from mnist_mlp.parity.evidence import Cause
-from mnist_mlp.parity.recipe import Moment, Recipe
+from mnist_mlp.parity.moment import Moment
+from mnist_mlp.parity.recipe import Recipe
 
 SCOPES = (("all tensors", ""), ("kernels only", "kernel"), ("biases only", "bias"))
 
@@ -34,6 +35,30 @@ def hypotheses(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
             rule = rules.decayed_beside(recipe.update, factor, scope=part)
             cause = Cause("decoupled_weight_decay", f"{factor:.3g} on {scope}")
             yield Hypothesis(cause, replace(recipe, update=rule))
+    for scope, part in SCOPES:
+        shrunk = _shrinkage(recipe, here, part)
+        if shrunk is not None:
+            cause = Cause("weight_decay", f"{shrunk:.6g} times the weights, {scope}, after a step")
+            yield Hypothesis(
+                cause, replace(recipe, update=rules.scaled(recipe.update, shrunk, part))
+            )
+
+
+def _shrinkage(recipe: Recipe, here: Moment, part: str) -> float | None:
+    """What new weights are multiplied by, all with the same number."""
+    top = bottom = 0.0
+    for name, judged in recipe.updated(here).weights.items():
+        if name.endswith(part):
+            new = np.asarray(here.now.record.state.weights[name], np.float64)
+            top += float((new * judged.value).sum())
+            bottom += float((judged.value**2).sum())
+    factor = top / bottom if bottom else 0.0
+    if not 0.5 < factor < 2 or abs(factor - 1) < 1e-6:
+        return None
+    nice = float(f"{factor:.4g}")
+    if abs(nice - factor) < 1e-6:  # as the side's own arithmetic has that number
+        return float(np.asarray(nice, recipe.spec.training.precision))
+    return factor
 
 
 def _factor(recipe: Recipe, here: Moment, part: str) -> float | None:

@@ -8,10 +8,11 @@ from math import pi, sqrt
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import OtherActivation, keep_bits
+from mnist_mlp.parity.arbiter import Judged, OtherActivation, keep_bits
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
-from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.parity.moment import Moment
+from mnist_mlp.parity.recipe import Recipe, Updated
 from mnist_mlp.reference import Array, activate, bias_name, kernel_name, sigmoid
 from mnist_mlp.spec import ACTIVATIONS
 
@@ -37,19 +38,8 @@ def hypotheses(
 def _other_kernels(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hypothesis]:
     shape = np.shape(step.shared.weights[kernel_name(layer)])
 
-    def reshaped(_: int, kernel: Array) -> Array:
-        return kernel.reshape(kernel.shape[::-1]).T
-
-    def transposed(_: int, kernel: Array) -> Array:
-        return kernel.T if kernel.shape[0] == kernel.shape[1] else kernel
-
-    def on(
-        layers: Sequence[int], use: Callable[[int, Array], Array]
-    ) -> Callable[[int, Array], Array]:
-        return lambda index, kernel: use(index, kernel) if index in layers else kernel
-
     every = range(len(step.record.pre_activations))
-    uses = [("kernel_reshaped", reshaped)]
+    uses = [("kernel_reshaped", filled_by_reshape), ("kernel_reshaped", read_by_reshape)]
     if shape[0] == shape[1]:
         uses.insert(0, ("kernel_transposed", transposed))
     for name, use in uses:
@@ -57,10 +47,62 @@ def _other_kernels(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hyp
             where = "every layer" if layers is every else f"layer {layer}"
             yield Hypothesis(
                 Cause(name, where),
-                replace(recipe, kernel=on(layers, use)),
+                _arranged(recipe, step, use, layers),
                 rung="init",
                 before_training=True,
             )
+
+
+def filled_by_reshape(kernel: Array) -> Array:
+    """What a layer multiplies by when its (units, inputs) weight is the kernel, reshaped."""
+    return kernel.reshape(kernel.shape[::-1]).T
+
+
+def read_by_reshape(kernel: Array) -> Array:
+    """...and when its (units, inputs) weight is right, and reshaped where it is used."""
+    return kernel.T.reshape(kernel.shape)
+
+
+def transposed(kernel: Array) -> Array:
+    """Of a square kernel: inputs and units exchanged."""
+    return kernel.T if kernel.shape[0] == kernel.shape[1] else kernel
+
+
+_BACK: dict[Callable[[Array], Array], Callable[[Array], Array]] = {
+    filled_by_reshape: read_by_reshape,
+    read_by_reshape: filled_by_reshape,
+    transposed: transposed,
+}
+"""Each arrangement's inverse."""
+
+
+def _arranged(
+    recipe: Recipe, step: JudgedStep, use: Callable[[Array], Array], layers: Sequence[int]
+) -> Recipe:
+    """The recipe with kernels in another arrangement, and their gradients brought back from it.
+
+    Unless the side does not: its gradient may be that of the arranged kernel.
+    """
+    names = [kernel_name(layer) for layer in layers]
+
+    def kernel(index: int, own: Array) -> Array:
+        return use(own) if index in layers else own
+
+    def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+        own = recipe.gradient(exact, moment)
+        back = _BACK[use]
+        turned = {n: Judged(back(own[n].value), back(own[n].terms)) for n in names}
+        return {**own, **turned}
+
+    moved = replace(recipe, kernel=kernel)
+    back = replace(moved, gradient=gradient)
+    here = Moment(step)
+    return min((back, moved), key=lambda r: _gradient_distance(r, here))
+
+
+def _gradient_distance(recipe: Recipe, moment: Moment) -> float:
+    got = moment.gradient
+    return sum(float(((got[n] - g.value) ** 2).sum()) for n, g in recipe.gradients(moment).items())
 
 
 def _other_bias(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hypothesis]:
@@ -72,6 +114,34 @@ def _other_bias(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hypoth
         return np.zeros_like(own) if index == layer else own
 
     yield Hypothesis(Cause("bias_missing", f"layer {layer}"), replace(recipe, bias=without))
+
+
+def without_biases(recipe: Recipe, layers: Sequence[int]) -> Recipe:
+    """The recipe of a network some of whose layers have no bias."""
+    names = {bias_name(layer) for layer in layers}
+
+    def bias(index: int, own: Array) -> Array:
+        return np.zeros_like(own) if index in layers else recipe.bias(index, own)
+
+    def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+        own = recipe.gradient(exact, moment)
+        return own | {n: Judged(np.zeros_like(own[n].value), own[n].terms) for n in names}
+
+    def update(changed: Recipe, moment: Moment) -> Updated:
+        updated = recipe.update(changed, moment)
+        nothing = {n: not_looked_at(updated.weights[n]) for n in names}
+        slots = {
+            slot: tensors | {n: not_looked_at(tensors[n]) for n in names & tensors.keys()}
+            for slot, tensors in updated.slots.items()
+        }
+        return Updated(updated.weights | nothing, slots)
+
+    return replace(recipe, bias=bias, gradient=gradient, update=update)
+
+
+def not_looked_at(judged: Judged) -> Judged:
+    """A value that anything agrees with."""
+    return Judged(judged.value, np.full_like(judged.terms, np.inf))
 
 
 # --- Arithmetic -----------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ import numpy as np
 
 from mnist_mlp.parity.arbiter import Judged
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
+from mnist_mlp.parity.causes.rules import unmoved
 from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
-from mnist_mlp.parity.recipe import Moment, Recipe, doubles
+from mnist_mlp.parity.moment import Moment, doubles
+from mnist_mlp.parity.recipe import CLIP_EPSILON, Recipe, Updated
 from mnist_mlp.reference import Array
 
 Gradients = dict[str, Judged]
@@ -24,7 +26,10 @@ def hypotheses(
     step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
     exact = recipe.gradients(Moment(step))
     got = doubles(step.record.gradient)
-    yield _changed(recipe, Cause("gradients_not_cleared"), _accumulated)
+    yield _changed(recipe, Cause("gradients_not_cleared"), _accumulated(across_epochs=True))
+    cause = Cause("gradients_not_cleared", "but at the end of an epoch")
+    yield _changed(recipe, cause, _accumulated(across_epochs=False))
+    yield from _gathered(recipe, steps)
     yield _changed(recipe, Cause("stale_gradient", "the step before's"), _stale(recipe))
     yield from _frozen(recipe, got, exact)
     yield from _clipped(recipe, got, exact)
@@ -44,21 +49,86 @@ def not_judged(moment: Moment) -> Gradients:
     return {name: Judged(g, np.full_like(g, np.inf)) for name, g in moment.gradient.items()}
 
 
-def _accumulated(exact: Gradients, moment: Moment) -> Gradients:
-    if moment.step == 1:
-        return exact
-    if not moment.before:
-        return not_judged(moment)
+def _added(exact: Gradients, moment: Moment) -> Gradients:
+    """A gradient on top of what the side had after its step before."""
     old = doubles(moment.before[-1].record.gradient)
     return {
         name: Judged(g.value + old[name], g.terms + np.abs(old[name])) for name, g in exact.items()
     }
 
 
+def _accumulated(*, across_epochs: bool) -> Change:
+    """Lightning clears gradients before each validation, whatever a port does."""
+
+    def change(exact: Gradients, moment: Moment) -> Gradients:
+        if moment.step == 1:
+            return exact
+        if not moment.before:
+            return not_judged(moment)
+        if moment.before[-1].epoch != moment.now.epoch and not across_epochs:
+            return exact
+        return _added(exact, moment)
+
+    return change
+
+
+GATHERED = range(2, 17)
+"""Batches to an update that are tried; the judged windows are too short for more."""
+
+
+def _gathered(recipe: Recipe, steps: Sequence[JudgedStep]) -> Iterator[Hypothesis]:
+    """Gradients of several batches added up in the buffers, each divided by their number (as
+    Lightning does it) or not, and one update for all of them."""
+    per_epoch = min((s.step for s in steps if s.epoch == 2), default=0) - 1
+    if all(_moved(step) for step in steps if not step.stress):
+        return
+    for every in GATHERED:
+        for share in (1 / every, 1.0):
+            told = "their mean" if share < 1 else "their sum"
+            cause = Cause("gradient_accumulation", f"one update every {every} steps, by {told}")
+            yield Hypothesis(
+                cause,
+                replace(
+                    _changed(recipe, cause, _buffered(every, share, per_epoch)).recipe,
+                    update=_seldom(recipe.update),
+                ),
+            )
+
+
+def _moved(step: JudgedStep) -> bool:
+    new = step.record.state.weights
+    return any(not np.array_equal(new[name], w) for name, w in step.shared.weights.items())
+
+
+def _buffered(every: int, share: float, per_epoch: int) -> Change:
+    def change(exact: Gradients, moment: Moment) -> Gradients:
+        if moment.now.stress:
+            return not_judged(moment)
+        own = {name: Judged(share * g.value, share * g.terms) for name, g in exact.items()}
+        past = (moment.now.epoch - 1) * per_epoch if per_epoch > 0 else 0
+        if (moment.step - past - 1) % every == 0:
+            return own
+        return _added(own, moment) if moment.before else not_judged(moment)
+
+    return change
+
+
+def _seldom(rule: Callable[[Recipe, Moment], Updated]) -> Callable[[Recipe, Moment], Updated]:
+    """The rule where a side moved at all: at the end of each group, and of an epoch."""
+
+    def changed(recipe: Recipe, moment: Moment) -> Updated:
+        return rule(recipe, moment) if _moved(moment.now) else unmoved(moment)
+
+    return changed
+
+
 def _stale(recipe: Recipe) -> Change:
     """What the step before should have had: its own record may hold a stale one in turn."""
 
     def change(exact: Gradients, moment: Moment) -> Gradients:
+        if moment.step == 1:  # nothing is there yet, or the first gradient is used twice
+            nothing = not any(g.any() for g in moment.gradient.values())
+            return {n: Judged((not nothing) * g.value, g.terms) for n, g in exact.items()}
         if not moment.before:
             return not_judged(moment)
         old = recipe.gradients(Moment(moment.before[-1], moment.before[:-1]))
@@ -88,7 +158,9 @@ def _norm(tensors: Mapping[str, Array]) -> float:
 
 def _clipped(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Iterator[Hypothesis]:
     largest = max(float(np.abs(g).max()) for g in got.values())
-    if largest and max(float(np.abs(g.value).max()) for g in exact.values()) > 1.001 * largest:
+    if not largest:
+        return
+    if max(float(np.abs(g.value).max()) for g in exact.values()) > 1.001 * largest:
 
         def by_value(gradients: Gradients, moment: Moment) -> Gradients:
             del moment
@@ -103,7 +175,9 @@ def _clipped(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Iter
 
     def per_tensor(gradients: Gradients, moment: Moment) -> Gradients:
         del moment
-        return {name: _limited(g, _length(g.value), limit) for name, g in gradients.items()}
+        return {
+            name: _limited(g, _length(g.value), limit, recipe.eps) for name, g in gradients.items()
+        }
 
     if any(_length(exact[name].value) > 1.001 * limit for name in exact):
         yield _changed(recipe, Cause("clip_per_tensor", f"{limit:.4g}"), per_tensor)
@@ -112,7 +186,7 @@ def _clipped(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Iter
     def overall(gradients: Gradients, moment: Moment) -> Gradients:
         del moment
         norm = _norm({name: g.value for name, g in gradients.items()})
-        return {name: _limited(g, norm, whole) for name, g in gradients.items()}
+        return {name: _limited(g, norm, whole, recipe.eps) for name, g in gradients.items()}
 
     if _norm({name: g.value for name, g in exact.items()}) > 1.001 * whole:
         yield _changed(recipe, Cause("clip_by_norm", f"{whole:.4g}"), overall)
@@ -122,9 +196,11 @@ def _length(g: Array) -> float:
     return float(np.sqrt((g * g).sum()))
 
 
-def _limited(g: Judged, norm: float, limit: float) -> Judged:
+def _limited(g: Judged, norm: float, limit: float, eps: float) -> Judged:
+    """torch adds 1e-6 to the norm it divides by."""
     factor = min(1.0, limit / norm) if norm else 1.0
-    return Judged(g.value * factor, g.terms + np.abs(g.value))
+    loose = 1 + CLIP_EPSILON / limit / eps
+    return Judged(g.value * factor, g.terms + loose * factor * np.abs(g.value))
 
 
 def _decayed(

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mnist_mlp.parity.evidence import STEP_RUNGS, Cause, Finding, JudgedStep
-from mnist_mlp.parity.judge import LIMITS, SLACK, judge_step, moments
-from mnist_mlp.parity.recipe import Moment, Recipe
+from mnist_mlp.parity.judge import LIMITS, NOT_JUDGED, SLACK, judge_step, moments
+from mnist_mlp.parity.moment import Moment
+from mnist_mlp.parity.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +60,15 @@ def _with_history(here: Sequence[JudgedStep], steps: Sequence[JudgedStep]) -> li
 
 def _explains(recipe: Recipe, finding: Finding, at: Sequence[Moment]) -> bool:
     """Within the limit, and at most half of what it was: else a hypothesis that changes next to
-    nothing would explain whatever is a little beyond the limit."""
+    nothing would explain whatever is a little beyond the limit. And it has to say something of the
+    very tensor that broke, unless it gives the rung up."""
     alone = only(recipe, finding.rung)
-    return all(
-        result.size <= min(SLACK * LIMITS[finding.rung], finding.size / 2)
-        for moment in at
-        for result in judge_step(alone, moment)
-    )
+    allowed = min(SLACK * LIMITS[finding.rung], finding.size / 2)
+    told = finding.rung in recipe.muted
+    for moment in at:
+        for result in judge_step(alone, moment):
+            if not result.size <= allowed:
+                return False
+            here = (result.layer, result.tensor) == (finding.layer, finding.tensor)
+            told = told or (here and result.note != NOT_JUDGED)
+    return told

@@ -16,7 +16,8 @@ from mnist_mlp.parity import arbiter
 from mnist_mlp.parity.arbiter import Judged
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
-from mnist_mlp.parity.recipe import Doubles, Moment, Recipe
+from mnist_mlp.parity.moment import Doubles, Moment
+from mnist_mlp.parity.recipe import Recipe
 from mnist_mlp.reference import Array
 
 RowLosses = Callable[[Array, Array], Array]

@@ -8,19 +8,16 @@ from math import sqrt
 
 import numpy as np
 
+from mnist_mlp.parity import arbiter
 from mnist_mlp.parity.arbiter import TINY, Judged
 from mnist_mlp.parity.evidence import JudgedStep
-from mnist_mlp.parity.recipe import Doubles, Moment, Recipe, Updated, doubles, entering
+from mnist_mlp.parity.memory import memory_of
+from mnist_mlp.parity.moment import Doubles, Moment
+from mnist_mlp.parity.recipe import Recipe, Updated, entering, not_judged
 from mnist_mlp.reference import Array
 
 Rule = Callable[[Recipe, Moment], Updated]
 Cut = Callable[[Doubles], Doubles]
-
-
-def not_judged(moment: Moment) -> Updated:
-    """The side's own numbers, for a step whose history was not seen."""
-    new = doubles(moment.now.record.state.weights)
-    return Updated({name: Judged(w, np.full_like(w, np.inf)) for name, w in new.items()})
 
 
 def with_gradient(moment: Moment, gradient: Doubles) -> Moment:
@@ -43,21 +40,22 @@ def frozen(rule: Rule, names: Set[str]) -> Rule:
     return changed
 
 
-def accumulated(every: int) -> Rule:
-    """SGD on the mean of the last `every` gradients, once every so many steps.
+def gathered(every: int) -> Rule:
+    """An update once every so many steps, on what a framework has gathered by itself meanwhile.
 
-    The recorded gradient is what stands in the gradient buffers, sums of parts included, and each
-    step starts from other shared weights: only the steps without an update can be replayed.
+    Each step starts from other shared weights: only the steps without an update can be replayed.
     """
 
     def rule(recipe: Recipe, moment: Moment) -> Updated:
         del recipe
-        if moment.step % every:
-            weights = moment.weights
-            return Updated({name: Judged(w, np.abs(w)) for name, w in weights.items()})
-        return not_judged(moment)
+        return unmoved(moment) if moment.step % every else not_judged(moment)
 
     return rule
+
+
+def unmoved(moment: Moment) -> Updated:
+    """No update."""
+    return Updated({name: Judged(w, np.abs(w)) for name, w in moment.weights.items()})
 
 
 def rates(rule: Rule, factors: Mapping[int, float]) -> Rule:
@@ -141,6 +139,24 @@ def decoupled_decay(recipe: Recipe, moment: Moment) -> Updated:
     return rule(without, moment)
 
 
+def scaled(rule: Rule, factor: float, scope: str) -> Rule:
+    """The rule, and then tensors whose name ends with `scope` multiplied by a number."""
+
+    def changed(recipe: Recipe, moment: Moment) -> Updated:
+        updated = rule(recipe, moment)
+        return Updated(
+            {
+                name: Judged(w.value * factor, w.terms + np.abs(w.value))
+                if name.endswith(scope)
+                else w
+                for name, w in updated.weights.items()
+            },
+            updated.slots,
+        )
+
+    return changed
+
+
 # --- Momentum -------------------------------------------------------------------------------------
 
 
@@ -183,13 +199,17 @@ def rate_in_velocity(recipe: Recipe, moment: Moment) -> Updated:
     """`v = momentum * v - lr * g; w = w + v`: an old velocity keeps the rate of its time."""
     optimizer = recipe.spec.optimizer
     rate, old_rate = optimizer.rate_at(moment.step), optimizer.rate_at(max(moment.step - 1, 1))
+    memory = memory_of(optimizer, moment)
+    if memory is None:
+        return not_judged(moment)
     new = {}
     for name, w in moment.weights.items():
         d = moment.gradient[name] + optimizer.weight_decay * w
-        kept = optimizer.momentum * old_rate * moment.slots["velocity"][name]
+        kept = optimizer.momentum * old_rate * memory.slots["velocity"][name]
         v = kept + rate * d
         move = optimizer.momentum * v + rate * d if optimizer.nesterov else v
-        new[name] = Judged(w - move, np.abs(w) + np.abs(kept) + 2 * rate * np.abs(d))
+        terms = np.abs(w) + np.abs(kept) + 2 * rate * np.abs(d)
+        new[name] = Judged(w - move, terms + memory.terms.get(name, 0.0) * old_rate / rate)
     return Updated(new)
 
 
@@ -246,15 +266,18 @@ def adam_like(
         eps = o.epsilon if epsilon is None else epsilon
         rate, t = o.rate_at(moment.step), moment.step
         c1, c2 = (1 - o.beta_1**t, 1 - o.beta_2**t) if corrected else (1.0, 1.0)
+        memory = memory_of(o, moment)
+        if memory is None:
+            return not_judged(moment)
         new = {}
         gradient = overall(o.clip_norm)(moment.gradient) if o.clip_norm else moment.gradient
         for name, w in moment.weights.items():
             d = gradient[name] + o.weight_decay * w
-            m = o.beta_1 * moment.slots["first_moment"][name] + (1 - o.beta_1) * d
-            s = o.beta_2 * moment.slots["second_moment"][name] + (1 - o.beta_2) * d * d
+            m = o.beta_1 * memory.slots["first_moment"][name] + (1 - o.beta_1) * d
+            s = o.beta_2 * memory.slots["second_moment"][name] + (1 - o.beta_2) * d * d
             below = np.sqrt(s / c2) + eps if epsilon_after else (np.sqrt(s) + eps) / sqrt(c2)
             move = rate * m / c1 / below
-            loose = 4 + (o.beta_2**t + 1) / (1 - o.beta_2**t)
+            loose = 4 + arbiter.adam_cancellation(o.beta_1, o.beta_2, t)
             new[name] = Judged(w - move, np.abs(w) + loose * np.abs(move))
         return Updated(new)
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from mnist_mlp.parity.arbiter import adam_cancellation
 from mnist_mlp.parity.causes import decay, rules
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.causes.rules import Rule
 from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
 from mnist_mlp.parity.judge import moments
-from mnist_mlp.parity.recipe import Moment, Recipe
+from mnist_mlp.parity.memory import memory_of
+from mnist_mlp.parity.moment import Moment
+from mnist_mlp.parity.recipe import CLIP_EPSILON, Recipe
 from mnist_mlp.reference import Array
 
 
@@ -33,14 +36,18 @@ def hypotheses(
     yield from _other_rates(recipe, steps, here)
 
 
-def _by(recipe: Recipe, cause: Cause, rule: Rule) -> Hypothesis:
-    return Hypothesis(cause, replace(recipe, update=rule))
+def _by(recipe: Recipe, cause: Cause, rule: Rule, *, slack: float = 0.0) -> Hypothesis:
+    return Hypothesis(cause, replace(recipe, update=rule, slack=recipe.slack + slack))
 
 
 def _with_settings(recipe: Recipe, **changes: Any) -> Recipe:
     """The recipe with other optimizer settings, without the checks a specification has."""
     optimizer = recipe.spec.optimizer.model_copy(update=changes)
     return replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": optimizer}))
+
+
+MOST_GATHERED = 64
+"""Steps to an update, at most, that are told from no update."""
 
 
 # --- Nothing happened -----------------------------------------------------------------------------
@@ -51,18 +58,16 @@ def _not_updated(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> I
     still = _unmoved(here.now)
     tensors = set(here.weights)
     if still == tensors:
-        acted = [step.step for step in steps if not step.stress and _unmoved(step) != tensors]
-        if not acted:
+        acted = {s.step: _unmoved(s) != tensors for s in steps if not s.stress}
+        if not any(acted.values()):
             cause = Cause("tensor_not_updated", "every tensor")
             yield _by(recipe, cause, rules.frozen(recipe.update, tensors))
             return
-        every = acted[0]
-        if every > 1:
-            yield _by(
-                recipe,
-                Cause("gradient_accumulation", f"one update every {every} steps"),
-                rules.accumulated(every),
-            )
+        for every in range(2, MOST_GATHERED + 1):
+            if all(moved is (step % every == 0) for step, moved in acted.items()):
+                cause = Cause("gradient_accumulation", f"one update every {every} steps")
+                yield _by(recipe, cause, rules.gathered(every))
+                return
         return
     moving = {name for name in still if np.any(here.gradient[name])}
     if moving:
@@ -101,6 +106,7 @@ def _other_settings(recipe: Recipe) -> Iterator[Hypothesis]:
             recipe,
             Cause("clip_per_tensor", f"each at {optimizer.clip_norm:g}"),
             rules.clipped(recipe.update, rules.per_tensor(optimizer.clip_norm)),
+            slack=CLIP_EPSILON / optimizer.clip_norm,
         )
         yield _by(
             recipe,
@@ -195,7 +201,10 @@ def _momenta(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
     if optimizer.name != "sgd":
         return
     if optimizer.momentum:
-        velocity = {name: v.ravel() for name, v in here.slots["velocity"].items()}
+        memory = memory_of(optimizer, here)
+        if memory is None:
+            return
+        velocity = {name: v.ravel() for name, v in memory.slots["velocity"].items()}
         factor = _share(recipe, here, velocity, declared=optimizer.momentum)
         if factor is not None and 0 < factor < 1 and not optimizer.nesterov:
             text = f"{factor:.4g} instead of {optimizer.momentum:g}"
@@ -258,9 +267,15 @@ def _clips(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
         ("clip_by_value", largest, rules.by_value),
     ):
         nice = float(f"{limit:.3g}")
+        if not nice:
+            return  # nothing moved
         yield Hypothesis(
             Cause(name, f"{nice:g}"),
-            replace(bare, update=rules.clipped(bare.update, cut(nice))),
+            replace(
+                bare,
+                update=rules.clipped(bare.update, cut(nice)),
+                slack=0.0 if cut is rules.by_value else CLIP_EPSILON / nice,
+            ),
         )
 
 
@@ -288,6 +303,7 @@ def _other_rules(recipe: Recipe) -> Iterator[Hypothesis]:
         return
     for name, rule in rules.OTHER_OPTIMIZERS.items():
         for rate in dict.fromkeys((optimizer.learning_rate, 0.001, 0.01)):
-            yield _by(
-                recipe, Cause("other_optimizer", f"{name}, learning rate {rate:g}"), rule(rate)
-            )
+            # Their corrections magnify the rounding of a float32 beta of 0.999 most at step 1.
+            slack = recipe.eps * adam_cancellation(0.9, 0.999, 1)
+            cause = Cause("other_optimizer", f"{name}, learning rate {rate:g}")
+            yield _by(recipe, cause, rule(rate), slack=slack)

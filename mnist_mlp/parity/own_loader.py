@@ -1,0 +1,170 @@
+"""A port's own training loader: its batches, its pixels and labels, and the order of its epochs.
+
+A shuffle of its own is no fault and only noted: two seeds of one algorithm are one algorithm. What
+breaks is what no seed explains: another batch size, rows that are left out or repeated, no shuffle,
+one order in every epoch, other pixels, other labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mnist_mlp.contract import State, StepRecord, TrainingData
+from mnist_mlp.parity.causes import data as data_causes
+from mnist_mlp.parity.causes.hypothesis import first_that_reproduces, only
+from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.judge import first_broken, judge
+from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.plan import Ids, Plan
+from mnist_mlp.ports import OwnOrder, PortFacts
+from mnist_mlp.reference import Array
+
+Noted = list[Cause]
+
+
+def breaks(
+    facts: PortFacts, plan: Plan, data: TrainingData, recipe: Recipe, *, side: Side
+) -> tuple[list[Break], Noted]:
+    """What is wrong with the batches a port trains on by itself, and what is only worth telling."""
+    size = plan.spec.training.batch_size
+    if facts.batch_size is not None and facts.batch_size != size:
+        return [_other_size(facts.batch_size, size, side)], []
+    if facts.shuffle is False:
+        return [_order(side, 1, 1, Cause("not_shuffled", "shuffle=False"))], []
+    own = facts.order
+    if own is None:
+        return [], []
+    found = _other_lengths(own, size)
+    if found is not None:
+        return [_other_size(found, size, side)], []
+    content = list(_content(own, data, recipe, side))
+    orders = [np.concatenate(batches) for batches in own.epochs]
+    strange = sum(int((positions < 0).sum()) for positions in orders)
+    if strange:
+        text = f"{strange} rows of {len(orders)} epochs are no training rows"
+        return content or [_order(side, 1, 1, Cause(UNKNOWN, text))], []
+    ordered = list(_orders(orders, plan, side))
+    noted = [] if ordered else _own_shuffle(own, orders, plan)
+    return [*content, *ordered], noted
+
+
+def _order(side: Side, epoch: int, step: int, cause: Cause, got: str = "", want: str = "") -> Break:
+    return Break(side, "order", epoch, step, None, "ids", None, got, want, cause)
+
+
+# --- Batches --------------------------------------------------------------------------------------
+
+
+def _other_size(got: int, size: int, side: Side) -> Break:
+    cause = Cause("batch_size", f"{got} instead of {size}")
+    return _order(side, 1, 1, cause, str(got), str(size))
+
+
+def _other_lengths(own: OwnOrder, size: int) -> int | None:
+    """The batch size of an epoch that has more than one batch of another length.
+
+    The smaller one need not be the last: Keras shuffles the batches of a `PyDataset`.
+    """
+    for batches in own.epochs:
+        lengths = sorted(len(batch) for batch in batches)
+        if set(lengths[1:]) - {size} or lengths[0] > size:
+            return lengths[-1]
+    return None
+
+
+# --- Order ----------------------------------------------------------------------------------------
+
+
+def _orders(orders: Sequence[Ids], plan: Plan, side: Side) -> Iterator[Break]:
+    size, per_epoch = plan.spec.training.batch_size, plan.steps_per_epoch
+    n = len(plan.train_ids)
+    whole = n - n % size
+    first = orders[0]
+    different = len(np.unique(first))
+    if len(first) == different == whole < n:
+        cause = Cause("last_batch_dropped", f"{n - whole} rows of each epoch")
+        yield _order(side, 1, per_epoch, cause, f"{len(first)} rows", f"{n} rows")
+    elif len(first) != n or different != n:
+        text = f"{different} different rows among {len(first)}, of {n}"
+        yield _order(side, 1, 1, Cause(UNKNOWN, text), f"{len(first)} rows", f"{n} rows")
+        return
+    if np.array_equal(first, np.arange(len(first))):
+        yield _order(side, 1, 1, Cause("not_shuffled", "rows in their order"))
+    elif len(orders) > 1 and np.array_equal(orders[1], first):
+        cause = Cause("order_not_reshuffled", "epoch 2 repeats epoch 1")
+        yield _order(side, 2, per_epoch + 1, cause)
+
+
+def _own_shuffle(own: OwnOrder, orders: Sequence[Ids], plan: Plan) -> Noted:
+    if all(np.array_equal(got, plan.order(epoch)) for epoch, got in enumerate(orders, start=1)):
+        return []
+    if own.moved_by_validation:
+        text = "the order changes with a validation loader"
+        return [Cause("validation_moves_order", text)]
+    return [Cause("own_shuffle", "permutations, but not the planned ones")]
+
+
+# --- Content --------------------------------------------------------------------------------------
+
+
+def _content(own: OwnOrder, data: TrainingData, recipe: Recipe, side: Side) -> Iterator[Break]:
+    """Pixels and labels of the first batch, by the rows that it was found to hold."""
+    positions = own.epochs[0][0]
+    known = np.flatnonzero(positions >= 0)
+    if not len(known):
+        return
+    rows = positions[known]
+    pixels = np.asarray(own.pixels).reshape(len(own.pixels), -1)[known]
+    if pixels.shape == data.train_images[rows].shape:
+        yield from _pixels(pixels, data.train_images[rows], data.train_labels[rows], recipe, side)
+    labels = _classes(own.labels)
+    if labels.shape == positions.shape:
+        yield from _labels(labels[known], data.train_labels[rows], side)
+
+
+def _pixels(
+    pixels: Array, images: Array, labels: Array, recipe: Recipe, side: Side
+) -> Iterator[Break]:
+    """Judged as the inputs of a step are, with the same hypotheses."""
+    nothing = State(0, {}, {})
+    record = StepRecord(
+        # A loader may give float64: what the network gets of it is a cast away.
+        inputs=np.asarray(pixels, recipe.spec.training.precision),
+        pre_activations=(),
+        activations=(),
+        loss=0.0,
+        gradient={},
+        state=nothing,
+    )
+    step = JudgedStep(1, 1, 0, nothing, images, labels, record)
+    alone = only(recipe, "data")
+    finding = first_broken(judge(alone, [step]))
+    if finding is None:
+        return
+    hypothesis = first_that_reproduces(
+        data_causes.hypotheses(alone, [step], finding), finding, [step]
+    )
+    cause = hypothesis.cause if hypothesis else Cause(UNKNOWN, "in the loader")
+    got, expected = f"{finding.got:.9g}", f"{finding.expected:.9g}"
+    yield Break(side, "data", 1, 1, 0, "inputs", finding.size, got, expected, cause)
+
+
+def _classes(labels: Array) -> Array:
+    labels = np.asarray(labels)
+    return labels.argmax(axis=-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.ravel()
+
+
+def _labels(got: Array, expected: Array, side: Side) -> Iterator[Break]:
+    wrong = np.flatnonzero(got != expected)
+    if not len(wrong):
+        return
+    shift = np.unique(got.astype(np.int64) - expected.astype(np.int64))
+    cause = Cause(UNKNOWN, f"{len(wrong)} of {len(got)} rows of the first batch have other labels")
+    if len(shift) == 1:
+        cause = Cause("labels_shifted", f"by {shift[0]}, in the loader")
+    row = wrong[0]
+    told = Break(side, "data", 1, 1, None, "labels", None, cause=cause)
+    yield replace(told, got=str(got[row]), expected=str(expected[row]))
