@@ -26,7 +26,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 from mnist_mlp import cli as command_line  # noqa: E402
-from mnist_mlp.data.dataset import Dataset  # noqa: E402
+from mnist_mlp.data import Dataset, load_dataset  # noqa: E402
 from mnist_mlp.data.idx import write_idx  # noqa: E402
 from mnist_mlp.registry import installed  # noqa: E402
 from mnist_mlp.spec import parse_spec  # noqa: E402
@@ -71,6 +71,12 @@ def mnist_dir() -> Path:
     if not folder:
         pytest.skip("set MNIST_MLP_DATA to the folder with the four IDX files")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_dir: Path) -> Dataset:
+    """Real MNIST."""
+    return load_dataset("mnist", data_dir=mnist_dir)
 
 
 @pytest.fixture(scope="session")

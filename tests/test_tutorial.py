@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from mnist_mlp.data import MNIST_DIGEST, Dataset, load_dataset
+from mnist_mlp.data import MNIST_DIGEST, Dataset
 from mnist_mlp.parity.compare import compare_runs
 from mnist_mlp.run.folder import Run
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import train
 
 BACKENDS = ("keras", "torch", "numpy")
-
-
-@pytest.fixture(scope="session")
-def mnist(mnist_dir: Path) -> Dataset:
-    return load_dataset("mnist", data_dir=mnist_dir)
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,8 @@ def specified_update(recipe: Recipe, moment: Moment) -> Updated:
     for slot, tensors in new_slots.items():
         judged_slots[slot] = {}
         for name, value in tensors.items():
-            entering = _entering(recipe, moment, name, slot)
+            # A square doubles the relative error of what is squared.
+            entering = (1 + 2 * loose) * _entering(recipe, moment, name, slot)
             judged_slots[slot][name] = Judged(
                 value, np.abs(value) + np.abs(slots[slot][name]) + entering
             )

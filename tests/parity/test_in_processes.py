@@ -9,7 +9,6 @@ import pytest
 from finished_runs import copied, rewrite_arrays, rewrite_tensors
 from small_problems import made_up, spec_of
 
-from mnist_mlp.data import load_dataset
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.compare import compare_runs
 from mnist_mlp.run.folder import Run
@@ -34,11 +33,6 @@ def test_an_honest_and_a_faulty_pair(tmp_path: Path) -> None:
 
 
 # --- Real MNIST -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def mnist(mnist_dir: Path) -> Dataset:
-    return load_dataset("mnist", data_dir=mnist_dir)
 
 
 @pytest.fixture(scope="module")
