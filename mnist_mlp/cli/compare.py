@@ -12,6 +12,7 @@ from mnist_mlp.cli import options as o
 if TYPE_CHECKING:
     from mnist_mlp.data import Dataset
     from mnist_mlp.run.folder import Run
+    from mnist_mlp.spec import Spec
 
 
 def compare(
@@ -51,6 +52,7 @@ def compare(
         bool,
         typer.Option("--proof", help="Train both in float64 too, whatever float32 shows."),
     ] = False,
+    log: o.Log = [],  # noqa: B006
     dry_run: o.DryRun = False,
     verbose: o.Verbose = False,
     json: o.Json = False,
@@ -60,16 +62,14 @@ def compare(
     Example: python -m mnist_mlp compare keras torch --config configs/tiny.toml
     """
     from mnist_mlp.cli.output import print_json, summary
-    from mnist_mlp.cli.progress import shown
     from mnist_mlp.errors import UsageError
+    from mnist_mlp.logs import check_installed
     from mnist_mlp.parity.compare import compare_runs
     from mnist_mlp.parity.verdict import as_text, document, worst
     from mnist_mlp.registry import target_of
     from mnist_mlp.run.files import json_bytes, write_atomically
     from mnist_mlp.run.folder import Run, is_run_argument
-    from mnist_mlp.run.writer import check_free
     from mnist_mlp.training import default_folder
-    from mnist_mlp.training import train as run_training
 
     if len(sides) < 2:
         raise UsageError(f"compare needs two sides or more, not {len(sides)}: {' '.join(sides)}")
@@ -84,25 +84,19 @@ def compare(
     to_train = [side for side in sides if not is_run_argument(side)]
     for side in to_train:
         target_of(side)
+    check_installed(log)
     runs: dict[int, Run] = {
         number: Run(Path(side)) for number, side in enumerate(sides) if is_run_argument(side)
     }
     if to_train:
         out = out or default_folder(spec, "compare")
-        names = _folder_names({n: side for n, side in enumerate(sides) if n not in runs})
-        for name in names.values():  # all of them before the first is trained
-            check_free(out / name, overwrite=overwrite)
-        data = request.load_dataset(spec.data.dataset)
-        for number, name in names.items():
-            with shown(name, spec, style=progress) as observer:
-                runs[number] = run_training(
-                    spec,
-                    backend=sides[number],
-                    dataset=data,
-                    out=out / name,
-                    observer=observer,
-                    **request.training(),
-                )
+        data = _train_all(
+            {n: side for n, side in enumerate(sides) if n not in runs},
+            runs,
+            request=request,
+            spec=spec,
+            out=out,
+        )
     first, *others = [runs[number] for number in range(len(sides))]
     rows = data if to_train else _rows_of(request, first)
     outcomes = [
@@ -135,6 +129,35 @@ def compare(
         if page is not None:
             typer.echo(page)
     raise typer.Exit(worst(outcomes).exit_code)
+
+
+def _train_all(
+    sides: dict[int, str], runs: dict[int, Run], *, request: o.Request, spec: Spec, out: Path
+) -> Dataset:
+    """Train what was named, one after the other, into `runs`; the data set they had."""
+    from mnist_mlp.cli.progress import shown
+    from mnist_mlp.logs import logged, together
+    from mnist_mlp.run.writer import check_free
+    from mnist_mlp.training import train
+
+    names = _folder_names(sides)
+    for name in names.values():  # all of them before the first is trained
+        check_free(out / name, overwrite=request.options["overwrite"])
+    data = request.load_dataset(spec.data.dataset)
+    for number, name in names.items():
+        with (
+            shown(name, spec, style=request.options["progress"]) as screen,
+            logged(request.options["log"], out=out / name, label=name) as logs,
+        ):
+            runs[number] = train(
+                spec,
+                backend=sides[number],
+                dataset=data,
+                out=out / name,
+                observer=together(screen, logs),
+                **request.training(),
+            )
+    return data
 
 
 def _report(runs: list[Run], document: Any, path: Path) -> Path | None:

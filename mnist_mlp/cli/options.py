@@ -46,6 +46,13 @@ class ProgressStyle(StrEnum):
     none = "none"
 
 
+class LogChoice(StrEnum):
+    """Logs for other programs' viewers."""
+
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+
+
 _SPEC = "Specification"
 _DATA = "Data"
 _RUN = "Run"
@@ -102,6 +109,10 @@ Overwrite = Annotated[
 ]
 ProgressOption = Annotated[
     ProgressStyle, typer.Option("--progress", help="Shown on stderr.", rich_help_panel=_RUN)
+]
+Log = Annotated[
+    list[LogChoice],
+    typer.Option(help="Also write a log for this viewer; repeatable.", rich_help_panel=_RUN),
 ]
 DryRun = Annotated[
     bool,

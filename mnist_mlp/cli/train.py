@@ -41,6 +41,7 @@ def train(
         typer.Option("--trace", help="Keep step records in the run folder.", rich_help_panel="Run"),
     ] = False,
     progress: o.ProgressOption = o.ProgressStyle.auto,
+    log: o.Log = [],  # noqa: B006
     dry_run: o.DryRun = False,
     verbose: o.Verbose = False,
     json: o.Json = False,
@@ -51,6 +52,7 @@ def train(
     """
     from mnist_mlp.cli.output import print_json, summary
     from mnist_mlp.cli.progress import shown
+    from mnist_mlp.logs import check_installed, logged, together
     from mnist_mlp.registry import label_of, target_of
     from mnist_mlp.training import default_folder
     from mnist_mlp.training import train as run_training
@@ -63,16 +65,21 @@ def train(
         show(resolved, as_json=json)
         return
     target_of(backend)
+    check_installed(log)
     spec = resolved.spec
     data = request.load_dataset(spec.data.dataset)
     label = label_of(backend)
-    with shown(label, spec, style=progress) as observer:
+    out = out or default_folder(spec, label)
+    with (
+        shown(label, spec, style=progress) as screen,
+        logged(log, out=out, label=label) as logs,
+    ):
         run = run_training(
             spec,
             backend=backend,
             dataset=data,
-            out=out or default_folder(spec, label),
-            observer=observer,
+            out=out,
+            observer=together(screen, logs),
             trace=trace,
             **request.training(),
         )

@@ -33,6 +33,7 @@ OWN_FILES = (
     "report.json",
     "report.html",
     "figures",
+    "tensorboard",
 )
 
 
