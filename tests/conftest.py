@@ -16,11 +16,13 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-STRANGER = Path(__file__).parent / "stranger"
-# As if a stranger's package were installed: for this process, and for the workers it starts.
-sys.path.append(str(STRANGER))
+HERE = Path(__file__).parent
+STRANGER = HERE / "stranger"
+# As if a stranger's package were installed: for this process, and for the workers it starts. And
+# the tests' own helpers, which stand beside them.
+sys.path += [str(STRANGER), str(HERE)]
 # Broken backends are not registered, and only workers import them: `faulty_backends:Class`.
-FAULTY = Path(__file__).parent / "faulty"
+FAULTY = HERE / "faulty"
 os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (os.environ.get("PYTHONPATH"), str(STRANGER), str(FAULTY)) if part
 )
@@ -29,7 +31,8 @@ from mnist_mlp import cli as command_line  # noqa: E402
 from mnist_mlp.data import Dataset, load_dataset  # noqa: E402
 from mnist_mlp.data.idx import write_idx  # noqa: E402
 from mnist_mlp.registry import installed  # noqa: E402
-from mnist_mlp.spec import parse_spec  # noqa: E402
+from mnist_mlp.run.folder import Run  # noqa: E402
+from mnist_mlp.spec import Spec, parse_spec  # noqa: E402
 from mnist_mlp.training import train  # noqa: E402
 from mnist_mlp.worker import Worker  # noqa: E402
 
@@ -77,6 +80,16 @@ def mnist_dir() -> Path:
 def mnist(mnist_dir: Path) -> Dataset:
     """Real MNIST."""
     return load_dataset("mnist", data_dir=mnist_dir)
+
+
+@pytest.fixture(scope="session")
+def tutorial_runs(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """The tutorial on real MNIST, trained once by each of our backends. Not to be changed."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    return {
+        name: train(Spec(), backend=name, dataset=mnist, out=folder / name, accelerator="cpu")
+        for name in ("keras", "torch", "numpy")
+    }
 
 
 @pytest.fixture(scope="session")

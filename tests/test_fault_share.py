@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-from mnist_mlp.data import Dataset
-
-sys.path.append(str(Path(__file__).parent))
-
 from clean_pairs import SETTINGS, pairs, spec_of
 from fault_table import FAULTS, Entry, entries, judge
+
+from mnist_mlp.data import Dataset
 
 SHARE = entries()[5::12]
 """Not picked: every twelfth."""

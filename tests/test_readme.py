@@ -1,4 +1,4 @@
-"""The README's commands are run, its configuration is parsed, its links lead somewhere."""
+"""The README's commands are run, and its configuration is parsed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from documents import blocks
 
 from mnist_mlp.spec import parse_spec
 
@@ -19,14 +20,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SET_UP = {"make run", "make test"}
 
 
-def blocks(language: str) -> list[str]:
-    """Fenced blocks of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
 def commands() -> list[list[str]]:
     """Every command of a shell block, without its comment."""
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+    lines = [line for block in blocks(README, "sh") for line in block.splitlines() if line.strip()]
     return [shlex.split(line, comments=True) for line in lines]
 
 
@@ -75,18 +71,6 @@ def test_command(words: list[str], copy: Path, mnist_dir: Path) -> None:
 
 
 def test_the_shown_specification_is_valid() -> None:
-    (text,) = blocks("toml")
+    (text,) = blocks(README, "toml")
     spec = parse_spec(tomllib.loads(text))
     assert spec.name == "example"
-
-
-def test_links_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    for page in pages:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if not target.startswith(("http://", "https://")):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-def test_nothing_is_left_to_fill_in() -> None:
-    assert "@@" not in README

@@ -88,9 +88,11 @@ def check(
     else:
         typer.echo(as_text(checked.outcome))
         if checked.cost:
-            typer.echo("")
-            for what, accuracy in checked.cost.items():
-                typer.echo(f"accuracy {what.replace('_', ' ')}: {accuracy:.4f}")
+            epochs = checked.spec.training.epochs
+            typer.echo(
+                f"\nwhat its start costs: accuracy {checked.cost['as_it_is']:.4f} after {epochs} "
+                f"epochs, {checked.cost['with_specified_start']:.4f} from the specified weights"
+            )
     raise typer.Exit(checked.outcome.exit_code)
 
 

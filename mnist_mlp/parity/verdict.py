@@ -132,7 +132,8 @@ def as_text(outcome: Outcome) -> str:
     width = max(len(rung.name) for rung in outcome.rungs)
     for rung in outcome.rungs:
         margin = "" if rung.margin is None else f"{rung.margin:8.2g} of what rounding allows"
-        lines.append(f"  {rung.name:<{width}}  {rung.status:<14}{rung.text or margin}")
+        told_of = f"  {rung.name:<{width}}  {rung.status:<14}{rung.text or margin}"
+        lines.append(told_of.rstrip())
     if outcome.chaos:
         lines += ["", _chaos(outcome.chaos)]
     if outcome.proof.status in ("passed", "failed"):
