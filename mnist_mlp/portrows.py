@@ -36,6 +36,14 @@ def match_rows(pixels: Array, images: NDArray[np.uint8]) -> Positions:
     return RowFinder(images).find(pixels)
 
 
+def classes_of(labels: Array) -> NDArray[np.int64]:
+    """Classes (n,) of labels that are integers or one-hot."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return labels.argmax(axis=1).astype(np.int64)
+    return labels.ravel().astype(np.int64)
+
+
 class RowFinder:
     """Finds rows batch by batch; `start_epoch` lets equal rows begin with their first position."""
 

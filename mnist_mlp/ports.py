@@ -48,14 +48,18 @@ class OwnOrder:
     """What the port's own training loader does, over a few epochs.
 
     `epochs` holds, for each epoch, the batches as arrays of positions in the training set, found by
-    content (-1: a row that is no training row); `moved_by_validation` says whether the order of the
-    second epoch changes when the validation loader is iterated in between (None: not tried).
-    `pixels` are the first batch's inputs `(n, ...)`, `labels` its labels, as the loader gave them.
+    content (-1: a row that is no training row), `labels` for each epoch the class of every row;
+    `pixels` are the first batch's inputs `(n, ...)` as the loader gave them. `test_rows` counts the
+    rows of the first epoch that are test rows, `weighted` says whether rows came with weights.
+    `moved_by_validation` says whether the order of the second epoch changes when the validation
+    loader is iterated in between (None: not tried).
     """
 
     epochs: tuple[tuple[NDArray[np.int64], ...], ...]
     pixels: Array
-    labels: Array
+    labels: tuple[NDArray[np.int64], ...]
+    test_rows: int = 0
+    weighted: bool = False
     moved_by_validation: bool | None = None
 
 
@@ -102,17 +106,22 @@ class PortEpoch:
 
     `reported` is what the framework holds as the epoch's metrics, by the port's own names
     (`callback_metrics`, `logs`). Of each training batch: mean `losses`, `rows`, and `correct`
-    predictions by its logits, before its update; of the validation batches likewise; and of both
-    the `confusion` matrix (classes, classes; rows are true classes) over all rows.
+    predictions by its logits, before its update, and the `cross_entropies` of these logits; of the
+    validation batches likewise; and of both passes the `confusion` matrix (classes,
+    classes; rows are true classes) over all rows. `batches` is how many the epoch had, with those
+    that the port did not run the network on.
     """
 
     epoch: int
     reported: Mapping[str, float]
     losses: NDArray[np.float64]
+    cross_entropies: NDArray[np.float64]
     rows: NDArray[np.int64]
     correct: NDArray[np.int64]
     confusion: NDArray[np.int64]
+    batches: int
     val_losses: NDArray[np.float64]
+    val_cross_entropies: NDArray[np.float64]
     val_rows: NDArray[np.int64]
     val_correct: NDArray[np.int64]
     val_confusion: NDArray[np.int64]
@@ -120,10 +129,16 @@ class PortEpoch:
 
 @dataclass(frozen=True, eq=False)
 class PortStep:
-    """A judged step: its number from 1 (None: the stress batch) and the record."""
+    """A judged step: its number from 1 (None: the stress batch) and the record.
+
+    The state in the record is what is there when the next batch begins, or the whole `fit` has
+    ended: what callbacks do in between belongs to the step. `found` holds the weights that were
+    there before the shared ones were set, where the step before was not judged.
+    """
 
     step: int | None
     record: StepRecord
+    found: Tensors | None = None
 
 
 @dataclass(frozen=True, eq=False)

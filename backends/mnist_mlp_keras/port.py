@@ -26,7 +26,15 @@ from mnist_mlp_keras.port_model import (
     wants_one_hot,
 )
 from mnist_mlp_keras.port_recorder import Recorder
-from mnist_mlp_keras.port_run import Entry, Judge, Labels, as_one_step, passed_on, step_record
+from mnist_mlp_keras.port_run import (
+    Entry,
+    Judge,
+    Labels,
+    as_one_step,
+    passed_on,
+    stages,
+    step_record,
+)
 from mnist_mlp_keras.port_state import PortState
 
 TRIED_ROWS = 4
@@ -51,7 +59,7 @@ class KerasPort:
             order = None
             if self.given.loader is not None:
                 whole, labels = self._fed(data.train_images, data.train_labels)
-                order = own_order(self.given, data.train_images, whole, labels)
+                order = own_order(self.given, data, whole, labels)
             found = draws(self.given, x)
         self._recorder: Recorder | None = None
         fit = self.given.fit
@@ -113,6 +121,7 @@ class KerasPort:
             state.load_weights(plan.initial_weights)
             with as_one_step(model), recorder.attached(), judge.in_charge(model):
                 self._run(model, plan, data, judge)
+                judge.close()
                 if job.stress is not None:
                     shared, images, classes = job.stress
                     state.load(shared)
@@ -124,7 +133,7 @@ class KerasPort:
                     )
                     with recorder.recording("dry"):
                         judge.functions["dry"](iter(batch))
-                    on_step(PortStep(None, step_record(recorder, state, shared)))
+                    on_step(PortStep(None, step_record(stages(recorder), state, shared)))
 
     def _run(self, model: Any, plan: Plan, data: TrainingData, *judges: Judge) -> None:
         """The one real `fit`."""

@@ -12,8 +12,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_mlp.contract import Array, Tensors
+from mnist_mlp.contract import Array, Tensors, TrainingData
 from mnist_mlp.portkit import match_rows
+from mnist_mlp.portrows import classes_of
 from mnist_mlp.ports import OwnOrder
 from mnist_mlp.reference import bias_name, kernel_name
 from mnist_mlp_keras.port_model import Given, dense_of, layers_in_order
@@ -88,10 +89,12 @@ class _Spy(keras.Model):
         self.most = most
         self.batches: list[tuple[Array, Array]] = []
         self.rows = 0
+        self.weighted = False
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keep a batch."""
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        self.weighted = self.weighted or (weights is not None and bool(np.ptp(number(weights))))
         pixels, labels = number(x), np.zeros(0) if y is None else number(y)
         self.batches.append((pixels.reshape(len(pixels), -1), labels))
         self.rows += len(pixels)
@@ -107,7 +110,9 @@ class _Matched(keras.callbacks.Callback):
         super().__init__()
         self.images = images
         self.epochs: list[tuple[NDArray[np.int64], ...]] = []
-        self.first: tuple[Array, Array] | None = None
+        self.labels: list[NDArray[np.int64]] = []
+        self.pixels: Array | None = None
+        self.strange: list[Array] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Match in pieces of some thousand rows: a look-up goes over all images each time."""
@@ -115,19 +120,22 @@ class _Matched(keras.callbacks.Callback):
         batches = self.model.batches
         if not batches:
             return
-        self.first = self.first or batches[0]
         pixels = [x for x, _ in batches]
+        self.pixels = pixels[0] if self.pixels is None else self.pixels
+        self.labels.append(np.concatenate([classes_of(y) for _, y in batches]))
         at_once = max(MATCHED_ROWS // max(len(pixels[0]), 1), 1)
         found: list[NDArray[np.int64]] = []
         for start in range(0, len(pixels), at_once):
             some = pixels[start : start + at_once]
             positions = match_rows(np.concatenate(some), self.images)
+            if not self.epochs:
+                self.strange.append(np.concatenate(some)[positions < 0])
             found += np.split(positions, np.cumsum([len(x) for x in some])[:-1])
         self.epochs.append(tuple(found))
         batches.clear()
 
 
-def own_order(given: Given, images: NDArray[np.uint8], x: Array, y: Array) -> OwnOrder | None:
+def own_order(given: Given, data: TrainingData, x: Array, y: Array) -> OwnOrder | None:
     """Which rows the port's own loader gives, in three epochs of a real `fit`.
 
     A loader with two parameters is called with the training data `(x, y)`, one without as it is.
@@ -144,13 +152,21 @@ def own_order(given: Given, images: NDArray[np.uint8], x: Array, y: Array) -> Ow
         options["batch_size"] = given.fit["batch_size"]
     if not arrays and not isinstance(loader, keras.utils.PyDataset):
         options["shuffle"] = False
+    images = data.train_images
     spy, matched = _Spy(most=(EPOCHS + 1) * len(images)), _Matched(images)
     spy.compile(optimizer="sgd", loss=None, run_eagerly=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a generator that ends after one epoch
         fed = loader if arrays else (loader,)
         spy.fit(*fed, epochs=EPOCHS, verbose=0, callbacks=[matched], **options)
-    if matched.first is None:
+    if matched.pixels is None:
         return None
-    pixels, labels = matched.first
-    return OwnOrder(epochs=tuple(matched.epochs), pixels=pixels, labels=labels)
+    strange = np.concatenate(matched.strange)
+    tested = match_rows(strange, data.test_images) if len(strange) else np.full(0, -1)
+    return OwnOrder(
+        epochs=tuple(matched.epochs),
+        pixels=matched.pixels,
+        labels=tuple(matched.labels),
+        test_rows=int((tested >= 0).sum()),
+        weighted=spy.weighted,
+    )

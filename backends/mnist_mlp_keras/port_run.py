@@ -5,15 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from mnist_mlp.contract import Array, State, StepRecord
+from mnist_mlp.contract import Array, State, StepRecord, Tensors
 from mnist_mlp.portkit import EpochCounts
 from mnist_mlp.ports import PortEpoch, PortStep
-from mnist_mlp.reference import sample_losses
 from mnist_mlp_keras.port_recorder import Mode, Recorder
 from mnist_mlp_keras.port_state import PortState
 
@@ -68,6 +68,8 @@ class Judge(keras.callbacks.Callback):
         self.validating = False
         self.validated = 0
         self.functions: dict[Mode, Step] = {}
+        self._stages: Stages | None = None
+        self._found: Tensors | None = None
 
     # --- In place of the model's own functions ----------------------------------------------------
 
@@ -77,6 +79,7 @@ class Judge(keras.callbacks.Callback):
         self.state.remember_rate()
         with self.recorder.recording(mode):
             logs = self.functions[mode](iterator)
+        self.counts.batch()
         self._count(self.counts.train, self.recorder.loss, self.labels.train(self.step))
         return logs
 
@@ -90,17 +93,15 @@ class Judge(keras.callbacks.Callback):
             self.validated += 1
         return logs
 
-    def _count(
-        self, add: Callable[[float, Array, Array], None], loss: float | None, labels: Array
-    ) -> None:
-        """The batch that was just run, unless the model was not called in it."""
-        outputs = self.recorder.outputs()
-        if outputs is None or len(outputs) != len(labels):
+    def _count(self, add: Callable[..., None], loss: float | None, labels: Array) -> None:
+        """The batch that was just run, unless the model was not called in it.
+
+        An own step may go through none of the hooks: then there is no loss.
+        """
+        outputs, logits = self.recorder.outputs(), self.recorder.logits()
+        if outputs is None or logits is None or not len(outputs) == len(logits) == len(labels):
             return
-        if loss is None:  # an own step that goes through none of the hooks
-            logits = np.asarray(self.recorder.logits(), np.float64)
-            loss = float(sample_losses(logits, labels).mean())
-        add(loss, labels, outputs)
+        add(loss, labels, logits, outputs)
 
     @contextmanager
     def in_charge(self, model: Any) -> Iterator[None]:
@@ -121,16 +122,31 @@ class Judge(keras.callbacks.Callback):
 
     def enter(self) -> None:
         """Before a batch, and before any callback of the user's."""
+        self.close()
         self.step += 1
-        if self.step in self.shared:
-            self.state.load(self.shared[self.step])
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Record a judged step, with what the user's callbacks have done to the weights since."""
-        del batch, logs
         shared = self.shared.get(self.step)
         if shared is not None:
-            self.on_step(PortStep(self.step, step_record(self.recorder, self.state, shared)))
+            judged_before = self.step - 1 in self.shared
+            self._found = None if judged_before else self.state.read(shared).weights
+            self.state.load(shared)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Keep what a judged step computed."""
+        del batch, logs
+        if self.step in self.shared:
+            self._stages = stages(self.recorder)
+
+    def close(self) -> None:
+        """Record the judged step, with what the user's callbacks have done to the weights since.
+
+        Late, when the next batch begins or `fit` has ended: an epoch may have ended in between.
+        """
+        if self._stages is None:
+            return
+        seen, self._stages = self._stages, None
+        shared = self.shared[self.step]
+        record = step_record(seen, self.state, shared)
+        self.on_step(PortStep(self.step, record, found=self._found))
 
     def on_test_begin(self, logs: Any = None) -> None:
         """The validation of `fit`; a user's own `evaluate` does not call this."""
@@ -178,16 +194,35 @@ def plain_numbers(logs: Mapping[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def step_record(recorder: Recorder, state: PortState, shared: State) -> StepRecord:
-    """What a judged step left behind."""
-    inputs = recorder.inputs()
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """What a step computed before its update."""
+
+    inputs: tuple[Array, ...]
+    pre_activations: tuple[Array, ...]
+    loss: float
+    gradient: dict[str, Array]
+
+
+def stages(recorder: Recorder) -> Stages:
+    """Of the step that was just run."""
     loss = recorder.loss
-    return StepRecord(
-        inputs=inputs[0],
+    return Stages(
+        inputs=recorder.inputs(),
         pre_activations=recorder.pre_activations(),
-        activations=inputs[1:],
         loss=float("nan") if loss is None else loss,
         gradient=recorder.gradient(),
+    )
+
+
+def step_record(seen: Stages, state: PortState, shared: State) -> StepRecord:
+    """A step with the state that it left behind."""
+    return StepRecord(
+        inputs=seen.inputs[0],
+        pre_activations=seen.pre_activations,
+        activations=seen.inputs[1:],
+        loss=seen.loss,
+        gradient=seen.gradient,
         state=state.read(shared),
     )
 

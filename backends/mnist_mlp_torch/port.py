@@ -15,10 +15,17 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_mlp.contract import Array, Plan, Runtime, Tensors, TrainingData
+from mnist_mlp.errors import UsageError
 from mnist_mlp.portkit import user_errors
 from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.reference import kernel_name
-from mnist_mlp_torch.port_data import Feed, Rows, inputs_only, loader_in_order
+from mnist_mlp_torch.port_data import (
+    EVALUATION_BATCH,
+    Feed,
+    Rows,
+    inputs_only,
+    loader_in_order,
+)
 from mnist_mlp_torch.port_facts import Probed, probe
 from mnist_mlp_torch.port_forward import ForwardTaker
 from mnist_mlp_torch.port_gradient import watch_clipping
@@ -54,7 +61,7 @@ class Port:
         watch_clipping()
         self.runtime, self.image_shape = runtime, image_shape
         self.given = load(target)
-        order = own_order(self.given, data.train_images)
+        order = own_order(self.given, data)
         self.probed: Probed = probe(
             self.given, runtime, data=data, image_shape=image_shape, order=order
         )
@@ -89,6 +96,7 @@ class Port:
         )
         with user_errors(self.given.path), recorder.watching():
             trainer.fit(module, feed.training(lambda: trainer.current_epoch + 1), feed.validation())
+        recorder.finish(trainer)
         if job.stress is not None:
             self._stress(module, job, on_step)
 
@@ -99,7 +107,13 @@ class Port:
         alone = replace(job, shared={1: state}, stress=None)
         rows = self._rows(images, labels, job.plan, job.image_shape)
         # Three batches, and only the first is run: nothing happens that an epoch's end brings.
-        feed = Feed(rows, rows, lambda _: [np.arange(len(labels))] * 3, steps_per_epoch=3)
+        feed = Feed(
+            rows,
+            rows,
+            lambda _: [np.arange(len(labels))] * 3,
+            steps_per_epoch=3,
+            batch_size=len(labels),
+        )
 
         def tell(recorded: PortStep) -> None:
             on_step(replace(recorded, step=None))
@@ -116,6 +130,7 @@ class Port:
         )
         with user_errors(self.given.path), recorder.watching():
             trainer.fit(module, feed.training(lambda: 1))
+        recorder.finish(trainer)
 
     def _recorder(
         self,
@@ -132,6 +147,7 @@ class Port:
             shared=job.shared,
             start=job.plan.initial_weights,
             steps_per_epoch=feed.steps_per_epoch,
+            batch_size=feed.batch_size,
             labels_of=lambda epoch, number: labels[feed.batch(epoch, number)],
             test_labels=job.data.test_labels,
             classes=job.plan.spec.model.layer_sizes[-1],
@@ -146,6 +162,7 @@ class Port:
             self._rows(data.test_images, data.test_labels, plan, shape),
             lambda epoch: list(plan.batches(epoch)),
             steps_per_epoch=plan.steps_per_epoch,
+            batch_size=plan.spec.training.batch_size,
         )
 
     def _rows(self, images: Array, labels: Array, plan: Plan, shape: tuple[int, ...] = ()) -> Rows:
@@ -195,13 +212,17 @@ class Port:
         forward = ForwardTaker(module, self.probed.dense)
 
         def starts(*_: Any) -> None:
-            forward.start(judged=False)
+            forward.start(judged=False, rows=EVALUATION_BATCH)
 
         def ends(*_: Any) -> None:
             forward.stop()
             if forward.logits is not None:
                 chunks.append(forward.logits)
 
+        if not overrides(module, "validation_step") and not overrides(module, "forward"):
+            raise UsageError(
+                f"{self.given.path}: neither forward nor validation_step: nothing to evaluate with"
+            )
         kind = "validation" if overrides(module, "validation_step") else "predict"
         trainer = make_trainer(
             self.given,

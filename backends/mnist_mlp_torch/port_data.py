@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mnist_mlp.contract import Array
 
-VALIDATION_BATCH = 2048
+EVALUATION_BATCH = 2048
+"""Where nothing is made of single batches."""
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):
@@ -63,7 +64,9 @@ class Feed:
         batches: Callable[[int], list[Array]],
         *,
         steps_per_epoch: int,
+        batch_size: int,
     ) -> None:
+        self.batch_size = batch_size
         self.rows, self.validation_rows = rows, validation_rows
         self.batches = functools.lru_cache(maxsize=2)(batches)
         self.steps_per_epoch = steps_per_epoch
@@ -82,17 +85,17 @@ class Feed:
 
     def validation(self) -> Any:
         """The validation rows as they stand."""
-        return loader_in_order(self.validation_rows)
+        return loader_in_order(self.validation_rows, batch_size=self.batch_size)
 
 
-def loader_in_order(rows: Rows, *, batch_size: int = VALIDATION_BATCH) -> Any:
+def loader_in_order(rows: Rows, *, batch_size: int = EVALUATION_BATCH) -> Any:
     """Rows as they stand."""
     return DataLoader(rows, batch_size=batch_size, collate_fn=as_it_is)
 
 
 def inputs_only(rows: Rows) -> Any:
     """Rows as they stand, without labels."""
-    return DataLoader(rows, batch_size=VALIDATION_BATCH, collate_fn=_first)
+    return DataLoader(rows, batch_size=EVALUATION_BATCH, collate_fn=_first)
 
 
 def as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -145,6 +145,8 @@ def _settings(optimizers: list[Any]) -> Mapping[str, Any]:
     optimizer = optimizers[0]
     optimizer = getattr(optimizer, "optimizer", optimizer)
     settings: dict[str, Any] = {"name": type(optimizer).__name__}
+    if not optimizer.param_groups:  # Lightning's stand-in where a module has none
+        return {}
     group = optimizer.param_groups[0]
     for key, value in group.items():
         number = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value

@@ -18,14 +18,15 @@ class ForwardTaker:
     """Hooks on the dense layers of a module.
 
     Of each batch it keeps the first pass, or the first that is recorded for a gradient (a user's
-    `training_step` may run the network again, for a metric). Only the last layer's output is kept
-    of batches that are not judged.
+    `training_step` may run the network again, for a metric); of a batch that is run in pieces, the
+    pieces. Only the last layer's output is kept of batches that are not judged.
     """
 
     def __init__(self, root: nn.Module, layers: Sequence[Dense]) -> None:
         self.count = len(layers)
-        self._caught: dict[int, Caught] = {}
+        self._caught: dict[int, list[Caught]] = {}
         self._with_gradient: set[int] = set()
+        self._rows = 0
         self._on = False
         self._judged = False
         self._hooks = [
@@ -38,9 +39,9 @@ class ForwardTaker:
         for hook in self._hooks:
             hook.remove()
 
-    def start(self, *, judged: bool) -> None:
-        """A new batch."""
-        self._caught, self._with_gradient = {}, set()
+    def start(self, *, judged: bool, rows: int) -> None:
+        """A new batch of so many rows."""
+        self._caught, self._with_gradient, self._rows = {}, set(), rows
         self._on, self._judged = True, judged
 
     def stop(self) -> None:
@@ -54,11 +55,18 @@ class ForwardTaker:
             if not self._on or not (self._judged or last) or not isinstance(z, Tensor):
                 return
             gradient = torch.is_grad_enabled()
-            if index in self._caught and (index in self._with_gradient or not gradient):
-                return
             x = inputs[0] if inputs else next(iter(named.values()))
             # Copies: an activation may work in place.
-            self._caught[index] = _rows(x) if self._judged else z.detach()[:0], _rows(z)
+            piece = _rows(x) if self._judged else z.detach()[:0], _rows(z)
+            pieces = self._caught.get(index, [])
+            if gradient and index not in self._with_gradient:
+                pieces = []
+            seen = sum(len(own) for _, own in pieces)
+            if pieces and (
+                gradient is not (index in self._with_gradient) or seen + len(piece[1]) > self._rows
+            ):
+                return
+            self._caught[index] = [*pieces, piece]
             if gradient:
                 self._with_gradient.add(index)
 
@@ -68,14 +76,18 @@ class ForwardTaker:
     def logits(self) -> Array | None:
         """Output of the last dense layer (n, classes)."""
         caught = self._caught.get(self.count - 1)
-        return None if caught is None else to_array(caught[1])
+        return None if caught is None else to_array(_joined(caught)[1])
 
     def stages(self) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Of a judged batch: inputs, pre-activations, activations. What did not run is empty."""
         nothing = torch.zeros((0, 0))
-        caught = [self._caught.get(i, (nothing, nothing)) for i in range(self.count)]
+        caught = [_joined(self._caught.get(i, [(nothing, nothing)])) for i in range(self.count)]
         entered = [to_array(x) for x, _ in caught]
         return entered[0], tuple(to_array(z) for _, z in caught), tuple(entered[1:])
+
+
+def _joined(pieces: Sequence[Caught]) -> Caught:
+    return torch.cat([x for x, _ in pieces]), torch.cat([z for _, z in pieces])
 
 
 def _rows(tensor: Tensor) -> Tensor:

@@ -71,6 +71,13 @@ class GradientTaker:
         """Wait for a step's gradient."""
         self.active, self._left, self._taken = True, {}, None
 
+    def given(self, gradients: dict[int, Any]) -> None:
+        """`torch.autograd.grad` was asked for gradients, here by `id` of their tensors: they go
+        past the buffers."""
+        own = {name: gradients.get(id(p)) for name, (_, p) in self.parameters.items()}
+        if self.active and self._taken is None and any(g is not None for g in own.values()):
+            self._left = {n: g.detach().clone() for n, g in own.items() if g is not None}
+
     def take(self) -> None:
         """Something is about to use the gradients, or to clip them.
 
@@ -90,11 +97,14 @@ class GradientTaker:
 
         return keep
 
-    def finish(self) -> dict[str, Array]:
-        """The step's gradient, by canonical name; zeros where there is none."""
+    def finish(self, *, as_left: bool) -> dict[str, Array]:
+        """The step's gradient, by canonical name; zeros where there is none.
+
+        `as_left` asks for what the backward pass left, whatever was made of it afterwards.
+        """
         self.active = False
         left = self._canonical(self._left)
-        if self._taken is None:
+        if self._taken is None or (as_left and self._left):
             return left
         taken = self._canonical(self._taken)
         return left if self.clips and self._left and _shortened(taken, left) else taken

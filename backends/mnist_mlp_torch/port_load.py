@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import random
 import sys
@@ -55,10 +56,11 @@ class Given:
         if self.repeatable:
             seed_everything(seed)
             with user_errors(self.path):
-                module = self.source()
+                module = _made(self.source, self.path)
         else:
             module = copy.deepcopy(self.source)
             seed_everything(seed)
+        module = getattr(module, "_orig_mod", module)  # compiled modules hide the one they run
         if isinstance(module, Mapping):  # a function that returns the dictionary
             module = module.get("module")
             module = module if is_module(module) or not callable(module) else module()
@@ -70,10 +72,25 @@ class Given:
         return module
 
 
+def _made(source: Any, path: Path) -> Any:
+    try:
+        inspect.signature(source).bind()
+    except TypeError as error:
+        name = getattr(source, "__name__", type(source).__name__)
+        raise UserCodeError(
+            f"{path}: {name} cannot be called without arguments: {error}; "
+            f"name a function that makes the module"
+        ) from None
+    except ValueError:  # no signature to be had
+        pass
+    return source()
+
+
 def load(target: str) -> Given:
     """Import `FILE.py:NAME` and sort out what it is."""
     path = path_of(target)
     found = load_object(target)
+    found = getattr(found, "_orig_mod", found)  # a compiled module hides the one it runs
     if not isinstance(found, Mapping | torch.nn.Module | type):
         found = _unless_it_needs_nothing(found, path)
     if not isinstance(found, Mapping):

@@ -53,9 +53,11 @@ class Listener:
         return {name: float(value) for name, value in metrics.items() if name not in only}
 
     @contextmanager
-    def listening(self, before_clip: Callable[[], None]) -> Iterator[None]:
+    def listening(
+        self, before_clip: Callable[[], None], given: Callable[[dict[int, Any]], None]
+    ) -> Iterator[None]:
         """Wrap the module's methods while this lasts; `before_clip` is called when Lightning comes
-        to clip gradients."""
+        to clip gradients, `given` with what `torch.autograd.grad` answers, by tensor's `id`."""
 
         def returns(original: Callable[..., Any]) -> Callable[..., Any]:
             def step(*arguments: Any, **options: Any) -> Any:
@@ -87,10 +89,12 @@ class Listener:
             setattr(self.module, name, functools.wraps(original)(wrapper(original)))
         backward = torch.Tensor.backward
         torch.Tensor.backward = self._differentiates(backward)
+        grad = torch.autograd.grad
+        torch.autograd.grad = self._asks(grad, given)
         try:
             yield
         finally:
-            torch.Tensor.backward = backward
+            torch.Tensor.backward, torch.autograd.grad = backward, grad
             for name, value in own.items():
                 if value is None:
                     delattr(self.module, name)
@@ -111,6 +115,21 @@ class Listener:
             return original(name, value, *arguments, **options)
 
         return log
+
+    def _asks(
+        self, original: Callable[..., Any], given: Callable[[dict[int, Any]], None]
+    ) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def grad(outputs: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
+            asked = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+            result = original(outputs, asked, *arguments, **options)
+            first = outputs if isinstance(outputs, Tensor) else next(iter(outputs))
+            if _is_scalar(first):
+                self.differentiated.append(float(first.detach()))
+            given({id(tensor): g for tensor, g in zip(asked, result, strict=True)})
+            return result
+
+        return grad
 
     def _differentiates(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)

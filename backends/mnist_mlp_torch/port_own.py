@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnist_mlp.contract import Array
+from mnist_mlp.contract import Array, TrainingData
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.portkit import user_errors
-from mnist_mlp.portrows import RowFinder
+from mnist_mlp.portrows import RowFinder, classes_of
 from mnist_mlp.ports import OwnOrder
 from mnist_mlp_torch.port_layers import to_array
 from mnist_mlp_torch.port_load import Given, seed_everything
@@ -30,7 +30,7 @@ Loaders = tuple[Any, Any]
 """For training and, if there is one, for validation."""
 
 
-def own_order(given: Given, images: NDArray[np.uint8]) -> OwnOrder | None:
+def own_order(given: Given, data: TrainingData) -> OwnOrder | None:
     """What the user's loader or datamodule does over three epochs; None where neither is given.
 
     The same again, with the same seed, but with validation after the first epoch, tells whether
@@ -44,10 +44,12 @@ def own_order(given: Given, images: NDArray[np.uint8]) -> OwnOrder | None:
         train, validation = make()
         generators = _generators(train)
         states = [generator.get_state() for generator in generators]
-        finder = RowFinder(images)
+        finder = RowFinder(data.train_images)
         start = time.perf_counter()
         first = _epoch(train, finder, given)
         slow = time.perf_counter() - start > SLOW_S
+        strange = any((batch < 0).any() for batch in first.batches)
+        tested = _epoch(train, RowFinder(data.test_images), given) if strange else None
         others = [_epoch(train, finder, given) for _ in range(1 if slow else EPOCHS - 1)]
         epochs = [first, *others]
         moved: bool | None = None
@@ -63,7 +65,8 @@ def own_order(given: Given, images: NDArray[np.uint8]) -> OwnOrder | None:
     return OwnOrder(
         epochs=tuple(tuple(epoch.batches) for epoch in epochs),
         pixels=first.pixels,
-        labels=first.labels,
+        labels=tuple(epoch.labels for epoch in epochs),
+        test_rows=sum(int((b >= 0).sum()) for b in tested.batches) if tested else 0,
         moved_by_validation=moved,
     )
 
@@ -128,7 +131,8 @@ class _Epoch:
 def _epoch(loader: Iterable[Any], finder: RowFinder, given: Given) -> _Epoch:
     finder.start_epoch()
     batches: list[NDArray[np.int64]] = []
-    pixels = labels = np.zeros((0,))
+    pixels: Array = np.zeros((0,))
+    labels: list[NDArray[np.int64]] = []
     for number, batch in enumerate(loader):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise UserCodeError(
@@ -136,11 +140,12 @@ def _epoch(loader: Iterable[Any], finder: RowFinder, given: Given) -> _Epoch:
             )
         x, y = (_as_array(part) for part in batch)
         batches.append(finder.find(x))
+        labels.append(classes_of(y))
         if number == 0:
-            pixels, labels = x, y
+            pixels = x
     if not batches:
         raise UserCodeError(f"{given.path}: the loader gives no batch")
-    return _Epoch(batches, pixels, labels)
+    return _Epoch(batches, pixels, np.concatenate(labels))
 
 
 def _as_array(part: Any) -> Array:

@@ -13,8 +13,6 @@ from typing import Any
 from mnist_mlp.contract import Array, State, StepRecord, Tensors
 from mnist_mlp.portkit import EpochCounts
 from mnist_mlp.ports import PortEpoch, PortStep
-from mnist_mlp.reference import sample_losses
-from mnist_mlp_torch.port_data import VALIDATION_BATCH
 from mnist_mlp_torch.port_forward import ForwardTaker
 from mnist_mlp_torch.port_gradient import GradientTaker
 from mnist_mlp_torch.port_layers import Dense
@@ -44,6 +42,7 @@ class Recorder:
         shared: Mapping[int, State],
         start: Tensors,
         steps_per_epoch: int,
+        batch_size: int,
         labels_of: Callable[[int, int], Array],
         test_labels: Array,
         classes: int,
@@ -54,24 +53,29 @@ class Recorder:
         self.module, self.layers = module, layers
         self.shared, self.start = shared, start
         self.steps_per_epoch, self.labels_of = steps_per_epoch, labels_of
-        self.test_labels, self.clips = test_labels, clips
+        self.test_labels, self.clips, self.batch_size = test_labels, clips, batch_size
         self.on_step, self.on_epoch = on_step, on_epoch
         self.counts = EpochCounts(classes=classes)
         self.listener = Listener(module)
         self._pending: int | None = None
+        self._found: Tensors | None = None
         self._epoch = 0
         self._begun = False
 
     def watching(self) -> ExitStack:
         """A context in which the module is watched; `Trainer.fit` belongs inside."""
         stack = ExitStack()
-        stack.enter_context(self.listener.listening(self._before_clip))
+        stack.enter_context(self.listener.listening(self._before_clip, self._given))
         stack.callback(self._close)
         return stack
 
     def _before_clip(self) -> None:
         if self._begun:
             self.gradient.take()
+
+    def _given(self, gradients: dict[int, Any]) -> None:
+        if self._begun:
+            self.gradient.given(gradients)
 
     def _close(self) -> None:
         if self._begun:
@@ -113,13 +117,16 @@ class Recorder:
         if not self._begun:
             self._begin()
         self._close_step(trainer)
+        self.counts.batch()
         step = trainer.current_epoch * self.steps_per_epoch + number + 1
         state = self.shared.get(step)
+        rows = len(self.labels_of(trainer.current_epoch + 1, number))
         if state is not None:
+            self._found = None if step - 1 in self.shared else self._weights()
             set_state(self.parameters, trainer.optimizers, state)
             self._pending = step
             self.gradient.start()
-        self.forward.start(judged=state is not None)
+        self.forward.start(judged=state is not None, rows=rows)
         self.listener.start()
         self.listener.per_step = True
 
@@ -139,6 +146,9 @@ class Recorder:
             return
         step, self._pending = self._pending, None
         inputs, pre_activations, activations, loss = self._stages
+        kept = slots(self.parameters, trainer.optimizers, self.shared[step].slots)
+        # Memory outside of the optimizer may be worked into the buffers that it reads.
+        own_memory = bool(kept) and not any(kept.values())
         self.on_step(
             PortStep(
                 step,
@@ -147,15 +157,19 @@ class Recorder:
                     pre_activations=pre_activations,
                     activations=activations,
                     loss=loss,
-                    gradient=self.gradient.finish(),
-                    state=State(
-                        step=step,
-                        weights=canonical(self.parameters, lambda parameter: parameter),
-                        slots=slots(self.parameters, trainer.optimizers, self.shared[step].slots),
-                    ),
+                    gradient=self.gradient.finish(as_left=own_memory),
+                    state=State(step=step, weights=self._weights(), slots=kept),
                 ),
+                found=self._found,
             )
         )
+
+    def _weights(self) -> dict[str, Array]:
+        return canonical(self.parameters, lambda parameter: parameter)
+
+    def finish(self, trainer: Any) -> None:
+        """`fit` has ended, and whatever it does to the weights at its end is done."""
+        self._close_step(trainer)
 
     # --- Validation and epochs --------------------------------------------------------------------
 
@@ -168,7 +182,7 @@ class Recorder:
 
     def _validation_batch_starts(self, *_: Any) -> None:
         if self._begun:
-            self.forward.start(judged=False)
+            self.forward.start(judged=False, rows=self.batch_size)
             self.listener.start()
 
     def _validation_batch_ends(
@@ -185,11 +199,9 @@ class Recorder:
             return
         self.forward.stop()
         logits = self.forward.logits
-        labels = self.test_labels[number * VALIDATION_BATCH :][:VALIDATION_BATCH]
+        labels = self.test_labels[number * self.batch_size :][: self.batch_size]
         if logits is not None and len(logits) == len(labels):
-            loss = self.listener.validation_loss
-            own = float(sample_losses(logits.astype("float64"), labels).mean())
-            self.counts.validation(own if loss is None else loss, labels, logits)
+            self.counts.validation(self.listener.validation_loss, labels, logits)
 
     def _epoch_starts(self, trainer: Any, module: Any) -> None:
         del module
@@ -205,5 +217,4 @@ class Recorder:
 
     def _training_ends(self, trainer: Any, module: Any) -> None:
         del module
-        self._close_step(trainer)
         self._close_epoch(trainer)

@@ -42,6 +42,11 @@ class Judged(NamedTuple):
     terms: Array
 
 
+def not_looked_at(judged: Judged) -> Judged:
+    """A value that anything agrees with."""
+    return Judged(judged.value, np.full_like(judged.terms, np.inf))
+
+
 def eps_of(precision: str) -> float:
     """Distance from 1 to the next number: 2^-23 or 2^-52."""
     return float(np.finfo(precision).eps)

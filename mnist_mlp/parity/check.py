@@ -18,7 +18,8 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.catalogue import described
 from mnist_mlp.parity.evidence import RUNGS, STEP_RUNGS, UNKNOWN, Break, Cause
 from mnist_mlp.parity.judge import LIMITS
-from mnist_mlp.parity.port_side import PortSeen, Setting, look_at_port, setting
+from mnist_mlp.parity.port_side import PortSeen, look_at_port, setting
+from mnist_mlp.parity.port_steps import Setting
 from mnist_mlp.parity.proof import Proof
 from mnist_mlp.parity.read_spec import read_spec
 from mnist_mlp.parity.unseen import not_exercised
@@ -181,7 +182,9 @@ def _as_the_original(first: PortSeen, given: Setting) -> Setting:
     """Judge the port by what the original really does."""
     if first.explained is None:
         return given
-    return replace(given, recipe=first.explained.recipe, plain=given.recipe)
+    if first.explained.recipe is given.recipe:
+        return given
+    return replace(given, recipe=first.explained.recipe, plain=given.recipe, way=first.found)
 
 
 def _same_habits(first: PortSeen, second: PortSeen) -> None:

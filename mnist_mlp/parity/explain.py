@@ -63,16 +63,18 @@ def explain(
     does beyond the specification, which its port may have left out.
     """
     margins = dict.fromkeys(LIMITS, 0.0)
+    skipped, steps = _without_skipped(steps, side)
     odd = misshapen(recipe.spec.model, steps)
     if odd is not None:
-        return Explained((_break(odd, side, Cause("other_shapes", odd.note)),), margins, (), recipe)
+        shapes = _break(odd, side, Cause("other_shapes", odd.note))
+        return Explained((*skipped, shapes), margins, (), recipe)
     findings = judge(recipe, steps)
     for seen in findings:
         margins[seen.rung] = max(margins[seen.rung], seen.size / LIMITS[seen.rung])
     noted = []
     if any(is_noted(seen) for seen in findings):
         noted.append(Cause("reciprocal_scaling", "pixels one unit of the last place off"))
-    breaks: list[Break] = []
+    breaks: list[Break] = list(skipped)
     finer = too_exact(steps) if recipe.spec.training.precision == "float32" else None
     if finer is not None:
         breaks.append(_break(finer, side, Cause("float64_arithmetic")))
@@ -86,11 +88,31 @@ def explain(
             breaks.append(_break(finding, side, Cause(UNKNOWN, _residual(findings, finding))))
             recipe = replace(recipe, muted=recipe.muted | {finding.rung})
         else:
-            breaks.append(_break(finding, side, hypothesis.cause, hypothesis))
+            if hypothesis.harmless:
+                noted.append(hypothesis.cause)
+            else:
+                breaks.append(_break(finding, side, hypothesis.cause, hypothesis))
             recipe = hypothesis.recipe
             named.add(finding.rung)
         findings = _out_of_the_fog(recipe, judge(recipe, steps))
     return Explained(tuple(breaks), margins, tuple(noted), recipe)
+
+
+def _without_skipped(
+    steps: Sequence[JudgedStep], side: Side
+) -> tuple[list[Break], Sequence[JudgedStep]]:
+    """Steps in which the network was not run at all, as a break, and the others."""
+    kept = [step for step in steps if any(z.size for z in step.record.pre_activations)]
+    skipped = [step for step in steps if not step.stress and step not in kept]
+    if not skipped or not kept:
+        return [], steps
+    first = min(skipped, key=lambda s: s.step)
+    smaller = max(len(s.labels) for s in skipped) < max(len(s.labels) for s in kept)
+    cause = Cause("steps_missing", f"no forward pass at {len(skipped)} judged steps")
+    if smaller:
+        cause = Cause("last_batch_dropped", "the smaller batch is not run")
+    place = (first.epoch, first.step, None, "ids")
+    return [Break(side, "order", *place, None, cause=cause)], kept
 
 
 FOG = 1000.0

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mnist_mlp.contract import EpochRecord, State, TrainingData
+from mnist_mlp.parity import drift
 from mnist_mlp.parity.causes import order
 from mnist_mlp.parity.causes.metrics import Counted
 from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, Side
@@ -21,19 +22,13 @@ from mnist_mlp.parity.proof import in_float64
 from mnist_mlp.parity.replay import one_ulp_away
 from mnist_mlp.parity.trajectory import Batches, Trajectory, run_reference
 from mnist_mlp.plan import Ids, Plan
-from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.reference import Tensors
 from mnist_mlp.spec import activation_parts
 
 EPOCHS = 2
-LIMIT = 30.0
-"""How many times further than the NumPy run (root mean square, worst tensor) a side may be."""
-
 CALM = 200.0
 """Roundings that the kernels of an honest run may be away while one run still tells of others: some
 hundred steps add up to ten, a network in which they grow is at thousands by the end of an epoch."""
-
-DOUBLE = 1e-10
-"""Absolute: what two float64 runs of one algorithm may be apart in any case."""
 
 SHARE_LIMIT = 3e-6
 """How much too far along the way an epoch may lead: rounding gives up to 1e-7, a learning rate
@@ -101,7 +96,7 @@ def is_calm(first: FirstEpochs) -> bool:
         return False
     eps = float(np.finfo(spec.training.precision).eps)
     return all(
-        _rms(first.honest[epoch].weights[name] - w) <= CALM * eps * _rms(w)
+        drift.rms(first.honest[epoch].weights[name] - w) <= CALM * eps * drift.rms(w)
         for epoch, state in first.exact.items()
         for name, w in state.weights.items()
         if name.endswith("kernel")
@@ -123,15 +118,12 @@ def _counted(batches: Batches) -> Counted:
 
 def distance(got: Tensors, first: FirstEpochs, epoch: int) -> float:
     """How many times further from the exact weights than the honest run, worst tensor."""
-    exact, honest = first.exact[epoch].weights, first.honest[epoch].weights
-    precision = first.plan.spec.training.precision
-    floor = 0.25 * float(np.finfo(precision).eps)
-    least = DOUBLE / LIMIT if precision == "float64" else 1e-300
-    ratios = []
-    for name, w in exact.items():
-        scale = max(_rms(honest[name] - w), floor * _rms(w), least)
-        ratios.append(_rms(np.asarray(got[name], np.float64) - w) / scale)
-    return max(ratios)
+    return drift.distance(
+        got,
+        first.exact[epoch].weights,
+        first.honest[epoch].weights,
+        precision=first.plan.spec.training.precision,
+    )
 
 
 def share(got: Tensors, first: FirstEpochs, epoch: int) -> float:
@@ -144,15 +136,11 @@ def share(got: Tensors, first: FirstEpochs, epoch: int) -> float:
     return top / bottom if bottom else 0.0
 
 
-def _rms(array: Array) -> float:
-    return float(np.sqrt(np.mean(np.asarray(array, np.float64) ** 2)))
-
-
 def is_off(got: Tensors, first: FirstEpochs, epoch: int) -> bool:
     """Whether weights after an epoch are not those of an honest run."""
     honest = abs(share(first.honest[epoch].weights, first, epoch))
     return (
-        not distance(got, first, epoch) <= LIMIT
+        not distance(got, first, epoch) <= drift.LIMIT
         or abs(share(got, first, epoch)) > SHARE_LIMIT + 10 * honest
     )
 

@@ -8,7 +8,6 @@ one order in every epoch, other pixels, other labels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -40,13 +39,12 @@ def breaks(
     found = _other_lengths(own, size)
     if found is not None:
         return [_other_size(found, size, side)], []
-    content = list(_content(own, data, recipe, side))
+    content = list(_content(own, plan, data, recipe, side))
     orders = [np.concatenate(batches) for batches in own.epochs]
     strange = sum(int((positions < 0).sum()) for positions in orders)
     if strange:
-        text = f"{strange} rows of {len(orders)} epochs are no training rows"
-        return content or [_order(side, 1, 1, Cause(UNKNOWN, text))], []
-    ordered = list(_orders(orders, plan, side))
+        return content or [_strange_rows(own, orders, strange, side)], []
+    ordered = list(_orders(orders, own, plan, side))
     noted = [] if ordered else _own_shuffle(own, orders, plan)
     return [*content, *ordered], noted
 
@@ -78,7 +76,7 @@ def _other_lengths(own: OwnOrder, size: int) -> int | None:
 # --- Order ----------------------------------------------------------------------------------------
 
 
-def _orders(orders: Sequence[Ids], plan: Plan, side: Side) -> Iterator[Break]:
+def _orders(orders: Sequence[Ids], own: OwnOrder, plan: Plan, side: Side) -> Iterator[Break]:
     size, per_epoch = plan.spec.training.batch_size, plan.steps_per_epoch
     n = len(plan.train_ids)
     whole = n - n % size
@@ -93,9 +91,20 @@ def _orders(orders: Sequence[Ids], plan: Plan, side: Side) -> Iterator[Break]:
         return
     if np.array_equal(first, np.arange(len(first))):
         yield _order(side, 1, 1, Cause("not_shuffled", "rows in their order"))
+    elif (np.diff(own.labels[0]) >= 0).all():
+        yield _order(side, 1, 1, Cause("not_shuffled", "rows sorted by their class"))
     elif len(orders) > 1 and np.array_equal(orders[1], first):
         cause = Cause("order_not_reshuffled", "epoch 2 repeats epoch 1")
         yield _order(side, 2, per_epoch + 1, cause)
+
+
+def _strange_rows(own: OwnOrder, orders: Sequence[Ids], strange: int, side: Side) -> Break:
+    """Rows that are no training rows: ids come before everything else about the data."""
+    if own.test_rows:
+        cause = Cause("other_split", f"{own.test_rows} of {len(orders[0])} rows are test rows")
+    else:
+        cause = Cause(UNKNOWN, f"{strange} rows of {len(orders)} epochs are no training rows")
+    return Break(side, "data", 1, 1, None, "ids", None, cause=cause)
 
 
 def _own_shuffle(own: OwnOrder, orders: Sequence[Ids], plan: Plan) -> Noted:
@@ -110,8 +119,10 @@ def _own_shuffle(own: OwnOrder, orders: Sequence[Ids], plan: Plan) -> Noted:
 # --- Content --------------------------------------------------------------------------------------
 
 
-def _content(own: OwnOrder, data: TrainingData, recipe: Recipe, side: Side) -> Iterator[Break]:
-    """Pixels and labels of the first batch, by the rows that it was found to hold."""
+def _content(
+    own: OwnOrder, plan: Plan, data: TrainingData, recipe: Recipe, side: Side
+) -> Iterator[Break]:
+    """Pixels of the first batch and labels of all, by the rows that they were found to hold."""
     positions = own.epochs[0][0]
     known = np.flatnonzero(positions >= 0)
     if not len(known):
@@ -120,9 +131,10 @@ def _content(own: OwnOrder, data: TrainingData, recipe: Recipe, side: Side) -> I
     pixels = np.asarray(own.pixels).reshape(len(own.pixels), -1)[known]
     if pixels.shape == data.train_images[rows].shape:
         yield from _pixels(pixels, data.train_images[rows], data.train_labels[rows], recipe, side)
-    labels = _classes(own.labels)
-    if labels.shape == positions.shape:
-        yield from _labels(labels[known], data.train_labels[rows], side)
+    if own.weighted:
+        cause = Cause(UNKNOWN, "the loader gives each row a weight of its own")
+        yield Break(side, "loss", 1, 1, None, "loss", None, cause=cause)
+    yield from _labels(own, plan, data, side)
 
 
 def _pixels(
@@ -152,19 +164,23 @@ def _pixels(
     yield Break(side, "data", 1, 1, 0, "inputs", finding.size, got, expected, cause)
 
 
-def _classes(labels: Array) -> Array:
-    labels = np.asarray(labels)
-    return labels.argmax(axis=-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.ravel()
-
-
-def _labels(got: Array, expected: Array, side: Side) -> Iterator[Break]:
-    wrong = np.flatnonzero(got != expected)
-    if not len(wrong):
+def _labels(own: OwnOrder, plan: Plan, data: TrainingData, side: Side) -> Iterator[Break]:
+    """The first row with another label than its own."""
+    classes = plan.spec.model.layer_sizes[-1]
+    for epoch, (batches, got) in enumerate(zip(own.epochs, own.labels, strict=True), start=1):
+        positions = np.concatenate(batches)
+        known = positions >= 0
+        expected = data.train_labels[positions].astype(np.int64)
+        wrong = np.flatnonzero(known & (got != expected))
+        if not len(wrong):
+            continue
+        at = int(wrong[0])
+        ends = np.cumsum([len(batch) for batch in batches])
+        step = (epoch - 1) * plan.steps_per_epoch + int(np.searchsorted(ends, at, side="right")) + 1
+        shift = np.unique((got[known] - expected[known]) % classes)
+        cause = Cause(UNKNOWN, f"{len(wrong)} of {len(got)} rows have other labels")
+        if len(shift) == 1:
+            cause = Cause("labels_shifted", f"by {shift[0]}, in the loader")
+        told = (str(got[at]), str(expected[at]))
+        yield Break(side, "data", epoch, step, None, "labels", None, *told, cause=cause)
         return
-    shift = np.unique(got.astype(np.int64) - expected.astype(np.int64))
-    cause = Cause(UNKNOWN, f"{len(wrong)} of {len(got)} rows of the first batch have other labels")
-    if len(shift) == 1:
-        cause = Cause("labels_shifted", f"by {shift[0]}, in the loader")
-    row = wrong[0]
-    told = Break(side, "data", 1, 1, None, "labels", None, cause=cause)
-    yield replace(told, got=str(got[row]), expected=str(expected[row]))

@@ -6,27 +6,23 @@ exactly as a backend's are.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mnist_mlp.contract import TrainingData
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.parity import arbiter, own_loader
-from mnist_mlp.parity.causes import init, metrics
+from mnist_mlp.errors import UsageError
+from mnist_mlp.parity import arbiter, own_loader, port_metrics
+from mnist_mlp.parity.causes import init
 from mnist_mlp.parity.causes.forward import without_biases
-from mnist_mlp.parity.causes.metrics import Counted
 from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, JudgedStep, Side
-from mnist_mlp.parity.explain import Explained, explain
+from mnist_mlp.parity.explain import Explained
+from mnist_mlp.parity.port_steps import Setting, look_at_steps
 from mnist_mlp.parity.recipe import Recipe
-from mnist_mlp.parity.replay import Stress, stress_batch
-from mnist_mlp.parity.sampling import between, place, windows
-from mnist_mlp.parity.trajectory import batch_of, run_reference
-from mnist_mlp.plan import Plan, make_plan
-from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
-from mnist_mlp.reference import forward, scale_pixels
+from mnist_mlp.parity.trajectory import run_reference
+from mnist_mlp.plan import make_plan
+from mnist_mlp.ports import PortEpoch, PortFacts
+from mnist_mlp.reference import Tensors, forward, scale_pixels
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import training_data
 from mnist_mlp.worker import Worker
@@ -44,20 +40,10 @@ class PortSeen:
     missing: dict[str, str] = field(default_factory=dict)
     steps: list[JudgedStep] = field(default_factory=list)
     epochs: list[PortEpoch] = field(default_factory=list)
+    found: dict[int, Tensors] = field(default_factory=dict)
     explained: Explained | None = None
     different: int = 0
     """Test rows that port and reference predict differently from the same final weights."""
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What a port is judged against."""
-
-    plan: Plan
-    data: TrainingData
-    recipe: Recipe
-    plain: Recipe | None = None
-    """The specification's own recipe, where `recipe` is what an original follows."""
 
 
 def setting(spec: Spec, dataset: Dataset) -> Setting:
@@ -80,7 +66,11 @@ def look_at_port(
     _own_order(seen, given, side)
     _steps(seen, worker, given, side)
     _scaled_once(seen)
-    _metrics(seen, side)
+    breaks, missing = port_metrics.breaks(
+        seen.epochs, side, before=seen.breaks, plain=given.plain is None
+    )
+    seen.breaks += breaks
+    seen.missing |= missing
     if not seen.breaks:
         _predictions(seen, worker, given, side)
     return seen
@@ -104,6 +94,10 @@ def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
     expected = [(inputs, units) for inputs, units, _ in spec.model.layers]
     if shapes == expected:
         return True
+    if not dense and not seen.facts.layers:
+        for rung in ("init", "forward", "loss", "gradient", "update", "metrics", "predictions"):
+            seen.missing[rung] = "its weights are in no layer that can be watched"
+        return False
     others = [
         layer for layer in seen.facts.layers if not layer.dense and layer.kind not in HARMLESS
     ]
@@ -169,121 +163,14 @@ def _scaled_once(seen: PortSeen) -> None:
 
 
 def _steps(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
-    spans = windows(given.plan)
-    stress = stress_batch(given.plan, given.data)
-    seen.steps, seen.epochs = _run(worker, given, spans, stress)
-    seen.explained = explain(given.recipe, seen.steps, side=side, plain=given.plain)
-    for _ in range(2):
-        gap = _gap(seen.steps, seen.explained)
-        if gap is None:
-            break
-        spans = [*spans, *between(gap[0], gap[1] - 1, rounds=40)]
-        spans.sort(key=lambda span: span.start)
-        seen.steps, seen.epochs = _run(worker, given, spans, stress)
-        seen.explained = explain(given.recipe, seen.steps, side=side, plain=given.plain)
-    seen.breaks += seen.explained.breaks
-    seen.noted += seen.explained.noted
+    ran, explained, whole = look_at_steps(worker, given, side)
+    seen.steps, seen.epochs, seen.found = ran.steps, ran.epochs, ran.found
+    seen.explained = explained
+    seen.breaks += [*whole, *explained.breaks]
+    seen.noted += explained.noted
 
 
-def _gap(steps: Sequence[JudgedStep], explained: Explained) -> tuple[int, int] | None:
-    """The last clean step before the first broken one, where they are not neighbours."""
-    broken = min((item.step for item in explained.breaks if item.step), default=0)
-    clean = max((s.step for s in steps if not s.stress and s.step < broken), default=0)
-    return (clean, broken) if broken and clean + 1 < broken else None
-
-
-def _run(
-    worker: Worker, given: Setting, spans: Sequence[range], stress: Stress
-) -> tuple[list[JudgedStep], list[PortEpoch]]:
-    """One training run of the port, recorded in the windows."""
-    plan, data = given.plan, given.data
-    asked = {step for span in spans for step in span}
-    states = run_reference(plan, data, before=asked).states
-    window_of = {step: number for number, span in enumerate(spans) for step in span}
-    steps: list[JudgedStep] = []
-    epochs: list[PortEpoch] = []
-
-    def on_step(recorded: PortStep) -> None:
-        if recorded.step is None:
-            steps.append(
-                JudgedStep(
-                    0, 0, len(spans), stress.state, stress.images, stress.labels,
-                    recorded.record, stress=True,
-                )
-            )  # fmt: skip
-            return
-        step = recorded.step
-        images, labels = batch_of(plan, data, step)
-        epoch, _ = place(plan, step)
-        steps.append(
-            JudgedStep(epoch, step, window_of[step], states[step], images, labels, recorded.record)
-        )
-
-    job = PortJob(
-        plan=plan,
-        data=data,
-        shared=states,
-        stress=(stress.state, stress.images, stress.labels),
-    )
-    worker.fit_port(job, on_step=on_step, on_epoch=epochs.append)
-    return steps, epochs
-
-
-# --- Metrics and predictions ----------------------------------------------------------------------
-
-
-def _metrics(seen: PortSeen, side: Side) -> None:
-    """Every reported number that calls itself a loss or an accuracy, against its own batches."""
-    if not seen.epochs:
-        seen.missing["metrics"] = "the port did not finish an epoch"
-        return
-    judged = 0
-    for epoch in seen.epochs:
-        train = Counted(epoch.losses, epoch.rows, epoch.correct, epoch.confusion)
-        validation = Counted(
-            epoch.val_losses, epoch.val_rows, epoch.val_correct, epoch.val_confusion
-        )
-        for name, reported in epoch.reported.items():
-            kind = _kind(name)
-            held_out = name.lower().startswith(("val", "test"))
-            counted = validation if held_out else train
-            if kind is None or not len(counted.rows):
-                continue
-            judged += 1
-            item = _judged_metric(name, kind, reported, counted, epoch.epoch, side)
-            if item is not None:
-                seen.breaks.append(item)
-        if any(item.rung == "metrics" for item in seen.breaks):
-            return
-    if not judged:
-        seen.missing["metrics"] = "the port reports no loss and no accuracy of an epoch"
-
-
-_PLAIN = {"train", "training", "val", "valid", "validation", "test", "epoch", "mean", "total"}
-_ACCURACIES = {"acc", "accuracy", "categorical", "sparse", "multiclass"}
-
-
-def _kind(name: str) -> str | None:
-    """Whether a reported number calls itself the loss or the accuracy, and nothing else: a top-k
-    accuracy is another number."""
-    words = set(re.split(r"[^a-z0-9]+", name.lower())) - _PLAIN - {""}
-    if words == {"loss"}:
-        return "loss"
-    return "accuracy" if words & {"acc", "accuracy"} and words <= _ACCURACIES else None
-
-
-def _judged_metric(
-    name: str, kind: str, reported: float, counted: Counted, epoch: int, side: Side
-) -> Break | None:
-    value = metrics.right(kind, counted)
-    if metrics.close(reported, value):
-        return None
-    cause = metrics.name(kind, reported, counted)
-    return Break(
-        side, "metrics", epoch, None, None, name, None,
-        got=f"{reported:.9g}", expected=f"{value:.9g}",
-        cause=cause or Cause(UNKNOWN, f"{name} follows no formula that is known"),
-    )  # fmt: skip
+# --- Predictions ----------------------------------------------------------------------------------
 
 
 def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
@@ -291,7 +178,11 @@ def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> 
     plan = given.plan
     end = plan.steps_per_epoch * plan.spec.training.epochs + 1
     weights = run_reference(plan, given.data, before=[end]).states[end].weights
-    logits = worker.predict_port(weights, given.data.test_images)
+    try:
+        logits = worker.predict_port(weights, given.data.test_images)
+    except UsageError as error:
+        seen.missing["predictions"] = str(error)
+        return
     exact = forward(
         {name: w.astype(np.float64) for name, w in weights.items()},
         plan.spec.model.activations,

@@ -14,7 +14,7 @@ from mnist_mlp.spec import Spec
 def not_exercised(steps: Sequence[JudgedStep], spec: Spec) -> list[str]:
     """What the judged steps did not put to the test."""
     unseen = []
-    plain = [step for step in steps if not step.stress]
+    plain = [step for step in steps if not step.stress and step.record.pre_activations[-1].size]
     if not plain:
         return []
     limit = spec.optimizer.clip_norm

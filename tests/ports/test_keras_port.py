@@ -461,7 +461,8 @@ def test_own_order(host: Worker, write: Write, small_data: Dataset) -> None:
     assert not np.array_equal(rows[0], np.arange(len(data.train_labels)))
     assert np.array_equal(rows[0], rows[1])
     assert order.pixels.shape == (32, 30)
-    assert np.array_equal(order.labels.argmax(axis=1), data.train_labels[order.epochs[0][0]])
+    assert np.array_equal(order.labels[0], data.train_labels[rows[0]])
+    assert not order.weighted
 
 
 def test_images_come_in_the_shape_the_model_has(

@@ -309,7 +309,11 @@ def test_epochs_are_counted_and_reported(opened: Open) -> None:
         assert epoch.reported["train_loss"] == pytest.approx(whole, rel=1e-6)
         # Logged per step: the last batch's value, which is nobody's epoch.
         assert not {"now", "train_loss_step"} & set(epoch.reported)
-        assert epoch.reported["val_loss"] == pytest.approx(epoch.val_losses[0], rel=1e-6)
+        tested = (epoch.val_losses * epoch.val_rows).sum() / epoch.val_rows.sum()
+        assert epoch.reported["val_loss"] == pytest.approx(tested, rel=1e-6)
+        np.testing.assert_allclose(epoch.val_cross_entropies, epoch.val_losses, rtol=1e-6)
+        assert len(epoch.val_rows) == 2  # in batches as the training rows
+        assert epoch.batches == len(exact.rows)
         assert epoch.val_confusion.sum() == len(port.data.test_labels)
 
 
@@ -393,7 +397,9 @@ def test_an_own_loader_is_followed_row_by_row(
     assert [len(batch) for batch in order.epochs[0]] == [32] * 5  # 187 rows
     assert len(order.epochs) == 3
     first = order.epochs[0][0]
-    np.testing.assert_array_equal(order.labels, data.train_labels[first])
+    np.testing.assert_array_equal(
+        order.labels[0], data.train_labels[np.concatenate(order.epochs[0])]
+    )
     np.testing.assert_allclose(
         order.pixels, (data.train_images[first] / 255 - 0.5) / 0.25, atol=1e-5
     )

@@ -101,8 +101,8 @@ def _rounded(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
             x = np.asarray(images, np.float64) / 255
             return Judged(x, np.abs(x) * 2.0**-bits / recipe.eps)
 
-        results = step.record.pre_activations
-        if results and all(np.array_equal(keep_bits(z, mantissa), z) for z in results):
+        # The last layer may be kept in float32, as Keras's guide asks for.
+        if _fits(step.record.pre_activations[:1], mantissa):
 
             def coarse(images: Array) -> Judged:
                 x = np.asarray(images, np.float64) / 255
@@ -112,6 +112,13 @@ def _rounded(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
             yield Hypothesis(cause, replace(recipe, pixels=coarse, eps=2.0**-mantissa))
         yield Hypothesis(Cause(f"{kind}_inputs"), replace(recipe, pixels=pixels))
         return
+
+
+def _fits(results: Sequence[Array], mantissa: int) -> bool:
+    """Whether so many bits hold all of some results."""
+    return bool(results) and all(
+        np.array_equal(keep_bits(z, mantissa), np.asarray(z, np.float64)) for z in results
+    )
 
 
 def _binarised(recipe: Recipe) -> Iterator[Hypothesis]:

@@ -8,7 +8,7 @@ from math import pi, sqrt
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import Judged, OtherActivation, keep_bits
+from mnist_mlp.parity.arbiter import Judged, OtherActivation, keep_bits, not_looked_at
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
 from mnist_mlp.parity.moment import Moment
@@ -29,7 +29,7 @@ def hypotheses(
     else:
         yield from _other_kernels(recipe, step, finding.layer)
         yield from _other_bias(recipe, step, finding.layer)
-    yield from _other_arithmetic(recipe, steps)
+    yield from _other_arithmetic(recipe, steps, finding)
 
 
 # --- The product ----------------------------------------------------------------------------------
@@ -139,11 +139,6 @@ def without_biases(recipe: Recipe, layers: Sequence[int]) -> Recipe:
     return replace(recipe, bias=bias, gradient=gradient, update=update)
 
 
-def not_looked_at(judged: Judged) -> Judged:
-    """A value that anything agrees with."""
-    return Judged(judged.value, np.full_like(judged.terms, np.inf))
-
-
 # --- Arithmetic -----------------------------------------------------------------------------------
 
 
@@ -160,12 +155,23 @@ CUTS: tuple[Callable[[Array], Array], ...] = (np.round, _ties_away, np.trunc)
 enough to tell them apart."""
 
 
-def _other_arithmetic(recipe: Recipe, steps: Sequence[JudgedStep]) -> Iterator[Hypothesis]:
+def _results(step: JudgedStep, finding: Finding) -> Sequence[Array]:
+    """What the layer that broke made of its input; other layers may compute in float32."""
+    assert finding.layer is not None
+    kind = (
+        step.record.activations if finding.tensor == "activation" else step.record.pre_activations
+    )
+    return kind[finding.layer : finding.layer + 1]
+
+
+def _other_arithmetic(
+    recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
+) -> Iterator[Hypothesis]:
     """Results that fewer significant bits can hold, or operands that were cut to 11 bits.
 
     From there on every stage is judged by that arithmetic's own rounding.
     """
-    results = [z for step in steps for z in step.record.pre_activations]
+    results = [result for step in steps for result in _results(step, finding)]
     for name, bits in NARROW.items():
         if 2.0**-bits > recipe.eps and all(np.array_equal(keep_bits(z, bits), z) for z in results):
             coarse = replace(recipe, eps=2.0**-bits)

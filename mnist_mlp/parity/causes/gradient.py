@@ -232,6 +232,14 @@ def _decayed(
                 for name, g in gradients.items()
             }
 
+        decay = recipe.spec.optimizer.weight_decay
+        if not part and decay and abs(factor - decay) < 1e-3 * decay:
+            # The decay that is specified, added before the optimizer comes: it is the same.
+            optimizer = recipe.spec.optimizer.model_copy(update={"weight_decay": 0.0})
+            spec = recipe.spec.model_copy(update={"optimizer": optimizer})
+            same = replace(_changed(recipe, Cause("decay_in_gradient"), change).recipe, spec=spec)
+            yield Hypothesis(Cause("decay_in_gradient", f"{decay:g}"), same, harmless=True)
+            continue
         text = f"{factor:.3g} * w added to the gradient, {scope}"
         yield _changed(recipe, Cause("weight_decay", text), change)
 

@@ -19,6 +19,8 @@ class Hypothesis:
     recipe: Recipe
     rung: str | None = None
     before_training: bool = False
+    harmless: bool = False
+    """Another way to the same thing: it is noted, and breaks nothing."""
 
 
 def only(recipe: Recipe, rung: str) -> Recipe:

@@ -153,12 +153,33 @@ def native_breaks(
             values = np.concatenate([np.asarray(t, np.float64).ravel() for t in tensors])
             if follows(values, (KERNELS if part == "kernel" else BIASES)[0], (inputs, units)):
                 continue
+            if part == "kernel" and _is_orthogonal(draws, f"layers.{layer}.kernel"):
+                causes.setdefault("orthogonal", Cause("orthogonal", "orthogonal rows or columns"))
+                where.setdefault("orthogonal", []).append(layer)
+                continue
             found = named([(values, (inputs, units))], part)
             name = _full_name(found.cause, part) if found else UNKNOWN
             causes.setdefault(name, Cause(name, found.text if found else _described(values)))
             where.setdefault(name, []).append(layer)
+        if UNKNOWN in causes:
+            # One initialiser made them all, as a rule: a small layer alone may look like another.
+            causes = {UNKNOWN: causes[UNKNOWN]}
+            where = {UNKNOWN: sorted(number for numbers in where.values() for number in numbers)}
         breaks += [_native(side, part, layers, where[name], causes[name]) for name in causes]
     return breaks
+
+
+def _is_orthogonal(draws: Sequence[Tensors], name: str) -> bool:
+    """Whether rows or columns of every drawn kernel are orthogonal and of one length: their
+    elements alone look as if drawn from a normal distribution."""
+    for draw in draws:
+        kernel = np.asarray(draw[name], np.float64)
+        kernel = kernel if kernel.shape[0] >= kernel.shape[1] else kernel.T
+        gram = kernel.T @ kernel
+        length = float(gram.trace()) / len(gram)
+        if not length or np.abs(gram - length * np.eye(len(gram))).max() > 1e-4 * length:
+            return False
+    return True
 
 
 def _full_name(cause: str, part: str) -> str:

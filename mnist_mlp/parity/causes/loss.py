@@ -14,14 +14,18 @@ import numpy as np
 
 from mnist_mlp.parity import arbiter
 from mnist_mlp.parity.arbiter import Judged
+from mnist_mlp.parity.causes import penalty
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
-from mnist_mlp.parity.moment import Doubles, Moment
+from mnist_mlp.parity.moment import Moment
 from mnist_mlp.parity.recipe import Recipe
 from mnist_mlp.reference import Array
 
 RowLosses = Callable[[Array, Array], Array]
 """Loss of each row, `(n,)`, from logits `(n, classes)`, real or complex, and one-hot labels."""
+
+EPS = 2.0**-23
+"""Fitted numbers come from float32 gradients."""
 
 CLIP = 1e-7
 """`keras.config.epsilon()`."""
@@ -107,6 +111,8 @@ class Form:
 
     rows: RowLosses
     factor: Callable[[int], float] = lambda n: 1.0
+    fitted: float = 0.0
+    """Relative error of numbers in it that were fitted on a step."""
     derivative: RowLosses | None = None
     """Gradient of the summed loss, `(n, classes)`, where rows depend on each other."""
 
@@ -118,7 +124,8 @@ class Form:
         factor = self.factor(len(z))
         value = np.asarray(losses.real.mean() * factor)
         base = arbiter.mean_cross_entropy(logits, labels).terms
-        return Judged(value, abs(factor) * (np.abs(losses).mean() + base))
+        loose = 1 + self.fitted / EPS
+        return Judged(value, abs(factor) * (loose * np.abs(losses).mean() + base))
 
     def at_logits(self, logits: Array, labels: Array) -> Judged:
         """As `arbiter.logit_gradient`, by a complex step."""
@@ -128,7 +135,8 @@ class Form:
         factor = self.factor(n) / n
         gradient = self.derivative(z, y) if self.derivative else self._by_complex_step(z, y)
         base = arbiter.logit_gradient(logits, labels).terms * n
-        return Judged(gradient * factor, np.abs(factor) * (np.abs(gradient) + 2 * base))
+        loose = 1 + self.fitted / EPS
+        return Judged(gradient * factor, np.abs(factor) * (loose * np.abs(gradient) + 2 * base))
 
     def _by_complex_step(self, z: Array, y: Array) -> Array:
         h = 1e-30
@@ -170,7 +178,7 @@ def hypotheses(
     if finding.stress:
         return  # what follows is fitted on a step, and would show there
     yield from _smoothed(recipe, step)
-    yield from _penalised(recipe, steps, step)
+    yield from penalty.hypotheses(recipe, step)
     yield from _weighted(recipe, step)
     exact = recipe.batch_loss(Moment(step))
     if exact.value:
@@ -202,57 +210,8 @@ def _smoothed(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     yield _with(recipe, Cause("label_smoothing", f"{rounded:g}"), Form(rows))
 
 
-def _penalised(
-    recipe: Recipe, steps: Sequence[JudgedStep], step: JudgedStep
-) -> Iterator[Hypothesis]:
-    """`factor * sum of squares` of the kernels, or of all tensors, added to the loss."""
-    base = recipe.batch_loss(Moment(step))
-    moment = Moment(step)
-    scopes: list[tuple[str, Callable[[str], bool]]] = [
-        ("kernels", lambda name: name.endswith("kernel")),
-        ("all tensors", lambda name: True),
-    ]
-    scopes += [
-        (f"kernel of layer {i}", lambda name, i=i: name == f"layers.{i}.kernel")  # type: ignore[misc]
-        for i in range(len(step.record.pre_activations))
-    ]
-    powers: list[tuple[str, Callable[[Array], Array], Callable[[Array], Array]]] = [
-        ("l2", np.square, lambda w: 2 * w),
-        ("l1", np.abs, np.sign),
-    ]
-    for kind, power, derivative in powers:
-        for scope, holds in scopes:
-            total = sum(float(power(w).sum()) for name, w in moment.weights.items() if holds(name))
-            factor = (step.record.loss - float(base.value)) / total if total else 0.0
-            factor = float(f"{factor:.4g}")
-            if not 1e-9 < factor < 10:
-                continue
-            yield _penalty(recipe, factor, kind, scope, holds, power, derivative)
-
-
-def _penalty(
-    recipe: Recipe,
-    factor: float,
-    kind: str,
-    scope: str,
-    holds: Callable[[str], bool],
-    power: Callable[[Array], Array],
-    derivative: Callable[[Array], Array],
-) -> Hypothesis:
-    def penalty(weights: Doubles) -> Judged:
-        total = sum(float(power(w).sum()) for name, w in weights.items() if holds(name))
-        # The factor was fitted on a loss that is itself rounded.
-        return Judged(np.asarray(factor * total), np.asarray(8 * abs(factor) * total + 8))
-
-    def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
-        added = {}
-        for name, judged in recipe.gradient(exact, moment).items():
-            extra = factor * derivative(moment.weights[name]) if holds(name) else 0.0
-            added[name] = Judged(judged.value + extra, judged.terms + np.abs(extra))
-        return added
-
-    cause = Cause(f"{kind}_in_loss", f"{factor:.4g} on {scope}")
-    return Hypothesis(cause, replace(recipe, penalty=penalty, gradient=gradient))
+WEIGHTS = 3e-5
+"""Relative error of class weights that are solved from a gradient."""
 
 
 def _weighted(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
@@ -296,7 +255,9 @@ def _weighted(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     # the smallest is then called 1.
     for how, found in (("divided by the batch size", weights), ("divided by their sum", weights)):
         torch_way = how.endswith("sum")
-        told: Any = np.round(found / found[present].min(), 3) if torch_way else np.round(found, 3)
+        told: Any = found / found[present].min() if torch_way else found
+        if np.abs(told - np.round(told, 3)).max() < WEIGHTS:
+            told = np.round(told, 3)
         rows = normalised(told) if torch_way else rows_of(told)
-        text = ", ".join(f"{value:g}" for value in told) + f" ({how})"
-        yield _with(recipe, Cause("class_weights", text), Form(rows))
+        text = ", ".join(f"{value:.4g}" for value in told) + f" ({how})"
+        yield _with(recipe, Cause("class_weights", text), Form(rows, fitted=WEIGHTS))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import adam_cancellation
-from mnist_mlp.parity.causes import decay, rules
+from mnist_mlp.parity.arbiter import Judged, adam_cancellation, not_looked_at
+from mnist_mlp.parity.causes import decay, optimizers, rules
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.causes.rules import Rule
 from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
@@ -30,6 +30,7 @@ def hypotheses(
     yield from _other_settings(recipe)
     yield from _other_rate(recipe, here)
     yield from decay.hypotheses(recipe, here)
+    yield from _nesterov(recipe, here)
     yield from _momenta(recipe, here)
     yield from _clips(recipe, here)
     yield from _other_rules(recipe)
@@ -71,11 +72,25 @@ def _not_updated(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> I
         return
     moving = {name for name in still if np.any(here.gradient[name])}
     if moving:
-        yield _by(
-            recipe,
+        # Nor does anything clear their gradients, then.
+        yield Hypothesis(
             Cause("tensor_not_updated", ", ".join(sorted(moving))),
-            rules.frozen(recipe.update, moving),
+            replace(
+                recipe,
+                update=rules.frozen(recipe.update, moving),
+                gradient=_not_looked_at(recipe, moving),
+            ),
         )
+
+
+def _not_looked_at(
+    recipe: Recipe, names: Set[str]
+) -> Callable[[dict[str, Judged], Moment], dict[str, Judged]]:
+    def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+        own = recipe.gradient(exact, moment)
+        return own | {name: not_looked_at(own[name]) for name in names}
+
+    return gradient
 
 
 def _unmoved(step: JudgedStep) -> set[str]:
@@ -157,6 +172,9 @@ def _other_rates(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> I
             own = _factor(recipe, moment)
             factors[moment.step] = 1.0 if own is None else own
     changed = [step for step, value in factors.items() if abs(value - 1) > 1e-5]
+    rows = {step.step: len(step.labels) for step in steps if not step.stress}
+    if changed and max(rows[step] for step in changed) < max(rows.values()):
+        return  # only the smaller batches' steps: that is no matter of time
     if not changed or min(factors.values()) <= 0 or _turns(list(factors.values())) > TURNS:
         return
     first = min(changed)
@@ -220,6 +238,18 @@ def _momenta(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
     yield _by(
         recipe, Cause("undeclared_momentum", text), rules.hidden_momentum(recipe.update, factor)
     )
+
+
+def _nesterov(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
+    """Nesterov's velocity, which the specification does not have, shows in the first step."""
+    optimizer = recipe.spec.optimizer
+    if optimizer.name != "sgd" or optimizer.momentum or here.step != 1:
+        return
+    factor = _factor(recipe, here)
+    momentum = 0.0 if factor is None else round(factor - 1, 3)
+    if 0 < momentum < 1:
+        text = f"{momentum:g}, Nesterov"
+        yield _by(recipe, Cause("undeclared_momentum", text), rules.hidden_nesterov(momentum))
 
 
 def _share(
@@ -286,7 +316,7 @@ def _other_rules(recipe: Recipe) -> Iterator[Hypothesis]:
             yield _by(
                 recipe,
                 Cause("adam_epsilon_placement", f"{epsilon:g}, after the bias correction"),
-                rules.adam_like(epsilon_after=True, epsilon=epsilon),
+                optimizers.adam_like(epsilon_after=True, epsilon=epsilon),
             )
         for epsilon in (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3):
             if epsilon != optimizer.epsilon:
@@ -299,9 +329,11 @@ def _other_rules(recipe: Recipe) -> Iterator[Hypothesis]:
             yield Hypothesis(
                 Cause("adam_betas", text), _with_settings(recipe, beta_1=beta_1, beta_2=beta_2)
             )
-        yield _by(recipe, Cause("adam_bias_correction_missing"), rules.adam_like(corrected=False))
+        yield _by(
+            recipe, Cause("adam_bias_correction_missing"), optimizers.adam_like(corrected=False)
+        )
         return
-    for name, rule in rules.OTHER_OPTIMIZERS.items():
+    for name, rule in optimizers.OTHER_OPTIMIZERS.items():
         for rate in dict.fromkeys((optimizer.learning_rate, 0.001, 0.01)):
             # Their corrections magnify the rounding of a float32 beta of 0.999 most at step 1.
             slack = recipe.eps * adam_cancellation(0.9, 0.999, 1)
