@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mnist_mlp.contract import Array
 from mnist_mlp_torch.port_layers import Dense, to_array
+from mnist_mlp_torch.port_products import Product, Products
 
 Caught = tuple[Tensor, Tensor]
 
@@ -30,12 +31,21 @@ class ForwardTaker:
         self._on = False
         self._judged = False
         self._hooks = [
-            layer.module(root).register_forward_hook(self._keep(index), with_kwargs=True)
+            root.get_submodule(layer.path).register_forward_hook(
+                self._keep(index), with_kwargs=True
+            )
             for index, layer in enumerate(layers)
+            if not layer.product
         ]
+        self._products = {
+            layer.weight: (index, layer) for index, layer in enumerate(layers) if layer.product
+        }
+        self._mode: Products | None = None
+        self._root = root
 
     def close(self) -> None:
         """Take the hooks off."""
+        self.stop()
         for hook in self._hooks:
             hook.remove()
 
@@ -43,34 +53,48 @@ class ForwardTaker:
         """A new batch of so many rows."""
         self._caught, self._with_gradient, self._rows = {}, set(), rows
         self._on, self._judged = True, judged
+        if self._products and self._mode is None:
+            parameters = dict(self._root.named_parameters())
+            self._mode = Products(parameters, self._multiplied)
+            self._mode.__enter__()
 
     def stop(self) -> None:
         """The batch is over; what runs until the next one is not its forward pass."""
         self._on = False
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)
+            self._mode = None
+
+    def _multiplied(self, product: Product) -> None:
+        index, layer = self._products.get(product.weight, (-1, None))
+        if layer is not None and bool(product.bias) is bool(layer.bias):
+            self._take(index, product.x, product.z)
 
     def _keep(self, index: int) -> Callable[..., None]:
-        last = index == self.count - 1
-
         def keep(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], z: Any) -> None:
-            if not self._on or not (self._judged or last) or not isinstance(z, Tensor):
-                return
-            gradient = torch.is_grad_enabled()
-            x = inputs[0] if inputs else next(iter(named.values()))
-            # Copies: an activation may work in place.
-            piece = _rows(x) if self._judged else z.detach()[:0], _rows(z)
-            pieces = self._caught.get(index, [])
-            if gradient and index not in self._with_gradient:
-                pieces = []
-            seen = sum(len(own) for _, own in pieces)
-            if pieces and (
-                gradient is not (index in self._with_gradient) or seen + len(piece[1]) > self._rows
-            ):
-                return
-            self._caught[index] = [*pieces, piece]
-            if gradient:
-                self._with_gradient.add(index)
+            if isinstance(z, Tensor):
+                self._take(index, inputs[0] if inputs else next(iter(named.values())), z)
 
         return keep
+
+    def _take(self, index: int, x: Tensor, z: Tensor) -> None:
+        last = index == self.count - 1
+        if not self._on or not (self._judged or last):
+            return
+        gradient = torch.is_grad_enabled()
+        with torch._C.DisableTorchFunction():
+            # Copies: an activation may work in place.
+            piece = _rows(x) if self._judged else z.detach()[:0], _rows(z)
+        pieces = self._caught.get(index, [])
+        if gradient and index not in self._with_gradient:
+            pieces = []
+        seen = sum(len(own) for _, own in pieces)
+        other = gradient is not (index in self._with_gradient)
+        if pieces and (other or seen + len(piece[1]) > self._rows):
+            return
+        self._caught[index] = [*pieces, piece]
+        if gradient:
+            self._with_gradient.add(index)
 
     @property
     def logits(self) -> Array | None:

@@ -13,6 +13,7 @@ from torchmetrics import Metric, MetricCollection
 
 from mnist_mlp.contract import Array
 from mnist_mlp.ports import PortLayer
+from mnist_mlp_torch.port_products import Product, Products
 
 
 def to_array(tensor: Tensor) -> Array:
@@ -28,8 +29,8 @@ def to_array(tensor: Tensor) -> Array:
 class Dense:
     """A dense layer by its path in the module.
 
-    `weight` and `bias` name its parameters (`bias` is empty where there is none); `inputs_first`
-    says that the weight is `(inputs, units)`, which a user's own layer may have.
+    `weight` and `bias` are its parameters' full names (`bias` is empty where there is none);
+    `inputs_first` says that the weight is `(inputs, units)`, which a user's own layer may have.
     """
 
     path: str
@@ -38,10 +39,13 @@ class Dense:
     inputs_first: bool
     inputs: int
     units: int
+    product: bool = False
+    """Whether no module does it, but the user's code: `path` is then the weight's name."""
 
-    def module(self, root: nn.Module) -> Any:
-        """The layer itself."""
-        return root.get_submodule(self.path)
+    def parameter(self, root: nn.Module, name: str) -> Any:
+        """The weight or the bias; None for a bias that is not there."""
+        owner, _, attribute = name.rpartition(".")
+        return getattr(root.get_submodule(owner), attribute) if name else None
 
     def canonical(self, tensor: Tensor) -> Array:
         """Something shaped like the weight as a kernel `(inputs, units)`."""
@@ -50,11 +54,16 @@ class Dense:
 
 
 class Watch:
-    """Leaf modules in the order in which they are first run, while this is on."""
+    """Leaf modules in the order in which they are first run, while this is on; and matrix products
+    that the user's code makes of parameters without a module."""
 
     def __init__(self, root: nn.Module) -> None:
+        self.root = root
         self.seen: dict[str, nn.Module] = {}
         self.dense: dict[str, Dense] = {}
+        self._products: dict[str, Product] = {}
+        self._mode = Products(dict(root.named_parameters()), self._multiplied)
+        self._mode.__enter__()
         self._hooks = [
             module.register_forward_hook(self._note(path))
             for path, module in root.named_modules()
@@ -71,24 +80,69 @@ class Watch:
 
         return note
 
+    def _multiplied(self, product: Product) -> None:
+        if product.weight not in self._products or product.bias:
+            self._products[product.weight] = product
+
     def stop(self) -> None:
         """Take the hooks off."""
+        self._mode.__exit__(None, None, None)
         for hook in self._hooks:
             hook.remove()
+        self._without_module()
+
+    def _without_module(self) -> None:
+        """Put products among the layers, in the order in which weights were used."""
+        by_weight = {layer.weight: path for path, layer in self.dense.items()}
+        found, container = dict[str, Dense](), set[str]()
+        for weight, product in self._products.items():
+            path = by_weight.get(weight)
+            if path is not None and bool(self.dense[path].bias) is bool(product.bias):
+                found[path] = self.dense[path]
+                continue
+            container |= {name.rpartition(".")[0] for name in (weight, product.bias) if name}
+            found[weight] = Dense(
+                weight,
+                weight,
+                product.bias,
+                inputs_first=product.inputs_first,
+                inputs=product.x.shape[1],
+                units=product.z.shape[1],
+                product=True,
+            )
+        used = {layer.weight for layer in found.values()}
+        self.dense = found | {p: d for p, d in self.dense.items() if d.weight not in used}
+        for owner in container & self.seen.keys():  # its parameters are layers of their own
+            del self.seen[owner]
 
     def layers(self) -> tuple[PortLayer, ...]:
         """For the facts."""
         result = []
+        products = [path for path, layer in self.dense.items() if layer.product]
+        for path in products:
+            layer = self.dense[path]
+            weight = layer.parameter(self.root, layer.weight)
+            result.append(
+                PortLayer(
+                    name=path,
+                    kind="product",
+                    inputs=layer.inputs,
+                    units=layer.units,
+                    bias=bool(layer.bias),
+                    parameters=weight.numel() + (layer.units if layer.bias else 0),
+                    dtype=str(weight.dtype).removeprefix("torch."),
+                )
+            )
         for path, module in self.seen.items():
-            layer = self.dense.get(path)
+            own = self.dense.get(path)
             parameters = list(module.parameters(recurse=False))
             result.append(
                 PortLayer(
                     name=path,
                     kind=type(module).__name__,
-                    inputs=layer.inputs if layer else None,
-                    units=layer.units if layer else None,
-                    bias=bool(layer.bias) if layer else True,
+                    inputs=own.inputs if own else None,
+                    units=own.units if own else None,
+                    bias=bool(own.bias) if own else True,
                     parameters=sum(p.numel() for p in parameters),
                     dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "",
                 )
@@ -105,11 +159,13 @@ def _is_metric(path: str, root: nn.Module) -> bool:
 
 def dense_layer(path: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Dense | None:
     """A `Linear`, or a user's own layer that does what one does with one matrix of its own."""
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward:
+        if not isinstance(module.weight, nn.Parameter):
+            return None  # pruned, or parametrised some other way: it has no weight of its own
         return Dense(
             path,
-            "weight",
-            "bias" if module.bias is not None else "",
+            f"{path}.weight",
+            f"{path}.bias" if module.bias is not None else "",
             inputs_first=False,
             inputs=module.in_features,
             units=module.out_features,
@@ -129,7 +185,8 @@ def dense_layer(path: str, module: nn.Module, inputs: tuple[Any, ...], output: A
             z = x.to(w.dtype) @ matrix + (own[bias] if bias else 0)
             if torch.allclose(z, output.to(z.dtype), rtol=1e-2, atol=1e-2 * float(z.abs().max())):
                 sizes = {"inputs": matrix.shape[0], "units": matrix.shape[1]}
-                return Dense(path, matrices[0], bias, inputs_first=inputs_first, **sizes)
+                names = f"{path}.{matrices[0]}", f"{path}.{bias}" if bias else ""
+                return Dense(path, *names, inputs_first=inputs_first, **sizes)
     return None
 
 

@@ -23,6 +23,7 @@ class Listener:
         """Whether `self.log` would by default log the value of a step now."""
         self._steps: set[str] = set()
         self._epochs: set[str] = set()
+        self._inside = False
         self.start()
 
     def start(self) -> None:
@@ -134,9 +135,14 @@ class Listener:
     def _differentiates(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def backward(tensor: Tensor, *arguments: Any, **options: Any) -> Any:
-            if _is_scalar(tensor):
+            # A function mode sends the call round once more.
+            if _is_scalar(tensor) and not self._inside:
                 self.differentiated.append(float(tensor.detach()))
-            return original(tensor, *arguments, **options)
+            before, self._inside = self._inside, True
+            try:
+                return original(tensor, *arguments, **options)
+            finally:
+                self._inside = before
 
         return backward
 

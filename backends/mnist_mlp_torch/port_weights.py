@@ -22,9 +22,8 @@ def parameters_of(root: nn.Module, layers: Sequence[Dense]) -> dict[str, tuple[D
     """Parameter by canonical name (None: the layer has no bias)."""
     found: dict[str, tuple[Dense, Any]] = {}
     for index, layer in enumerate(layers):
-        module = layer.module(root)
-        found[kernel_name(index)] = layer, getattr(module, layer.weight)
-        found[bias_name(index)] = layer, getattr(module, layer.bias) if layer.bias else None
+        found[kernel_name(index)] = layer, layer.parameter(root, layer.weight)
+        found[bias_name(index)] = layer, layer.parameter(root, layer.bias)
     return found
 
 
@@ -39,7 +38,7 @@ def canonical(parameters: Parameters, of: Callable[[Any], Tensor | None]) -> dic
                 (layer.units,) if bias else (layer.inputs, layer.units), np.float32
             )
         else:
-            tensors[name] = _array(layer, value)
+            tensors[name] = _array(layer, value, name)
     return tensors
 
 
@@ -57,9 +56,16 @@ def set_state(parameters: Parameters, optimizers: Sequence[Any], state: State) -
 
 
 def _entry(optimizer: Any, key: str) -> Callable[[Any], Tensor | None]:
-    """What an optimizer keeps of a parameter under a key, as far as it does."""
+    """What an optimizer keeps of a parameter under a key, as far as it does.
+
+    Another author's optimizer may use the same key for something else.
+    """
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    torchs_own = isinstance(optimizer, torch.optim.SGD | torch.optim.Adam | torch.optim.AdamW)
 
     def entry(parameter: Any) -> Tensor | None:
+        if not torchs_own:
+            return None
         value = optimizer.state[parameter].get(key) if parameter in optimizer.state else None
         return value if isinstance(value, Tensor) else None
 
@@ -78,7 +84,8 @@ def set_tensors(
             if target is not None and name in tensors:
                 array = tensors[name]
                 turned = array.T if array.ndim == 2 and not layer.inputs_first else array
-                target.copy_(torch.from_numpy(np.ascontiguousarray(turned)))
+                source = torch.from_numpy(np.ascontiguousarray(turned))
+                target.copy_(source.reshape(target.shape))
 
 
 def slots(
@@ -92,9 +99,9 @@ def slots(
             for optimizer in optimizers:
                 value = _entry(optimizer, SLOTS[slot])(parameter)
                 if value is not None:
-                    tensors[name] = _array(layer, value)
+                    tensors[name] = _array(layer, value, name)
     return result
 
 
-def _array(layer: Dense, value: Tensor) -> Array:
-    return layer.canonical(value) if value.ndim == 2 else to_array(value)
+def _array(layer: Dense, value: Tensor, name: str) -> Array:
+    return to_array(value).reshape(-1) if name.endswith("bias") else layer.canonical(value)

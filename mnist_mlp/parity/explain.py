@@ -83,7 +83,7 @@ def explain(
         candidates = SOURCES[finding.rung](recipe, steps, finding)
         if plain is not None:
             candidates = chain(_left_out(recipe, plain, finding.rung), candidates)
-        hypothesis = first_that_reproduces(candidates, finding, steps)
+        hypothesis = first_that_reproduces(candidates, finding, steps, recipe=recipe)
         if hypothesis is None:
             breaks.append(_break(finding, side, Cause(UNKNOWN, _residual(findings, finding))))
             recipe = replace(recipe, muted=recipe.muted | {finding.rung})

@@ -183,6 +183,13 @@ def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> 
     except UsageError as error:
         seen.missing["predictions"] = str(error)
         return
+    if len(logits) != len(given.data.test_labels):
+        told = f"{len(logits)} of {len(given.data.test_labels)} test rows"
+        cause = Cause(UNKNOWN, f"the port answers for {told}")
+        seen.breaks.append(
+            Break(side, "predictions", None, None, None, "logits", None, told, cause=cause)
+        )
+        return
     exact = forward(
         {name: w.astype(np.float64) for name, w in weights.items()},
         plan.spec.model.activations,

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mnist_mlp.parity.evidence import JudgedStep
+from mnist_mlp.parity.judge import moments
+from mnist_mlp.parity.memory import memory_of
+from mnist_mlp.parity.moment import Moment
 from mnist_mlp.reference import global_norm
 from mnist_mlp.spec import Spec
 
@@ -17,6 +20,12 @@ def not_exercised(steps: Sequence[JudgedStep], spec: Spec) -> list[str]:
     plain = [step for step in steps if not step.stress and step.record.pre_activations[-1].size]
     if not plain:
         return []
+    blind = sum(1 for moment in moments(plain) if _update_is_blind(moment, spec))
+    if blind:
+        unseen.append(
+            f"the update at {blind} of {len(plain)} judged steps: the optimizer keeps its memory "
+            f"where it cannot be seen"
+        )
     limit = spec.optimizer.clip_norm
     if limit and max(global_norm(step.record.gradient) for step in plain) <= limit:
         unseen.append(f"clipping: no judged gradient is longer than {limit:g}")
@@ -28,6 +37,10 @@ def not_exercised(steps: Sequence[JudgedStep], spec: Spec) -> list[str]:
     if smallest > 1e-7:
         unseen.append("probabilities under 1e-7 in training: only the stress batch has them")
     return unseen
+
+
+def _update_is_blind(moment: Moment, spec: Spec) -> bool:
+    return memory_of(spec.optimizer, moment) is None
 
 
 def _smallest_probability(step: JudgedStep) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_mlp.parity.arbiter import Judged, keep_bits
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
+from mnist_mlp.parity.evidence import UNKNOWN, Cause, Finding, JudgedStep
 from mnist_mlp.parity.recipe import Recipe
 from mnist_mlp.reference import Array
 
@@ -71,6 +71,8 @@ def _affine_cause(scale: float, offset: float) -> Cause:
         return Cause("pixels_scaled_to_minus_one_one", "2 * pixel / 255 - 1")
     if near(-1, 1):
         return Cause("pixels_inverted", "1 - pixel / 255")
+    if abs(offset) < 1e-5:
+        return Cause(UNKNOWN, f"pixels {scale:.4g} times too large")
     mean, deviation = -offset / scale, 1 / scale
     return Cause("mean_std_normalisation", f"mean {mean:.4g}, standard deviation {deviation:.4g}")
 

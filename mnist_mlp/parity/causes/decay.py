@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mnist_mlp.parity.causes import rules
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.coefficients import Fit, fit
+from mnist_mlp.parity.coefficients import fit
 from mnist_mlp.parity.evidence import Cause
 from mnist_mlp.parity.moment import Moment
 from mnist_mlp.parity.recipe import Recipe
@@ -24,24 +24,34 @@ def hypotheses(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
     """Coupled and decoupled; they are told apart by the velocity or the moments they leave."""
     optimizer = recipe.spec.optimizer
     for scope, part in SCOPES:
-        factor = _factor(recipe, here, part)
-        coupled = COMMON if optimizer.name == "adam" else (factor,)
-        for decay in coupled:
-            if decay is not None:
-                rule = rules.decayed(recipe.update, decay, scope=part)
-                cause = Cause("weight_decay", f"{decay:.3g} on {scope}")
+        fitted = _fitted(recipe, here, part)
+        candidates = [] if fitted is None else list(dict.fromkeys((_nice(fitted), fitted.factor)))
+        coupled = COMMON if optimizer.name == "adam" else candidates
+        for factor in coupled:
+            rule = rules.decayed(recipe.update, factor, scope=part)
+            yield Hypothesis(_cause(recipe, factor, scope, part), replace(recipe, update=rule))
+        if optimizer.momentum or optimizer.name == "adam":
+            for factor in candidates:
+                rule = rules.decayed_beside(recipe.update, factor, scope=part)
+                cause = Cause("decoupled_weight_decay", f"{factor:.3g} on {scope}")
                 yield Hypothesis(cause, replace(recipe, update=rule))
-        if factor is not None and (optimizer.momentum or optimizer.name == "adam"):
-            rule = rules.decayed_beside(recipe.update, factor, scope=part)
-            cause = Cause("decoupled_weight_decay", f"{factor:.3g} on {scope}")
-            yield Hypothesis(cause, replace(recipe, update=rule))
     for scope, part in SCOPES:
         shrunk = _shrinkage(recipe, here, part)
         if shrunk is not None:
             cause = Cause("weight_decay", f"{shrunk:.6g} times the weights, {scope}, after a step")
-            yield Hypothesis(
-                cause, replace(recipe, update=rules.scaled(recipe.update, shrunk, part))
-            )
+            rule = rules.scaled(recipe.update, shrunk, part)
+            yield Hypothesis(cause, replace(recipe, update=rule))
+
+
+def _cause(recipe: Recipe, factor: float, scope: str, part: str) -> Cause:
+    """`factor` comes on top of the specified decay."""
+    specified = recipe.spec.optimizer.weight_decay
+    if not specified:
+        return Cause("weight_decay", f"{factor:.3g} on {scope}")
+    if part and abs(factor + specified) < 1e-3 * specified:
+        others = "biases only" if part == "kernel" else "kernels only"
+        return Cause("weight_decay_scope", others)
+    return Cause("weight_decay", f"{specified + factor:.3g} instead of {specified:g} on {scope}")
 
 
 def _shrinkage(recipe: Recipe, here: Moment, part: str) -> float | None:
@@ -61,7 +71,15 @@ def _shrinkage(recipe: Recipe, here: Moment, part: str) -> float | None:
     return factor
 
 
-def _factor(recipe: Recipe, here: Moment, part: str) -> float | None:
+@dataclass(frozen=True)
+class Fitted:
+    """A multiple of the weights, and its standard error."""
+
+    factor: float
+    error: float
+
+
+def _fitted(recipe: Recipe, here: Moment, part: str) -> Fitted | None:
     rate = recipe.spec.optimizer.rate_at(here.step)
     residuals, columns, sigmas = [], [], []
     for name, judged in recipe.updated(here).weights.items():
@@ -72,16 +90,16 @@ def _factor(recipe: Recipe, here: Moment, part: str) -> float | None:
         residuals.append(judged.value.ravel() - new)
         columns.append(rate * w)
         sigmas.append(recipe.eps * (np.abs(w) + np.abs(w - new)) + 1e-45)
-    fitted = fit(
+    found = fit(
         np.concatenate(residuals), {"weight": np.concatenate(columns)}, np.concatenate(sigmas)
     )
-    return None if fitted is None else _rounded(fitted)
-
-
-def _rounded(fitted: Fit) -> float | None:
-    """A factor of two digits where it is one within its error; None where there is none."""
-    factor, error = fitted.value["weight"], fitted.error["weight"]
-    if abs(factor) < 8 * error:
+    if found is None or abs(found.value["weight"]) < 8 * found.error["weight"]:
         return None
-    nice = float(f"{factor:.2g}")
-    return nice if abs(factor - nice) < max(1e-3 * abs(nice), 4 * error) else factor
+    return Fitted(found.value["weight"], found.error["weight"])
+
+
+def _nice(fitted: Fitted) -> float:
+    """A factor of two digits where it is one within its error."""
+    nice = float(f"{fitted.factor:.2g}")
+    near = max(1e-3 * abs(nice), 4 * fitted.error)
+    return nice if abs(fitted.factor - nice) < near else fitted.factor

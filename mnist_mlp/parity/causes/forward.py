@@ -274,7 +274,9 @@ def _between_layers(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hy
     exact, _ = activate(name, z)
     kept = (a != 0) & (np.abs(exact) > 1e-6)
     dropped = (a == 0) & (np.abs(exact) > 1e-6)
-    if dropped.any() and kept.any():
+    # Dropout draws for each element: whole rows or whole units are something else.
+    whole = any(not (dropped.any(axis=x) & kept.any(axis=x)).any() for x in (0, 1))
+    if dropped.any() and kept.any() and not whole:
         factor = a[kept] / exact[kept]
         if np.allclose(factor, factor.flat[0], rtol=1e-4):
             rate = dropped.sum() / (dropped.sum() + kept.sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mnist_mlp.parity.evidence import STEP_RUNGS, Cause, Finding, JudgedStep
@@ -39,19 +39,31 @@ def reproduces(recipe: Recipe, rung: str, steps: Sequence[JudgedStep]) -> bool:
 
 
 def first_that_reproduces(
-    hypotheses: Iterable[Hypothesis], finding: Finding, steps: Sequence[JudgedStep]
+    hypotheses: Iterable[Hypothesis],
+    finding: Finding,
+    steps: Sequence[JudgedStep],
+    *,
+    recipe: Recipe | None = None,
 ) -> Hypothesis | None:
     """The first hypothesis that explains the broken rung everywhere; they come most special first.
 
-    The step that broke is tried before the others: most hypotheses fail there already.
+    The step that broke is tried before the others: most hypotheses fail there already. Layers are
+    judged each from its own input, so if nothing explains all of them, `recipe` being what they
+    were judged by, a hypothesis may explain one layer and leave the others to the next.
     """
+    candidates = list(hypotheses)
     here = [step for step in steps if step.step == finding.step and step.stress == finding.stress]
-    for hypothesis in hypotheses:
-        with_history = _with_history(here, steps)
-        if not _explains(hypothesis.recipe, finding, with_history):
-            continue
-        if reproduces(hypothesis.recipe, finding.rung, steps):
+    with_history = _with_history(here, steps)
+    for hypothesis in candidates:
+        if _explains(hypothesis.recipe, finding, with_history) and reproduces(
+            hypothesis.recipe, finding.rung, steps
+        ):
             return hypothesis
+    if finding.rung == "forward" and recipe is not None:
+        before = _sizes(recipe, finding.rung, steps)
+        for hypothesis in candidates:
+            if _explains_layer(hypothesis.recipe, finding, steps, before):
+                return hypothesis
     return None
 
 
@@ -74,3 +86,30 @@ def _explains(recipe: Recipe, finding: Finding, at: Sequence[Moment]) -> bool:
             here = (result.layer, result.tensor) == (finding.layer, finding.tensor)
             told = told or (here and result.note != NOT_JUDGED)
     return told
+
+
+Place = tuple[int, bool, int | None, str]
+
+
+def _sizes(recipe: Recipe, rung: str, steps: Sequence[JudgedStep]) -> dict[Place, float]:
+    alone = only(recipe, rung)
+    return {
+        (f.step, f.stress, f.layer, f.tensor): f.size
+        for moment in moments(steps)
+        for f in judge_step(alone, moment)
+    }
+
+
+def _explains_layer(
+    recipe: Recipe, finding: Finding, steps: Sequence[JudgedStep], before: Mapping[Place, float]
+) -> bool:
+    """Whether a layer is explained at every step, and no other is further off than it was."""
+    limit = SLACK * LIMITS[finding.rung]
+    after = _sizes(recipe, finding.rung, steps)
+    here = [size for place, size in after.items() if place[2] == finding.layer]
+    others = [place for place in after if place[2] != finding.layer]
+    return (
+        bool(here)
+        and all(size <= min(limit, finding.size / 2) for size in here)
+        and all(after[place] <= max(limit, before[place]) for place in others)
+    )

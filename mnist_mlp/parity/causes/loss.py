@@ -192,6 +192,10 @@ def _with(recipe: Recipe, cause: Cause, form: Form) -> Hypothesis:
     return Hypothesis(cause, replace(recipe, loss=form.loss, at_logits=form.at_logits))
 
 
+SMOOTHING = 3e-5
+"""Relative error of an amount of smoothing that is solved from a loss."""
+
+
 def _smoothed(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     z = np.asarray(step.record.pre_activations[-1], np.float64)
     log_p = log_softmax(z)
@@ -200,14 +204,14 @@ def _smoothed(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     if abs(uniform - plain) < 1e-6:
         return
     amount = (step.record.loss - plain) / (uniform - plain)
-    rounded = round(amount, 3)
-    if not 1e-3 <= rounded < 1:
+    if not 1e-3 <= amount < 1:
         return
+    for share, fitted in ((round(amount, 3), 0.0), (amount, SMOOTHING)):
 
-    def rows(z: Array, y: Array) -> Array:
-        return cross_entropy(z, y * (1 - rounded) + rounded / y.shape[1])
+        def rows(z: Array, y: Array, share: float = share) -> Array:
+            return cross_entropy(z, y * (1 - share) + share / y.shape[1])
 
-    yield _with(recipe, Cause("label_smoothing", f"{rounded:g}"), Form(rows))
+        yield _with(recipe, Cause("label_smoothing", f"{share:.4g}"), Form(rows, fitted=fitted))
 
 
 WEIGHTS = 3e-5
