@@ -50,32 +50,47 @@ class RowFinder:
     def __init__(self, images: NDArray[np.uint8]) -> None:
         self.images = images
         self._scalings: list[Scaling] = [(255, 0), (1, 0), (256, 0), (127.5, 127.5), (-255, 255)]
+        self._usual: Scaling | None = None
+        self._epoch = 0
+        self.rescaled: tuple[int, int] | None = None
+        """The first batch (epoch and batch, from 1) that is scaled otherwise than the first."""
         self.start_epoch()
 
     def start_epoch(self) -> None:
-        """Forget which of several equal rows were given out."""
+        """Forget which of several equal rows were given out; count batches anew."""
+        self._epoch += 1
+        self._batch = 0
         self._taken: defaultdict[bytes, int] = defaultdict(int)
 
     def find(self, pixels: Array) -> Positions:
-        """As `match_rows`."""
+        """As `match_rows`, for the next batch of an epoch."""
+        self._batch += 1
         rows = np.asarray(pixels, np.float64).reshape(len(pixels), -1)
         best = np.full(len(rows), -1, np.int64)
         if not rows.size or rows.shape[1] != self.images.shape[1] or not np.isfinite(rows).all():
             return best
+        used: Scaling | None = None
         readings = list(self._as_greys(rows))
         for arranged in (False, True):
             for scaling, greys in readings:
                 found = self._look_up(greys, arranged=arranged)
                 if (found >= 0).sum() > (best >= 0).sum():
                     best = found
+                    used = scaling
                     self._scalings = [scaling, *(s for s in self._scalings if s != scaling)][:8]
                 if (best >= 0).all():
                     break
             if (best >= 0).any():
                 break
+        self._note(used)
         for number in np.flatnonzero(best >= 0):
             best[number] = self._in_turn(int(best[number]))
         return best
+
+    def _note(self, scaling: Scaling | None) -> None:
+        self._usual = self._usual or scaling
+        if scaling is not None and not np.allclose(scaling, self._usual or scaling, rtol=1e-3):
+            self.rescaled = self.rescaled or (self._epoch, self._batch)
 
     def _as_greys(self, rows: Array) -> Iterator[tuple[Scaling, NDArray[np.uint8]]]:
         """The rows as greys, under every scaling that makes whole numbers of them."""

@@ -27,6 +27,7 @@ from mnist_mlp_keras.port_model import (
 )
 from mnist_mlp_keras.port_recorder import Recorder
 from mnist_mlp_keras.port_run import (
+    PASSED_ON,
     Entry,
     Judge,
     Labels,
@@ -38,6 +39,8 @@ from mnist_mlp_keras.port_run import (
 from mnist_mlp_keras.port_state import PortState
 
 TRIED_ROWS = 4
+LOOKED_AT = ("batch_size", "epochs", "shuffle", "steps_per_epoch", "verbose")
+"""Arguments of a user's `fit` that are judged without being passed on."""
 PREDICTED_ROWS = 2048
 
 
@@ -73,6 +76,7 @@ class KerasPort:
             epochs=fit.get("epochs"),
             shuffle=fit.get("shuffle"),
             order=order,
+            left_out=tuple(f"fit({key}=...)" for key in fit if key not in (*PASSED_ON, *LOOKED_AT)),
             options={
                 key: str(value)
                 for key, value in fit.items()

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_mlp.contract import Array, Tensors, TrainingData
-from mnist_mlp.portkit import match_rows
-from mnist_mlp.portrows import classes_of
+from mnist_mlp.portrows import RowFinder, classes_of, match_rows
 from mnist_mlp.ports import OwnOrder
 from mnist_mlp.reference import bias_name, kernel_name
 from mnist_mlp_keras.port_model import Given, dense_of, layers_in_order
@@ -24,7 +23,6 @@ from mnist_mlp_keras.port_state import number
 DRAWS = 24
 DRAW_SECONDS = 6.0
 EPOCHS = 3
-MATCHED_ROWS = 8192
 
 
 def native_weights(model: Any, x: Array) -> dict[str, Array]:
@@ -108,14 +106,14 @@ class _Matched(keras.callbacks.Callback):
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
         super().__init__()
-        self.images = images
+        self.finder = RowFinder(images)
         self.epochs: list[tuple[NDArray[np.int64], ...]] = []
         self.labels: list[NDArray[np.int64]] = []
         self.pixels: Array | None = None
         self.strange: list[Array] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Match in pieces of some thousand rows: a look-up goes over all images each time."""
+        """Match batch by batch."""
         del epoch, logs
         batches = self.model.batches
         if not batches:
@@ -123,14 +121,11 @@ class _Matched(keras.callbacks.Callback):
         pixels = [x for x, _ in batches]
         self.pixels = pixels[0] if self.pixels is None else self.pixels
         self.labels.append(np.concatenate([classes_of(y) for _, y in batches]))
-        at_once = max(MATCHED_ROWS // max(len(pixels[0]), 1), 1)
-        found: list[NDArray[np.int64]] = []
-        for start in range(0, len(pixels), at_once):
-            some = pixels[start : start + at_once]
-            positions = match_rows(np.concatenate(some), self.images)
-            if not self.epochs:
-                self.strange.append(np.concatenate(some)[positions < 0])
-            found += np.split(positions, np.cumsum([len(x) for x in some])[:-1])
+        if self.epochs:
+            self.finder.start_epoch()
+        found = [self.finder.find(x) for x in pixels]
+        if not self.epochs:
+            self.strange = [x[at < 0] for x, at in zip(pixels, found, strict=True)]
         self.epochs.append(tuple(found))
         batches.clear()
 
@@ -167,6 +162,7 @@ def own_order(given: Given, data: TrainingData, x: Array, y: Array) -> OwnOrder 
         epochs=tuple(matched.epochs),
         pixels=matched.pixels,
         labels=tuple(matched.labels),
+        rescaled=matched.finder.rescaled,
         test_rows=int((tested >= 0).sum()),
         weighted=spy.weighted,
     )

@@ -15,7 +15,7 @@ from mnist_mlp.portkit import user_errors
 from mnist_mlp.ports import OwnOrder, PortFacts
 from mnist_mlp_torch.port_data import Rows, loader_in_order
 from mnist_mlp_torch.port_layers import Dense, Watch
-from mnist_mlp_torch.port_load import Given, make_trainer
+from mnist_mlp_torch.port_load import Given, left_out, make_trainer
 from mnist_mlp_torch.port_own import batch_size_of
 from mnist_mlp_torch.port_weights import canonical, parameters_of
 
@@ -83,6 +83,7 @@ def probe(
         options={
             key: str(value) for key, value in given.trainer.items() if key not in ("callbacks",)
         },
+        left_out=left_out(given),
     )
     return Probed(dense, facts)
 

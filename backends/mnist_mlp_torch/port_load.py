@@ -8,7 +8,7 @@ import logging
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -168,6 +168,27 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def left_out(given: Given) -> tuple[str, ...]:
+    """What is given beside a module and takes no part in judged training, in words."""
+    told = [
+        f"the callback {type(callback).__name__}"
+        for callback in _own_callbacks(given)
+        if _is_one_of(callback, _UNWANTED) and not _is_one_of(callback, ("ProgressBar", "Summary"))
+    ]
+    if given.datamodule is not None:
+        told.append("the datamodule's validation loader and hooks")
+    return tuple(told)
+
+
+def _own_callbacks(given: Given) -> list[Any]:
+    own = given.trainer.get("callbacks") or []
+    return list(own) if isinstance(own, list | tuple) else [own]
+
+
+def _is_one_of(callback: Any, words: Sequence[str]) -> bool:
+    return any(word in base.__name__ for base in type(callback).__mro__ for word in words)
+
+
 _ONE_BATCH: dict[str, Any] = {
     "limit_train_batches": 1.0,
     "limit_val_batches": 0,
@@ -195,7 +216,6 @@ def make_trainer(
     package = lightning_of(module)
     logging.getLogger(package.__name__.partition(".")[0]).setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    own = given.trainer.get("callbacks") or []
     unwanted = (*_UNWANTED, "EarlyStopping") if one_batch else _UNWANTED
     after = dict(last or {})
     if one_batch:
@@ -203,8 +223,8 @@ def make_trainer(
         after["on_train_batch_end"] = _stopping(after.get("on_train_batch_end"))
     callbacks = [
         copy.deepcopy(callback)
-        for callback in (own if isinstance(own, list | tuple) else [own])
-        if not any(word in base.__name__ for base in type(callback).__mro__ for word in unwanted)
+        for callback in _own_callbacks(given)
+        if not _is_one_of(callback, unwanted)
     ]
     arguments = {key: value for key, value in given.trainer.items() if key not in OURS}
     arguments |= {

@@ -51,6 +51,7 @@ def own_order(given: Given, data: TrainingData) -> OwnOrder | None:
         strange = any((batch < 0).any() for batch in first.batches)
         tested = _epoch(train, RowFinder(data.test_images), given) if strange else None
         others = [_epoch(train, finder, given) for _ in range(1 if slow else EPOCHS - 1)]
+        rescaled = finder.rescaled
         epochs = [first, *others]
         moved: bool | None = None
         if validation is not None and not slow:
@@ -66,6 +67,7 @@ def own_order(given: Given, data: TrainingData) -> OwnOrder | None:
         epochs=tuple(tuple(epoch.batches) for epoch in epochs),
         pixels=first.pixels,
         labels=tuple(epoch.labels for epoch in epochs),
+        rescaled=rescaled,
         test_rows=sum(int((b >= 0).sum()) for b in tested.batches) if tested else 0,
         moved_by_validation=moved,
     )

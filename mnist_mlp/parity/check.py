@@ -239,6 +239,7 @@ def _outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec: Spe
         noted=(*noted, *_of_the_original(first)),
         not_exercised=(
             *_not_exercised(second, given),
+            *second.facts.left_out,
             *(f"{rung}: {why}" for rung, why in missing.items()),
         ),
         predictions_total=0 if "predictions" in missing else len(given.data.test_labels),

@@ -33,6 +33,10 @@ def breaks(
         return [_other_size(facts.batch_size, size, side)], []
     if facts.shuffle is False:
         return [_order(side, 1, 1, Cause("not_shuffled", "shuffle=False"))], []
+    asked = facts.options.get("steps_per_epoch", "")
+    if asked.isdigit() and int(asked) < plan.steps_per_epoch:
+        told = f"{asked} of {plan.steps_per_epoch} batches"
+        return [_order(side, 1, int(asked) + 1, Cause("steps_missing", f"epoch 1 has {told}"))], []
     own = facts.order
     if own is None:
         return [], []
@@ -131,6 +135,11 @@ def _content(
     pixels = np.asarray(own.pixels).reshape(len(own.pixels), -1)[known]
     if pixels.shape == data.train_images[rows].shape:
         yield from _pixels(pixels, data.train_images[rows], data.train_labels[rows], recipe, side)
+    if own.rescaled is not None:
+        epoch, batch = own.rescaled
+        step = (epoch - 1) * plan.steps_per_epoch + batch
+        cause = Cause(UNKNOWN, "the loader scales pixels otherwise from this batch on")
+        yield Break(side, "data", epoch, step, 0, "inputs", None, cause=cause)
     if own.weighted:
         cause = Cause(UNKNOWN, "the loader gives each row a weight of its own")
         yield Break(side, "loss", 1, 1, None, "loss", None, cause=cause)
