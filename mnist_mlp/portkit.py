@@ -8,7 +8,7 @@ import importlib.util
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb
@@ -233,3 +233,12 @@ def confusion(labels: Array, predicted: Array, *, classes: int) -> NDArray[np.in
     pairs = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
     counts = np.bincount(pairs, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
+
+
+def shortened(taken: Mapping[str, Array], left: Mapping[str, Array]) -> bool:
+    """Whether a gradient was clipped by a user's own lines: nowhere longer, nowhere turned."""
+    return all(
+        bool(np.all((np.abs(taken[n]) <= np.abs(g) * (1 + 1e-6)) & (taken[n] * g >= 0)))
+        for n, g in left.items()
+        if n in taken
+    )

@@ -44,6 +44,14 @@ def classes_of(labels: Array) -> NDArray[np.int64]:
     return labels.ravel().astype(np.int64)
 
 
+def is_soft(labels: Array) -> bool:
+    """Whether labels (n, classes) are other numbers than 0 and a single 1."""
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.shape[1] < 2:
+        return False
+    return not np.array_equal(labels, np.eye(labels.shape[1])[labels.argmax(axis=1)])
+
+
 class RowFinder:
     """Finds rows batch by batch; `start_epoch` lets equal rows begin with their first position."""
 

@@ -50,7 +50,8 @@ class OwnOrder:
     `epochs` holds, for each epoch, the batches as arrays of positions in the training set, found by
     content (-1: a row that is no training row), `labels` for each epoch the class of every row;
     `pixels` are the first batch's inputs `(n, ...)` as the loader gave them. `test_rows` counts the
-    rows of the first epoch that are test rows, `weighted` says whether rows came with weights,
+    rows of the first epoch that are test rows, `weighted` says whether rows came with weights and
+    `soft` whether labels were shares of classes,
     `rescaled` names the first batch (epoch and batch, from 1) whose pixels are scaled otherwise.
     `moved_by_validation` says whether the order of the second epoch changes when the validation
     loader is iterated in between (None: not tried).
@@ -61,6 +62,7 @@ class OwnOrder:
     labels: tuple[NDArray[np.int64], ...]
     test_rows: int = 0
     weighted: bool = False
+    soft: bool = False
     rescaled: tuple[int, int] | None = None
     moved_by_validation: bool | None = None
 

@@ -96,8 +96,9 @@ class KerasBackend:
         keras.utils.clear_session()
         # Without Keras's own frames an error of the user's would seem to come from here.
         keras.config.disable_traceback_filtering()
+        # What the user's file says of precision comes after this; the policy, which `clear_session`
+        # has put back, follows it.
         keras.config.set_floatx("float32")
-        keras.config.set_dtype_policy("float32")
         self.port = KerasPort(target, data=data, image_shape=image_shape)
         return self.port.facts
 

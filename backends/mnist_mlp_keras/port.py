@@ -84,9 +84,12 @@ class KerasPort:
             },
         )
 
-    def _fed(self, images: Array, labels: Array) -> tuple[Array, Array]:
+    def _fed(self, images: Array, labels: Array, plan: Plan | None = None) -> tuple[Array, Array]:
+        """In float64 where both the specification and the model are."""
         y = one_hot(labels, self.classes) if self.one_hot else labels.astype(np.int64)
-        return shaped(images, self.shape), y
+        double = plan is not None and plan.spec.training.precision == "float64"
+        double = double and {x.dtype for x in self.facts.layers if x.dense} == {"float64"}
+        return shaped(images, self.shape, dtype="float64" if double else "float32"), y
 
     def _opened(self, images: Array) -> tuple[Any, list[Any]]:
         """A model in its first state, built, and its Dense layers in order of execution."""
@@ -120,7 +123,13 @@ class KerasPort:
                 classes=max([self.classes, *(layer.units for layer in dense[-1:])]),
             )
             judge = Judge(
-                recorder, state, labels, shared=job.shared, on_step=on_step, on_epoch=on_epoch
+                recorder,
+                state,
+                labels,
+                shared=job.shared,
+                clips=plan.spec.optimizer.clip_norm > 0,
+                on_step=on_step,
+                on_epoch=on_epoch,
             )
             state.load_weights(plan.initial_weights)
             with as_one_step(model), recorder.attached(), judge.in_charge(model):
@@ -130,14 +139,15 @@ class KerasPort:
                     shared, images, classes = job.stress
                     state.load(shared)
                     batch = planned_dataset(
-                        *self._fed(images, classes),
+                        *self._fed(images, classes, plan),
                         np.arange(len(images))[None],
                         batch_size=len(images),
                         weights=self._row_weights(classes),
                     )
                     with recorder.recording("dry"):
                         judge.functions["dry"](iter(batch))
-                    on_step(PortStep(None, step_record(stages(recorder), state, shared)))
+                    seen = stages(recorder, clips=judge.clips)
+                    on_step(PortStep(None, step_record(seen, state, shared)))
 
     def _run(self, model: Any, plan: Plan, data: TrainingData, *judges: Judge) -> None:
         """The one real `fit`."""
@@ -148,12 +158,12 @@ class KerasPort:
         orders = np.stack([plan.order(epoch) for epoch in range(1, epochs + 1)])
         model.fit(
             planned_dataset(
-                *self._fed(data.train_images, data.train_labels), orders, batch_size=size
+                *self._fed(data.train_images, data.train_labels, plan), orders, batch_size=size
             ),
             epochs=epochs,
             steps_per_epoch=plan.steps_per_epoch,
             validation_data=planned_dataset(
-                *self._fed(data.test_images, data.test_labels), test_order, batch_size=size
+                *self._fed(data.test_images, data.test_labels, plan), test_order, batch_size=size
             ),
             shuffle=False,
             verbose=0,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_mlp.contract import Array, Tensors, TrainingData
-from mnist_mlp.portrows import RowFinder, classes_of, match_rows
+from mnist_mlp.portrows import RowFinder, classes_of, is_soft, match_rows
 from mnist_mlp.ports import OwnOrder
 from mnist_mlp.reference import bias_name, kernel_name
 from mnist_mlp_keras.port_model import Given, dense_of, layers_in_order
@@ -23,6 +24,9 @@ from mnist_mlp_keras.port_state import number
 DRAWS = 24
 DRAW_SECONDS = 6.0
 EPOCHS = 3
+SCHEDULED_STEPS, CHANGES = 4200, 16
+"""Steps of a schedule that are asked for (ten of the tutorial's epochs), and changes among them
+that make a list of constants of it."""
 
 
 def native_weights(model: Any, x: Array) -> dict[str, Array]:
@@ -62,18 +66,26 @@ def optimizer_settings(model: Any) -> dict[str, Any]:
     except Exception:  # a user's class may take what get_config does not know
         config = {"learning_rate": float(number(optimizer.learning_rate))}
     config.pop("name", None)
-    if isinstance(config.get("learning_rate"), Mapping):
-        schedule = config["learning_rate"]
-        config["learning_rate"] = f"{schedule.get('class_name')}({schedule.get('config')})"
     settings = {
         key: value
         for key, value in config.items()
         if isinstance(value, bool | int | float | str) and value is not None
     }
+    if isinstance(config.get("learning_rate"), Mapping):
+        settings |= _scheduled(optimizer._learning_rate)
     rate = settings.get("learning_rate")
     if isinstance(rate, float):  # Keras keeps it in float32
         settings["learning_rate"] = float(f"{rate:.7g}")
     return {"name": type(optimizer).__name__, **settings}
+
+
+def _scheduled(schedule: Callable[[int], Any]) -> dict[str, Any]:
+    """The rate of step 1, and `schedule` as `(step, rate)` pairs from where it changes; as text
+    where it changes too often."""
+    rates = [float(f"{float(number(schedule(step))):.7g}") for step in range(SCHEDULED_STEPS)]
+    changes = [(i + 1, b) for i, (a, b) in enumerate(pairwise(rates), start=1) if a != b]
+    told = tuple(changes) if len(changes) <= CHANGES else type(schedule).__name__
+    return {"learning_rate": rates[0], "schedule": told}
 
 
 # --- An own loader --------------------------------------------------------------------------------
@@ -111,6 +123,7 @@ class _Matched(keras.callbacks.Callback):
         self.labels: list[NDArray[np.int64]] = []
         self.pixels: Array | None = None
         self.strange: list[Array] = []
+        self.soft = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Match batch by batch."""
@@ -121,6 +134,7 @@ class _Matched(keras.callbacks.Callback):
         pixels = [x for x, _ in batches]
         self.pixels = pixels[0] if self.pixels is None else self.pixels
         self.labels.append(np.concatenate([classes_of(y) for _, y in batches]))
+        self.soft = self.soft or any(is_soft(y) for _, y in batches)
         if self.epochs:
             self.finder.start_epoch()
         found = [self.finder.find(x) for x in pixels]
@@ -165,4 +179,5 @@ def own_order(given: Given, data: TrainingData, x: Array, y: Array) -> OwnOrder 
         rescaled=matched.finder.rescaled,
         test_rows=int((tested >= 0).sum()),
         weighted=spy.weighted,
+        soft=matched.soft,
     )

@@ -113,9 +113,9 @@ def _called(found: Any) -> Any:
 # --- What goes in ---------------------------------------------------------------------------------
 
 
-def shaped(images: Array, shape: tuple[int, ...]) -> Array:
-    """uint8 rows as a user gets them: float32 in [0, 1], `(n, *shape)`."""
-    return scale_pixels(images, dtype="float32").reshape(len(images), *shape)
+def shaped(images: Array, shape: tuple[int, ...], *, dtype: str = "float32") -> Array:
+    """uint8 rows as a user gets them: in [0, 1], `(n, *shape)`."""
+    return scale_pixels(images, dtype=dtype).reshape(len(images), *shape)
 
 
 def wanted_shape(model: Any, asked: tuple[int, ...]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from mnist_mlp.contract import Array
+from mnist_mlp.portkit import shortened
 from mnist_mlp.reference import bias_name, kernel_name
 from mnist_mlp_keras.engine import Sink, watched_gradients
 
@@ -206,16 +207,25 @@ class Recorder:
             value = self._read(f"{what} {index}")
             yield np.full((0, 0), np.nan) if value is None else value
 
-    def gradient(self) -> dict[str, Array]:
-        """What the optimizer was given, by tensor; zeros for a tensor that got nothing."""
+    def gradient(self, *, clips: bool) -> dict[str, Array]:
+        """What the optimizer was given, by tensor; zeros for a tensor that got nothing.
+
+        Where the specification `clips`, a gradient that was shortened on its way to the optimizer
+        is the tape's: clipping belongs to the update.
+        """
+        applied, taped = self._gradient_of("applied"), self._gradient_of("tape")
+        if clips and taped and shortened(applied, taped):
+            applied = taped
         result = {}
         for index, layer in enumerate(self.dense):
             for name, shape in (
                 (kernel_name(index), tuple(layer.kernel.shape)),
                 (bias_name(index), (layer.units,)),
             ):
-                value = self._read(f"applied {name}")
-                if value is None:
-                    value = self._read(f"tape {name}")
+                value = applied.get(name, taped.get(name))
                 result[name] = np.zeros(shape, np.float32) if value is None else value
         return result
+
+    def _gradient_of(self, how: str) -> dict[str, Array]:
+        found = {name: self._read(f"{how} {name}") for name in set(self.names.values())}
+        return {name: value for name, value in found.items() if value is not None}

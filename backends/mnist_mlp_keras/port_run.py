@@ -53,10 +53,12 @@ class Judge(keras.callbacks.Callback):
         labels: Labels,
         *,
         shared: Mapping[int, State],
+        clips: bool,
         on_step: Callable[[PortStep], None],
         on_epoch: Callable[[PortEpoch], None],
     ) -> None:
         super().__init__()
+        self.clips = clips
         self.recorder = recorder
         self.state = state
         self.labels = labels
@@ -134,7 +136,7 @@ class Judge(keras.callbacks.Callback):
         """Keep what a judged step computed."""
         del batch, logs
         if self.step in self.shared:
-            self._stages = stages(self.recorder)
+            self._stages = stages(self.recorder, clips=self.clips)
 
     def close(self) -> None:
         """Record the judged step, with what the user's callbacks have done to the weights since.
@@ -204,14 +206,14 @@ class Stages:
     gradient: dict[str, Array]
 
 
-def stages(recorder: Recorder) -> Stages:
+def stages(recorder: Recorder, *, clips: bool) -> Stages:
     """Of the step that was just run."""
     loss = recorder.loss
     return Stages(
         inputs=recorder.inputs(),
         pre_activations=recorder.pre_activations(),
         loss=float("nan") if loss is None else loss,
-        gradient=recorder.gradient(),
+        gradient=recorder.gradient(clips=clips),
     )
 
 

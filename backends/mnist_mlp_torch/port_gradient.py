@@ -13,11 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mnist_mlp.contract import Array
+from mnist_mlp.portkit import shortened
 from mnist_mlp_torch.port_weights import Parameters, canonical
 
 _CLIPPERS = ("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_")
@@ -107,16 +107,8 @@ class GradientTaker:
         if self._taken is None or (as_left and self._left):
             return left
         taken = self._canonical(self._taken)
-        return left if self.clips and self._left and _shortened(taken, left) else taken
+        return left if self.clips and self._left and shortened(taken, left) else taken
 
     def _canonical(self, found: dict[str, Any]) -> dict[str, Array]:
         names = {id(p): name for name, (_, p) in self.parameters.items() if p is not None}
         return canonical(self.parameters, lambda parameter: found.get(names[id(parameter)]))
-
-
-def _shortened(taken: dict[str, Array], left: dict[str, Array]) -> bool:
-    """Whether a gradient was clipped by a user's own lines: nowhere longer, nowhere turned."""
-    return all(
-        bool(np.all((np.abs(taken[n]) <= np.abs(g) * (1 + 1e-6)) & (taken[n] * g >= 0)))
-        for n, g in left.items()
-    )

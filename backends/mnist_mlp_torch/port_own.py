@@ -15,7 +15,7 @@ from torch import Tensor
 from mnist_mlp.contract import Array, TrainingData
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.portkit import user_errors
-from mnist_mlp.portrows import RowFinder, classes_of
+from mnist_mlp.portrows import RowFinder, classes_of, is_soft
 from mnist_mlp.ports import OwnOrder
 from mnist_mlp_torch.port_layers import to_array
 from mnist_mlp_torch.port_load import Given, seed_everything
@@ -67,6 +67,7 @@ def own_order(given: Given, data: TrainingData) -> OwnOrder | None:
         epochs=tuple(tuple(epoch.batches) for epoch in epochs),
         pixels=first.pixels,
         labels=tuple(epoch.labels for epoch in epochs),
+        soft=any(epoch.soft for epoch in epochs),
         rescaled=rescaled,
         test_rows=sum(int((b >= 0).sum()) for b in tested.batches) if tested else 0,
         moved_by_validation=moved,
@@ -126,8 +127,10 @@ def _generators(loader: Any) -> list[torch.Generator]:
 
 
 class _Epoch:
-    def __init__(self, batches: list[NDArray[np.int64]], pixels: Array, labels: Array) -> None:
-        self.batches, self.pixels, self.labels = batches, pixels, labels
+    def __init__(
+        self, batches: list[NDArray[np.int64]], pixels: Array, labels: Array, *, soft: bool
+    ) -> None:
+        self.batches, self.pixels, self.labels, self.soft = batches, pixels, labels, soft
 
 
 def _epoch(loader: Iterable[Any], finder: RowFinder, given: Given) -> _Epoch:
@@ -135,6 +138,7 @@ def _epoch(loader: Iterable[Any], finder: RowFinder, given: Given) -> _Epoch:
     batches: list[NDArray[np.int64]] = []
     pixels: Array = np.zeros((0,))
     labels: list[NDArray[np.int64]] = []
+    soft = False
     for number, batch in enumerate(loader):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise UserCodeError(
@@ -143,11 +147,12 @@ def _epoch(loader: Iterable[Any], finder: RowFinder, given: Given) -> _Epoch:
         x, y = (_as_array(part) for part in batch)
         batches.append(finder.find(x))
         labels.append(classes_of(y))
+        soft = soft or is_soft(y)
         if number == 0:
             pixels = x
     if not batches:
         raise UserCodeError(f"{given.path}: the loader gives no batch")
-    return _Epoch(batches, pixels, np.concatenate(labels))
+    return _Epoch(batches, pixels, np.concatenate(labels), soft=soft)
 
 
 def _as_array(part: Any) -> Array:

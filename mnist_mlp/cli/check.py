@@ -68,7 +68,11 @@ def check(
         typer.echo(line, err=True)
 
     if print_spec:
-        read = original_spec(targets[0], spec=spec, dataset=data, image_shape=shape, say=say)
+        read, remarks = original_spec(
+            targets[0], spec=spec, dataset=data, image_shape=shape, say=say
+        )
+        for remark in remarks:
+            typer.echo(f"# {remark}")
         typer.echo(read.as_toml())
         return
     checked = check_port(

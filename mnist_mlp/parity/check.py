@@ -17,6 +17,7 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.catalogue import described
 from mnist_mlp.parity.evidence import RUNGS, STEP_RUNGS, UNKNOWN, Break, Cause
+from mnist_mlp.parity.explain import LINKS
 from mnist_mlp.parity.judge import LIMITS
 from mnist_mlp.parity.port_side import PortSeen, look_at_port, setting
 from mnist_mlp.parity.port_steps import Setting
@@ -145,7 +146,7 @@ def check_port(
         if original is not None:
             worker = host(original)
             facts = opened(worker, original, given)
-            spec = read_spec(worker, facts, dataset, spec)
+            spec, _ = read_spec(worker, facts, dataset, spec)
             given = setting(spec, dataset)
             say(f"running {original.text}")
             first = look_at_port(worker, facts, given, label=original.text, side="a")
@@ -168,8 +169,8 @@ def original_spec(
     dataset: Dataset,
     image_shape: tuple[int, ...] = (),
     say: Say = lambda _: None,
-) -> Spec:
-    """The specification read off an original; `spec` gives what a model does not tell."""
+) -> tuple[Spec, tuple[str, ...]]:
+    """The specification read off an original, with remarks; `spec` gives what it does not tell."""
     say(f"starting {original.framework} for {original.text}")
     with Worker(original.framework, accelerator="cpu") as worker:
         given = setting(spec, dataset)
@@ -180,9 +181,8 @@ def original_spec(
 
 def _as_the_original(first: PortSeen, given: Setting) -> Setting:
     """Judge the port by what the original really does."""
-    if first.explained is None:
-        return given
-    if first.explained.recipe is given.recipe:
+    given = replace(given, draws=first.facts.draws, logits=first.logits)
+    if first.explained is None or first.explained.recipe is given.recipe:
         return given
     return replace(given, recipe=first.explained.recipe, plain=given.recipe, way=first.found)
 
@@ -190,22 +190,36 @@ def _as_the_original(first: PortSeen, given: Setting) -> Setting:
 def _same_habits(first: PortSeen, second: PortSeen) -> None:
     """What original and port do alike, outside the steps, is no difference between them."""
 
-    def habits(seen: PortSeen) -> dict[tuple[str, str | None], Cause]:
-        return {
-            (item.rung, item.tensor): item.cause
+    def habits(seen: PortSeen) -> list[tuple[str, str | None, Cause]]:
+        """By rung and tensor; what has no name is not the same twice."""
+        return [
+            (item.rung, item.tensor, item.cause)
             for item in seen.breaks
-            if item.rung not in STEP_RUNGS and item.cause.name != UNKNOWN
-        }
+            if item.cause.name != UNKNOWN
+            and (item in seen.of_loader or item.rung not in (*STEP_RUNGS, "init"))
+        ]
 
-    theirs, own = habits(first), habits(second)
+    theirs = habits(first)
     second.breaks = [
-        item for item in second.breaks if theirs.get((item.rung, item.tensor)) != item.cause
+        item
+        for item in second.breaks
+        if (item.rung, item.tensor, item.cause) not in theirs and not _gathers_alike(first, item)
     ]
-    for item in first.breaks:
-        place = (item.rung, item.tensor)
-        if item.rung == "init" and place in theirs and place not in own:
-            cause = Cause("left_out", f"{item.cause.name} of the original")
-            second.breaks.append(replace(item, side="b", cause=cause))
+    if first.of_loader and second.facts.order is None:
+        told = ", ".join(item.cause.name for item in first.of_loader)
+        second.missing["order"] = f"the original's own loader ({told}) has none beside it"
+
+
+def _gathers_alike(first: PortSeen, item: Break) -> bool:
+    """Whether both make an update once every so many steps: Keras gathers in the optimizer,
+    Lightning in the gradients."""
+    if item.cause.name != "gradient_accumulation":
+        return False
+    every = (item.cause.value or "").partition(",")[0]
+    return any(
+        other.cause.name == item.cause.name and (other.cause.value or "").startswith(every)
+        for other in first.breaks
+    )
 
 
 def _cost(worker: Worker, given: Setting, say: Say) -> dict[str, float]:
@@ -221,10 +235,7 @@ def _cost(worker: Worker, given: Setting, say: Say) -> dict[str, float]:
 
 
 def _outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec: Spec) -> Outcome:
-    breaks = tuple(
-        replace(item, cause=described(item.cause, framework=second.framework))
-        for item in ordered(second.breaks)
-    )
+    breaks = tuple(_described(item, second, given, spec) for item in ordered(second.breaks))
     noted = tuple(described(cause, framework=second.framework) for cause in second.noted)
     blind = _blind(first)
     verdict, text = _verdict(breaks, second, blind)
@@ -247,6 +258,18 @@ def _outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec: Spe
         report_identical=None if _stopped(second) else second.different == 0,
         proof=Proof("not_run", reason="a port is judged step by step"),
     )
+
+
+def _described(item: Break, second: PortSeen, given: Setting, spec: Spec) -> Break:
+    """With its cure: in the specification's numbers, or whatever the original has instead."""
+    cause = described(item.cause, framework=second.framework, spec=spec)
+    links = LINKS.get(item.rung, ())
+    other = given.plain is not None and any(
+        getattr(given.recipe, link) is not getattr(given.plain, link) for link in links
+    )
+    if other or (given.draws and item.rung == "init"):
+        cause = replace(cause, fix="by hand, do here what the original does")
+    return replace(item, cause=cause)
 
 
 def _stopped(seen: PortSeen) -> bool:

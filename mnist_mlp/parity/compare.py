@@ -258,7 +258,9 @@ def _outcome(ladder: _Ladder, proof: Proof, chaos: Chaos | None) -> Outcome:
             Break(side, "trajectory", None, None, None, "weights", None, cause=cause)
         )
     breaks = tuple(
-        replace(item, cause=described(item.cause, framework=ladder.runs[item.side].label))
+        replace(
+            item, cause=described(item.cause, framework=ladder.runs[item.side].label, spec=a.spec)
+        )
         for item in ordered(ladder.breaks)
     )
     verdict, text = _verdict(ladder, breaks, different=different, proof=proof, identical=identical)
@@ -279,6 +281,11 @@ def _outcome(ladder: _Ladder, proof: Proof, chaos: Chaos | None) -> Outcome:
         proof=proof,
         chaos=chaos,
     )
+
+
+def _described(item: Break, ladder: _Ladder) -> Cause:
+    run = ladder.runs[item.side]
+    return described(item.cause, framework=run.label, spec=run.spec)
 
 
 def _verdict(

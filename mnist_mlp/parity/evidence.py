@@ -99,6 +99,8 @@ class Break:
     expected: str = ""
     cause: Cause = field(default_factory=lambda: Cause(UNKNOWN))
     batch: str | None = None
+    layers: tuple[int, ...] = ()
+    """All the layers it is seen in, where that was looked at; `layer` is the first."""
 
     def document(self) -> dict[str, Any]:
         """For JSON; a size that is not finite becomes null, for strict JSON has no infinity."""

@@ -140,6 +140,9 @@ def _content(
         step = (epoch - 1) * plan.steps_per_epoch + batch
         cause = Cause(UNKNOWN, "the loader scales pixels otherwise from this batch on")
         yield Break(side, "data", epoch, step, 0, "inputs", None, cause=cause)
+    if own.soft:
+        cause = Cause(UNKNOWN, "the loader's labels are no one-hot vectors")
+        yield Break(side, "data", 1, 1, None, "labels", None, cause=cause)
     if own.weighted:
         cause = Cause(UNKNOWN, "the loader gives each row a weight of its own")
         yield Break(side, "loss", 1, 1, None, "loss", None, cause=cause)

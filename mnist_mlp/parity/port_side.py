@@ -22,7 +22,7 @@ from mnist_mlp.parity.recipe import Recipe
 from mnist_mlp.parity.trajectory import run_reference
 from mnist_mlp.plan import make_plan
 from mnist_mlp.ports import PortEpoch, PortFacts
-from mnist_mlp.reference import Tensors, forward, scale_pixels
+from mnist_mlp.reference import Array, Tensors, forward, scale_pixels
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import training_data
 from mnist_mlp.worker import Worker
@@ -42,6 +42,8 @@ class PortSeen:
     epochs: list[PortEpoch] = field(default_factory=list)
     found: dict[int, Tensors] = field(default_factory=dict)
     explained: Explained | None = None
+    of_loader: list[Break] = field(default_factory=list)
+    logits: Array | None = None
     different: int = 0
     """Test rows that port and reference predict differently from the same final weights."""
 
@@ -62,7 +64,11 @@ def look_at_port(
     if not _layers(seen, given, side):
         return seen
     given = _without_biases(seen, given, side)
-    seen.breaks += init.native_breaks(facts.draws, given.plan.spec.model.layers, side=side)
+    layers = given.plan.spec.model.layers
+    if given.draws:
+        seen.breaks += init.pair_breaks(given.draws, facts.draws, layers, side=side)
+    else:
+        seen.breaks += init.native_breaks(facts.draws, layers, side=side)
     _own_order(seen, given, side)
     _steps(seen, worker, given, side)
     _scaled_once(seen)
@@ -71,7 +77,7 @@ def look_at_port(
     )
     seen.breaks += breaks
     seen.missing |= missing
-    if not seen.breaks:
+    if not seen.breaks or side == "a":
         _predictions(seen, worker, given, side)
     return seen
 
@@ -145,6 +151,7 @@ def _without_biases(seen: PortSeen, given: Setting, side: Side) -> Setting:
 def _own_order(seen: PortSeen, given: Setting, side: Side) -> None:
     """An own loader's batches; and what was given beside the model."""
     breaks, noted = own_loader.breaks(seen.facts, given.plan, given.data, given.recipe, side=side)
+    seen.of_loader = breaks
     seen.breaks += breaks
     seen.noted += noted
     if not breaks and seen.facts.order is None:
@@ -190,18 +197,21 @@ def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> 
             Break(side, "predictions", None, None, None, "logits", None, told, cause=cause)
         )
         return
-    exact = forward(
-        {name: w.astype(np.float64) for name, w in weights.items()},
-        plan.spec.model.activations,
-        scale_pixels(given.data.test_images, dtype=np.float64),
-    ).logits
+    seen.logits = logits
+    exact = given.logits
+    if exact is None:
+        exact = forward(
+            {name: w.astype(np.float64) for name, w in weights.items()},
+            plan.spec.model.activations,
+            scale_pixels(given.data.test_images, dtype=np.float64),
+        ).logits
     best = np.sort(exact, axis=1)
     margin = best[:, -1] - best[:, -2]
     # Rows on the border between two classes may fall on either side by a rounding.
     decided = margin > 1e3 * given.recipe.eps * np.abs(exact).max()
     moved = (logits.argmax(axis=1) != exact.argmax(axis=1)) & decided
     seen.different = int(moved.sum())
-    if seen.different:
+    if seen.different and not seen.breaks:
         row = int(np.flatnonzero(moved)[0])
         seen.breaks.append(
             Break(

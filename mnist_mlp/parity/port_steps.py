@@ -23,7 +23,7 @@ from mnist_mlp.parity.sampling import between, merged, place, windows
 from mnist_mlp.parity.trajectory import batch_of, run_reference
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports import PortEpoch, PortJob, PortStep
-from mnist_mlp.reference import Tensors
+from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.worker import Worker
 
 ROUNDS = 40
@@ -38,7 +38,8 @@ class Setting:
     """What a port is judged against.
 
     `plain` is the specification's own recipe, where `recipe` is what an original follows; `way` are
-    the original's weights at the beginning of windows, by step.
+    the original's weights at the beginning of windows, by step. Of every original there are `draws`
+    of its initial weights, and the `logits` it makes of the test rows in the end.
     """
 
     plan: Plan
@@ -46,6 +47,8 @@ class Setting:
     recipe: Recipe
     plain: Recipe | None = None
     way: Mapping[int, Tensors] = field(default_factory=dict)
+    draws: Sequence[Tensors] = ()
+    logits: Array | None = None
 
 
 @dataclass(eq=False)

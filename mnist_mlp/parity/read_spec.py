@@ -21,8 +21,11 @@ from mnist_mlp.training import training_data
 from mnist_mlp.worker import Worker
 
 
-def read_spec(worker: Worker, facts: PortFacts, dataset: Dataset, base: Spec) -> Spec:
-    """The specification of an opened port; `base` gives what a model does not tell.
+def read_spec(
+    worker: Worker, facts: PortFacts, dataset: Dataset, base: Spec
+) -> tuple[Spec, tuple[str, ...]]:
+    """The specification of an opened port, and remarks about what no specification can say; `base`
+    gives what a model does not tell.
 
     Activations are read off the numbers that pass through the layers, so that it does not matter
     whether they are modules, functions or arguments. One that is no known activation is entered as
@@ -49,9 +52,25 @@ def read_spec(worker: Worker, facts: PortFacts, dataset: Dataset, base: Spec) ->
         given = getattr(facts, key)
         if given is not None:
             raw["training"][key] = given
+    lengths = [len(batch) for batch in facts.order.epochs[0]] if facts.order else []
+    if facts.batch_size is None and lengths:
+        raw["training"]["batch_size"] = max(lengths)
     spec = parse_spec(raw)
-    raw["model"]["activations"] = _activations(worker, spec, dataset)
-    return parse_spec(raw)
+    names = _activations(worker, spec, dataset)
+    raw["model"]["activations"] = [
+        *(name or hidden for name in names), "softmax",
+    ]  # fmt: skip
+    remarks = [
+        f"the activation of layer {layer} is none that a specification has"
+        for layer, name in enumerate(names)
+        if name is None
+    ]
+    optimizer = str(facts.optimizer.get("name", ""))
+    if optimizer and not optimizer.lower().startswith(("sgd", "adam")):
+        remarks.append(f"the optimizer is {optimizer}, which no specification has")
+    if isinstance(facts.optimizer.get("schedule"), str):
+        remarks.append("the learning rate follows a schedule that no specification has")
+    return parse_spec(raw), tuple(remarks)
 
 
 def _optimizer(facts: PortFacts, base: OptimizerSpec) -> dict[str, Any]:
@@ -60,7 +79,10 @@ def _optimizer(facts: PortFacts, base: OptimizerSpec) -> dict[str, Any]:
     result: dict[str, Any] = {
         "learning_rate": _number(settings, "learning_rate", base.learning_rate)
     }
-    if base.schedule:
+    schedule = settings.get("schedule")
+    if isinstance(schedule, tuple | list):
+        result["schedule"] = [list(pair) for pair in schedule]
+    elif base.schedule:
         result["schedule"] = [list(pair) for pair in base.schedule]
     clip = _number(settings, "global_clipnorm", 0.0) or _trainer_clip(facts)
     if clip:
@@ -96,8 +118,8 @@ def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
     return float(value) if isinstance(value, int | float) else default
 
 
-def _activations(worker: Worker, spec: Spec, dataset: Dataset) -> list[str]:
-    """Named by running one batch from planned weights."""
+def _activations(worker: Worker, spec: Spec, dataset: Dataset) -> list[str | None]:
+    """Hidden ones, named by running one batch from planned weights; None for one with no name."""
     training = spec.training.model_copy(update={"epochs": 1})
     plan = make_plan(spec.model_copy(update={"training": training}), dataset)
     data = training_data(plan, dataset)
@@ -116,13 +138,8 @@ def _activations(worker: Worker, spec: Spec, dataset: Dataset) -> list[str]:
     worker.fit_port(job, on_step=seen.append, on_epoch=lambda _: None)
     record = seen[0].record
     eps = arbiter.eps_of(spec.training.precision)
-    names = [
-        _named(z, a, eps) or default
-        for z, a, default in zip(
-            record.pre_activations, record.activations, spec.model.activations, strict=False
-        )
-    ]
-    return [*names, "softmax"]
+    pairs = zip(record.pre_activations, record.activations, strict=False)
+    return [_named(z, a, eps) for z, a in pairs]
 
 
 def _named(z: Array, a: Array, eps: float) -> str | None:

@@ -237,9 +237,10 @@ def _other_activations(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator
                 new if index in layers and recipe.names[index] == specified else old
                 for index, old in enumerate(recipe.names)
             )
-            chosen = name or _activation_cause(specified, label)
+            usual = specified if isinstance(specified, str) else specified.name
+            chosen = name or _activation_cause(usual, label)
             yield Hypothesis(
-                Cause(chosen, f"{label} instead of {specified}"), replace(recipe, activations=names)
+                Cause(chosen, f"{label} instead of {usual}"), replace(recipe, activations=names)
             )
 
     for name in ACTIVATIONS:

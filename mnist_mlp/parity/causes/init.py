@@ -169,9 +169,66 @@ def native_breaks(
     return breaks
 
 
+def pair_breaks(
+    original: Sequence[Tensors],
+    port: Sequence[Tensors],
+    layers: Sequence[tuple[int, int, str]],
+    *,
+    side: Side,
+) -> list[Break]:
+    """Native initial weights of a port against those of its original, over many draws of both.
+
+    Two draws of one initialiser have one distribution, whatever it is called; and what two
+    frameworks call by one name passes, though one of them cuts its tails.
+    """
+    own = native_breaks(port, layers, side=side)
+    theirs = native_breaks(original, layers, side="a")
+    breaks: list[Break] = []
+    for part in ("kernel", "bias"):
+        layers_of = {
+            number: (_name_at(theirs, part, number), _name_at(own, part, number))
+            for number in range(len(layers))
+            if not _same_distribution(original, port, f"layers.{number}.{part}")
+        }
+        differing = [n for n, (a, b) in layers_of.items() if a != b or a == UNKNOWN]
+        if not differing:
+            continue
+        name = layers_of[differing[0]][1]
+        same = [item for item in own if item.tensor == part and item.cause.name == name]
+        found = same[0] if same else None
+        expected = layers_of[differing[0]][0] or ("glorot_uniform" if part == "kernel" else "zero")
+        cause = found.cause if found else Cause("left_out", f"{expected} of the original")
+        got = found.got if found else "Glorot uniform" if part == "kernel" else "zero"
+        place = ("init", 0, 0, differing[0], part)
+        breaks.append(Break(side, *place, None, got, f"{expected}, as in the original", cause))
+    return breaks
+
+
+def _name_at(breaks: Sequence[Break], part: str, layer: int) -> str | None:
+    """The initialiser of a tensor by its cause's name; None for the specification's own."""
+    for item in breaks:
+        if item.tensor == part and layer in item.layers:
+            return item.cause.name
+    return None
+
+
+def _same_distribution(a: Sequence[Tensors], b: Sequence[Tensors], name: str) -> bool:
+    """A two-sample Kolmogorov-Smirnov test at `ALPHA`; constants have to be equal."""
+    from scipy.stats import ks_2samp
+
+    x, y = (np.concatenate([np.asarray(d[name], np.float64).ravel() for d in ds]) for ds in (a, b))
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return bool(np.ptp(x) == np.ptp(y) and x[0] == y[0])
+    if _is_orthogonal(a, name) is not _is_orthogonal(b, name):
+        return False
+    return bool(ks_2samp(x, y, method="asymp").pvalue > ALPHA)
+
+
 def _is_orthogonal(draws: Sequence[Tensors], name: str) -> bool:
     """Whether rows or columns of every drawn kernel are orthogonal and of one length: their
     elements alone look as if drawn from a normal distribution."""
+    if not name.endswith("kernel"):
+        return False
     for draw in draws:
         kernel = np.asarray(draw[name], np.float64)
         kernel = kernel if kernel.shape[0] >= kernel.shape[1] else kernel.T
@@ -204,6 +261,7 @@ def _native(
         layer=where[0],
         tensor=part,
         size=None,
+        layers=tuple(where),
         got=f"{cause.value}; {told}",
         expected="Glorot uniform" if part == "kernel" else "zero",
         cause=cause,

@@ -38,7 +38,7 @@ def hypotheses(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
             total = sum(float(power(w).sum()) for name, w in moment.weights.items() if holds(name))
             factor = (step.record.loss - float(base.value)) / total if total else 0.0
             factor = float(f"{factor:.4g}")
-            if 1e-9 < factor < 10:
+            if 1e-9 < factor < 10 or (recipe.penalty is not None and -10 < factor < -1e-9):
                 found.append(_penalty(recipe, factor, kind, scope, holds, power, derivative))
     # The loss alone does not tell what a penalty is on: sums of squares hardly change. The gradient
     # does, and has to agree.
@@ -69,7 +69,11 @@ def _penalty(
     def penalty(weights: Doubles) -> Judged:
         total = sum(float(power(w).sum()) for name, w in weights.items() if holds(name))
         # The factor was fitted on a loss that is itself rounded.
-        return Judged(np.asarray(factor * total), np.asarray(8 * abs(factor) * total + 8))
+        own = Judged(np.asarray(factor * total), np.asarray(8 * abs(factor) * total + 8))
+        if recipe.penalty is None:
+            return own
+        before = recipe.penalty(weights)
+        return Judged(own.value + before.value, own.terms + before.terms)
 
     def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
         added = {}
@@ -79,7 +83,10 @@ def _penalty(
             added[name] = Judged(judged.value + extra, judged.terms + 8 * np.abs(extra))
         return added
 
-    cause = Cause(f"{kind}_in_loss", f"{factor:.4g} on {scope}")
+    told = f"{factor:.4g} on {scope}"
+    if recipe.penalty is not None:
+        told = f"{factor:+.4g} on {scope}, compared with the original"
+    cause = Cause(f"{kind}_in_loss", told)
     changed = replace(recipe, penalty=penalty, gradient=gradient)
     decay = recipe.spec.optimizer.weight_decay
     if kind == "l2" and scope == "all tensors" and abs(2 * factor - decay) <= 1e-3 * decay:

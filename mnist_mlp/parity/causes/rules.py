@@ -61,6 +61,8 @@ def rates(rule: Rule, factors: Mapping[int, float]) -> Rule:
     """The rule with its step made longer or shorter, by step number."""
 
     def changed(recipe: Recipe, moment: Moment) -> Updated:
+        if moment.step not in factors:  # another side is judged at other steps, too
+            return not_judged(moment)
         factor = factors[moment.step]
         new = {}
         for name, judged in rule(recipe, moment).weights.items():

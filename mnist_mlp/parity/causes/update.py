@@ -179,10 +179,14 @@ def _other_rates(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> I
         return
     first = min(changed)
     text = f"{rate * factors[first]:.6g} instead of {rate:g} from step {first}"
-    yield _by(recipe, Cause("undeclared_schedule", text), rules.rates(recipe.update, factors))
+    rule = rules.rates(recipe.update, factors)
+    yield _by(recipe, Cause("undeclared_schedule", text), rule, slack=FITTED_RATE)
 
 
 TURNS = 2
+
+FITTED_RATE = 2e-6
+"""Relative error of rates that were fitted; and a float32 power is itself 5e-7 off."""
 
 
 def _turns(values: Sequence[float]) -> int:
