@@ -182,6 +182,9 @@ def original_spec(
 def _as_the_original(first: PortSeen, given: Setting) -> Setting:
     """Judge the port by what the original really does."""
     given = replace(given, draws=first.facts.draws, logits=first.logits)
+    if _blind(first):  # where it goes, and what it answers in the end, measures nothing
+        given = replace(given, logits=None)
+        first.found = {}
     if first.explained is None or first.explained.recipe is given.recipe:
         return given
     return replace(given, recipe=first.explained.recipe, plain=given.recipe, way=first.found)
@@ -281,9 +284,10 @@ def _blind(first: PortSeen | None) -> set[str]:
     """Rungs at which the original does something that has no name: nobody can be held to it."""
     if first is None:
         return set()
-    return {
+    found = {
         item.rung for item in first.breaks if item.rung in STEP_RUNGS and item.cause.name == UNKNOWN
     }
+    return found | {"trajectory", "predictions"} if found else found
 
 
 def _of_the_original(first: PortSeen | None) -> tuple[Cause, ...]:

@@ -77,7 +77,8 @@ def look_at_port(
     )
     seen.breaks += breaks
     seen.missing |= missing
-    if not seen.breaks or side == "a":
+    measured = not given.draws or given.logits is not None
+    if measured and (not seen.breaks or side == "a"):
         _predictions(seen, worker, given, side)
     return seen
 

@@ -67,8 +67,10 @@ def rates(rule: Rule, factors: Mapping[int, float]) -> Rule:
         new = {}
         for name, judged in rule(recipe, moment).weights.items():
             w = moment.weights[name]
-            moved = factor * (w - judged.value)
-            new[name] = Judged(w - moved, judged.terms + 4 * np.abs(moved))
+            whole = w - judged.value
+            moved = factor * whole
+            loose = 4 * np.abs(moved) + 2 * np.abs(whole)
+            new[name] = Judged(w - moved, judged.terms + loose)
         return Updated(new)
 
     return changed

@@ -180,7 +180,9 @@ def _other_rates(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> I
     first = min(changed)
     text = f"{rate * factors[first]:.6g} instead of {rate:g} from step {first}"
     rule = rules.rates(recipe.update, factors)
-    yield _by(recipe, Cause("undeclared_schedule", text), rule, slack=FITTED_RATE)
+    # A rate that has nearly reached 0 carries the rounding of the one it began with.
+    slack = min(max(FITTED_RATE, 2 * recipe.eps / min(factors.values())), 1e-3)
+    yield _by(recipe, Cause("undeclared_schedule", text), rule, slack=slack)
 
 
 TURNS = 2
