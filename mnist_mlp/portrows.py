@@ -53,22 +53,23 @@ def is_soft(labels: Array) -> bool:
 
 
 class RowFinder:
-    """Finds rows batch by batch; `start_epoch` lets equal rows begin with their first position."""
+    """Finds rows batch by batch; each epoch begins with `start_epoch`, from where equal rows take
+    their first position again."""
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
         self.images = images
         self._scalings: list[Scaling] = [(255, 0), (1, 0), (256, 0), (127.5, 127.5), (-255, 255)]
         self._usual: Scaling | None = None
-        self._epoch = 0
+        self._epoch = self._batch = 0
+        self._taken: defaultdict[bytes, int] = defaultdict(int)
         self.rescaled: tuple[int, int] | None = None
         """The first batch (epoch and batch, from 1) that is scaled otherwise than the first."""
-        self.start_epoch()
 
     def start_epoch(self) -> None:
         """Forget which of several equal rows were given out; count batches anew."""
         self._epoch += 1
         self._batch = 0
-        self._taken: defaultdict[bytes, int] = defaultdict(int)
+        self._taken.clear()
 
     def find(self, pixels: Array) -> Positions:
         """As `match_rows`, for the next batch of an epoch."""

@@ -138,6 +138,51 @@ def test_keras_makes_all_steps_in_one_compiled_program() -> None:
     assert seen["history"] == seen["losses"]
 
 
+TORCH = """
+import json
+import torch
+from torch import nn
+from torch.nn import functional
+from mnist_mlp_torch.traced import TracedGradient, trace_forward
+
+def largest_gaps(inputs, dtype):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(inputs, 128, dtype=dtype), nn.Sigmoid(),
+                        nn.Linear(128, 10, dtype=dtype))
+    example, x = torch.rand(2, 128, inputs, dtype=dtype)
+    y = torch.arange(128) % 10
+    traced = TracedGradient(net, example, y.flip(0))
+    logits, loss = traced(x, y)
+    gradients = [p.grad for p in net.parameters()]
+    net.zero_grad()
+    own = net(x)
+    functional.cross_entropy(own, y).backward()
+    pairs = [(logits, own), (trace_forward(net, example)(x), own),
+             *((g, p.grad) for g, p in zip(gradients, net.parameters(), strict=True))]
+    gaps = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs]
+    return {"gap": max(gaps), "onednn": traced.onednn_products,
+            "here": torch.backends.mkldnn.is_available()}
+
+print(json.dumps({
+    "large": largest_gaps(784, torch.float32), "small": largest_gaps(30, torch.float32),
+    "double": largest_gaps(784, torch.float64),
+}))
+"""
+
+
+def test_torch_gives_large_products_to_onednn_and_changes_no_more_than_roundings() -> None:
+    done: CompletedProcess[str] = subprocess.run(
+        [sys.executable, "-c", TORCH], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    # The first layer's forward product and its weights' gradient, where oneDNN is built in.
+    assert seen["large"]["onednn"] == (2 if seen["large"]["here"] else 0)
+    assert seen["large"]["gap"] < 1e-6
+    for same in ("small", "double"):
+        assert seen[same] == {**seen["large"], "gap": 0.0, "onednn": 0}
+
+
 def test_the_path_is_recorded(cli: Any, idx_dir: Path) -> None:
     for option, path in (([], "fast"), (["--plain"], "plain")):
         done = cli(

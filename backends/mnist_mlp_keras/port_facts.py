@@ -135,8 +135,7 @@ class _Matched(keras.callbacks.Callback):
         self.pixels = pixels[0] if self.pixels is None else self.pixels
         self.labels.append(np.concatenate([classes_of(y) for _, y in batches]))
         self.soft = self.soft or any(is_soft(y) for _, y in batches)
-        if self.epochs:
-            self.finder.start_epoch()
+        self.finder.start_epoch()
         found = [self.finder.find(x) for x in pixels]
         if not self.epochs:
             self.strange = [x[at < 0] for x, at in zip(pixels, found, strict=True)]

@@ -24,7 +24,7 @@ from torch.nn import functional
 from mnist_mlp.contract import Array, Plan, Spec, TrainingData, steps_per_call
 from mnist_mlp_torch.captured import CapturedSteps, can_capture
 from mnist_mlp_torch.module import Perceptron
-from mnist_mlp_torch.traced import trace_gradient
+from mnist_mlp_torch.traced import TracedGradient, trace_forward
 
 _VALIDATION_BATCH = 2048
 
@@ -99,11 +99,12 @@ class FastPerceptron(Perceptron):
         super().__init__(spec)
         self.automatic_optimization = False
         self.captured: CapturedSteps | None = None
-        self.traced: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+        self.traced: TracedGradient | None = None
+        self.traced_forward: Callable[[Tensor], Tensor] | None = None
 
     def on_fit_start(self) -> None:
         """Forget what belongs to an earlier fit's optimizer and device."""
-        self.captured = self.traced = None
+        self.captured = self.traced = self.traced_forward = None
 
     def training_step(self, positions: Tensor, batch_index: int) -> None:
         """Train on the batches of a series, one after another."""
@@ -141,7 +142,7 @@ class FastPerceptron(Perceptron):
     def _gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if len(x) == self.spec.training.batch_size:
             if self.traced is None:
-                self.traced = trace_gradient(self, x, y)
+                self.traced = TracedGradient(self, x, y)
             return self.traced(x, y)
         self.zero_grad()  # the last, smaller batch: not worth a trace
         logits = self(x)
@@ -169,7 +170,15 @@ class FastPerceptron(Perceptron):
         del batch_index
         rows, dtype = self.trainer.datamodule.val_rows, self.layers[0].weight.dtype
         for batch in positions.split(_VALIDATION_BATCH):
-            super().validation_step(rows.batch(batch, dtype=dtype), 0)
+            x, y = rows.batch(batch, dtype=dtype)
+            self.count_validated(self._logits(x), y)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        if len(x) < _VALIDATION_BATCH:
+            return self(x)
+        if self.traced_forward is None:
+            self.traced_forward = trace_forward(self, x)
+        return self.traced_forward(x)
 
     def on_train_batch_start(self, batch: Tensor, batch_index: int) -> None:
         """A series has no learning rate of its own: each step of it has."""

@@ -78,8 +78,10 @@ def fit(
         enable_model_summary=False,
     )
     trainer.fit(module, datamodule=(ResidentData if fast else PlannedData)(plan, data))
+    traced = module.traced if isinstance(module, FastPerceptron) else None
     return {
         "steps_per_call": round(trainer.global_step / reports.calls, 2),
-        "traced_gradient": isinstance(module, FastPerceptron) and module.traced is not None,
+        "traced_gradient": traced is not None,
+        "onednn_products": traced.onednn_products if traced else 0,
         "cuda_graph": isinstance(module, FastPerceptron) and module.captured is not None,
     }

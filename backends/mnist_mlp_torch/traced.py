@@ -3,7 +3,12 @@
 On a network this small, building the graph of a batch and walking back through it takes autograd
 about as long as half of the arithmetic does, and it is the same graph for every batch. So it is
 traced once, down to the operators that autograd calls, and these are called again for each batch:
-the same operators on the same numbers, hence the same bits. Nothing is derived by hand.
+the same operators on the same numbers. Nothing is derived by hand.
+
+Only the large products in float32 on a CPU change hands: eager torch gives them to MKL, which keeps
+to AVX2 on processors that are not Intel's, where oneDNN, to which `torch.compile` gives them, uses
+AVX-512 and takes half the time. Which product goes where depends on its shape alone, so that a run
+repeats itself bit for bit.
 """
 
 from __future__ import annotations
@@ -15,35 +20,101 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.graph import CodeGen
+from torch.fx.graph import CodeGen, Graph
 from torch.nn import functional
 
+_LARGE = 1 << 22
+"""Multiplications in a product from which on oneDNN's is the faster one."""
 
-def trace_gradient(
-    module: nn.Module, x: Tensor, y: Tensor
-) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """A function of a batch: its logits (n, classes) and mean loss; it sets every `.grad`.
+
+class TracedGradient:
+    """The gradient of a batch's mean cross-entropy.
 
     For batches of the shape of `x` (n, inputs) and `y` (n,) alone; parameters may change in value.
+    `onednn_products` counts the products of a step that oneDNN computes.
     """
-    parameters = dict(module.named_parameters())
 
-    def differentiated(x: Tensor, y: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        named = dict(zip(parameters, values, strict=True))
-        logits = functional_call(module, named, (x,))
-        loss = functional.cross_entropy(logits, y)
-        return (logits, loss, *torch.autograd.grad(loss, values))
+    def __init__(self, module: nn.Module, x: Tensor, y: Tensor) -> None:
+        names, self._parameters = zip(*module.named_parameters(), strict=True)
 
-    traced: Any = make_fx(differentiated)(x, y, *parameters.values())
-    traced.graph.set_codegen(CodeGen())  # plain arguments: nothing to pack and unpack per call
-    traced.recompile()
-    forward = traced.forward  # past `Module.__call__`, which looks for hooks
-    values = [parameter.detach() for parameter in parameters.values()]
+        def differentiated(x: Tensor, y: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+            logits = functional_call(module, dict(zip(names, values, strict=True)), (x,))
+            loss = functional.cross_entropy(logits, y)
+            return (logits, loss, *torch.autograd.grad(loss, values))
 
-    def gradient(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        logits, loss, *gradients = forward(x, y, *values)
-        for parameter, value in zip(parameters.values(), gradients, strict=True):
+        self._values = [parameter.detach() for parameter in self._parameters]
+        self._traced, self.onednn_products = _traced(differentiated, x, y, *self._parameters)
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (n, classes) and mean loss; sets every parameter's `.grad`."""
+        logits, loss, *gradients = self._traced(x, y, *self._values)
+        for parameter, value in zip(self._parameters, gradients, strict=True):
             parameter.grad = value
         return logits, loss
 
-    return gradient
+
+def trace_forward(module: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function of a batch of the shape of `x` (n, inputs): its logits (n, classes)."""
+    parameters = dict(module.named_parameters())
+
+    def forward(x: Tensor, *values: Tensor) -> Tensor:
+        return functional_call(module, dict(zip(parameters, values, strict=True)), (x,))
+
+    values = [parameter.detach() for parameter in parameters.values()]
+    traced, _ = _traced(forward, x, *values)
+    return lambda x: traced(x, *values)
+
+
+def _traced(function: Callable[..., Any], *example: Tensor) -> tuple[Callable[..., Any], int]:
+    """The function of such tensors, operator by operator, and how many products oneDNN computes."""
+    traced: Any = make_fx(function)(*example)
+    _without_views_of_itself(traced.graph)
+    given = _give_to_onednn(traced.graph) if _onednn_serves(example[0]) else 0
+    traced.graph.set_codegen(CodeGen())  # plain arguments: nothing to pack and unpack per call
+    traced.recompile()
+    return traced.forward, given  # past `Module.__call__`, which looks for hooks
+
+
+def _without_views_of_itself(graph: Graph) -> None:
+    """Drop what hands a tensor on as it is: aliases, and transposes of transposes."""
+    aten = torch.ops.aten
+    for node in list(graph.nodes):
+        source: Any = node.args[0] if node.args else None
+        if node.target is aten.alias.default:
+            node.replace_all_uses_with(source)
+        elif node.target is aten.t.default and source.target is aten.t.default:
+            node.replace_all_uses_with(source.args[0])
+    graph.eliminate_dead_code()
+
+
+def _onednn_serves(x: Tensor) -> bool:
+    """Whether this torch can give products of such numbers to oneDNN."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return there and x.device.type == "cpu" and x.dtype == torch.float32
+
+
+def _give_to_onednn(graph: Graph) -> int:
+    """Replace the large products `a @ b` and `bias + a @ b`, and tell how many there are.
+
+    oneDNN's linear layer wants `b.T`.
+    """
+    aten, given = torch.ops.aten, 0
+    for node in list(graph.nodes):
+        if node.kwargs or node.target not in (aten.mm.default, aten.addmm.default):
+            continue
+        *bias, a, b = node.args
+        if a.meta["val"].numel() * b.meta["val"].shape[1] < _LARGE:
+            continue
+        with graph.inserting_before(node):
+            turned = b.target is aten.t.default
+            transposed = b.args[0] if turned else graph.call_function(aten.t.default, (b,))
+            product = graph.call_function(
+                torch.ops.mkldnn._linear_pointwise.default,
+                (a, transposed, bias[0] if bias else None, "none", [], ""),
+            )
+        product.meta = dict(node.meta)
+        node.replace_all_uses_with(product)
+        graph.erase_node(node)
+        given += 1
+    graph.eliminate_dead_code()
+    return given
