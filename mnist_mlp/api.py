@@ -138,7 +138,8 @@ def check(
     Checked
         Its `outcome` and the `spec` that was judged by.
     """
-    from mnist_mlp.parity.check import check_port, parse_target
+    from mnist_mlp.parity.check import check_port
+    from mnist_mlp.parity.target import parse_target
 
     chosen = specification(spec, settings)
     return check_port(

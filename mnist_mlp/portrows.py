@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_mlp.contract import TrainingData
+from mnist_mlp.ports import OwnValidation
 from mnist_mlp.reference import Array
 
 Positions = NDArray[np.int64]
@@ -50,6 +52,26 @@ def is_soft(labels: Array) -> bool:
     if labels.ndim != 2 or labels.shape[1] < 2:
         return False
     return not np.array_equal(labels, np.eye(labels.shape[1])[labels.argmax(axis=1)])
+
+
+def read_validation(
+    batches: Iterable[tuple[Array, Array]], data: TrainingData
+) -> OwnValidation | None:
+    """What one pass over validation batches `(x, y)` holds; None if there is no batch."""
+    read = [(np.asarray(x), classes_of(y)) for x, y in batches]
+    if not read:
+        return None
+    finder = RowFinder(data.test_images)
+    finder.start_epoch()
+    found = [finder.find(x) for x, _ in read]
+    strange = [x[at < 0] for (x, _), at in zip(read, found, strict=True) if (at < 0).any()]
+    of_training = match_rows(np.concatenate(strange), data.train_images) if strange else ()
+    return OwnValidation(
+        positions=np.concatenate(found),
+        labels=np.concatenate([labels for _, labels in read]),
+        pixels=read[0][0],
+        training_rows=int((np.asarray(of_training) >= 0).sum()),
+    )
 
 
 class RowFinder:

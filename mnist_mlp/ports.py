@@ -68,6 +68,21 @@ class OwnOrder:
 
 
 @dataclass(frozen=True, eq=False)
+class OwnValidation:
+    """What the port's own validation data hold, in one pass.
+
+    `positions` (n,) are places in the test set, found by content (-1: no test row), `labels` (n,)
+    the classes; `pixels` are the first batch's inputs as they were given, and `training_rows`
+    counts the rows that are training rows.
+    """
+
+    positions: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    pixels: Array
+    training_rows: int = 0
+
+
+@dataclass(frozen=True, eq=False)
 class PortFacts:
     """What can be said of a port before it trains.
 
@@ -88,6 +103,8 @@ class PortFacts:
         As given beside the model.
     order : OwnOrder or None
         Of an own loader, where one was given.
+    validation : OwnValidation or None
+        Of own validation data, where they were given as `(x, y)`.
     options : dict
         The other arguments given beside the model (`trainer`, `fit`), as text.
     left_out : tuple of str
@@ -103,6 +120,7 @@ class PortFacts:
     epochs: int | None = None
     shuffle: bool | None = None
     order: OwnOrder | None = None
+    validation: OwnValidation | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 

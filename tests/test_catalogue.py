@@ -20,8 +20,8 @@ from mnist_mlp import parity
 from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.catalogue import Entry, catalogue, described, entry
 from mnist_mlp.parity.catalogue_page import ABOUT_RUNGS, entry_text, is_code, render
-from mnist_mlp.parity.causes import data, init, loss
-from mnist_mlp.parity.causes.init import Initialiser
+from mnist_mlp.parity.causes import data, init, initialisers, loss
+from mnist_mlp.parity.causes.initialisers import Initialiser
 from mnist_mlp.parity.evidence import RUNGS, UNKNOWN, Cause
 from mnist_mlp.plan import Plan, glorot_uniform
 from mnist_mlp.spec import Spec, parse_spec
@@ -37,8 +37,8 @@ TEXTS = [field.name for field in fields(Entry)]
 
 # --- What the code can emit -----------------------------------------------------------------------
 
-KERNELS = {initialiser.cause for initialiser in init.KERNELS}
-BIASES = {initialiser.cause for initialiser in init.BIASES}
+KERNELS = {initialiser.cause for initialiser in initialisers.KERNELS}
+BIASES = {initialiser.cause for initialiser in initialisers.BIASES}
 # The right distribution is no cause, and constant kernels are told apart from constant biases.
 INITIALISERS = (KERNELS | BIASES) - {"glorot_uniform", "zeros", "ones"}
 CONSTANT_KERNELS = {"kernel_zeros", "kernel_ones"}
@@ -144,12 +144,12 @@ def drawn(initialiser: Initialiser, shape: tuple[int, int], size: Any) -> Any:
     if initialiser.kind == "truncated":
         while (far := np.abs(values) > 2).any():
             values[far] = rng.normal(size=far.sum())
-        values /= init.TRUNCATED
+        values /= initialisers.TRUNCATED
     return values * scale
 
 
 def cases() -> Iterator[Any]:
-    for part, known in (("kernel", init.KERNELS), ("bias", init.BIASES)):
+    for part, known in (("kernel", initialisers.KERNELS), ("bias", initialisers.BIASES)):
         for initialiser in known[1:]:
             yield pytest.param(part, initialiser, id=f"{part} {initialiser.text}")
 

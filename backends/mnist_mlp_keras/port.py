@@ -13,7 +13,7 @@ from mnist_mlp.errors import UserCodeError
 from mnist_mlp.portkit import load_object, user_errors
 from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp_keras.engine import eager_functions, planned_dataset
-from mnist_mlp_keras.port_facts import draws, optimizer_settings, own_order
+from mnist_mlp_keras.port_facts import draws, optimizer_settings, own_order, own_validation
 from mnist_mlp_keras.port_model import (
     Given,
     dense_of,
@@ -39,7 +39,10 @@ from mnist_mlp_keras.port_run import (
 from mnist_mlp_keras.port_state import PortState
 
 TRIED_ROWS = 4
-LOOKED_AT = ("batch_size", "epochs", "shuffle", "steps_per_epoch", "verbose")
+LOOKED_AT = (
+    *("batch_size", "epochs", "shuffle", "steps_per_epoch", "verbose"),
+    *("validation_batch_size", "validation_data", "validation_split", "validation_steps"),
+)
 """Arguments of a user's `fit` that are judged without being passed on."""
 PREDICTED_ROWS = 2048
 
@@ -63,6 +66,7 @@ class KerasPort:
             if self.given.loader is not None:
                 whole, labels = self._fed(data.train_images, data.train_labels)
                 order = own_order(self.given, data, whole, labels)
+            validation = own_validation(self.given, data)
             found = draws(self.given, x)
         self._recorder: Recorder | None = None
         fit = self.given.fit
@@ -76,6 +80,7 @@ class KerasPort:
             epochs=fit.get("epochs"),
             shuffle=fit.get("shuffle"),
             order=order,
+            validation=validation,
             left_out=tuple(f"fit({key}=...)" for key in fit if key not in (*PASSED_ON, *LOOKED_AT)),
             options={
                 key: str(value)

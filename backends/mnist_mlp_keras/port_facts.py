@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice, pairwise
 from typing import Any
 
 import keras
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_mlp.contract import Array, Tensors, TrainingData
-from mnist_mlp.portrows import RowFinder, classes_of, is_soft, match_rows
-from mnist_mlp.ports import OwnOrder
+from mnist_mlp.portrows import RowFinder, classes_of, is_soft, match_rows, read_validation
+from mnist_mlp.ports import OwnOrder, OwnValidation
 from mnist_mlp.reference import bias_name, kernel_name
 from mnist_mlp_keras.port_model import Given, dense_of, layers_in_order
 from mnist_mlp_keras.port_recorder import innermost
@@ -180,3 +180,21 @@ def own_order(given: Given, data: TrainingData, x: Array, y: Array) -> OwnOrder 
         weighted=spy.weighted,
         soft=matched.soft,
     )
+
+
+def own_validation(given: Given, data: TrainingData) -> OwnValidation | None:
+    """What `fit(validation_data=...)` holds; None where it is not given."""
+    source = given.fit.get("validation_data")
+    if source is None:
+        return None
+    if isinstance(source, tuple | list):
+        batches: Iterable[Any] = [source]
+    elif isinstance(source, keras.utils.PyDataset):
+        batches = (source[at] for at in range(source.num_batches or 0))
+    else:
+        batches = islice(source, given.fit.get("validation_steps"))
+    pairs = []
+    for batch in batches:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        pairs.append((number(x), number(y)))
+    return read_validation(pairs, data)

@@ -42,8 +42,9 @@ class TorchBackend:
     def environment(self) -> Environment:
         """Versions, and the CUDA devices torch can use."""
         try:
+            import lightning  # noqa: F401 - so that what is imported is all of the framework
             import torch
-            import torchvision  # noqa: F401 - Lightning fails later, and obscurely, if this does
+            import torchvision  # noqa: F401 - Lightning may fail later, and obscurely, if this does
         except (ImportError, RuntimeError) as error:
             raise SetupError(
                 f"torch and torchvision do not fit together here ({error}): "

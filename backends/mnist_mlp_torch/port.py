@@ -30,7 +30,7 @@ from mnist_mlp_torch.port_facts import Probed, probe
 from mnist_mlp_torch.port_forward import ForwardTaker
 from mnist_mlp_torch.port_gradient import watch_clipping
 from mnist_mlp_torch.port_load import load, make_trainer, overrides
-from mnist_mlp_torch.port_own import own_order
+from mnist_mlp_torch.port_own import own_data
 from mnist_mlp_torch.port_recorder import Recorder
 from mnist_mlp_torch.port_weights import parameters_of, set_tensors
 
@@ -61,9 +61,14 @@ class Port:
         watch_clipping()
         self.runtime, self.image_shape = runtime, image_shape
         self.given = load(target)
-        order = own_order(self.given, data)
+        order, validation = own_data(self.given, data)
         self.probed: Probed = probe(
-            self.given, runtime, data=data, image_shape=image_shape, order=order
+            self.given,
+            runtime,
+            data=data,
+            image_shape=image_shape,
+            order=order,
+            validation=validation,
         )
         self._module: Any = None  # the one that was trained last
 

@@ -12,7 +12,7 @@ import torch
 
 from mnist_mlp.contract import Runtime, Tensors, TrainingData
 from mnist_mlp.portkit import user_errors
-from mnist_mlp.ports import OwnOrder, PortFacts
+from mnist_mlp.ports import OwnOrder, OwnValidation, PortFacts
 from mnist_mlp_torch.port_data import Rows, loader_in_order
 from mnist_mlp_torch.port_layers import Dense, Watch
 from mnist_mlp_torch.port_load import Given, left_out, make_trainer
@@ -40,6 +40,7 @@ def probe(
     data: TrainingData,
     image_shape: tuple[int, ...],
     order: OwnOrder | None,
+    validation: OwnValidation | None,
 ) -> Probed:
     """Run one training batch, and look at initial weights and settings on the way."""
     module = given.fresh(seed=0)
@@ -80,6 +81,7 @@ def probe(
         batch_size=_own_batch_size(given),
         epochs=_number(given.trainer.get("max_epochs")),
         order=order,
+        validation=validation,
         options={
             key: str(value) for key, value in given.trainer.items() if key not in ("callbacks",)
         },

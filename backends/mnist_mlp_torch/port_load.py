@@ -176,7 +176,7 @@ def left_out(given: Given) -> tuple[str, ...]:
         if _is_one_of(callback, _UNWANTED) and not _is_one_of(callback, ("ProgressBar", "Summary"))
     ]
     if given.datamodule is not None:
-        told.append("the datamodule's validation loader and hooks")
+        told.append("the datamodule's hooks")
     return tuple(told)
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from mnist_mlp.contract import Array, TrainingData
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.portkit import user_errors
-from mnist_mlp.portrows import RowFinder, classes_of, is_soft
-from mnist_mlp.ports import OwnOrder
+from mnist_mlp.portrows import RowFinder, classes_of, is_soft, read_validation
+from mnist_mlp.ports import OwnOrder, OwnValidation
 from mnist_mlp_torch.port_layers import to_array
 from mnist_mlp_torch.port_load import Given, seed_everything
 
@@ -30,14 +30,14 @@ Loaders = tuple[Any, Any]
 """For training and, if there is one, for validation."""
 
 
-def own_order(given: Given, data: TrainingData) -> OwnOrder | None:
-    """What the user's loader or datamodule does over three epochs; None where neither is given.
+def own_data(given: Given, data: TrainingData) -> tuple[OwnOrder | None, OwnValidation | None]:
+    """What the user's loader or datamodule does over three epochs, and what it validates on.
 
     The same again, with the same seed, but with validation after the first epoch, tells whether
     that moves the order.
     """
     if given.loader is None and given.datamodule is None:
-        return None
+        return None, None
     with user_errors(given.path):
         make = _maker(given)
         seed_everything(SEED)
@@ -54,16 +54,19 @@ def own_order(given: Given, data: TrainingData) -> OwnOrder | None:
         rescaled = finder.rescaled
         epochs = [first, *others]
         moved: bool | None = None
+        validated: OwnValidation | None = None
         if validation is not None and not slow:
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
             seed_everything(SEED)
             train, validation = make()
             _pass_over(train)
-            _pass_over(validation)
+            validated = _validation(validation, data, given)
             again = _epoch(train, finder, given)
             moved = not _same(again.batches, epochs[1].batches)
-    return OwnOrder(
+        elif validation is not None:
+            validated = _validation(validation, data, given)
+    order = OwnOrder(
         epochs=tuple(tuple(epoch.batches) for epoch in epochs),
         pixels=first.pixels,
         labels=tuple(epoch.labels for epoch in epochs),
@@ -72,6 +75,20 @@ def own_order(given: Given, data: TrainingData) -> OwnOrder | None:
         test_rows=sum(int((b >= 0).sum()) for b in tested.batches) if tested else 0,
         moved_by_validation=moved,
     )
+    return order, validated
+
+
+def _validation(loader: Iterable[Any], data: TrainingData, given: Given) -> OwnValidation | None:
+    return read_validation([_pair(batch, given, "validation loader") for batch in loader], data)
+
+
+def _pair(batch: Any, given: Given, what: str) -> tuple[Array, Array]:
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise UserCodeError(
+            f"{given.path}: the {what} gives {type(batch).__name__}, expected (x, y)"
+        )
+    x, y = batch
+    return _as_array(x), _as_array(y)
 
 
 def _maker(given: Given) -> Callable[[], Loaders]:
@@ -140,11 +157,7 @@ def _epoch(loader: Iterable[Any], finder: RowFinder, given: Given) -> _Epoch:
     labels: list[NDArray[np.int64]] = []
     soft = False
     for number, batch in enumerate(loader):
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise UserCodeError(
-                f"{given.path}: the loader gives {type(batch).__name__}, expected (x, y)"
-            )
-        x, y = (_as_array(part) for part in batch)
+        x, y = _pair(batch, given, "loader")
         batches.append(finder.find(x))
         labels.append(classes_of(y))
         soft = soft or is_soft(y)

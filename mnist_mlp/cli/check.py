@@ -53,7 +53,8 @@ def check(
     """
     from mnist_mlp.cli.output import print_json
     from mnist_mlp.errors import UsageError
-    from mnist_mlp.parity.check import check_port, original_spec, parse_target
+    from mnist_mlp.parity.check import check_port, original_spec
+    from mnist_mlp.parity.target import parse_target
     from mnist_mlp.parity.verdict import as_text
 
     if not 1 <= len(models) <= 2:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import RunFolderError, UsageError
-from mnist_mlp.evaluate.report import report_text
 from mnist_mlp.parity import folders
-from mnist_mlp.parity.catalogue import described
-from mnist_mlp.parity.evidence import RUNGS, STEP_RUNGS, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.compare_outcome import compare_outcome, differing_predictions
+from mnist_mlp.parity.evidence import Break, Cause
 from mnist_mlp.parity.fitpath import EPOCHS, first_epochs
+from mnist_mlp.parity.ladder import Ladder
 from mnist_mlp.parity.proof import Chaos, Proof, ensemble, prove
 from mnist_mlp.parity.replay import open_side, stress_batch
 from mnist_mlp.parity.sampling import windows
-from mnist_mlp.parity.side import Seen, Shared, look, look_at_trace
+from mnist_mlp.parity.side import Shared, look, look_at_trace
 from mnist_mlp.parity.trajectory import run_reference
-from mnist_mlp.parity.unseen import not_exercised
-from mnist_mlp.parity.verdict import Outcome, Rung, Verdict, ordered
+from mnist_mlp.parity.verdict import Outcome
 from mnist_mlp.plan import Plan, make_plan
-from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.folder import Run
 from mnist_mlp.training import training_data
 
@@ -32,33 +27,6 @@ Say = Callable[[str], None]
 
 def quiet(_: str) -> None:
     """Say nothing."""
-
-
-class _Ladder:
-    """Gathers breaks, missing evidence and margins while the rungs are climbed."""
-
-    def __init__(self, a: Run, b: Run) -> None:
-        self.runs: dict[Side, Run] = {"a": a, "b": b}
-        self.breaks: list[Break] = []
-        self.missing: dict[str, str] = {}
-        self.inconclusive: list[str] = []
-        self.noted: list[Cause] = []
-        self.margins: dict[str, float] = {}
-        self.steps: list[JudgedStep] = []
-
-    def broken(self, *rungs: str) -> bool:
-        return any(item.rung in rungs for item in self.breaks)
-
-    def take(self, seen: Seen) -> None:
-        """Add what one side showed."""
-        self.breaks += seen.breaks
-        self.missing |= seen.missing
-        self.inconclusive += seen.inconclusive
-        self.steps += seen.steps
-        if seen.explained:
-            self.noted += [cause for cause in seen.explained.noted if cause not in self.noted]
-            for rung, margin in seen.explained.margins.items():
-                self.margins[rung] = max(margin, self.margins.get(rung, 0.0))
 
 
 def compare_runs(
@@ -85,7 +53,7 @@ def compare_runs(
     say : function of one line
         Told what is going on; a comparison of tutorial runs takes about a minute.
     """
-    ladder = _Ladder(a, b)
+    ladder = Ladder(a, b)
     ladder.breaks += folders.spec_breaks(a, b)
     plan = _plan(ladder, dataset)
     if plan is not None and dataset is not None:
@@ -113,13 +81,13 @@ def compare_runs(
             ladder.take(look(run, shared, side=side, verbose=verbose))
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
-    return _outcome(ladder, proof, chaos)
+    return compare_outcome(ladder, proof, chaos)
 
 
 # --- Before any backend ---------------------------------------------------------------------------
 
 
-def _plan(ladder: _Ladder, dataset: Dataset | None) -> Plan | None:
+def _plan(ladder: Ladder, dataset: Dataset | None) -> Plan | None:
     run = ladder.runs["a"]
     if dataset is None:
         reason = "the data set is not at hand"
@@ -136,7 +104,7 @@ def _plan(ladder: _Ladder, dataset: Dataset | None) -> Plan | None:
     return None
 
 
-def _hold_against_plan(ladder: _Ladder, plan: Plan, dataset: Dataset) -> None:
+def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
     for side, run in ladder.runs.items():
         ladder.breaks += folders.data_breaks(run, plan, dataset, side=side)
         for rung, look_at in (("order", folders.order_breaks), ("init", folders.init_breaks)):
@@ -149,7 +117,7 @@ def _hold_against_plan(ladder: _Ladder, plan: Plan, dataset: Dataset) -> None:
                 ladder.inconclusive.append(str(error))
 
 
-def _hold_together(ladder: _Ladder) -> None:
+def _hold_together(ladder: Ladder) -> None:
     """Without the rows: digests and initial weights of the two folders against each other."""
     a, b = ladder.runs["a"], ladder.runs["b"]
     splits = () if ladder.broken("spec") else ("train_ids_sha256", "test_ids_sha256")
@@ -163,16 +131,16 @@ def _hold_together(ladder: _Ladder) -> None:
             break
 
 
-def _without_backends(ladder: _Ladder) -> None:
+def _without_backends(ladder: Ladder) -> None:
     reason = ladder.missing.get("order", "an earlier rung breaks")
     for rung in ("forward", "loss", "gradient", "update", "trajectory", "metrics"):
         ladder.missing.setdefault(rung, reason)
 
 
-def _permuted(ladder: _Ladder) -> Outcome:
+def _permuted(ladder: Ladder) -> Outcome:
     ladder.breaks = [item for item in ladder.breaks if item.rung not in ("init", "trajectory")]
     _without_backends(ladder)
-    outcome = _outcome(ladder, Proof("not_run"), None)
+    outcome = compare_outcome(ladder, Proof("not_run"), None)
     if outcome.breaks:
         return outcome
     return replace(outcome, verdict="equivalent", text="Equal up to a permutation of hidden units.")
@@ -202,7 +170,7 @@ def _shared(plan: Plan, dataset: Dataset, say: Say) -> Shared:
 
 
 def _beyond(
-    ladder: _Ladder,
+    ladder: Ladder,
     shared: Shared,
     *,
     always_prove: bool,
@@ -210,7 +178,7 @@ def _beyond(
 ) -> tuple[Proof, Chaos | None]:
     """The float64 proof and the ensemble, where clean steps end in different predictions."""
     a, b = ladder.runs["a"], ladder.runs["b"]
-    differing = _differing(a, b)
+    differing = differing_predictions(a, b)
     if ladder.breaks or not (always_prove or differing.any()):
         return Proof("not_run"), None
     say("float64 proof: training both sides in float64")
@@ -221,119 +189,3 @@ def _beyond(
         with open_side(a) as worker:
             chaos = ensemble(a, worker, shared.plan, shared.data, differing)
     return proof, chaos
-
-
-# --- The outcome ----------------------------------------------------------------------------------
-
-
-def _differing(a: Run, b: Run) -> Any:
-    left, right = a.predictions, b.predictions
-    if not np.array_equal(left["ids"], right["ids"]):
-        return np.ones(len(left["ids"]), bool)
-    return left["logits"].argmax(axis=1) != right["logits"].argmax(axis=1)
-
-
-def _outcome(ladder: _Ladder, proof: Proof, chaos: Chaos | None) -> Outcome:
-    a, b = ladder.runs["a"], ladder.runs["b"]
-    differing = _differing(a, b)
-    for side, run in ladder.runs.items():
-        try:
-            text = report_text(evidence(run))
-        except RunFolderError:
-            # Predictions that were altered don't fit the examples; then that is told.
-            if not any(item.side == side for item in ladder.breaks):
-                raise
-            continue
-        if run.report_text != text:
-            cause = Cause("altered_file", "report.txt is not what predictions.npz gives")
-            ladder.breaks.append(Break(side, "report", None, None, None, None, None, cause=cause))
-    identical = a.report_text == b.report_text
-    different = int(differing.sum())
-    if proof.status == "failed":
-        cause = Cause(
-            "unknown", "final weights differ in float64, though every judged step is clean"
-        )
-        side = proof.further or "b"
-        ladder.breaks.append(
-            Break(side, "trajectory", None, None, None, "weights", None, cause=cause)
-        )
-    breaks = tuple(
-        replace(
-            item, cause=described(item.cause, framework=ladder.runs[item.side].label, spec=a.spec)
-        )
-        for item in ordered(ladder.breaks)
-    )
-    verdict, text = _verdict(ladder, breaks, different=different, proof=proof, identical=identical)
-    unseen = not_exercised(ladder.steps, a.spec) if "order" not in ladder.missing else []
-    return Outcome(
-        verdict=verdict,
-        text=text,
-        sides=tuple({"label": run.label, "path": str(run.path)} for run in (a, b)),  # type: ignore[arg-type]
-        rungs=_rungs(
-            ladder, breaks, different=different, total=len(differing), identical=identical
-        ),
-        breaks=breaks,
-        noted=tuple(ladder.noted),
-        not_exercised=(*unseen, *(f"{rung}: {why}" for rung, why in ladder.missing.items())),
-        predictions_total=len(differing),
-        predictions_different=different,
-        report_identical=identical,
-        proof=proof,
-        chaos=chaos,
-    )
-
-
-def _described(item: Break, ladder: _Ladder) -> Cause:
-    run = ladder.runs[item.side]
-    return described(item.cause, framework=run.label, spec=run.spec)
-
-
-def _verdict(
-    ladder: _Ladder,
-    breaks: Sequence[Break],
-    *,
-    different: int,
-    proof: Proof,
-    identical: bool,
-) -> tuple[Verdict, str]:
-    if breaks:
-        return "different", f"The runs part at rung {breaks[0].rung}: {breaks[0].cause.name}."
-    if ladder.inconclusive:
-        return (
-            "inconclusive",
-            f"Nothing breaks, but {'; '.join(dict.fromkeys(ladder.inconclusive))}.",
-        )
-    if different == 0 and identical:
-        return "identical", "Every rung is clean; reports and all predictions are equal."
-    if proof.status == "passed":
-        return "equivalent", f"Same algorithm, different rounding: {different} predictions differ."
-    return "inconclusive", f"{different} predictions differ and float64 could not settle it."
-
-
-def _rungs(
-    ladder: _Ladder,
-    breaks: Sequence[Break],
-    *,
-    different: int,
-    total: int,
-    identical: bool,
-) -> tuple[Rung, ...]:
-    rungs = []
-    told = {
-        "predictions": f"{different} of {total} differ",
-        "report": "classification reports are " + ("identical" if identical else "different"),
-    }
-    for name in RUNGS:
-        mine = [item for item in breaks if item.rung == name]
-        margin = ladder.margins.get(name) if name in STEP_RUNGS else None
-        if mine:
-            rungs.append(Rung(name, "broken", None, mine[0].cause.name))
-        elif name in ladder.missing:
-            rungs.append(Rung(name, "not_exercised", None, ladder.missing[name]))
-        elif name in ("predictions", "report") and (different or not identical):
-            rungs.append(Rung(name, "noted", None, told[name]))
-        elif name == "data" and ladder.noted:
-            rungs.append(Rung(name, "noted", margin, ladder.noted[0].name))
-        else:
-            rungs.append(Rung(name, "clean", margin, told.get(name, "")))
-    return tuple(rungs)

@@ -1,4 +1,4 @@
-"""A port's own training loader: its batches, its pixels and labels, and the order of its epochs.
+"""A port's own data: the batches of its training loader, and the rows that it validates on.
 
 A shuffle of its own is no fault and only noted: two seeds of one algorithm are one algorithm. What
 breaks is what no seed explains: another batch size, rows that are left out or repeated, no shuffle,
@@ -18,7 +18,7 @@ from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, JudgedStep, Side
 from mnist_mlp.parity.judge import first_broken, judge
 from mnist_mlp.parity.recipe import Recipe
 from mnist_mlp.plan import Ids, Plan
-from mnist_mlp.ports import OwnOrder, PortFacts
+from mnist_mlp.ports import OwnOrder, OwnValidation, PortFacts
 from mnist_mlp.reference import Array
 
 Noted = list[Cause]
@@ -27,10 +27,23 @@ Noted = list[Cause]
 def breaks(
     facts: PortFacts, plan: Plan, data: TrainingData, recipe: Recipe, *, side: Side
 ) -> tuple[list[Break], Noted]:
-    """What is wrong with the batches a port trains on by itself, and what is only worth telling."""
+    """What is wrong with the data a port brings itself, and what is only worth telling."""
+    found, noted = _training(facts, plan, data, recipe, side)
+    if facts.validation is not None:
+        found = [*found, *_validation(facts.validation, plan, data, recipe, side)]
+    return found, noted
+
+
+def _training(
+    facts: PortFacts, plan: Plan, data: TrainingData, recipe: Recipe, side: Side
+) -> tuple[list[Break], Noted]:
     size = plan.spec.training.batch_size
     if facts.batch_size is not None and facts.batch_size != size:
         return [_other_size(facts.batch_size, size, side)], []
+    held_back = facts.options.get("validation_split", "0")
+    if held_back not in ("0", "0.0", "None"):
+        cause = Cause("other_split", f"fit holds back {held_back} of the training rows")
+        return [Break(side, "data", 1, 1, None, "ids", None, cause=cause)], []
     if facts.shuffle is False:
         return [_order(side, 1, 1, Cause("not_shuffled", "shuffle=False"))], []
     asked = facts.options.get("steps_per_epoch", "")
@@ -134,7 +147,8 @@ def _content(
     rows = positions[known]
     pixels = np.asarray(own.pixels).reshape(len(own.pixels), -1)[known]
     if pixels.shape == data.train_images[rows].shape:
-        yield from _pixels(pixels, data.train_images[rows], data.train_labels[rows], recipe, side)
+        images, labels = data.train_images[rows], data.train_labels[rows]
+        yield from _pixels(pixels, images, labels, recipe, side, step=1, where="in the loader")
     if own.rescaled is not None:
         epoch, batch = own.rescaled
         step = (epoch - 1) * plan.steps_per_epoch + batch
@@ -150,7 +164,14 @@ def _content(
 
 
 def _pixels(
-    pixels: Array, images: Array, labels: Array, recipe: Recipe, side: Side
+    pixels: Array,
+    images: Array,
+    labels: Array,
+    recipe: Recipe,
+    side: Side,
+    *,
+    step: int,
+    where: str,
 ) -> Iterator[Break]:
     """Judged as the inputs of a step are, with the same hypotheses."""
     nothing = State(0, {}, {})
@@ -163,17 +184,17 @@ def _pixels(
         gradient={},
         state=nothing,
     )
-    step = JudgedStep(1, 1, 0, nothing, images, labels, record)
+    judged = [JudgedStep(1, 1, 0, nothing, images, labels, record)]
     alone = only(recipe, "data")
-    finding = first_broken(judge(alone, [step]))
+    finding = first_broken(judge(alone, judged))
     if finding is None:
         return
     hypothesis = first_that_reproduces(
-        data_causes.hypotheses(alone, [step], finding), finding, [step]
+        data_causes.hypotheses(alone, judged, finding), finding, judged
     )
-    cause = hypothesis.cause if hypothesis else Cause(UNKNOWN, "in the loader")
+    cause = hypothesis.cause if hypothesis else Cause(UNKNOWN, where)
     got, expected = f"{finding.got:.9g}", f"{finding.expected:.9g}"
-    yield Break(side, "data", 1, 1, 0, "inputs", finding.size, got, expected, cause)
+    yield Break(side, "data", 1, step, 0, "inputs", finding.size, got, expected, cause)
 
 
 def _labels(own: OwnOrder, plan: Plan, data: TrainingData, side: Side) -> Iterator[Break]:
@@ -196,3 +217,47 @@ def _labels(own: OwnOrder, plan: Plan, data: TrainingData, side: Side) -> Iterat
         told = (str(got[at]), str(expected[at]))
         yield Break(side, "data", epoch, step, None, "labels", None, *told, cause=cause)
         return
+
+
+# --- Validation -----------------------------------------------------------------------------------
+
+
+def _validation(
+    own: OwnValidation, plan: Plan, data: TrainingData, recipe: Recipe, side: Side
+) -> Iterator[Break]:
+    """It has to show every test row once, as it is; in which order and batches is no matter.
+
+    Its place is the last step of the first epoch, after which a framework validates.
+    """
+    step, total = plan.steps_per_epoch, len(own.positions)
+
+    def broken(tensor: str, cause: Cause) -> Break:
+        return Break(side, "data", 1, step, None, tensor, None, cause=cause)
+
+    known = own.positions >= 0
+    if not known.all():
+        if own.training_rows:
+            told = f"{own.training_rows} of {total} validation rows are training rows"
+            yield broken("ids", Cause("other_split", told))
+        else:
+            told = f"{total - known.sum()} of {total} validation rows are no test rows"
+            yield broken("ids", Cause(UNKNOWN, told))
+        return
+    n, size = len(data.test_labels), plan.spec.training.batch_size
+    different = len(np.unique(own.positions))
+    if different == total == n - n % size < n:
+        yield broken("ids", Cause("last_batch_dropped", f"{n % size} test rows, in validation"))
+    elif not different == total == n:
+        told = f"validation has {different} of {n} test rows, in {total}"
+        yield broken("ids", Cause(UNKNOWN, told))
+    rows = own.positions[: len(own.pixels)]
+    pixels = np.asarray(own.pixels).reshape(len(rows), -1)
+    images, labels = data.test_images[rows], data.test_labels[rows]
+    if pixels.shape == images.shape:
+        where = "in validation"
+        yield from _pixels(pixels, images, labels, recipe, side, step=step, where=where)
+    expected = data.test_labels[own.positions].astype(np.int64)
+    wrong = int((own.labels != expected).sum())
+    if wrong:
+        told = f"{wrong} of {total} rows have other labels in validation"
+        yield broken("labels", Cause(UNKNOWN, told))

@@ -465,6 +465,44 @@ def test_own_order(host: Worker, write: Write, small_data: Dataset) -> None:
     assert not order.weighted
 
 
+VALIDATION = {
+    "arrays": "(x, y)",
+    "a data set": "tf.data.Dataset.from_tensor_slices((x, y)).batch(20)",
+    "a sequence": "Batches()",
+}
+
+
+@pytest.mark.parametrize("kind", VALIDATION)
+def test_own_validation_data(
+    host: Worker, write: Write, small_data: Dataset, tmp_path: Path, kind: str
+) -> None:
+    _, data = setting(small_data)
+    np.savez(tmp_path / "rows.npz", x=data.test_images[::-1], y=data.test_labels[::-1])
+    text = "import numpy as np\nimport tensorflow as tf\n" + dedent(MODEL.replace("OPTIMIZER", SGD))
+    text += dedent(
+        f"""
+        rows = np.load({str(tmp_path / "rows.npz")!r})
+        x, y = rows["x"].reshape(-1, 30) / 255, np.eye(4)[rows["y"]]
+
+        class Batches(keras.utils.PyDataset):
+            def __len__(self):
+                return 4
+
+            def __getitem__(self, at):
+                return x[20 * at : 20 * at + 20], y[20 * at : 20 * at + 20]
+
+        port = {{"model": build, "fit": {{"validation_data": {VALIDATION[kind]}}}}}
+        """
+    )
+    facts = opened(host, write(text) + ":port", data)
+    validation = facts.validation
+    assert validation is not None
+    np.testing.assert_array_equal(validation.positions, np.arange(len(data.test_labels))[::-1])
+    np.testing.assert_array_equal(validation.labels, data.test_labels[::-1])
+    assert validation.training_rows == 0
+    assert facts.left_out == ()
+
+
 def test_images_come_in_the_shape_the_model_has(
     host: Worker, write: Write, small_data: Dataset
 ) -> None:

@@ -392,7 +392,8 @@ def test_an_own_loader_is_followed_row_by_row(
 ) -> None:
     data = setting(spec_of(), small_data).data
     np.savez(tmp_path / "rows.npz", x=data.train_images, y=data.train_labels)
-    order = opened(tail=LOADER, name="port").facts.order
+    facts = opened(tail=LOADER, name="port").facts
+    order = facts.order
     assert order is not None
     assert [len(batch) for batch in order.epochs[0]] == [32] * 5  # 187 rows
     assert len(order.epochs) == 3
@@ -405,9 +406,14 @@ def test_an_own_loader_is_followed_row_by_row(
     )
     assert not np.array_equal(first, order.epochs[1][0])
     assert order.moved_by_validation is True
+    validation = facts.validation  # the training rows again
+    assert validation is not None
+    assert validation.training_rows == len(validation.positions) == 187
+    np.testing.assert_array_equal(validation.labels, data.train_labels)
 
     facts = opened(tail=LOADER, name="still").facts
     assert facts.batch_size == 20
+    assert facts.validation is None
     assert facts.order is not None
     assert facts.order.moved_by_validation is None
     np.testing.assert_array_equal(np.concatenate(facts.order.epochs[2]), np.arange(187))

@@ -2,142 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import sqrt
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mnist_mlp.parity.causes.initialisers import ALPHA, BIASES, KERNELS, follows, named
 from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, Side
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Array, Tensors
-
-ALPHA = 1e-9
-"""Chance that an honest draw is called another distribution, for each tensor."""
-
-Shape = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Initialiser:
-    """A distribution by the shape of its kernel: `uniform` with a bound, or `normal` with a
-    deviation (`truncated`: cut at two deviations of the untruncated one), or one `constant`."""
-
-    cause: str
-    text: str
-    kind: str
-    scale: Callable[[Shape], float]
-
-
-TRUNCATED = 0.87962566103423978
-"""Standard deviation of a unit normal cut at +-2 (Keras divides by it)."""
-
-KERNELS = (
-    Initialiser("glorot_uniform", "Glorot uniform", "uniform", lambda s: sqrt(6 / (s[0] + s[1]))),
-    Initialiser(
-        "torch_default_kernel_init",
-        "uniform within 1/sqrt(inputs), torch's Linear",
-        "uniform",
-        lambda s: 1 / sqrt(s[0]),
-    ),
-    Initialiser("he_uniform", "He uniform", "uniform", lambda s: sqrt(6 / s[0])),
-    Initialiser("lecun_uniform", "LeCun uniform", "uniform", lambda s: sqrt(3 / s[0])),
-    Initialiser("random_uniform", "uniform within 0.05", "uniform", lambda s: 0.05),
-    Initialiser("unit_uniform", "uniform within 1", "uniform", lambda s: 1.0),
-    Initialiser(
-        "glorot_normal", "Glorot normal (torch)", "normal", lambda s: sqrt(2 / (s[0] + s[1]))
-    ),
-    Initialiser(
-        "glorot_normal", "Glorot normal, truncated", "truncated", lambda s: sqrt(2 / (s[0] + s[1]))
-    ),
-    Initialiser("he_normal", "He normal (torch)", "normal", lambda s: sqrt(2 / s[0])),
-    Initialiser("he_normal", "He normal, truncated", "truncated", lambda s: sqrt(2 / s[0])),
-    Initialiser("lecun_normal", "LeCun normal", "normal", lambda s: sqrt(1 / s[0])),
-    Initialiser("lecun_normal", "LeCun normal, truncated", "truncated", lambda s: sqrt(1 / s[0])),
-    Initialiser("random_normal", "normal, deviation 0.05", "normal", lambda s: 0.05),
-    Initialiser("random_normal", "normal, deviation 0.01", "normal", lambda s: 0.01),
-    Initialiser("random_normal", "normal, deviation 0.02", "normal", lambda s: 0.02),
-    Initialiser("unit_normal", "normal, deviation 1", "normal", lambda s: 1.0),
-    Initialiser("zeros", "all zero", "constant", lambda s: 0.0),
-    Initialiser("ones", "all one", "constant", lambda s: 1.0),
-)
-
-BIASES = (
-    Initialiser("zeros", "all zero", "constant", lambda s: 0.0),
-    Initialiser(
-        "torch_default_bias_init",
-        "uniform within 1/sqrt(inputs), torch's Linear",
-        "uniform",
-        lambda s: 1 / sqrt(s[0]),
-    ),
-    Initialiser("bias_ones", "all one", "constant", lambda s: 1.0),
-    Initialiser("bias_random_normal", "normal, deviation 0.05", "normal", lambda s: 0.05),
-    Initialiser("bias_random_uniform", "uniform within 0.05", "uniform", lambda s: 0.05),
-)
-
-
-def follows(values: Array, initialiser: Initialiser, shape: Shape) -> bool:
-    """Whether values can have been drawn so: range, and a Kolmogorov-Smirnov test at `ALPHA`."""
-    scale = initialiser.scale(shape)
-    values = np.asarray(values, np.float64)
-    if initialiser.kind == "constant":
-        return bool((values == scale).all())
-    if np.ptp(values) == 0:
-        return False
-    x = np.sort(values) / scale
-    if initialiser.kind == "uniform":
-        if np.abs(x).max() > 1 + 1e-6:
-            return False
-        expected = (x + 1) / 2
-    else:
-        from scipy.special import ndtr
-
-        if initialiser.kind == "normal":
-            expected = ndtr(x)
-        else:
-            if np.abs(x).max() * TRUNCATED > 2 + 1e-6:
-                return False
-            tail = ndtr(-2.0)
-            expected = (ndtr(x * TRUNCATED) - tail) / (1 - 2 * tail)
-    n = len(x)
-    steps = np.arange(n + 1) / n
-    distance = max(float((steps[1:] - expected).max()), float((expected - steps[:-1]).max()))
-    return distance < sqrt(-0.5 * np.log(ALPHA / 2) / n)
-
-
-def log_likelihood(values: Array, initialiser: Initialiser, shape: Shape) -> float:
-    """Of values that follow an initialiser (truncation is told by the range, not by this)."""
-    scale, n = initialiser.scale(shape), len(values)
-    if initialiser.kind == "constant":
-        return float("inf")
-    if initialiser.kind == "uniform":
-        return -n * float(np.log(2 * scale))
-    square = float((np.asarray(values, np.float64) ** 2).sum())
-    return -n * float(np.log(scale * sqrt(2 * np.pi))) - square / (2 * scale**2)
-
-
-CLEARLY = 7.0
-"""Log of the odds that the best initialiser must have over the next one: 1000 to 1."""
-
-
-def named(drawn: Sequence[tuple[Array, Shape]], part: str) -> Initialiser | None:
-    """The known initialiser that tensors came from, if one is clearly the likeliest for them all.
-
-    `drawn` holds the values and the kernel's shape of each; a small last layer alone would not
-    tell two deviations apart.
-    """
-    fitting = [
-        (sum(log_likelihood(values, initialiser, shape) for values, shape in drawn), initialiser)
-        for initialiser in (KERNELS if part == "kernel" else BIASES)
-        if all(follows(values, initialiser, shape) for values, shape in drawn)
-    ]
-    fitting.sort(key=lambda pair: pair[0], reverse=True)
-    if not fitting:
-        return None
-    others = [value for value, other in fitting[1:] if other.cause != fitting[0][1].cause]
-    if others and fitting[0][0] - others[0] < CLEARLY:
-        return None
-    return fitting[0][1]
 
 
 def native_breaks(

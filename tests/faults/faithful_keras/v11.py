@@ -25,7 +25,6 @@ def build():
             "epochs": 10,
             "shuffle": True,
             "verbose": 2,
-            "validation_split": 0.1,
             "callbacks": [
                 keras.callbacks.EarlyStopping(patience=50),
                 keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate),
