@@ -12,6 +12,7 @@ import numpy as np
 
 from mnist_mlp.contract import Array, EpochRecord, Plan, Progress, Tensors, TrainingData
 from mnist_mlp.reference import scale_pixels
+from mnist_mlp_keras.engine import one_element
 from mnist_mlp_keras.fast import FastSequential, series_per_epoch, test_series, training_series
 from mnist_mlp_keras.model import load_weights, read_weights
 from mnist_mlp_keras.optimizers import forget
@@ -114,8 +115,7 @@ def _fast(model: FastSequential, plan: Plan, data: TrainingData) -> dict[str, An
     return {
         "x": training_series(plan),
         "steps_per_epoch": series_per_epoch(plan),
-        "validation_data": test_series(len(data.test_labels)),
-        "validation_steps": 1,
+        "validation_data": one_element(test_series(len(data.test_labels))),
     }
 
 
