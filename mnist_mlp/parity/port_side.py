@@ -12,7 +12,7 @@ import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UsageError
-from mnist_mlp.parity import arbiter, own_loader, port_metrics
+from mnist_mlp.parity import arbiter, own_data, port_metrics
 from mnist_mlp.parity.causes import init
 from mnist_mlp.parity.causes.forward import without_biases
 from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, JudgedStep, Side
@@ -151,7 +151,7 @@ def _without_biases(seen: PortSeen, given: Setting, side: Side) -> Setting:
 
 def _own_order(seen: PortSeen, given: Setting, side: Side) -> None:
     """An own loader's batches; and what was given beside the model."""
-    breaks, noted = own_loader.breaks(seen.facts, given.plan, given.data, given.recipe, side=side)
+    breaks, noted = own_data.breaks(seen.facts, given.plan, given.data, given.recipe, side=side)
     seen.of_loader = breaks
     seen.breaks += breaks
     seen.noted += noted

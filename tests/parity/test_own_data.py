@@ -14,7 +14,7 @@ import pytest
 
 from mnist_mlp.contract import TrainingData
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.parity import arbiter, own_loader
+from mnist_mlp.parity import arbiter, own_data
 from mnist_mlp.parity.evidence import Break
 from mnist_mlp.parity.recipe import Recipe
 from mnist_mlp.plan import Plan, make_plan
@@ -61,7 +61,7 @@ class Setting:
     def judge(self, **facts: Any) -> tuple[list[Break], list[str]]:
         """Breaks, and the names of what is noted."""
         given = PortFacts(framework="torch", layers=(), draws=(), optimizer={}, **facts)
-        found, noted = own_loader.breaks(given, self.plan, self.data, self.recipe, side="b")
+        found, noted = own_data.breaks(given, self.plan, self.data, self.recipe, side="b")
         return found, [cause.name for cause in noted]
 
 
