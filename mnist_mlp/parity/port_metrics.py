@@ -69,8 +69,11 @@ def _kind(name: str) -> str | None:
 
 
 def _is_entropy(reported: float, epoch: PortEpoch) -> bool:
-    """Whether a training loss is the mean cross-entropy, whatever was minimised."""
+    """Whether a training loss is the mean cross-entropy, where something else was minimised."""
+    minimised = Counted(epoch.losses, epoch.rows, epoch.correct).loss
     entropy = Counted(epoch.cross_entropies, epoch.rows, epoch.correct).loss
+    if metrics.close(minimised, entropy, tolerance=OTHER_LOSS):
+        return False  # one number, and to be judged as sharply as that one can be
     return metrics.close(reported, entropy, tolerance=OTHER_LOSS)
 
 
