@@ -5,10 +5,9 @@ about as long as half of the arithmetic does, and it is the same graph for every
 traced once, down to the operators that autograd calls, and these are called again for each batch:
 the same operators on the same numbers. Nothing is derived by hand.
 
-Only the large products in float32 on a CPU change hands: eager torch gives them to MKL, which keeps
-to AVX2 on processors that are not Intel's, where oneDNN, to which `torch.compile` gives them, uses
-AVX-512 and takes half the time. Which product goes where depends on its shape alone, so that a run
-repeats itself bit for bit.
+Only the large products in float32 on a CPU change hands: eager torch gives them to MKL, which takes
+twice as long on the AMD processor measured as oneDNN, to which `torch.compile` gives them. Which
+product goes where depends on its shape alone, so that a run repeats itself bit for bit.
 """
 
 from __future__ import annotations
@@ -68,14 +67,14 @@ def trace_forward(module: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
 def _traced(function: Callable[..., Any], *example: Tensor) -> tuple[Callable[..., Any], int]:
     """The function of such tensors, operator by operator, and how many products oneDNN computes."""
     traced: Any = make_fx(function)(*example)
-    _without_views_of_itself(traced.graph)
+    _drop_identities(traced.graph)
     given = _give_to_onednn(traced.graph) if _onednn_serves(example[0]) else 0
     traced.graph.set_codegen(CodeGen())  # plain arguments: nothing to pack and unpack per call
     traced.recompile()
     return traced.forward, given  # past `Module.__call__`, which looks for hooks
 
 
-def _without_views_of_itself(graph: Graph) -> None:
+def _drop_identities(graph: Graph) -> None:
     """Drop what hands a tensor on as it is: aliases, and transposes of transposes."""
     aten = torch.ops.aten
     for node in list(graph.nodes):

@@ -34,7 +34,7 @@ def port_outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec:
         breaks=breaks,
         noted=(*noted, *told_of_original(first)),
         not_exercised=(
-            *_not_exercised(second, given),
+            *not_exercised(second.steps, given.plan.spec),
             *second.facts.left_out,
             *(f"{rung}: {why}" for rung, why in missing.items()),
         ),
@@ -109,7 +109,3 @@ def _rungs(
         else:
             rungs.append(Rung(name, "clean", margin))
     return tuple(rungs)
-
-
-def _not_exercised(seen: PortSeen, given: Setting) -> list[str]:
-    return not_exercised(seen.steps, given.plan.spec)
