@@ -17,8 +17,8 @@ from mnist_mlp.training import default_folder
 from mnist_mlp.training import train as _train
 
 if TYPE_CHECKING:
-    from mnist_mlp.parity.check import Checked
-    from mnist_mlp.parity.verdict import Outcome
+    from mnist_mlp.parity.check.port import Checked
+    from mnist_mlp.parity.outcome import Outcome
 
 Side = str | Path | Run
 
@@ -103,7 +103,7 @@ def compare(
     Outcome
         Its `verdict`, `breaks` and `document()`.
     """
-    from mnist_mlp.parity.compare import compare_runs
+    from mnist_mlp.parity.compare.runs import compare_runs
 
     sides = [_existing(side) for side in (a, b)]
     folders = [side for side in sides if side is not None]
@@ -138,8 +138,8 @@ def check(
     Checked
         Its `outcome` and the `spec` that was judged by.
     """
-    from mnist_mlp.parity.check import check_port
-    from mnist_mlp.parity.target import parse_target
+    from mnist_mlp.parity.check.port import check_port
+    from mnist_mlp.parity.check.target import parse_target
 
     chosen = specification(spec, settings)
     return check_port(

@@ -22,8 +22,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_mlp.pace import steps_per_call
-from mnist_mlp.plan import Plan
+from mnist_mlp.plan import Plan, TrainingData, steps_per_call
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.spec import ACTIVATIONS, Spec, activation_parts
 
@@ -107,20 +106,6 @@ class Runtime:
     accelerator: str = "cpu"
     threads: int = 1
     path: FitPath = "fast"
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """Rows of both sides of the split, still uint8.
-
-    `train_images` (n_train, inputs), `train_labels` (n_train,), in the order of `Plan.train_ids`;
-    likewise for the test set.
-    """
-
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.uint8]
-    test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)

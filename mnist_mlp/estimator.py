@@ -22,7 +22,7 @@ from mnist_mlp.evaluate.measures import log_softmax
 from mnist_mlp.plan import Plan, glorot_uniform
 from mnist_mlp.reference import forward, scale_pixels
 from mnist_mlp.spec import MAX_SEED, Spec, parse_spec, repeated_activations
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 _LEVELS = 255
 

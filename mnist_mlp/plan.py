@@ -137,3 +137,53 @@ def glorot_uniform(model: ModelSpec, *, seed: int, dtype: Any) -> dict[str, Arra
         weights[kernel_name(layer)] = kernel.astype(dtype)
         weights[bias_name(layer)] = np.zeros(units, dtype=dtype)
     return weights
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Rows of both sides of the split, still uint8.
+
+    `train_images` (n_train, inputs), `train_labels` (n_train,), in the order of `Plan.train_ids`;
+    likewise for the test set.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.uint8]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.uint8]
+
+
+def training_data(plan: Plan, dataset: Dataset) -> TrainingData:
+    """The rows of both sides of the split, in the plan's order."""
+    images = dataset.flat()
+    return TrainingData(
+        train_images=images[plan.train_ids],
+        train_labels=dataset.labels[plan.train_ids],
+        test_images=images[plan.test_ids],
+        test_labels=dataset.labels[plan.test_ids],
+    )
+
+
+# How many steps one call of a framework makes on the fast path. A call costs about a millisecond,
+# whatever it does, and nothing is heard of training while it lasts: so it should be long, and yet
+# short enough that progress moves at least every second or so.
+
+_CALL_FLOP = 1e10
+"""Half a second at 20 GFLOP/s, which one core of a slow machine reaches."""
+
+_MOST_STEPS = 1000
+"""For tiny networks, whose steps cost a millisecond in torch however little they compute."""
+
+
+def steps_per_call(plan: Plan) -> int:
+    """Whole batches to a call, at least 1: an epoch falls into calls that are as equal as can be.
+
+    A step is taken as 6 floating-point operations a parameter and row: two each for the forward
+    pass and for the gradients of weights and inputs.
+    """
+    batch_size = plan.spec.training.batch_size
+    flop = 6 * plan.spec.model.parameters * batch_size
+    longest = min(max(int(_CALL_FLOP / flop), 1), _MOST_STEPS)
+    whole = len(plan.train_ids) // batch_size
+    calls = max(ceil(whole / longest), 1)
+    return max(ceil(whole / calls), 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mnist_mlp.api import check, specification
 from mnist_mlp.data import Dataset, load_dataset
-from mnist_mlp.parity.verdict import as_text, told
+from mnist_mlp.parity.outcome import as_text, told
 from mnist_mlp.spec import Spec
 
 

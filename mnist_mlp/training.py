@@ -13,19 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from mnist_mlp.contract import EpochRecord, FitPath, Progress, TrainingData
+from mnist_mlp.contract import EpochRecord, FitPath, Progress
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, TerminatedRun
 from mnist_mlp.evaluate import accuracy, loss
-from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
 from mnist_mlp.reference import Array
 from mnist_mlp.registry import target_of
 from mnist_mlp.run.evaluation import import_evaluator, write_evaluation
 from mnist_mlp.run.folder import HistoryRow, Run
 from mnist_mlp.run.machine import describe_machine
-from mnist_mlp.run.writer import RunWriter, check_free, first_files, npz_bytes
+from mnist_mlp.run.writer import RunWriter, check_free, first_files
 from mnist_mlp.spec import Spec
-from mnist_mlp.worker import Opened, Worker
+from mnist_mlp.worker.parent import Opened, Worker
+
+Keep = Callable[[Worker, Plan, TrainingData], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def train(
     threads: int = 1,
     path: FitPath = "fast",
     overwrite: bool = False,
-    trace: bool = False,
+    keep: Keep | None = None,
     verbose: bool = False,
     observer: Observer | None = None,
 ) -> Run:
@@ -67,8 +69,9 @@ def train(
         CPU threads, pinned before the framework starts.
     path : {"fast", "plain"}
         Many steps per call of the framework, or a call per step.
-    trace : bool
-        Also keep the records of some judged steps, for comparisons without this backend.
+    keep : callable, optional
+        Called with the worker, the plan and the data after training; the files that it answers
+        with, contents by name, are kept in the folder. `parity.compare.trace.trace_files` is one.
     verbose : bool
         Let the framework's own chatter through.
     observer : Observer, optional
@@ -111,10 +114,8 @@ def train(
             _refuse_non_finite({"a test logit": logits}, when="training")
             predicted = time.perf_counter() - predicting
             metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
-            if trace:
-                from mnist_mlp.parity.trace import FILE, record_trace
-
-                writer.write(FILE, npz_bytes(record_trace(worker, plan, data)))
+            for name, content in (keep(worker, plan, data) if keep else {}).items():
+                writer.write(name, content)
             write_evaluation(Run(out, complete=False))
             timings = {
                 "open_s": opened.seconds,
@@ -174,17 +175,6 @@ def default_folder(spec: Spec, label: str) -> Path:
         number += 1
         path = base.with_name(f"{base.name}-{number}")
     return path
-
-
-def training_data(plan: Plan, dataset: Dataset) -> TrainingData:
-    """The rows of both sides of the split, in the plan's order."""
-    images = dataset.flat()
-    return TrainingData(
-        train_images=images[plan.train_ids],
-        train_labels=dataset.labels[plan.train_ids],
-        test_images=images[plan.test_ids],
-        test_labels=dataset.labels[plan.test_ids],
-    )
 
 
 def _record_of_backend(worker: Worker, opened: Opened) -> dict[str, Any]:

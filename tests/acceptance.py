@@ -18,13 +18,13 @@ from typing import Any
 
 from mnist_mlp.contract import EpochRecord, Progress
 from mnist_mlp.data import load_dataset
-from mnist_mlp.parity.compare import compare_runs
-from mnist_mlp.parity.replay import largest_gap, one_ulp_away
-from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.parity.compare.runs import compare_runs
+from mnist_mlp.parity.steps.drift import largest_gap, one_ulp_away
+from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.spec import parse_spec
-from mnist_mlp.training import train, training_data
-from mnist_mlp.worker import Worker
+from mnist_mlp.training import train
+from mnist_mlp.worker.parent import Worker
 
 CONFIGS = sorted(Path("configs").glob("*.toml"))
 BACKENDS = ("numpy", "keras", "torch")

@@ -19,8 +19,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mnist_mlp.data import Dataset, load_dataset
-from mnist_mlp.parity.compare import compare_runs
-from mnist_mlp.parity.verdict import Outcome
+from mnist_mlp.parity.compare.runs import compare_runs
+from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.spec import Spec, parse_spec
 from mnist_mlp.training import train

@@ -34,7 +34,7 @@ from mnist_mlp.registry import installed  # noqa: E402
 from mnist_mlp.run.folder import Run  # noqa: E402
 from mnist_mlp.spec import Spec, parse_spec  # noqa: E402
 from mnist_mlp.training import train  # noqa: E402
-from mnist_mlp.worker import Worker  # noqa: E402
+from mnist_mlp.worker.parent import Worker  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"

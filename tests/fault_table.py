@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from mnist_mlp.data import Dataset, load_dataset
-from mnist_mlp.parity.check import check_port
-from mnist_mlp.parity.evidence import UNKNOWN
-from mnist_mlp.parity.target import parse_target
-from mnist_mlp.parity.verdict import Outcome
+from mnist_mlp.parity.check.port import check_port
+from mnist_mlp.parity.check.target import parse_target
+from mnist_mlp.parity.findings import UNKNOWN
+from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.spec import Spec, parse_spec
 

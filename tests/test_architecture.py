@@ -1,7 +1,7 @@
 """Imports point one way: backends -> contract, cli -> everything, nothing -> cli.
 
-Read from the syntax tree, imports inside functions included; those for type checkers only
-(`if TYPE_CHECKING`) don't count, since nothing is loaded by them.
+Read from the syntax tree. Imports inside functions count, and so do those for type checkers
+(`if TYPE_CHECKING`): a module that needs another's types knows of it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,13 @@ FOR_BACKENDS = {
     "mnist_mlp.spec",  # the values that a model and an optimizer are built from
     "mnist_mlp.errors",  # so that a refusal reaches the user with its exit code
     "mnist_mlp.ports",  # the optional part of the contract: running a user's own model
-    "mnist_mlp.portkit",  # what every host of users' models needs
-    "mnist_mlp.portrows",
     "mnist_mlp.nearest",  # "did you mean", in the same words everywhere
 }
 """All of the core that a backend may import; a stranger's needs the first alone."""
 
 NOT_FOR_AUTHORS = (
     *("bench", "cli", "evaluate", "parity", "registry", "report", "run", "settings", "training"),
-    *("worker", "worker_main"),
+    "worker",
 )
 """What the author of a backend need not read: nothing that the contract rests on."""
 
@@ -64,8 +62,6 @@ def imports_of(source: str) -> set[str]:
 
 def _imports(node: ast.AST) -> Iterator[str]:
     match node:
-        case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
-            children: list[ast.AST] = list(node.orelse)
         case ast.Import(names=names):
             yield from (alias.name for alias in names)
             return
@@ -75,9 +71,7 @@ def _imports(node: ast.AST) -> Iterator[str]:
             inner = {f"{module}.{alias.name}" for alias in names}
             yield from inner if inner <= MODULES.keys() else {module, *inner}
             return
-        case _:
-            children = list(ast.iter_child_nodes(node))
-    for child in children:
+    for child in ast.iter_child_nodes(node):
         yield from _imports(child)
 
 
@@ -168,6 +162,98 @@ def test_no_ring_of_imports() -> None:
     assert not cycle_in({module: core_imports(module) for module in MODULES})
 
 
+def room_of(module: str) -> str:
+    """The room that a module is in: a folder or file of the core, within `parity/` one of that."""
+    parts = module.split(".")
+    return ".".join(parts[1:3]) if parts[1:2] == ["parity"] else parts[1] if parts[1:] else CORE
+
+
+def rooms() -> dict[str, set[str]]:
+    """For each room, the rooms that its modules import."""
+    graph: dict[str, set[str]] = {room_of(module): set() for module in MODULES}
+    for module in MODULES:
+        graph[room_of(module)] |= {room_of(name) for name in core_imports(module)}
+    return {room: others - {room, "parity"} for room, others in graph.items()}
+
+
+def test_no_ring_of_rooms() -> None:
+    assert not cycle_in(rooms())
+
+
+STAIRS = (
+    ("errors", "nearest"),
+    ("spec", "registry", "data", "settings"),
+    ("reference", "evaluate"),
+    ("plan",),
+    ("contract",),
+    ("ports", "run"),
+    ("worker",),
+    ("training", "bench", "estimator", "parity.findings"),
+    ("logs", "exchange", "parity.steps", "parity.outcome"),
+    ("parity.causes", "parity.not_exercised"),
+    ("parity.check", "parity.compare", "report"),
+    ("api",),
+    ("testing", "cli", CORE),
+    ("__main__",),
+)
+"""The rooms, from what rests on nothing to what rests on everything."""
+
+
+def climbing(graph: dict[str, set[str]]) -> list[str]:
+    """Imports of a room from its own stair or from a higher one."""
+    height = {room: number for number, stair in enumerate(STAIRS) for room in stair}
+    side_by_side = {("settings", "spec")}  # settings fill a specification
+    return [
+        f"{room} -> {other}"
+        for room, others in graph.items()
+        for other in others
+        if height[other] >= height[room] and (room, other) not in side_by_side
+    ]
+
+
+def test_no_import_points_upwards() -> None:
+    graph = rooms()
+    assert graph.keys() - {"parity"} == {room for stair in STAIRS for room in stair}
+    assert not climbing({room: others for room, others in graph.items() if room != "parity"})
+
+
+def test_check_and_compare_know_nothing_of_each_other() -> None:
+    """The stairs say so as well; this names the rule."""
+    graph = rooms()
+    assert "parity.compare" not in graph["parity.check"]
+    assert "parity.check" not in graph["parity.compare"]
+
+
+ONLY_ONE_HAS = {
+    # Keras feeds and watches a model inside its own `fit`, and reads its data in `facts`.
+    "mnist_mlp_keras": {"run"},
+    "mnist_mlp_torch": {
+        "feed",
+        "forward",
+        "gradient",
+        "layers",
+        "listener",
+        "own_data",
+        "products",
+    },
+}
+
+
+def test_hosts_of_users_models_use_the_same_names() -> None:
+    names = {
+        plugin: {
+            module.rpartition(".")[2]
+            for module in BACKENDS[plugin]
+            if module.startswith(f"{plugin}.port.")
+        }
+        for plugin in ONLY_ONE_HAS
+    }
+    shared = {plugin: names[plugin] - alone for plugin, alone in ONLY_ONE_HAS.items()}
+    assert shared["mnist_mlp_keras"] == shared["mnist_mlp_torch"] >= {"host", "load", "facts"}
+    for plugin, alone in ONLY_ONE_HAS.items():
+        assert alone <= names[plugin]
+
+
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_a_backend_knows_the_contract_and_no_other_backend(plugin: str) -> None:
     for module, path in BACKENDS[plugin].items():
@@ -208,8 +294,8 @@ def test_only_the_engine_names_tensorflow() -> None:
         ("from mnist_mlp.cli import main", {"mnist_mlp.cli", "mnist_mlp.cli.main"}),
         ("def f():\n    if x:\n        import keras", {"keras"}),
         ("try:\n    import jax\nexcept ImportError:\n    pass", {"jax"}),
-        ("if TYPE_CHECKING:\n    import torch", set()),
-        ("if typing.TYPE_CHECKING:\n    import torch\nelse:\n    import os", {"os"}),
+        ("if TYPE_CHECKING:\n    import torch", {"torch"}),
+        ("if typing.TYPE_CHECKING:\n    import torch\nelse:\n    import os", {"torch", "os"}),
         ('"""import torch"""', set()),
     ],
 )
@@ -235,6 +321,17 @@ def test_faults_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         test_the_contract_rests_on_little()
     with pytest.raises(AssertionError):
         test_no_ring_of_imports()
+    plant(MODULES, "mnist_mlp.parity.check.target", "import mnist_mlp.parity.compare.runs")
+    with pytest.raises(AssertionError):
+        test_check_and_compare_know_nothing_of_each_other()
+    plant(MODULES, "mnist_mlp.run.files", "if TYPE_CHECKING:\n    import mnist_mlp.training")
+    assert climbing({"run": rooms()["run"]}) == ["run -> training"]
+    with pytest.raises(AssertionError):
+        test_no_ring_of_rooms()
+    monkeypatch.setitem(BACKENDS["mnist_mlp_torch"], "mnist_mlp_torch.port.other", Path())
+    with pytest.raises(AssertionError):
+        test_hosts_of_users_models_use_the_same_names()
+    monkeypatch.delitem(BACKENDS["mnist_mlp_torch"], "mnist_mlp_torch.port.other")
     plant(MODULES, "mnist_mlp.data.load", "import mnist_mlp.data.fetch")
     with pytest.raises(AssertionError):
         test_what_runs_in_a_process_of_its_own_is_imported_by_nobody()

@@ -18,11 +18,11 @@ import pytest
 
 from mnist_mlp import parity
 from mnist_mlp.errors import UsageError
-from mnist_mlp.parity.catalogue import Entry, catalogue, described, entry
-from mnist_mlp.parity.catalogue_page import ABOUT_RUNGS, entry_text, is_code, render
 from mnist_mlp.parity.causes import data, init, initialisers, loss
+from mnist_mlp.parity.causes.catalogue import Entry, catalogue, described, entry
+from mnist_mlp.parity.causes.catalogue_page import ABOUT_RUNGS, entry_text, is_code, render
 from mnist_mlp.parity.causes.initialisers import Initialiser
-from mnist_mlp.parity.evidence import RUNGS, UNKNOWN, Cause
+from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Cause
 from mnist_mlp.plan import Plan, glorot_uniform
 from mnist_mlp.spec import Spec, parse_spec
 
@@ -63,8 +63,12 @@ COMPUTED = {
         *("clip_by_norm", "clip_by_value", "clip_per_tensor"),
         *("gradient_ascent", "learning_rate"),
     },
-    ("folders.py", "name"): {"float32_arithmetic", "float64_arithmetic", "specification_differs"},
-    ("side.py", "name"): {"altered_file", "history_not_reproduced"},
+    ("compare/folders.py", "name"): {
+        "float32_arithmetic",
+        "float64_arithmetic",
+        "specification_differs",
+    },
+    ("compare/side.py", "name"): {"altered_file", "history_not_reproduced"},
 }
 """Names that stand in no call of `Cause` itself, by module and by what stands there instead."""
 
@@ -122,10 +126,10 @@ def test_computed_names_are_still_computed_there(place: tuple[str, str]) -> None
 
 def test_the_search_sees_every_way_of_naming() -> None:
     source = "Cause('a', 1); evidence.Cause(UNKNOWN); Cause('b' if x else UNKNOWN)"
-    names = [names_in("folders.py", argument) for argument in first_arguments(source)]
+    names = [names_in("compare/folders.py", argument) for argument in first_arguments(source)]
     assert names == [{"a"}, {UNKNOWN}, {"b", UNKNOWN}]
     with pytest.raises(AssertionError, match="COMPUTED"):
-        names_in("folders.py", ast.parse("other", mode="eval").body)
+        names_in("compare/folders.py", ast.parse("other", mode="eval").body)
     with pytest.raises(AssertionError, match="comes first"):
         list(first_arguments("Cause(name='a')"))
 
@@ -340,7 +344,7 @@ def test_every_line_of_code_runs(framework: str) -> None:
 
 
 def test_the_page_is_current() -> None:
-    """`python -m mnist_mlp.parity.catalogue_page > docs/traps.md` writes it anew."""
+    """`python -m mnist_mlp.parity.causes.catalogue_page > docs/traps.md` writes it anew."""
     assert (ROOT / "docs" / "traps.md").read_text(encoding="utf-8") == render()
 
 

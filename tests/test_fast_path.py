@@ -16,11 +16,9 @@ from typing import Any
 import pytest
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.pace import steps_per_call
-from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.plan import Plan, make_plan, steps_per_call, training_data
 from mnist_mlp.spec import parse_spec
-from mnist_mlp.training import training_data
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 
 def plan_for(data: Dataset, *, units: int = 9, batch_size: int = 32) -> Plan:
@@ -87,7 +85,7 @@ from mnist_mlp.plan import make_plan
 from mnist_mlp.data.digits import load_embedded
 from mnist_mlp.reference import scale_pixels
 from mnist_mlp.spec import parse_spec
-from mnist_mlp.training import training_data
+from mnist_mlp.plan import training_data
 from mnist_mlp_keras import KerasBackend
 
 data = load_embedded()

@@ -9,12 +9,11 @@ import numpy as np
 
 from mnist_mlp.contract import EpochRecord, Progress
 from mnist_mlp.data import load_dataset
-from mnist_mlp.parity.replay import largest_gap, one_ulp_away
-from mnist_mlp.parity.trajectory import run_reference
-from mnist_mlp.plan import make_plan
+from mnist_mlp.parity.steps.drift import largest_gap, one_ulp_away
+from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.plan import make_plan, training_data
 from mnist_mlp.spec import parse_spec
-from mnist_mlp.training import training_data
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 TINY = Path(__file__).parent.parent / "configs" / "tiny.toml"
 

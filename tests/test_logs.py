@@ -9,8 +9,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from mnist_mlp import logs
-from mnist_mlp.logs_main import flat
+from mnist_mlp.logs import parent
+from mnist_mlp.logs.child import flat
 from mnist_mlp.run.folder import Run
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -87,7 +87,7 @@ def test_a_log_that_fails_is_told_and_the_run_goes_on(
 def test_a_missing_library_is_told_before_anything_starts(
     cli: Cli, idx_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(logs.PACKAGES, "tensorboard", "no_such_library")
+    monkeypatch.setitem(parent.PACKAGES, "tensorboard", "no_such_library")
     done = cli("--backend", "numpy", "--data-dir", idx_dir, "--out", "x", "--log", "tensorboard")
     assert done.returncode == 3
     assert "run pip install 'mnist-mlp[tensorboard]'" in done.stderr

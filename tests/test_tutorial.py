@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from mnist_mlp.data import MNIST_DIGEST, Dataset
-from mnist_mlp.parity.compare import compare_runs
+from mnist_mlp.parity.compare.runs import compare_runs
 from mnist_mlp.run.folder import Run
 
 

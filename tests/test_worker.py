@@ -20,10 +20,9 @@ from mnist_mlp.errors import (
     SetupError,
     UsageError,
 )
-from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.spec import parse_spec
-from mnist_mlp.training import training_data
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 FRAMEWORKS = {"jax", "keras", "lightning", "tensorflow", "torch", "torchmetrics", "torchvision"}
 

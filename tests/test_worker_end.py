@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mnist_mlp.spec import Spec
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 
 def running(pid: int) -> bool:
@@ -42,7 +42,7 @@ def pid_in(path: Path) -> int:
 
 def test_a_busy_child_goes_with_its_killed_parent(tmp_path: Path) -> None:
     script = (
-        "from mnist_mlp.spec import Spec\nfrom mnist_mlp.worker import Worker\n"
+        "from mnist_mlp.spec import Spec\nfrom mnist_mlp.worker.parent import Worker\n"
         "Worker('faulty_backends:DeafBackend').open(Spec())"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path) as parent:

@@ -24,7 +24,7 @@ from mnist_mlp.contract import (
     Tensors,
     TrainingData,
 )
-from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 
 
 class KerasBackend:
@@ -82,7 +82,7 @@ class KerasBackend:
 
         return predict_logits(self.model, weights, images)
 
-    # --- Ports: see `mnist_mlp.ports.PortHost` ---
+    # --- Ports: see `mnist_mlp.ports.protocol.PortHost` ---
 
     def open_port(
         self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
@@ -91,7 +91,7 @@ class KerasBackend:
         self._engine().configure(runtime)
         import keras
 
-        from mnist_mlp_keras.port import KerasPort
+        from mnist_mlp_keras.port.host import KerasPort
 
         keras.utils.clear_session()
         # Without Keras's own frames an error of the user's would seem to come from here.

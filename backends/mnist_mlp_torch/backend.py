@@ -27,7 +27,7 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.errors import SetupError
-from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 
 _CHUNK = 4096  # rows of a prediction at a time
 
@@ -105,13 +105,13 @@ class TorchBackend:
                 chunks.append(self.module(x).cpu().numpy())
         return np.concatenate(chunks)
 
-    # --- A user's own module: `mnist_mlp.ports.PortHost` ------------------------------------------
+    # --- A user's own module: `mnist_mlp.ports.protocol.PortHost` ---
 
     def open_port(
         self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
     ) -> PortFacts:
         """Load and describe a LightningModule."""
-        from mnist_mlp_torch.port import Port
+        from mnist_mlp_torch.port.host import Port
 
         self.port = Port(target, runtime, data=data, image_shape=image_shape)
         return self.port.facts

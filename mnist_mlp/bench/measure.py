@@ -27,12 +27,11 @@ from mnist_mlp.errors import (
     SetupError,
     TerminatedRun,
 )
-from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.registry import target_of
 from mnist_mlp.settings import OTHER_VARIABLES
 from mnist_mlp.spec import Spec
-from mnist_mlp.training import training_data
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 _Content = dict[str, Any]
 

@@ -39,7 +39,7 @@ def _describe(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from mnist_mlp.errors import MnistMlpError
-    from mnist_mlp.worker import Worker
+    from mnist_mlp.worker.parent import Worker
 
     try:
         with Worker(name) as worker:

@@ -53,9 +53,9 @@ def check(
     """
     from mnist_mlp.cli.output import print_json
     from mnist_mlp.errors import UsageError
-    from mnist_mlp.parity.check import check_port, original_spec
-    from mnist_mlp.parity.target import parse_target
-    from mnist_mlp.parity.verdict import as_text
+    from mnist_mlp.parity.check.port import check_port, original_spec
+    from mnist_mlp.parity.check.target import parse_target
+    from mnist_mlp.parity.outcome import as_text
 
     if not 1 <= len(models) <= 2:
         raise UsageError(f"check takes one model, or an original and its port, not {len(models)}")

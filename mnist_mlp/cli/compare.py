@@ -63,9 +63,9 @@ def compare(
     """
     from mnist_mlp.cli.output import print_json, summary
     from mnist_mlp.errors import UsageError
-    from mnist_mlp.logs import check_installed
-    from mnist_mlp.parity.compare import compare_runs
-    from mnist_mlp.parity.verdict import as_text, document, worst
+    from mnist_mlp.logs.parent import check_installed
+    from mnist_mlp.parity.compare.runs import compare_runs
+    from mnist_mlp.parity.outcome import as_text, document, worst
     from mnist_mlp.registry import target_of
     from mnist_mlp.run.files import json_bytes, write_atomically
     from mnist_mlp.run.folder import Run, is_run_argument
@@ -136,7 +136,7 @@ def _train_all(
 ) -> Dataset:
     """Train what was named, one after the other, into `runs`; the data set they had."""
     from mnist_mlp.cli.progress import shown
-    from mnist_mlp.logs import logged, together
+    from mnist_mlp.logs.parent import logged, together
     from mnist_mlp.run.writer import check_free
     from mnist_mlp.training import train
 

@@ -24,8 +24,8 @@ def explain(
 
     from mnist_mlp.cli.output import print_json
     from mnist_mlp.errors import UsageError
-    from mnist_mlp.parity.catalogue import catalogue, entry
-    from mnist_mlp.parity.catalogue_page import entry_text, list_text
+    from mnist_mlp.parity.causes.catalogue import catalogue, entry
+    from mnist_mlp.parity.causes.catalogue_page import entry_text, list_text
 
     if every == (cause is not None):
         raise UsageError("explain takes either the name of a cause or --list")

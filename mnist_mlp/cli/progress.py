@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mnist_mlp.plan import Plan
     from mnist_mlp.run.folder import HistoryRow
     from mnist_mlp.spec import Spec
-    from mnist_mlp.worker import Opened
+    from mnist_mlp.worker.parent import Opened
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def train(
     """
     from mnist_mlp.cli.output import print_json, summary
     from mnist_mlp.cli.progress import shown
-    from mnist_mlp.logs import check_installed, logged, together
+    from mnist_mlp.logs.parent import check_installed, logged, together
     from mnist_mlp.registry import label_of, target_of
     from mnist_mlp.training import default_folder
     from mnist_mlp.training import train as run_training
@@ -66,6 +66,11 @@ def train(
         return
     target_of(backend)
     check_installed(log)
+    keep = None
+    if trace:
+        from mnist_mlp.parity.compare.trace import trace_files
+
+        keep = trace_files
     spec = resolved.spec
     data = request.load_dataset(spec.data.dataset)
     label = label_of(backend)
@@ -80,7 +85,7 @@ def train(
             dataset=data,
             out=out,
             observer=together(screen, logs),
-            trace=trace,
+            keep=keep,
             **request.training(),
         )
     if json:

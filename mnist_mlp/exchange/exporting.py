@@ -19,7 +19,7 @@ from mnist_mlp.reference import Array, scale_pixels
 from mnist_mlp.run.files import write_atomically
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.tensors import read_tensors, tensors_to_bytes
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 Format = Literal["keras", "torch", "onnx", "safetensors"]
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mnist_mlp.errors import RunFolderError, UsageError
-from mnist_mlp.parity.verdict import SCHEMA_VERSION, Verdict
+from mnist_mlp.parity.outcome import SCHEMA_VERSION, Verdict
 from mnist_mlp.report.sides import Side
 
 Status = Literal["clean", "broken", "noted", "not_exercised"]

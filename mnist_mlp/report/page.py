@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mnist_mlp.parity.catalogue import Entry, catalogue
-from mnist_mlp.parity.catalogue_page import ABOUT_RUNGS, is_code
-from mnist_mlp.parity.evidence import RUNGS, UNKNOWN
+from mnist_mlp.parity.causes.catalogue import Entry, catalogue
+from mnist_mlp.parity.causes.catalogue_page import ABOUT_RUNGS, is_code
+from mnist_mlp.parity.findings import RUNGS, UNKNOWN
 from mnist_mlp.report import curves, digits, facts, gap, pictures, portmap, scores
 from mnist_mlp.report.comparison import BreakState, Pair, RungState
+from mnist_mlp.report.headline import RUNG_NAMES, cause_title, judge
 from mnist_mlp.report.sides import Side
-from mnist_mlp.report.verdict import RUNG_NAMES, cause_title, judge
 from mnist_mlp.report.words import count, listed, percent, small
 
 STATUS = {

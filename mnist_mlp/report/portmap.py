@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mnist_mlp.parity.catalogue import Entry, catalogue
+from mnist_mlp.parity.causes.catalogue import Entry, catalogue
 from mnist_mlp.spec import OptimizerSpec, Spec, activation_parts
 
 _TORCH_ACTIVATIONS = {

@@ -11,10 +11,9 @@ import pytest
 
 from mnist_mlp.contract import EpochRecord, Plan, Progress, Runtime
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.plan import make_plan
+from mnist_mlp.plan import make_plan, training_data
 from mnist_mlp.spec import parse_spec
-from mnist_mlp.training import training_data
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 from mnist_mlp_numpy import NumpyBackend
 
 CASES: dict[str, dict[str, Any]] = {

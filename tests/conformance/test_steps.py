@@ -16,7 +16,7 @@ from mnist_mlp.contract import State, StepRecord
 from mnist_mlp.errors import UsageError
 from mnist_mlp.plan import glorot_uniform
 from mnist_mlp.spec import ACTIVATIONS, Spec, parse_spec
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 BOUND = 1e-10
 

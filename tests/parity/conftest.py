@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_mlp.parity.trajectory import one_blas_thread
+from mnist_mlp.parity.steps.trajectory import one_blas_thread
 
 HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent / "faulty")]
@@ -32,5 +32,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch, no_figures: None) -> None:
     """Backends are called in this process, and draw no pictures."""
     from finished_runs import InProcess
 
-    for module in ("mnist_mlp.training", "mnist_mlp.parity.replay", "mnist_mlp.parity.proof"):
+    for module in (
+        "mnist_mlp.training",
+        "mnist_mlp.parity.compare.replay",
+        "mnist_mlp.parity.compare.proof",
+    ):
         monkeypatch.setattr(f"{module}.Worker", InProcess)

@@ -17,23 +17,24 @@ from small_problems import made_up, spec_of
 
 from mnist_mlp.contract import Capabilities, Environment, Progress, Runtime, State, StepRecord
 from mnist_mlp.errors import UsageError
-from mnist_mlp.parity.compare import compare_runs
-from mnist_mlp.parity.verdict import Outcome
+from mnist_mlp.parity.compare.runs import compare_runs
+from mnist_mlp.parity.compare.trace import trace_files
+from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.registry import label_of, target_of
 from mnist_mlp.run.folder import HistoryRow, Run
 from mnist_mlp.run.tensors import tensors_to_bytes
 from mnist_mlp.run.writer import history_bytes, npz_bytes
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import train
-from mnist_mlp.worker import NO_PROGRESS, Opened
-from mnist_mlp.worker_main import load
+from mnist_mlp.worker.child import load
+from mnist_mlp.worker.parent import NO_PROGRESS, Opened
 
 SPEC = spec_of("sigmoid", learning_rate=0.3)
 """Three epochs of nine batches of 32 and one of 21; no step is a round number of tens."""
 
 
 class InProcess:
-    """Answers as `mnist_mlp.worker.Worker` does."""
+    """Answers as `mnist_mlp.worker.parent.Worker` does."""
 
     def __init__(self, backend: str, *, threads: int = 1, **options: Any) -> None:
         assert set(options) <= {"accelerator", "path", "verbose"}
@@ -87,7 +88,9 @@ def trained(backend: str, folder: Path, spec: Spec = SPEC, *, trace: bool = Fals
     path = folder / f"{label_of(backend)}-{spec.digest[:12]}{'-trace' if trace else ''}"
     if path.exists():
         return Run(path)
-    return train(spec, backend=backend, dataset=made_up(), out=path, trace=trace)
+    return train(
+        spec, backend=backend, dataset=made_up(), out=path, keep=trace_files if trace else None
+    )
 
 
 def compared(a: Run, b: Run, **options: Any) -> Outcome:

@@ -2,7 +2,7 @@
 
 `NumpySide(spec)` is an honest side in the precision of its specification. `NumpySide(spec,
 pixels=...)` is one that scales its pixels in another way, and so on. It answers to the methods of
-`mnist_mlp.worker.Worker` that the checker calls, without a process behind it.
+`mnist_mlp.worker.parent.Worker` that the checker calls, without a process behind it.
 """
 
 from __future__ import annotations

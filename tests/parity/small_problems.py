@@ -11,17 +11,17 @@ from numpy_side import NumpySide, Switched
 
 from mnist_mlp.contract import State, TrainingData
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.parity import arbiter
-from mnist_mlp.parity.evidence import Break, JudgedStep
-from mnist_mlp.parity.explain import Explained, explain
-from mnist_mlp.parity.recipe import Recipe
-from mnist_mlp.parity.replay import Stress, judged_steps, stress_batch
-from mnist_mlp.parity.sampling import windows
-from mnist_mlp.parity.trajectory import run_reference
-from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.parity.causes.explain import Explained, explain
+from mnist_mlp.parity.compare.replay import judged_steps
+from mnist_mlp.parity.findings import Break, JudgedStep
+from mnist_mlp.parity.steps import arbiter
+from mnist_mlp.parity.steps.recipe import Recipe
+from mnist_mlp.parity.steps.sampling import windows
+from mnist_mlp.parity.steps.stress import Stress, stress_batch
+from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.spec import Spec, parse_spec
-from mnist_mlp.training import training_data
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 SIDE = 12
 CLASSES = 10

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mnist_mlp import reference
-from mnist_mlp.parity import arbiter
-from mnist_mlp.parity.arbiter import Judged, Passed
-from mnist_mlp.parity.judge import LIMITS
+from mnist_mlp.parity.steps import arbiter
+from mnist_mlp.parity.steps.arbiter import Judged, Passed
+from mnist_mlp.parity.steps.judge import LIMITS
 from mnist_mlp.plan import glorot_uniform
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import ACTIVATIONS, OptimizerSpec, parse_spec

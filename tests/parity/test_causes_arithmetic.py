@@ -10,7 +10,7 @@ import pytest
 from numpy_side import NumpySide
 from small_problems import look_at, only_break, problem, spec_of, told
 
-from mnist_mlp.parity.explain import explain
+from mnist_mlp.parity.causes.explain import explain
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import Spec
 

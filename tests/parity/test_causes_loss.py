@@ -11,7 +11,7 @@ import wrong_losses as wrong
 from numpy_side import Loss, NumpySide
 from small_problems import look_at, only_break, spec_of, told
 
-from mnist_mlp.parity.evidence import Break
+from mnist_mlp.parity.findings import Break
 from mnist_mlp.reference import Array, Tensors
 
 SPEC = spec_of()

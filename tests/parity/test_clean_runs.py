@@ -14,14 +14,14 @@ import pytest
 from finished_runs import InProcess, compared, copied, rewrite_arrays, rewrite_tensors, trained
 from small_problems import problem, spec_of
 
-from mnist_mlp.parity.fitpath import first_epochs, fit_breaks, in_double, is_calm
-from mnist_mlp.parity.replay import fitted
-from mnist_mlp.parity.reported import metric_breaks
-from mnist_mlp.parity.trajectory import run_reference
-from mnist_mlp.parity.verdict import Outcome
+from mnist_mlp.parity.compare.metrics import metric_breaks
+from mnist_mlp.parity.compare.replay import fitted
+from mnist_mlp.parity.compare.whole_fit import first_epochs, fit_breaks, in_double, is_calm
+from mnist_mlp.parity.outcome import Outcome
+from mnist_mlp.parity.steps.trajectory import run_reference
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.tensors import tensors_digest
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

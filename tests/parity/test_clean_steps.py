@@ -16,8 +16,8 @@ from scipy.special import expit
 from small_problems import look_at, problem, spec_of
 
 from mnist_mlp.contract import State
-from mnist_mlp.parity.explain import explain
-from mnist_mlp.parity.judge import LIMITS
+from mnist_mlp.parity.causes.explain import explain
+from mnist_mlp.parity.steps.judge import LIMITS
 from mnist_mlp.reference import Array, global_norm
 from mnist_mlp.reference import update as specified
 from mnist_mlp.spec import ACTIVATIONS

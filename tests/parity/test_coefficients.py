@@ -7,7 +7,7 @@ import pytest
 from numpy_side import NumpySide, sgd
 from small_problems import look_at, spec_of
 
-from mnist_mlp.parity.coefficients import ROUNDINGS, STALLED, Fit, fit
+from mnist_mlp.parity.steps.coefficients import ROUNDINGS, STALLED, Fit, fit
 
 RNG = np.random.default_rng(6)
 EPS = float(np.finfo(np.float32).eps)

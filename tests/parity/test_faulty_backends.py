@@ -14,7 +14,7 @@ import pytest
 from finished_runs import SPEC, compared, trained
 from small_problems import spec_of
 
-from mnist_mlp.parity.verdict import Outcome
+from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("in_process")

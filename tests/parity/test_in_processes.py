@@ -10,7 +10,7 @@ from finished_runs import copied, rewrite_arrays, rewrite_tensors
 from small_problems import made_up, spec_of
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.parity.compare import compare_runs
+from mnist_mlp.parity.compare.runs import compare_runs
 from mnist_mlp.run.folder import Run
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.training import train

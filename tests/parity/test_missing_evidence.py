@@ -10,7 +10,7 @@ import pytest
 from finished_runs import SPEC, compared, copied, trained
 from small_problems import made_up, spec_of
 
-from mnist_mlp.parity.verdict import Outcome
+from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.run.folder import Run
 
 pytestmark = pytest.mark.usefixtures("in_process")

@@ -14,15 +14,15 @@ import pytest
 
 from mnist_mlp.contract import TrainingData
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.parity import arbiter, own_data
-from mnist_mlp.parity.evidence import Break
-from mnist_mlp.parity.recipe import Recipe
-from mnist_mlp.plan import Plan, make_plan
-from mnist_mlp.portrows import read_validation
-from mnist_mlp.ports import OwnOrder, OwnValidation, PortFacts
+from mnist_mlp.parity.check import own_data
+from mnist_mlp.parity.findings import Break
+from mnist_mlp.parity.steps import arbiter
+from mnist_mlp.parity.steps.recipe import Recipe
+from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.ports.protocol import OwnOrder, OwnValidation, PortFacts
+from mnist_mlp.ports.rows import read_validation
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import parse_spec
-from mnist_mlp.training import training_data
 
 SIZE = 32
 
@@ -208,7 +208,7 @@ def test_other_batches_are_told(here: Setting, what: str) -> None:
 
 def test_the_first_rescaled_batch_is_named_by_the_host_too(here: Setting) -> None:
     """Batches are counted from the first epoch, however often the finder was used before."""
-    from mnist_mlp.portrows import RowFinder
+    from mnist_mlp.ports.rows import RowFinder
 
     finder = RowFinder(here.data.train_images)
     x = here.data.train_images.astype(np.float64)

@@ -8,8 +8,8 @@ import pytest
 from finished_runs import compared, trained
 from small_problems import problem, spec_of
 
-from mnist_mlp.parity.proof import in_float64
-from mnist_mlp.parity.replay import one_ulp_away
+from mnist_mlp.parity.compare.proof import in_float64
+from mnist_mlp.parity.steps.drift import one_ulp_away
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

@@ -18,7 +18,7 @@ from finished_runs import (
     trained,
 )
 
-from mnist_mlp.parity.verdict import Outcome
+from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.run.folder import Run
 
 pytestmark = pytest.mark.usefixtures("in_process")

@@ -11,14 +11,14 @@ import wrong_losses as wrong
 from numpy_side import NumpySide, Switched, sgd
 from small_problems import SIDE, Problem, problem, spec_of
 
-from mnist_mlp.parity.evidence import Break
-from mnist_mlp.parity.explain import explain
-from mnist_mlp.parity.fitpath import first_epochs
-from mnist_mlp.parity.sampling import between, merged, place, windows
-from mnist_mlp.parity.side import Shared, _closer
-from mnist_mlp.parity.trajectory import run_reference
+from mnist_mlp.parity.causes.explain import explain
+from mnist_mlp.parity.compare.side import Shared, _closer
+from mnist_mlp.parity.compare.whole_fit import first_epochs
+from mnist_mlp.parity.findings import Break
+from mnist_mlp.parity.steps.sampling import between, merged, place, windows
+from mnist_mlp.parity.steps.trajectory import run_reference
 from mnist_mlp.spec import Spec
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 LONG = spec_of(epochs=12, learning_rate=0.05)  # 120 steps
 

@@ -22,13 +22,12 @@ from mnist_mlp import reference
 from mnist_mlp.contract import State, TrainingData
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UserCodeError
-from mnist_mlp.parity.trajectory import batch_of, run_reference
-from mnist_mlp.plan import Plan, make_plan
-from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
+from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import parse_spec
-from mnist_mlp.training import training_data
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 FAULTS = Path(__file__).parent.parent / "faults"
 

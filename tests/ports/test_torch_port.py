@@ -14,15 +14,15 @@ from mnist_mlp import reference
 from mnist_mlp.contract import State, TrainingData
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UsageError, UserCodeError
-from mnist_mlp.parity.explain import explain
-from mnist_mlp.parity.port_side import setting
-from mnist_mlp.parity.recipe import Recipe
-from mnist_mlp.parity.replay import stress_batch
-from mnist_mlp.parity.trajectory import batch_of, run_reference
+from mnist_mlp.parity.causes.explain import explain
+from mnist_mlp.parity.check.side import setting
+from mnist_mlp.parity.steps.recipe import Recipe
+from mnist_mlp.parity.steps.stress import stress_batch
+from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
 from mnist_mlp.plan import Plan
-from mnist_mlp.ports import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.spec import Spec, parse_spec
-from mnist_mlp.worker import Worker
+from mnist_mlp.worker.parent import Worker
 
 MODULE = """
 import lightning.pytorch as pl
@@ -447,7 +447,7 @@ def test_a_faithful_port_has_no_break(opened: Open) -> None:
     port = opened()
     given = Recipe(port.plan.spec, port.recipe.eps, port.recipe.image_shape)
     port.fit(1, 2, 3, 18)
-    from mnist_mlp.parity.evidence import JudgedStep
+    from mnist_mlp.parity.findings import JudgedStep
 
     steps = [
         JudgedStep(

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_mlp.parity.evidence import RUNGS
-from mnist_mlp.parity.verdict import Outcome, Rung
+from mnist_mlp.parity.findings import RUNGS
+from mnist_mlp.parity.outcome import Outcome, Rung
 from mnist_mlp.report import report_html
 from mnist_mlp.run.folder import Run
 

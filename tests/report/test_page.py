@@ -148,7 +148,7 @@ def test_names_cannot_inject_markup(twins: Any, read_page: Any, tmp_path: Path) 
 
     twins.put_right(rows=1)
     twins.edit("right", poison)
-    from mnist_mlp.parity.evidence import Break, Cause
+    from mnist_mlp.parity.findings import Break, Cause
 
     cause = Cause(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     broken = Break("b", "init", 1, 1, 0, HOSTILE, 2.0, HOSTILE, HOSTILE, cause, HOSTILE)

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import classification_report
 
 from mnist_mlp.evaluate import History, confusion_matrix
-from mnist_mlp.parity.catalogue import catalogue
+from mnist_mlp.parity.causes.catalogue import catalogue
 from mnist_mlp.report import report_html, scores
 from mnist_mlp.report.curves import ACCURACY, LOSS, difference_text, differences, draw
 from mnist_mlp.report.digits import gallery

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import Judged, keep_bits
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.evidence import UNKNOWN, Cause, Finding, JudgedStep
-from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.parity.findings import UNKNOWN, Cause, Finding, JudgedStep
+from mnist_mlp.parity.steps.arbiter import Judged, keep_bits
+from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.reference import Array
 
 Move = Callable[[Array], Array]

@@ -9,10 +9,10 @@ import numpy as np
 
 from mnist_mlp.parity.causes import rules
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.coefficients import fit
-from mnist_mlp.parity.evidence import Cause
-from mnist_mlp.parity.moment import Moment
-from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.parity.findings import Cause
+from mnist_mlp.parity.steps.coefficients import fit
+from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.parity.steps.recipe import Recipe
 
 SCOPES = (("all tensors", ""), ("kernels only", "kernel"), ("biases only", "bias"))
 

@@ -8,11 +8,11 @@ from math import pi, sqrt
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import Judged, OtherActivation, keep_bits, not_looked_at
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
-from mnist_mlp.parity.moment import Moment
-from mnist_mlp.parity.recipe import Recipe, Updated
+from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
+from mnist_mlp.parity.steps.arbiter import Judged, OtherActivation, keep_bits, not_looked_at
+from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.parity.steps.recipe import Recipe, Updated
 from mnist_mlp.reference import Array, activate, bias_name, kernel_name, sigmoid
 from mnist_mlp.spec import ACTIVATIONS
 

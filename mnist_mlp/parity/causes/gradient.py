@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import Judged
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.causes.rules import unmoved
-from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
-from mnist_mlp.parity.moment import Moment, doubles
-from mnist_mlp.parity.recipe import CLIP_EPSILON, Recipe, Updated
+from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
+from mnist_mlp.parity.steps.arbiter import Judged
+from mnist_mlp.parity.steps.moment import Moment, doubles
+from mnist_mlp.parity.steps.recipe import CLIP_EPSILON, Recipe, Updated
 from mnist_mlp.reference import Array
 
 Gradients = dict[str, Judged]

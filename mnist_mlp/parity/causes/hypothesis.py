@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mnist_mlp.parity.evidence import STEP_RUNGS, Cause, Finding, JudgedStep
-from mnist_mlp.parity.judge import LIMITS, NOT_JUDGED, SLACK, judge_step, moments
-from mnist_mlp.parity.moment import Moment
-from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.parity.findings import STEP_RUNGS, Cause, Finding, JudgedStep
+from mnist_mlp.parity.steps.judge import LIMITS, NOT_JUDGED, SLACK, judge_step, moments
+from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.parity.steps.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)

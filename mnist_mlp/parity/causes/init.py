@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mnist_mlp.parity.causes.initialisers import ALPHA, BIASES, KERNELS, follows, named
-from mnist_mlp.parity.evidence import UNKNOWN, Break, Cause, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Side
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Array, Tensors
 

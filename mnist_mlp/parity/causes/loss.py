@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from mnist_mlp.parity import arbiter
-from mnist_mlp.parity.arbiter import Judged
 from mnist_mlp.parity.causes import penalty
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
-from mnist_mlp.parity.moment import Moment
-from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
+from mnist_mlp.parity.steps import arbiter
+from mnist_mlp.parity.steps.arbiter import Judged
+from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.reference import Array
 
 RowLosses = Callable[[Array, Array], Array]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_mlp.parity.evidence import Cause
+from mnist_mlp.parity.findings import Cause
 
 TOLERANCE = 2e-6
 """Relative: a float32 mean over some hundred batches is off by up to 1e-6, the closest wrong

@@ -7,13 +7,13 @@ from math import sqrt
 
 import numpy as np
 
-from mnist_mlp.parity import arbiter
-from mnist_mlp.parity.arbiter import Judged
 from mnist_mlp.parity.causes.rules import Rule, overall
-from mnist_mlp.parity.evidence import JudgedStep
-from mnist_mlp.parity.memory import memory_of
-from mnist_mlp.parity.moment import Moment
-from mnist_mlp.parity.recipe import Recipe, Updated, not_judged
+from mnist_mlp.parity.findings import JudgedStep
+from mnist_mlp.parity.steps import arbiter
+from mnist_mlp.parity.steps.arbiter import Judged
+from mnist_mlp.parity.steps.memory import memory_of
+from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.parity.steps.recipe import Recipe, Updated, not_judged
 from mnist_mlp.reference import Array
 
 

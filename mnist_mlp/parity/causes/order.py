@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mnist_mlp.parity.evidence import UNKNOWN, Cause
+from mnist_mlp.parity.findings import UNKNOWN, Cause
 from mnist_mlp.plan import Ids, Plan
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import Judged, units
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.evidence import Cause, JudgedStep
-from mnist_mlp.parity.judge import LIMITS, SLACK
-from mnist_mlp.parity.moment import Doubles, Moment
-from mnist_mlp.parity.recipe import Recipe
+from mnist_mlp.parity.findings import Cause, JudgedStep
+from mnist_mlp.parity.steps.arbiter import Judged, units
+from mnist_mlp.parity.steps.judge import LIMITS, SLACK
+from mnist_mlp.parity.steps.moment import Doubles, Moment
+from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.reference import Array
 
 

@@ -8,11 +8,11 @@ from math import sqrt
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import TINY, Judged
-from mnist_mlp.parity.evidence import JudgedStep
-from mnist_mlp.parity.memory import memory_of
-from mnist_mlp.parity.moment import Doubles, Moment, doubles
-from mnist_mlp.parity.recipe import Recipe, Updated, entering, not_judged
+from mnist_mlp.parity.findings import JudgedStep
+from mnist_mlp.parity.steps.arbiter import TINY, Judged
+from mnist_mlp.parity.steps.memory import memory_of
+from mnist_mlp.parity.steps.moment import Doubles, Moment, doubles
+from mnist_mlp.parity.steps.recipe import Recipe, Updated, entering, not_judged
 from mnist_mlp.reference import Array
 
 Rule = Callable[[Recipe, Moment], Updated]
@@ -136,7 +136,7 @@ def decoupled_decay(recipe: Recipe, moment: Moment) -> Updated:
     optimizer = recipe.spec.optimizer
     bare = optimizer.model_copy(update={"weight_decay": 0.0})
     without = replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": bare}))
-    from mnist_mlp.parity.recipe import specified_update
+    from mnist_mlp.parity.steps.recipe import specified_update
 
     rule = decayed_beside(specified_update, optimizer.weight_decay, scope="")
     return rule(without, moment)

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from mnist_mlp.parity.arbiter import Judged, adam_cancellation, not_looked_at
 from mnist_mlp.parity.causes import decay, optimizers, rules
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.causes.rules import Rule
-from mnist_mlp.parity.evidence import Cause, Finding, JudgedStep
-from mnist_mlp.parity.judge import moments
-from mnist_mlp.parity.memory import memory_of
-from mnist_mlp.parity.moment import Moment
-from mnist_mlp.parity.recipe import CLIP_EPSILON, Recipe
+from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
+from mnist_mlp.parity.steps.arbiter import Judged, adam_cancellation, not_looked_at
+from mnist_mlp.parity.steps.judge import moments
+from mnist_mlp.parity.steps.memory import memory_of
+from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.parity.steps.recipe import CLIP_EPSILON, Recipe
 from mnist_mlp.reference import Array
 
 

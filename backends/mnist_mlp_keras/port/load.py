@@ -1,0 +1,236 @@
+"""A user's model as it was given: made anew or put back for each run, and fed as it wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from mnist_mlp.contract import Array
+from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.protocol import PortLayer
+from mnist_mlp.reference import scale_pixels
+from mnist_mlp_keras.engine import eager_functions
+
+KEYS = ("model", "fit", "loader")
+ONE_HOT_LOSSES = (
+    "categorical_crossentropy",
+    "mean_squared_error",
+    "mse",
+    "mean_absolute_error",
+    "mae",
+    "binary_crossentropy",
+    "kl_divergence",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+)
+
+
+class Given:
+    """What stands under a name in a user's file.
+
+    `maker` makes a model; it is None where a model itself was given, which is then put back to its
+    first state before every run. `fit` are the keyword arguments for `Model.fit`.
+    """
+
+    def __init__(self, found: Any, *, target: str) -> None:
+        self.target = target
+        self.fit: Mapping[str, Any] = {}
+        self.loader: Any = None
+        if callable(found) and not isinstance(found, keras.Model | type):
+            first = found()
+            if isinstance(first, Mapping):
+                self._read(first)
+                self.maker: Callable[[], Any] | None = lambda: _called(found()["model"])
+                self._first: Any = _called(first["model"])
+            else:
+                self.maker, self._first = found, first
+        elif isinstance(found, Mapping):
+            self._read(found)
+            made = found["model"]
+            self.maker = made if not isinstance(made, keras.Model) else None
+            self._first = _called(made)
+        else:
+            self.maker = found if isinstance(found, type) else None
+            self._first = _called(found)
+        self._check(self._first)
+        self._snapshot: list[tuple[Any, Array]] | None = None
+
+    def _read(self, given: Mapping[str, Any]) -> None:
+        unknown = [str(key) for key in given if key not in KEYS]
+        if unknown or "model" not in given:
+            what = f"unknown key {unknown[0]!r}" if unknown else "no key 'model'"
+            raise UserCodeError(f"{self.target}: {what}; a dictionary may hold {', '.join(KEYS)}")
+        self.fit = dict(given.get("fit") or {})
+        self.loader = given.get("loader")
+
+    def _check(self, model: Any) -> None:
+        if not isinstance(model, keras.Model):
+            raise UserCodeError(
+                f"{self.target} is a {type(model).__name__}: expected a compiled keras.Model, "
+                f"something that returns one, or a dictionary with 'model' in it"
+            )
+        if not getattr(model, "compiled", False):
+            raise UserCodeError(
+                f"{self.target}: the model is not compiled: call model.compile(...)"
+            )
+
+    def first(self) -> Any:
+        """The model that was made when the file was read."""
+        return self._first
+
+    def fresh(self) -> Any:
+        """A model in its first state."""
+        if self.maker is not None:
+            model = self.maker()
+            self._check(model)
+            return model
+        assert self._snapshot is not None
+        for variable, value in self._snapshot:
+            variable.assign(value)
+        return self._first
+
+    def remember(self) -> None:
+        """Keep the first state of a model that cannot be made again; it has to be built."""
+        if self.maker is not None:
+            return
+        model = self._first
+        if model.optimizer is not None and not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        kept = [*model.variables, *(model.optimizer.variables if model.optimizer else ())]
+        self._snapshot = [
+            (variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in kept
+        ]
+
+
+def _called(found: Any) -> Any:
+    return found() if callable(found) and not isinstance(found, keras.Model) else found
+
+
+# --- What goes in ---------------------------------------------------------------------------------
+
+
+def shaped(images: Array, shape: tuple[int, ...], *, dtype: str = "float32") -> Array:
+    """uint8 rows as a user gets them: in [0, 1], `(n, *shape)`."""
+    return scale_pixels(images, dtype=dtype).reshape(len(images), *shape)
+
+
+def wanted_shape(model: Any, asked: tuple[int, ...]) -> tuple[int, ...]:
+    """The model's own input shape where it has one for as many numbers, else what was asked for."""
+    try:
+        own = tuple(model.input_shape[1:])
+    except (AttributeError, TypeError, ValueError, IndexError):
+        return asked
+    if all(isinstance(n, int) for n in own) and np.prod(own) == np.prod(asked):
+        return own
+    return asked
+
+
+def loss_name(model: Any) -> str:
+    """Name of the compiled loss."""
+    loss = getattr(model, "loss", None)
+    if isinstance(loss, list | tuple) and len(loss) == 1:
+        loss = loss[0]
+    if isinstance(loss, str):
+        return loss
+    if loss is None or callable(getattr(loss, "__func__", None)):
+        return ""  # none was compiled: `Model.loss` is then a method
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__))
+
+
+def wants_one_hot(model: Any, x: Array, labels: Array, classes: int) -> bool:
+    """Whether the loss takes one-hot labels: told by its name, else by trying a step."""
+    name = loss_name(model).lower()
+    if "sparse" in name:
+        return False
+    if name in ONE_HOT_LOSSES:
+        return True
+    try:
+        _tried_loss(model, x, one_hot(labels, classes))
+    except Exception:  # whatever a user's code raises on labels of the wrong form
+        return False
+    return True
+
+
+def _tried_loss(model: Any, x: Array, y: Array) -> None:
+    """One evaluation step, which moves no weight."""
+    with eager_functions():
+        if loss_name(model):
+            value = model.compute_loss(x=x, y=keras.ops.convert_to_tensor(y), y_pred=model(x))
+            np.asarray(keras.ops.convert_to_numpy(value))
+            return
+        kept = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.variables]
+        optimizer = model.optimizer
+        if optimizer is not None and optimizer.built:
+            kept += [(v, np.array(keras.ops.convert_to_numpy(v))) for v in optimizer.variables]
+        try:
+            model.train_step((keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)))
+        finally:
+            for variable, value in kept:
+                variable.assign(value)
+
+
+def one_hot(labels: Array, classes: int) -> Array:
+    """float32 (n, classes)."""
+    return np.eye(classes, dtype=np.float32)[np.asarray(labels, np.int64)]
+
+
+# --- Layers ---------------------------------------------------------------------------------------
+
+
+def layers_in_order(model: Any, x: Array) -> list[Any]:
+    """Leaf layers as one batch runs through them, each once; builds the model on its way."""
+    order: list[Any] = []
+    model(x[:1]) if not model.built else None
+    leaves = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if not list(layer._flatten_layers(include_self=False))
+    ]
+    with _noted_calls(leaves, order), eager_functions():
+        model(x)
+    return order
+
+
+@contextmanager
+def _noted_calls(layers: Sequence[Any], order: list[Any]) -> Iterator[None]:
+    def noted(layer: Any) -> Callable[..., Any]:
+        own = layer.call
+
+        def call(*args: Any, **options: Any) -> Any:
+            if not any(layer is known for known in order):
+                order.append(layer)
+            return own(*args, **options)
+
+        return call
+
+    hooked = [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
+    for layer in hooked:
+        layer.call = noted(layer)
+    try:
+        yield
+    finally:
+        for layer in hooked:
+            del layer.call
+
+
+def described(layer: Any) -> PortLayer:
+    """A layer for the report."""
+    dense = isinstance(layer, keras.layers.Dense)
+    return PortLayer(
+        name=layer.name,
+        kind=type(layer).__name__,
+        inputs=int(layer.kernel.shape[0]) if dense else None,
+        units=int(layer.units) if dense else None,
+        bias=layer.bias is not None if dense else True,
+        parameters=int(layer.count_params()) if layer.built else 0,
+        dtype=str(layer.variable_dtype) if layer.weights else "",
+    )
+
+
+def dense_of(layers: Sequence[Any]) -> list[Any]:
+    """The Dense ones."""
+    return [layer for layer in layers if isinstance(layer, keras.layers.Dense)]

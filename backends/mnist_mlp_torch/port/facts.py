@@ -1,0 +1,163 @@
+"""What can be said of a port before it trains: one batch through a real `Trainer` tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from mnist_mlp.contract import Runtime, Tensors, TrainingData
+from mnist_mlp.ports.protocol import OwnOrder, OwnValidation, PortFacts
+from mnist_mlp.ports.user_code import user_errors
+from mnist_mlp_torch.port.feed import Rows, loader_in_order
+from mnist_mlp_torch.port.layers import Dense, Watch
+from mnist_mlp_torch.port.load import Given, left_out, make_trainer
+from mnist_mlp_torch.port.own_data import batch_size_of
+from mnist_mlp_torch.port.state import canonical, parameters_of
+
+PROBE_ROWS = 128
+DRAWS, DRAW_S, ENOUGH = 24, 1.0, 200_000
+"""Native initial weights are drawn so often, for so long, or until the smallest kernel's elements
+are so many."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What one batch told: dense layers in order of execution, and the facts."""
+
+    dense: tuple[Dense, ...]
+    facts: PortFacts
+
+
+def probe(
+    given: Given,
+    runtime: Runtime,
+    *,
+    data: TrainingData,
+    image_shape: tuple[int, ...],
+    order: OwnOrder | None,
+    validation: OwnValidation | None,
+) -> Probed:
+    """Run one training batch, and look at initial weights and settings on the way."""
+    module = given.fresh(seed=0)
+    seen: dict[str, Any] = {}
+
+    def on_train_start(trainer: Any, module: Any) -> None:
+        seen["optimizer"] = _settings(trainer.optimizers)
+        seen["watch"] = Watch(module)
+        seen["weights"] = {name: p.detach().clone() for name, p in module.named_parameters()}
+
+    rows = min(len(data.train_labels), PROBE_ROWS)
+    loader = loader_in_order(
+        Rows(data.train_images, data.train_labels, shape=image_shape, dtype=torch.float32),
+        batch_size=rows,
+    )
+    trainer = make_trainer(
+        given,
+        module,
+        runtime,
+        epochs=int(given.trainer.get("max_epochs") or 1),
+        first={"on_train_start": on_train_start},
+        one_batch=True,
+    )
+    with user_errors(given.path):
+        trainer.fit(module, train_dataloaders=loader)
+    watch: Watch = seen["watch"]
+    watch.stop()
+    dense = tuple(watch.dense.values())
+    with torch.no_grad():  # back to where training began
+        for name, parameter in module.named_parameters():
+            if name in seen["weights"]:
+                parameter.copy_(seen["weights"][name])
+    facts = PortFacts(
+        framework="torch",
+        layers=watch.layers(),
+        draws=_draws(given, dense, at_start=_weights(module, dense)),
+        optimizer=seen["optimizer"],
+        batch_size=_own_batch_size(given),
+        epochs=_number(given.trainer.get("max_epochs")),
+        order=order,
+        validation=validation,
+        options={
+            key: str(value) for key, value in given.trainer.items() if key not in ("callbacks",)
+        },
+        left_out=left_out(given),
+    )
+    return Probed(dense, facts)
+
+
+def _own_batch_size(given: Given) -> int | None:
+    return None if callable(given.loader) else batch_size_of(given.loader)
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _weights(module: Any, dense: tuple[Dense, ...]) -> Tensors:
+    return canonical(parameters_of(module, dense), lambda parameter: parameter)
+
+
+def _draws(given: Given, dense: tuple[Dense, ...], *, at_start: Tensors) -> tuple[Tensors, ...]:
+    """Native initial weights of several modules; one, where they are made anew from a seed of the
+    user's own, or only when training begins."""
+    draws = [at_start]
+    if not given.repeatable or not dense:
+        return tuple(draws)
+    smallest = min(layer.inputs * layer.units for layer in dense)
+    wanted = min(DRAWS, -(-ENOUGH // smallest))
+    start = time.perf_counter()
+    for seed in range(wanted):
+        try:
+            drawn = _weights(given.fresh(seed=seed), dense)
+        except (AttributeError, RuntimeError, ValueError):  # layers that are not there yet
+            break
+        if seed == 0:
+            if not _close(drawn, at_start):
+                break
+            draws = [drawn]
+            continue
+        if _equal(drawn, draws[-1]):
+            break
+        draws.append(drawn)
+        if time.perf_counter() - start > DRAW_S:
+            break
+    return tuple(draws)
+
+
+def _equal(a: Tensors, b: Tensors) -> bool:
+    return all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def _close(a: Tensors, b: Tensors) -> bool:
+    """The same, though a trainer may have changed the precision."""
+    return all(np.allclose(a[name], b[name], rtol=1e-2) for name in a)
+
+
+_NAMES = {"lr": "learning_rate", "eps": "epsilon"}
+
+
+def _settings(optimizers: list[Any]) -> Mapping[str, Any]:
+    """Class name and plain numbers of the first optimizer's first group of parameters."""
+    if not optimizers:
+        return {}
+    optimizer = optimizers[0]
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    settings: dict[str, Any] = {"name": type(optimizer).__name__}
+    if not optimizer.param_groups:  # Lightning's stand-in where a module has none
+        return {}
+    group = optimizer.param_groups[0]
+    for key, value in group.items():
+        number = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+        if isinstance(number, bool | int | float):
+            settings[_NAMES.get(key, key)] = number
+    betas = group.get("betas")
+    if isinstance(betas, tuple | list) and len(betas) == 2:
+        settings["beta_1"], settings["beta_2"] = (float(beta) for beta in betas)
+    if len(optimizer.param_groups) > 1:
+        settings["groups"] = len(optimizer.param_groups)
+    return settings

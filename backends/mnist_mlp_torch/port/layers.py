@@ -1,0 +1,194 @@
+"""The layers of a user's module, in order of execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from mnist_mlp.contract import Array
+from mnist_mlp.ports.protocol import PortLayer
+from mnist_mlp_torch.port.products import Product, Products
+
+
+def to_array(tensor: Tensor) -> Array:
+    """A copy in the tensor's own precision; 16-bit floats as float32, which loses nothing."""
+    tensor = tensor.detach().cpu()
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    array: Array = tensor.numpy().copy()
+    return array
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A dense layer by its path in the module.
+
+    `weight` and `bias` are its parameters' full names (`bias` is empty where there is none);
+    `inputs_first` says that the weight is `(inputs, units)`, which a user's own layer may have.
+    """
+
+    path: str
+    weight: str
+    bias: str
+    inputs_first: bool
+    inputs: int
+    units: int
+    product: bool = False
+    """Whether no module does it, but the user's code: `path` is then the weight's name."""
+
+    def parameter(self, root: nn.Module, name: str) -> Any:
+        """The weight or the bias; None for a bias that is not there."""
+        owner, _, attribute = name.rpartition(".")
+        return getattr(root.get_submodule(owner), attribute) if name else None
+
+    def canonical(self, tensor: Tensor) -> Array:
+        """Something shaped like the weight as a kernel `(inputs, units)`."""
+        array = to_array(tensor)
+        return array if self.inputs_first else np.ascontiguousarray(array.T)
+
+
+class Watch:
+    """Leaf modules in the order in which they are first run, while this is on; and matrix products
+    that the user's code makes of parameters without a module."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.seen: dict[str, nn.Module] = {}
+        self.dense: dict[str, Dense] = {}
+        self._products: dict[str, Product] = {}
+        self._mode = Products(dict(root.named_parameters()), self._multiplied)
+        self._mode.__enter__()
+        self._hooks = [
+            module.register_forward_hook(self._note(path))
+            for path, module in root.named_modules()
+            if path and not list(module.children()) and not _is_metric(path, root)
+        ]
+
+    def _note(self, path: str) -> Callable[..., None]:
+        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if path not in self.seen:
+                self.seen[path] = module
+                layer = dense_layer(path, module, inputs, output)
+                if layer is not None:
+                    self.dense[path] = layer
+
+        return note
+
+    def _multiplied(self, product: Product) -> None:
+        if product.weight not in self._products or product.bias:
+            self._products[product.weight] = product
+
+    def stop(self) -> None:
+        """Take the hooks off."""
+        self._mode.__exit__(None, None, None)
+        for hook in self._hooks:
+            hook.remove()
+        self._without_module()
+
+    def _without_module(self) -> None:
+        """Put products among the layers, in the order in which weights were used."""
+        by_weight = {layer.weight: path for path, layer in self.dense.items()}
+        found, container = dict[str, Dense](), set[str]()
+        for weight, product in self._products.items():
+            path = by_weight.get(weight)
+            if path is not None and bool(self.dense[path].bias) is bool(product.bias):
+                found[path] = self.dense[path]
+                continue
+            container |= {name.rpartition(".")[0] for name in (weight, product.bias) if name}
+            found[weight] = Dense(
+                weight,
+                weight,
+                product.bias,
+                inputs_first=product.inputs_first,
+                inputs=product.x.shape[1],
+                units=product.z.shape[1],
+                product=True,
+            )
+        used = {layer.weight for layer in found.values()}
+        self.dense = found | {p: d for p, d in self.dense.items() if d.weight not in used}
+        for owner in container & self.seen.keys():  # its parameters are layers of their own
+            del self.seen[owner]
+
+    def layers(self) -> tuple[PortLayer, ...]:
+        """For the facts."""
+        result = []
+        products = [path for path, layer in self.dense.items() if layer.product]
+        for path in products:
+            layer = self.dense[path]
+            weight = layer.parameter(self.root, layer.weight)
+            result.append(
+                PortLayer(
+                    name=path,
+                    kind="product",
+                    inputs=layer.inputs,
+                    units=layer.units,
+                    bias=bool(layer.bias),
+                    parameters=weight.numel() + (layer.units if layer.bias else 0),
+                    dtype=str(weight.dtype).removeprefix("torch."),
+                )
+            )
+        for path, module in self.seen.items():
+            own = self.dense.get(path)
+            parameters = list(module.parameters(recurse=False))
+            result.append(
+                PortLayer(
+                    name=path,
+                    kind=type(module).__name__,
+                    inputs=own.inputs if own else None,
+                    units=own.units if own else None,
+                    bias=bool(own.bias) if own else True,
+                    parameters=sum(p.numel() for p in parameters),
+                    dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "",
+                )
+            )
+        return tuple(result)
+
+
+def _is_metric(path: str, root: nn.Module) -> bool:
+    """A torchmetrics metric, or part of one, is no layer."""
+    parts = path.split(".")
+    parents = (".".join(parts[: n + 1]) for n in range(len(parts)))
+    return any(isinstance(root.get_submodule(p), Metric | MetricCollection) for p in parents)
+
+
+def dense_layer(path: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Dense | None:
+    """A `Linear`, or a user's own layer that does what one does with one matrix of its own."""
+    if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward:
+        if not isinstance(module.weight, nn.Parameter):
+            return None  # pruned, or parametrised some other way: it has no weight of its own
+        return Dense(
+            path,
+            f"{path}.weight",
+            f"{path}.bias" if module.bias is not None else "",
+            inputs_first=False,
+            inputs=module.in_features,
+            units=module.out_features,
+        )
+    own = dict(module.named_parameters(recurse=False))
+    matrices = [name for name, p in own.items() if p.ndim == 2]
+    vectors = [name for name, p in own.items() if p.ndim == 1]
+    x: Any = inputs[0] if inputs else None
+    if len(matrices) != 1 or len(vectors) > 1 or not _two_dimensional(x, output):
+        return None
+    bias = vectors[0] if vectors else ""
+    with torch.no_grad():
+        w = own[matrices[0]]
+        for inputs_first, matrix in ((False, w.T), (True, w)):
+            if (x.shape[1], output.shape[1]) != matrix.shape:
+                continue
+            z = x.to(w.dtype) @ matrix + (own[bias] if bias else 0)
+            if torch.allclose(z, output.to(z.dtype), rtol=1e-2, atol=1e-2 * float(z.abs().max())):
+                sizes = {"inputs": matrix.shape[0], "units": matrix.shape[1]}
+                names = f"{path}.{matrices[0]}", f"{path}.{bias}" if bias else ""
+                return Dense(path, *names, inputs_first=inputs_first, **sizes)
+    return None
+
+
+def _two_dimensional(x: Any, output: Any) -> bool:
+    return all(isinstance(t, Tensor) and t.ndim == 2 and t.is_floating_point() for t in (x, output))

@@ -1,0 +1,1 @@
+"""Logs for TensorBoard and MLflow: `parent` sends them, `child` writes them."""

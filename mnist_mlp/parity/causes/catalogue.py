@@ -1,0 +1,86 @@
+"""What is known about each cause: `catalogue.toml`, read once."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+
+from mnist_mlp.errors import UsageError
+from mnist_mlp.nearest import did_you_mean
+from mnist_mlp.parity.findings import Cause
+from mnist_mlp.spec import ACTIVATIONS, Spec
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cause.
+
+    `title` says what it is; `rung` is where it shows first; `keras` and `torch` tell what either
+    framework does by default; `shows` how it looks from outside; `fix_keras` and `fix_torch` are
+    the line that mends it in either framework's own code.
+    """
+
+    name: str
+    rung: str
+    title: str
+    keras: str
+    torch: str
+    shows: str
+    fix_keras: str
+    fix_torch: str
+
+
+@cache
+def catalogue() -> Mapping[str, Entry]:
+    """Every cause by name, in the order of the ladder."""
+    text = files("mnist_mlp.parity.causes").joinpath("catalogue.toml").read_text(encoding="utf-8")
+    return {name: Entry(name=name, **content) for name, content in tomllib.loads(text).items()}
+
+
+def entry(name: str) -> Entry:
+    """One cause; `UsageError` with the nearest known name."""
+    known = catalogue()
+    if name not in known:
+        hint = did_you_mean(name, known)
+        told = hint if "did you mean" in hint else "; see `explain --list`"
+        raise UsageError(f"unknown cause {name!r}{told}")
+    return known[name]
+
+
+def described(cause: Cause, *, framework: str = "torch", spec: Spec | None = None) -> Cause:
+    """A cause with the catalogue's text and the cure for one framework, in a specification's own
+    numbers."""
+    known = catalogue().get(cause.name)
+    if known is None:
+        return cause
+    fix = known.fix_keras if framework == "keras" else known.fix_torch
+    return replace(cause, text=known.title, fix=fix if spec is None else in_numbers_of(spec, fix))
+
+
+def in_numbers_of(spec: Spec, fix: str) -> str:
+    """A line of the catalogue, whose numbers are the tutorial's, with those of a specification."""
+    optimizer, hidden = spec.optimizer, spec.model.activations[0]
+    numbers = {
+        r"\b(SGD|Adam|AdamW)\(0\.01\b": rf"\g<1>({optimizer.learning_rate:g}",
+        r"\blr=0\.01\b": f"lr={optimizer.learning_rate:g}",
+        r"\blearning_rate=0\.01\b": f"learning_rate={optimizer.learning_rate:g}",
+        r"\bbatch_size=128\b": f"batch_size={spec.training.batch_size}",
+        r"\bDense\(128\b": f"Dense({spec.model.layer_sizes[1]}",
+        r"\bLinear\(784, 128\b": "Linear({}, {}".format(*spec.model.layer_sizes[:2]),
+    }
+    if optimizer.momentum:
+        numbers[r"\bmomentum=0\.9\b"] = f"momentum={optimizer.momentum:g}"
+    if optimizer.weight_decay:
+        numbers[r"\bweight_decay=(1e-4|0\.0001)\b"] = f"weight_decay={optimizer.weight_decay:g}"
+    if optimizer.clip_norm:
+        clip = rf"\g<1>={optimizer.clip_norm:g}"
+        numbers[r"\b(global_clipnorm|gradient_clip_val|max_norm)=1\.0\b"] = clip
+    if hidden in ACTIVATIONS and hidden != "sigmoid":
+        numbers[r'\bactivation="sigmoid"'] = f'activation="{hidden}"'
+    for pattern, number in numbers.items():
+        fix = re.sub(pattern, number, fix)
+    return fix

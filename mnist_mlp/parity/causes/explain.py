@@ -1,0 +1,175 @@
+"""From judged steps to breaks with causes.
+
+The first broken stage is explained by the first hypothesis that reproduces it, down to rounding, at
+every judged step. The steps are then judged again by the recipe that includes this cause, so that
+what it entails is not told as another break. A stage that no hypothesis reproduces is `unknown`,
+with the shape of its residual, and is muted; the rest goes on being judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+
+from mnist_mlp.parity.causes import data, forward, gradient, loss, update
+from mnist_mlp.parity.causes.hypothesis import Hypothesis, first_that_reproduces
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Finding, JudgedStep, Side
+from mnist_mlp.parity.steps.arbiter import eps_of
+from mnist_mlp.parity.steps.judge import LIMITS, first_broken, is_noted, judge
+from mnist_mlp.parity.steps.recipe import Recipe
+from mnist_mlp.parity.steps.shapes import misshapen, too_exact
+
+Source = Callable[[Recipe, Sequence[JudgedStep], Finding], Iterator[Hypothesis]]
+
+SOURCES: dict[str, Source] = {
+    "data": data.hypotheses,
+    "forward": forward.hypotheses,
+    "loss": loss.hypotheses,
+    "gradient": gradient.hypotheses,
+    "update": update.hypotheses,
+}
+
+MOST = 8
+"""Breaks of one side that are followed up."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What became of one side's steps.
+
+    `margins` are the largest sizes seen per rung, in the clean recipe, as shares of the rung's
+    limit; `noted` are differences that are told and tolerated.
+    """
+
+    breaks: tuple[Break, ...]
+    margins: dict[str, float]
+    noted: tuple[Cause, ...]
+    recipe: Recipe
+
+
+def explain(
+    recipe: Recipe,
+    steps: Sequence[JudgedStep],
+    *,
+    side: Side,
+    plain: Recipe | None = None,
+) -> Explained:
+    """Judge the steps of one side and name what broke.
+
+    `plain` is the specification's own recipe, where `recipe` holds more than that: what an original
+    does beyond the specification, which its port may have left out.
+    """
+    margins = dict.fromkeys(LIMITS, 0.0)
+    skipped, steps = _without_skipped(steps, side)
+    odd = misshapen(recipe.spec.model, steps)
+    if odd is not None:
+        shapes = _break(odd, side, Cause("other_shapes", odd.note))
+        return Explained((*skipped, shapes), margins, (), recipe)
+    findings = judge(recipe, steps)
+    for seen in findings:
+        margins[seen.rung] = max(margins[seen.rung], seen.size / LIMITS[seen.rung])
+    noted = []
+    if any(is_noted(seen) for seen in findings):
+        noted.append(Cause("reciprocal_scaling", "pixels one unit of the last place off"))
+    breaks: list[Break] = list(skipped)
+    finer = too_exact(steps) if recipe.spec.training.precision == "float32" else None
+    if finer is not None:
+        breaks.append(_break(finer, side, Cause("float64_arithmetic")))
+    named: set[str] = set()
+    while (finding := first_broken(findings, named=named)) is not None and len(breaks) < MOST:
+        candidates = SOURCES[finding.rung](recipe, steps, finding)
+        if plain is not None:
+            candidates = chain(_left_out(recipe, plain, finding.rung), candidates)
+        hypothesis = first_that_reproduces(candidates, finding, steps, recipe=recipe)
+        if hypothesis is None:
+            breaks.append(_break(finding, side, Cause(UNKNOWN, _residual(findings, finding))))
+            recipe = replace(recipe, muted=recipe.muted | {finding.rung})
+        else:
+            if hypothesis.harmless:
+                noted.append(hypothesis.cause)
+            else:
+                breaks.append(_break(finding, side, hypothesis.cause, hypothesis))
+            recipe = hypothesis.recipe
+            named.add(finding.rung)
+        findings = _out_of_the_fog(recipe, judge(recipe, steps))
+    return Explained(tuple(breaks), margins, tuple(noted), recipe)
+
+
+def _without_skipped(
+    steps: Sequence[JudgedStep], side: Side
+) -> tuple[list[Break], Sequence[JudgedStep]]:
+    """Steps in which the network was not run at all, as a break, and the others."""
+    kept = [step for step in steps if any(z.size for z in step.record.pre_activations)]
+    skipped = [step for step in steps if not step.stress and step not in kept]
+    if not skipped or not kept:
+        return [], steps
+    first = min(skipped, key=lambda s: s.step)
+    smaller = max(len(s.labels) for s in skipped) < max(len(s.labels) for s in kept)
+    cause = Cause("steps_missing", f"no forward pass at {len(skipped)} judged steps")
+    if smaller:
+        cause = Cause("last_batch_dropped", "the smaller batch is not run")
+    place = (first.epoch, first.step, None, "ids")
+    return [Break(side, "order", *place, None, cause=cause)], kept
+
+
+FOG = 1000.0
+"""Roundings of a coarser arithmetic, within which nothing else is told: its errors add up in ways
+that the bounds of float32 were not measured for."""
+
+
+def _out_of_the_fog(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
+    coarse = recipe.eps > eps_of(recipe.spec.training.precision)
+    return [f for f in findings if f.size > FOG] if coarse else findings
+
+
+LINKS: dict[str, tuple[str, ...]] = {
+    "data": ("pixels",),
+    "forward": ("kernel", "bias", "operand", "activations", "eps", "gradient_eps"),
+    "loss": ("loss", "at_logits", "penalty"),
+    "gradient": ("gradient",),
+    "update": ("update", "spec"),
+}
+"""The links of a recipe that each rung depends on."""
+
+
+def _left_out(recipe: Recipe, plain: Recipe, rung: str) -> Iterator[Hypothesis]:
+    """The specification's own way at one rung, where the original has another."""
+    own = {link: getattr(plain, link) for link in LINKS[rung]}
+    if any(getattr(recipe, link) is not value for link, value in own.items()):
+        yield Hypothesis(Cause("left_out", f"at rung {rung}"), replace(recipe, **own))
+
+
+def _break(
+    finding: Finding, side: Side, cause: Cause, hypothesis: Hypothesis | None = None
+) -> Break:
+    before = hypothesis is not None and hypothesis.before_training
+    rung = (hypothesis and hypothesis.rung) or finding.rung
+    step: int | None = 0 if before else finding.step
+    return Break(
+        side=side,
+        rung=rung,
+        epoch=0 if before else None if finding.stress else finding.epoch,
+        step=None if finding.stress and not before else step,
+        layer=finding.layer,
+        tensor="kernel" if before else finding.tensor,
+        size=finding.size,
+        got=f"{finding.got:.9g}",
+        expected=f"{finding.expected:.9g}",
+        cause=cause,
+        batch="stress" if finding.stress else None,
+    )
+
+
+def _residual(findings: Sequence[Finding], first: Finding) -> str:
+    """How a break looks that has no name: which tensors, how far, and for how long."""
+    limit = LIMITS[first.rung]
+    same = [f for f in findings if f.rung == first.rung and f.size > limit]
+    steps = sorted({f.step for f in same if not f.stress})
+    places = sorted({f"{f.tensor} of layer {f.layer}" for f in same if f.layer is not None})
+    sizes = [f.size for f in same if np.isfinite(f.size)]
+    spread = f"{min(sizes):.3g} to {max(sizes):.3g} roundings" if sizes else "not finite"
+    told = ", ".join(places[:4]) + (" ..." if len(places) > 4 else "")
+    return f"{spread} at {len(steps)} judged steps from {first.step}; {told or first.tensor}"

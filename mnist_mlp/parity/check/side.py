@@ -1,0 +1,224 @@
+"""A user's own port, rung by rung.
+
+Its records come from one real training run of its own framework (`mnist_mlp.ports.protocol`). They
+are judged exactly as a backend's are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import UsageError
+from mnist_mlp.parity.causes import init
+from mnist_mlp.parity.causes.explain import Explained
+from mnist_mlp.parity.causes.forward import without_biases
+from mnist_mlp.parity.check import metrics, own_data
+from mnist_mlp.parity.check.steps import Setting, look_at_steps
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.steps import arbiter
+from mnist_mlp.parity.steps.recipe import Recipe
+from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.plan import make_plan, training_data
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts
+from mnist_mlp.reference import Array, Tensors, forward, scale_pixels
+from mnist_mlp.spec import Spec
+from mnist_mlp.worker.parent import Worker
+
+
+@dataclass(eq=False)
+class PortSeen:
+    """What a port showed."""
+
+    label: str
+    framework: str
+    facts: PortFacts
+    breaks: list[Break] = field(default_factory=list)
+    noted: list[Cause] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    steps: list[JudgedStep] = field(default_factory=list)
+    epochs: list[PortEpoch] = field(default_factory=list)
+    found: dict[int, Tensors] = field(default_factory=dict)
+    explained: Explained | None = None
+    of_loader: list[Break] = field(default_factory=list)
+    logits: Array | None = None
+    different: int = 0
+    """Test rows that port and reference predict differently from the same final weights."""
+
+
+def setting(spec: Spec, dataset: Dataset) -> Setting:
+    """The specification's plan and recipe on a data set."""
+    plan = make_plan(spec, dataset)
+    height, width = dataset.images.shape[1:]
+    recipe = Recipe(spec, arbiter.eps_of(spec.training.precision), (height, width))
+    return Setting(plan, training_data(plan, dataset), recipe)
+
+
+def look_at_port(
+    worker: Worker, facts: PortFacts, given: Setting, *, label: str, side: Side
+) -> PortSeen:
+    """Run a port and climb every rung that a port has."""
+    seen = PortSeen(label, facts.framework, facts)
+    if not _layers(seen, given, side):
+        return seen
+    given = _without_biases(seen, given, side)
+    layers = given.plan.spec.model.layers
+    if given.draws:
+        seen.breaks += init.pair_breaks(given.draws, facts.draws, layers, side=side)
+    else:
+        seen.breaks += init.native_breaks(facts.draws, layers, side=side)
+    _own_order(seen, given, side)
+    _steps(seen, worker, given, side)
+    _scaled_once(seen)
+    breaks, missing = metrics.breaks(
+        seen.epochs, side, before=seen.breaks, plain=given.plain is None
+    )
+    seen.breaks += breaks
+    seen.missing |= missing
+    measured = not given.draws or given.logits is not None
+    if measured and (not seen.breaks or side == "a"):
+        _predictions(seen, worker, given, side)
+    return seen
+
+
+# --- Layers and initial weights -------------------------------------------------------------------
+
+HARMLESS = (
+    "Linear", "Dense", "Flatten", "Reshape", "Rescaling", "InputLayer", "Identity", "Activation",
+    "Sigmoid", "ReLU", "Tanh", "GELU", "SiLU", "ELU", "SELU", "Softplus", "LeakyReLU", "Softmax",
+    "LogSoftmax", "CrossEntropyLoss", "NLLLoss", "Unflatten",
+)  # fmt: skip
+"""Kinds of layers whose work is judged by its numbers alone."""
+
+
+def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
+    """Whether the port's dense layers are those of the specification."""
+    spec = given.plan.spec
+    dense = [layer for layer in seen.facts.layers if layer.dense]
+    shapes = [(layer.inputs, layer.units) for layer in dense]
+    expected = [(inputs, units) for inputs, units, _ in spec.model.layers]
+    if shapes == expected:
+        return True
+    if not dense and not seen.facts.layers:
+        for rung in ("init", "forward", "loss", "gradient", "update", "metrics", "predictions"):
+            seen.missing[rung] = "its weights are in no layer that can be watched"
+        return False
+    others = [
+        layer for layer in seen.facts.layers if not layer.dense and layer.kind not in HARMLESS
+    ]
+    at = next(
+        (i for i, (x, y) in enumerate(zip(shapes, expected, strict=False)) if x != y),
+        min(len(shapes), len(expected)),
+    )
+    told = " ".join(f"{i}-{u}" for i, u in shapes) or "no dense layer was found"
+    if (others and not dense) or (others and len(dense) <= len(expected)):
+        cause = Cause("unsupported_layer", f"{others[0].kind} {others[0].name}")
+    elif len(shapes) > len(expected):
+        cause = Cause("extra_layer", f"{dense[at].kind} {dense[at].name}")
+    elif len(shapes) < len(expected):
+        cause = Cause("layers_missing", told)
+    else:
+        cause = Cause("other_shapes", told)
+    seen.breaks.append(
+        Break(
+            side, "init", 0, 0, at, "kernel", None,
+            got=told, expected=" ".join(f"{i}-{u}" for i, u in expected), cause=cause,
+        )
+    )  # fmt: skip
+    for rung in ("forward", "loss", "gradient", "update", "metrics", "predictions"):
+        seen.missing[rung] = "the layers are not those of the specification"
+    return False
+
+
+def _without_biases(seen: PortSeen, given: Setting, side: Side) -> Setting:
+    """Layers that have no bias: told, and no longer expected of the steps."""
+    dense = [layer for layer in seen.facts.layers if layer.dense]
+    without = [number for number, layer in enumerate(dense) if not layer.bias]
+    if not without:
+        return given
+    told = f"layer{'s' if len(without) > 1 else ''} {', '.join(map(str, without))}"
+    cause = Cause("bias_missing", told)
+    seen.breaks.append(
+        Break(side, "init", 0, 0, without[0], "bias", None, "no bias", "a bias", cause)
+    )
+    return replace(given, recipe=without_biases(given.recipe, without))
+
+
+# --- Order ----------------------------------------------------------------------------------------
+
+
+def _own_order(seen: PortSeen, given: Setting, side: Side) -> None:
+    """An own loader's batches; and what was given beside the model."""
+    breaks, noted = own_data.breaks(seen.facts, given.plan, given.data, given.recipe, side=side)
+    seen.of_loader = breaks
+    seen.breaks += breaks
+    seen.noted += noted
+    if not breaks and seen.facts.order is None:
+        seen.missing["order"] = "the port was fed by the plan: it brought no loader of its own"
+
+
+def _scaled_once(seen: PortSeen) -> None:
+    """A loader that gives greys to a model that scales them itself: together they are right."""
+    halves = ("pixels_not_scaled", "pixels_scaled_twice")
+    found = [item for item in seen.breaks if item.cause.name in halves]
+    if [item.cause.name for item in found] == list(halves):
+        seen.breaks = [item for item in seen.breaks if item not in found]
+
+
+# --- Steps ----------------------------------------------------------------------------------------
+
+
+def _steps(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
+    ran, explained, whole = look_at_steps(worker, given, side)
+    seen.steps, seen.epochs, seen.found = ran.steps, ran.epochs, ran.found
+    seen.explained = explained
+    seen.breaks += [*whole, *explained.breaks]
+    seen.noted += explained.noted
+
+
+# --- Predictions ----------------------------------------------------------------------------------
+
+
+def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
+    """Classes of the test rows by the port when it evaluates, from the reference's last weights."""
+    plan = given.plan
+    end = plan.steps_per_epoch * plan.spec.training.epochs + 1
+    weights = run_reference(plan, given.data, before=[end]).states[end].weights
+    try:
+        logits = worker.predict_port(weights, given.data.test_images)
+    except UsageError as error:
+        seen.missing["predictions"] = str(error)
+        return
+    if len(logits) != len(given.data.test_labels):
+        told = f"{len(logits)} of {len(given.data.test_labels)} test rows"
+        cause = Cause(UNKNOWN, f"the port answers for {told}")
+        seen.breaks.append(
+            Break(side, "predictions", None, None, None, "logits", None, told, cause=cause)
+        )
+        return
+    seen.logits = logits
+    exact = given.logits
+    if exact is None:
+        exact = forward(
+            {name: w.astype(np.float64) for name, w in weights.items()},
+            plan.spec.model.activations,
+            scale_pixels(given.data.test_images, dtype=np.float64),
+        ).logits
+    best = np.sort(exact, axis=1)
+    margin = best[:, -1] - best[:, -2]
+    # Rows on the border between two classes may fall on either side by a rounding.
+    decided = margin > 1e3 * given.recipe.eps * np.abs(exact).max()
+    moved = (logits.argmax(axis=1) != exact.argmax(axis=1)) & decided
+    seen.different = int(moved.sum())
+    if seen.different and not seen.breaks:
+        row = int(np.flatnonzero(moved)[0])
+        seen.breaks.append(
+            Break(
+                side, "predictions", None, None, None, "logits", None,
+                got=f"class {int(logits[row].argmax())} for test row {row}",
+                expected=f"class {int(exact[row].argmax())}",
+                cause=Cause(UNKNOWN, f"{seen.different} rows, though training steps are clean"),
+            )
+        )  # fmt: skip

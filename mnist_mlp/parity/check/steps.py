@@ -1,0 +1,177 @@
+"""A port's training run: its judged steps, and the way between them.
+
+What happens between two windows is not judged, but where it leads to is: before the shared state is
+set at the beginning of a window, the port's own weights have to be where the reference's are, as
+near as an honest run gets there. Where they are not, windows are laid closer, until the step that
+leads astray is judged itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnist_mlp.contract import TrainingData
+from mnist_mlp.parity.causes.explain import Explained, explain
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.steps import drift
+from mnist_mlp.parity.steps.drift import one_ulp_away
+from mnist_mlp.parity.steps.recipe import Recipe
+from mnist_mlp.parity.steps.sampling import between, merged, place, windows
+from mnist_mlp.parity.steps.stress import Stress, stress_batch
+from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
+from mnist_mlp.plan import Plan
+from mnist_mlp.ports.protocol import PortEpoch, PortJob, PortStep
+from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.worker.parent import Worker
+
+ROUNDS = 40
+"""Windows that are laid into a gap for a closer look."""
+
+CLOSER = 3
+"""How often: 40 windows of 3 steps, three times, cover 60,000 steps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a port is judged against.
+
+    `plain` is the specification's own recipe, where `recipe` is what an original follows; `way` are
+    the original's weights at the beginning of windows, by step. Of every original there are `draws`
+    of its initial weights, and the `logits` it makes of the test rows in the end.
+    """
+
+    plan: Plan
+    data: TrainingData
+    recipe: Recipe
+    plain: Recipe | None = None
+    way: Mapping[int, Tensors] = field(default_factory=dict)
+    draws: Sequence[Tensors] = ()
+    logits: Array | None = None
+
+
+@dataclass(eq=False)
+class Ran:
+    """One run of a port; `found` holds its own weights before a window's first step."""
+
+    steps: list[JudgedStep] = field(default_factory=list)
+    epochs: list[PortEpoch] = field(default_factory=list)
+    found: dict[int, Tensors] = field(default_factory=dict)
+
+
+def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Explained, list[Break]]:
+    """Run a port, and run it again where its steps have to be looked at more closely.
+
+    Answers with the last run, what became of its judged steps, and what is wrong with the run as a
+    whole.
+    """
+    spans = windows(given.plan)
+    stress = stress_batch(given.plan, given.data)
+    ran = _run(worker, given, spans, stress)
+    explained = explain(given.recipe, ran.steps, side=side, plain=given.plain)
+    for _ in range(CLOSER):
+        gap = _astray(ran, explained, given) or _gap(ran, explained)
+        if gap is None:
+            break
+        clean, broken = gap
+        more = between(clean, broken - 1, rounds=ROUNDS)
+        last = given.plan.steps_per_epoch * given.plan.spec.training.epochs
+        spans = merged(((span.start, span.stop) for span in [*spans, *more]), last=last)
+        ran = _run(worker, given, spans, stress)
+        explained = explain(given.recipe, ran.steps, side=side, plain=given.plain)
+    whole = _counts(ran, given.plan, side)
+    gap = None if whole or explained.breaks else _astray(ran, explained, given)
+    if gap is not None:
+        cause = Cause(UNKNOWN, f"weights are elsewhere, though steps up to {gap[0]} are clean")
+        epoch, _ = place(given.plan, gap[1])
+        whole = [Break(side, "trajectory", epoch, gap[1], None, "weights", None, cause=cause)]
+    return ran, explained, whole
+
+
+def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress) -> Ran:
+    """One training run of the port, recorded in the windows."""
+    plan, data = given.plan, given.data
+    asked = {step for span in spans for step in span}
+    states = run_reference(plan, data, before=asked).states
+    window_of = {step: number for number, span in enumerate(spans) for step in span}
+    ran = Ran()
+
+    def on_step(recorded: PortStep) -> None:
+        step = recorded.step
+        if step is None:
+            shared, images, labels = stress.state, stress.images, stress.labels
+            ran.steps.append(
+                JudgedStep(0, 0, len(spans), shared, images, labels, recorded.record, stress=True)
+            )
+            return
+        images, labels = batch_of(plan, data, step)
+        epoch, _ = place(plan, step)
+        ran.steps.append(
+            JudgedStep(epoch, step, window_of[step], states[step], images, labels, recorded.record)
+        )
+        if recorded.found is not None:
+            ran.found[step] = recorded.found
+
+    job = PortJob(
+        plan=plan,
+        data=data,
+        shared=states,
+        stress=(stress.state, stress.images, stress.labels),
+    )
+    worker.fit_port(job, on_step=on_step, on_epoch=ran.epochs.append)
+    return ran
+
+
+# --- Where to look more closely -------------------------------------------------------------------
+
+
+def _gap(ran: Ran, explained: Explained) -> tuple[int, int] | None:
+    """The last clean step before the first broken one, where they are not neighbours."""
+    broken = min((item.step for item in explained.breaks if item.step), default=0)
+    clean = max((s.step for s in ran.steps if not s.stress and s.step < broken), default=0)
+    return (clean, broken) if broken and clean + 1 < broken else None
+
+
+def _astray(ran: Ran, explained: Explained, given: Setting) -> tuple[int, int] | None:
+    """The last judged step before the first window that begins elsewhere, and that beginning."""
+    broken = min((item.step or 1 for item in explained.breaks), default=None)
+    at = sorted(step for step in ran.found if step > 1 and (broken is None or step < broken))
+    if not at or (given.plain is not None and not given.way):
+        return None
+    plan, precision = given.plan, given.plan.spec.training.precision
+    exact = run_reference(plan, given.data, before=at).states
+    start = one_ulp_away(plan, draw=0) if precision == "float64" else plan
+    honest = run_reference(start, given.data, before=at, dtype=precision).states
+    for step in at:
+        here, near = exact[step].weights, honest[step].weights
+        if given.way:
+            if step not in given.way:
+                continue
+            original = given.way[step]
+            near = {n: original[n] + (near[n].astype(np.float64) - here[n]) for n in here}
+            here = original
+        doubles = {n: np.asarray(w, np.float64) for n, w in here.items()}
+        away = drift.distance(ran.found[step], doubles, near, precision=precision)
+        if away > drift.LIMIT:
+            judged = [s.step for s in ran.steps if not s.stress and s.step < step]
+            return max(judged, default=0), step
+    return None
+
+
+def _counts(ran: Ran, plan: Plan, side: Side) -> list[Break]:
+    """Epochs that end before their last batch, or a run that ends before its last epoch."""
+    per_epoch = plan.steps_per_epoch
+    for epoch in ran.epochs:
+        if epoch.batches < per_epoch:
+            step = (epoch.epoch - 1) * per_epoch + epoch.batches + 1
+            told = f"{epoch.batches} of {per_epoch} batches"
+            cause = Cause("steps_missing", f"epoch {epoch.epoch} has {told}")
+            return [Break(side, "order", epoch.epoch, step, None, "ids", None, cause=cause)]
+    done, asked = len(ran.epochs), plan.spec.training.epochs
+    if done < asked:
+        cause = Cause("epochs_missing", f"{done} of {asked} epochs")
+        step = done * per_epoch + 1
+        return [Break(side, "order", done + 1, step, None, "ids", None, cause=cause)]
+    return []

@@ -1,0 +1,1 @@
+"""Comparing two finished runs: `runs` climbs the ladder, with the help of the other modules."""

@@ -1,0 +1,184 @@
+"""What two run folders say of themselves, held against the plan and against each other.
+
+Each folder is held against what its own specification makes of the data set, drawn anew, so an
+altered file is found on its own rung and on its own side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.parity.causes import init, order
+from mnist_mlp.parity.findings import Break, Cause, Side
+from mnist_mlp.plan import Plan
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.tensors import tensors_digest
+
+Sides = dict[Side, Run]
+
+
+def spec_breaks(a: Run, b: Run) -> list[Break]:
+    """Keys in which two specifications differ; their names don't matter."""
+    left, right = (run.spec.model_dump(mode="json", exclude={"name"}) for run in (a, b))
+    if left == right:
+        return []
+    pairs = {"seed": (left.pop("seed"), right.pop("seed"))}
+    for section, content in left.items():
+        for key, value in content.items():
+            pairs[f"{section}.{key}"] = (value, right[section][key])
+    differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    text = "; ".join(f"{key}: {x} against {y}" for key, (x, y) in differing.items())
+    precision = differing.get("training.precision")
+    name = f"{precision[1]}_arithmetic" if precision else "specification_differs"
+    return [_static("b", "spec", cause=Cause(name, text), got=text)]
+
+
+def data_breaks(run: Run, plan: Plan, dataset: Dataset, *, side: Side) -> Iterator[Break]:
+    """Digest, split and rows of a folder against the data set at hand."""
+    recorded = run.dataset
+    for key, expected in (
+        ("sha256", dataset.digest),
+        ("name", dataset.name),
+    ):
+        if recorded[key] != expected:
+            cause = Cause("other_data", f"data set {key}")
+            yield _static(side, "data", cause=cause, got=str(recorded[key]), expected=str(expected))
+            return
+    ids = run.predictions["ids"]
+    if not np.array_equal(ids, plan.test_ids):
+        cause = Cause("other_split", "test rows differ from the plan's")
+        yield _static(side, "data", tensor="ids", cause=cause)
+        return
+    wrong = np.flatnonzero(run.predictions["y_true"] != dataset.labels[plan.test_ids])
+    if len(wrong):
+        row = int(ids[wrong[0]])
+        yield _static(
+            side,
+            "data",
+            tensor="labels",
+            cause=Cause("altered_file", f"predictions.npz: label of row {row}"),
+            got=str(run.predictions["y_true"][wrong[0]]),
+            expected=str(dataset.labels[row]),
+        )
+    yield from _example_breaks(run, dataset, side)
+
+
+def _example_breaks(run: Run, dataset: Dataset, side: Side) -> Iterator[Break]:
+    examples = run.examples
+    for row, image in zip(examples["ids"], examples["images"], strict=True):
+        true = dataset.images[row]
+        if image.shape != true.shape or not np.array_equal(image, true):
+            at = np.argwhere(image != true)[0] if image.shape == true.shape else (0, 0)
+            yield _static(
+                side,
+                "data",
+                tensor="pixels",
+                cause=Cause(
+                    "altered_file", f"examples.npz: row {int(row)}, pixel {tuple(map(int, at))}"
+                ),
+                got=str(image[tuple(at)]),
+                expected=str(true[tuple(at)]),
+            )
+            return
+
+
+def order_breaks(run: Run, plan: Plan, *, side: Side) -> Iterator[Break]:
+    """The order a folder says it visited the rows in, against the plan's."""
+    found = run.order
+    if not np.array_equal(found["train_ids"], plan.train_ids):
+        at = _first_difference(found["train_ids"], plan.train_ids)
+        cause = Cause("other_split", f"training rows differ from position {at}")
+        yield _static(side, "order", tensor="train_ids", cause=cause)
+        return
+    orders = [np.asarray(epoch, np.int64) for epoch in found["epochs"]]
+    broken = order.first_break(orders, plan)
+    if broken is not None:
+        epoch, step, cause = broken
+        yield Break(
+            side=side,
+            rung="order",
+            epoch=epoch,
+            step=step,
+            layer=None,
+            tensor="ids",
+            size=None,
+            cause=cause,
+        )
+
+
+def init_breaks(run: Run, plan: Plan, *, side: Side) -> list[Break]:
+    """Initial weights against the plan's, bit for bit."""
+    return init.breaks(run.initial_weights, plan, side=side)
+
+
+def weights_break(run: Run, *, side: Side) -> Break | None:
+    """The stored weights against the digest of the last line of the history."""
+    rows = run.history
+    if not rows or rows[-1].weights_sha256 == tensors_digest(run.weights):
+        return None
+    return _static(
+        side,
+        "trajectory",
+        epoch=len(rows),
+        tensor="weights",
+        cause=Cause("altered_file", "weights.safetensors is not what history.csv tells of"),
+    )
+
+
+def permuted(a: Run, b: Run) -> bool:
+    """Whether the runs' final weights are equal up to the order of hidden units (and rounding)."""
+    left, right = dict(a.weights), dict(b.weights)
+    if left.keys() != right.keys() or any(left[n].shape != right[n].shape for n in left):
+        return False
+    layers = len(left) // 2
+    order_before: np.ndarray | None = None
+    moved = False
+    for layer in range(layers):
+        kernel, other = left[f"layers.{layer}.kernel"], right[f"layers.{layer}.kernel"]
+        if order_before is not None:
+            kernel = kernel[order_before]
+        if layer == layers - 1:
+            return moved and np.allclose(kernel, other, atol=1e-5)
+        # Units are told apart by their incoming weights.
+        distance = ((kernel[:, :, None] - other[:, None, :]) ** 2).sum(axis=0)
+        found = distance.argmin(axis=0)
+        if len(set(found.tolist())) != len(found):
+            return False
+        moved = moved or not np.array_equal(found, np.arange(len(found)))
+        if not np.allclose(kernel[:, found], other, atol=1e-5):
+            return False
+        order_before = found
+    return False
+
+
+def _first_difference(a: np.ndarray, b: np.ndarray) -> int:
+    if a.shape != b.shape:
+        return min(len(a), len(b))
+    return int(np.flatnonzero(a != b)[0])
+
+
+def _static(
+    side: Side,
+    rung: str,
+    *,
+    cause: Cause,
+    tensor: str | None = None,
+    epoch: int | None = None,
+    got: str = "",
+    expected: str = "",
+) -> Break:
+    return Break(
+        side=side,
+        rung=rung,
+        epoch=epoch,
+        step=None,
+        layer=None,
+        tensor=tensor,
+        size=None,
+        got=got,
+        expected=expected,
+        cause=cause,
+    )

@@ -1,0 +1,191 @@
+"""Two finished runs on the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import RunFolderError, UsageError
+from mnist_mlp.parity.compare import folders
+from mnist_mlp.parity.compare.ladder import Ladder
+from mnist_mlp.parity.compare.proof import ensemble, prove
+from mnist_mlp.parity.compare.replay import open_side
+from mnist_mlp.parity.compare.side import Shared, look, look_at_trace
+from mnist_mlp.parity.compare.verdict import compare_outcome, differing_predictions
+from mnist_mlp.parity.compare.whole_fit import EPOCHS, first_epochs
+from mnist_mlp.parity.findings import Break, Cause
+from mnist_mlp.parity.outcome import Chaos, Outcome, Proof
+from mnist_mlp.parity.steps.sampling import windows
+from mnist_mlp.parity.steps.stress import stress_batch
+from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.run.folder import Run
+
+Say = Callable[[str], None]
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def compare_runs(
+    a: Run,
+    b: Run,
+    *,
+    dataset: Dataset | None,
+    static: bool = False,
+    always_prove: bool = False,
+    verbose: bool = False,
+    say: Say = quiet,
+) -> Outcome:
+    """Put two finished runs on the ladder.
+
+    Parameters
+    ----------
+    a, b : Run
+    dataset : Dataset or None
+        The rows both were trained on; without them only the folders can be held together.
+    static : bool
+        Look at the folders alone: no backend is started.
+    always_prove : bool
+        Make the float64 proof even where every prediction agrees.
+    say : function of one line
+        Told what is going on; a comparison of tutorial runs takes about a minute.
+    """
+    ladder = Ladder(a, b)
+    ladder.breaks += folders.spec_breaks(a, b)
+    plan = _plan(ladder, dataset)
+    if plan is not None and dataset is not None:
+        _hold_against_plan(ladder, plan, dataset)
+    else:
+        _hold_together(ladder)
+    for side, run in ladder.runs.items():
+        altered = folders.weights_break(run, side=side)
+        if altered:
+            ladder.breaks.append(altered)
+    if folders.permuted(a, b):
+        return _permuted(ladder)
+    proof, chaos = Proof("not_run"), None
+    shared: Shared | None = None
+    if plan is None or dataset is None or ladder.broken("spec", "data", "order", "init"):
+        _without_backends(ladder)
+    else:
+        shared = _shared(plan, dataset, say)
+        for side, run in ladder.runs.items():
+            if static:
+                reason = "--static: no backend was started"
+                ladder.take(look_at_trace(run, shared, side=side, reason=reason))
+                continue
+            say(f"replaying {run.label}")
+            ladder.take(look(run, shared, side=side, verbose=verbose))
+    if not static and shared is not None:
+        proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
+    return compare_outcome(ladder, proof, chaos)
+
+
+# --- Before any backend ---------------------------------------------------------------------------
+
+
+def _plan(ladder: Ladder, dataset: Dataset | None) -> Plan | None:
+    run = ladder.runs["a"]
+    if dataset is None:
+        reason = "the data set is not at hand"
+    elif ladder.broken("spec"):
+        reason = "the specifications differ"
+    else:
+        try:
+            return make_plan(run.spec, dataset)
+        except UsageError as error:
+            reason = str(error)
+    ladder.missing["order"] = reason
+    if not ladder.broken("spec"):
+        ladder.inconclusive.append(reason)
+    return None
+
+
+def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
+    for side, run in ladder.runs.items():
+        ladder.breaks += folders.data_breaks(run, plan, dataset, side=side)
+        for rung, look_at in (("order", folders.order_breaks), ("init", folders.init_breaks)):
+            try:
+                ladder.breaks += look_at(run, plan, side=side)
+            except RunFolderError as error:
+                if "missing" not in str(error):
+                    raise
+                ladder.missing[rung] = str(error)
+                ladder.inconclusive.append(str(error))
+
+
+def _hold_together(ladder: Ladder) -> None:
+    """Without the rows: digests and initial weights of the two folders against each other."""
+    a, b = ladder.runs["a"], ladder.runs["b"]
+    splits = () if ladder.broken("spec") else ("train_ids_sha256", "test_ids_sha256")
+    for key in ("sha256", *splits):
+        left, right = a.dataset.get(key), b.dataset.get(key)
+        if left != right:
+            cause = Cause("other_data", key)
+            ladder.breaks.append(
+                Break("b", "data", None, None, None, None, None, str(right), str(left), cause)
+            )
+            break
+
+
+def _without_backends(ladder: Ladder) -> None:
+    reason = ladder.missing.get("order", "an earlier rung breaks")
+    for rung in ("forward", "loss", "gradient", "update", "trajectory", "metrics"):
+        ladder.missing.setdefault(rung, reason)
+
+
+def _permuted(ladder: Ladder) -> Outcome:
+    ladder.breaks = [item for item in ladder.breaks if item.rung not in ("init", "trajectory")]
+    _without_backends(ladder)
+    outcome = compare_outcome(ladder, Proof("not_run"), None)
+    if outcome.breaks:
+        return outcome
+    return replace(outcome, verdict="equivalent", text="Equal up to a permutation of hidden units.")
+
+
+# --- With backends --------------------------------------------------------------------------------
+
+
+def _shared(plan: Plan, dataset: Dataset, say: Say) -> Shared:
+    say("running the float64 reference")
+    data = training_data(plan, dataset)
+    spans = windows(plan)
+    ends = [plan.steps_per_epoch * epoch + 1 for epoch in range(1, EPOCHS + 1)]
+    ends = [end for end in ends if end <= plan.steps_per_epoch * plan.spec.training.epochs + 1]
+    asked = {step for span in spans for step in span} | set(ends)
+    trajectory = run_reference(plan, data, before=asked)
+    height, width = dataset.images.shape[1:]
+    return Shared(
+        plan=plan,
+        data=data,
+        image_shape=(height, width),
+        windows=spans,
+        states=trajectory.states,
+        stress=stress_batch(plan, data),
+        first=first_epochs(plan, data, trajectory),
+    )
+
+
+def _beyond(
+    ladder: Ladder,
+    shared: Shared,
+    *,
+    always_prove: bool,
+    say: Say,
+) -> tuple[Proof, Chaos | None]:
+    """The float64 proof and the ensemble, where clean steps end in different predictions."""
+    a, b = ladder.runs["a"], ladder.runs["b"]
+    differing = differing_predictions(a, b)
+    if ladder.breaks or not (always_prove or differing.any()):
+        return Proof("not_run"), None
+    say("float64 proof: training both sides in float64")
+    proof = prove((a, b), shared.plan, shared.data)
+    chaos = None
+    if differing.any():
+        say(f"ensemble: training {a.label} from initial weights one last digit away")
+        with open_side(a) as worker:
+            chaos = ensemble(a, worker, shared.plan, shared.data, differing)
+    return proof, chaos

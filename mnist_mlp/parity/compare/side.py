@@ -1,0 +1,313 @@
+"""One side of a comparison, looked at rung by rung with its backend at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from mnist_mlp.contract import EpochRecord, State, TrainingData
+from mnist_mlp.errors import RunFolderError, SetupError, UsageError
+from mnist_mlp.parity.causes import init
+from mnist_mlp.parity.causes.explain import Explained, explain
+from mnist_mlp.parity.compare import whole_fit
+from mnist_mlp.parity.compare.metrics import metric_breaks
+from mnist_mlp.parity.compare.replay import fitted, judged_steps, open_side
+from mnist_mlp.parity.compare.trace import read_trace
+from mnist_mlp.parity.compare.whole_fit import FirstEpochs
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.steps import arbiter
+from mnist_mlp.parity.steps.recipe import Recipe
+from mnist_mlp.parity.steps.sampling import between
+from mnist_mlp.parity.steps.stress import Stress
+from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.plan import Plan
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.machine import processor_name
+from mnist_mlp.run.tensors import tensors_digest
+from mnist_mlp.worker.parent import Opened, Worker
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What both sides are given: the plan, the rows, the windows and the states before them."""
+
+    plan: Plan
+    data: TrainingData
+    image_shape: tuple[int, int]
+    windows: Sequence[range]
+    states: dict[int, State]
+    stress: Stress
+    first: FirstEpochs
+
+    @cached_property
+    def double(self) -> FirstEpochs:
+        """The first epochs in float64, for networks in which roundings grow."""
+        return whole_fit.in_double(self.first)
+
+
+@dataclass(eq=False)
+class Seen:
+    """What a side's backend showed; filled rung by rung."""
+
+    breaks: list[Break] = field(default_factory=list)
+    explained: Explained | None = None
+    steps: list[JudgedStep] = field(default_factory=list)
+    records: list[EpochRecord] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    """Rungs that could not be looked at, with the reason."""
+    inconclusive: list[str] = field(default_factory=list)
+
+
+def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Seen:
+    """Run one side's backend through every rung that needs it."""
+    seen = Seen()
+    try:
+        worker = open_side(run, verbose=verbose)
+    except (SetupError, UsageError) as error:
+        return look_at_trace(
+            run, shared, side=side, reason=f"{run.label} cannot be run here: {error}"
+        )
+    with worker:
+        _look_at_steps(seen, worker, run, shared, side)
+        if seen.breaks:
+            reason = "a step breaks already"
+            seen.missing |= dict.fromkeys(("trajectory", "metrics"), reason)
+            return seen
+        _look_at_fit(seen, worker, run, shared, side)
+        _look_at_predictions(seen, worker, run, shared, side)
+    return seen
+
+
+def look_at_trace(run: Run, shared: Shared, *, side: Side, reason: str) -> Seen:
+    """Judge the steps a folder keeps, in place of a backend at work; say what that leaves open."""
+    seen = Seen()
+    seen.missing |= dict.fromkeys(("trajectory", "metrics"), reason)
+    seen.inconclusive.append(reason)
+    try:
+        seen.steps = read_trace(run, shared.plan, shared.data)
+    except RunFolderError as error:
+        if not str(error).endswith("missing"):
+            raise
+        told = f"{reason}, and {run.label} keeps no trace"
+        seen.missing |= dict.fromkeys(("forward", "loss", "gradient", "update"), told)
+        return seen
+    seen.explained = explain(recipe_for(shared), seen.steps, side=side)
+    seen.breaks += seen.explained.breaks
+    return seen
+
+
+# --- Steps ----------------------------------------------------------------------------------------
+
+
+def recipe_for(shared: Shared) -> Recipe:
+    """The specification's own recipe."""
+    spec = shared.plan.spec
+    return Recipe(spec, arbiter.eps_of(spec.training.precision), shared.image_shape)
+
+
+def _look_at_steps(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+    del run
+    seen.steps = judged_steps(
+        worker,
+        shared.plan,
+        shared.data,
+        windows=shared.windows,
+        states=shared.states,
+        stress=shared.stress,
+    )
+    seen.explained = explain(recipe_for(shared), seen.steps, side=side)
+    if seen.explained.breaks:
+        seen.steps = _closer(worker, shared, seen.steps, seen.explained)
+        seen.explained = explain(recipe_for(shared), seen.steps, side=side)
+    seen.breaks += seen.explained.breaks
+
+
+def _closer(
+    worker: Worker, shared: Shared, steps: list[JudgedStep], explained: Explained
+) -> list[JudgedStep]:
+    """Judge steps between the last clean one and the first broken one, until they are neighbours.
+
+    A break need not stay once it has come (it may sit in the last batch of each epoch), so the gap
+    is scanned by windows all over it, not halved.
+    """
+    for _ in range(6):
+        broken = min((b.step for b in explained.breaks if b.step), default=None)
+        clean = max((s.step for s in steps if not s.stress and s.step < (broken or 0)), default=0)
+        if broken is None or clean + 1 >= broken:
+            return steps
+        windows = between(clean, broken - 1)
+        asked = [step for window in windows for step in window]
+        states = run_reference(shared.plan, shared.data, before=asked).states
+        more = judged_steps(
+            worker, shared.plan, shared.data, windows=windows, states=states, stress=None
+        )
+        offset = 1 + max(s.window for s in steps)
+        steps = steps + [replace(step, window=step.window + offset) for step in more]
+        explained = explain(recipe_for(shared), steps, side="a")
+    return steps
+
+
+# --- The whole run --------------------------------------------------------------------------------
+
+
+def _look_at_fit(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+    seen.records = fitted(worker, shared.plan, shared.data)
+    records, first = seen.records, shared.first
+    if not whole_fit.is_calm(first):
+        double = _in_double(worker, shared)
+        if double is None:
+            told = "roundings grow in this network"
+            reason = f"{told}, and {run.label} has no float64 in which `fit` could be judged"
+            seen.missing["metrics"] = reason
+            seen.inconclusive.append(reason)
+        records, first = double or [], shared.double
+    breaks = whole_fit.fit_breaks(records, first, side=side)
+    if breaks and breaks[0].epoch == 1:
+        breaks = _other_start(worker, shared, side) or breaks
+    seen.breaks += breaks or metric_breaks(records, first, side=side)
+    if not run.history:
+        seen.missing["trajectory"] = f"{run.label} has no history"
+        seen.inconclusive.append(f"{run.label} has no history to hold a replay against")
+        return
+    other = _other_environment(worker, run)
+    if other:
+        seen.missing["trajectory"] = other
+        seen.inconclusive.append(other)
+        return
+    _compare_history(seen, worker, run, shared, side)
+
+
+def _in_double(worker: Worker, shared: Shared) -> list[EpochRecord] | None:
+    """The first epochs of `fit` in float64; None where the backend has none."""
+    try:
+        worker.open(shared.double.plan.spec)
+        return fitted(worker, shared.double.plan, shared.data)
+    except UsageError:
+        return None
+    finally:
+        worker.open(shared.plan.spec)
+
+
+def _other_start(worker: Worker, shared: Shared, side: Side) -> list[Break]:
+    """The initial weights that `fit` really starts from: what a step leaves that moves nothing."""
+    plan = shared.plan
+    tiny = plan.spec.optimizer.model_copy(update={"learning_rate": 1e-30, "schedule": ()})
+    training = plan.spec.training.model_copy(update={"epochs": 1})
+    spec = plan.spec.model_copy(update={"optimizer": tiny, "training": training})
+    rows = plan.spec.training.batch_size
+    still = replace(plan, spec=spec, train_ids=plan.train_ids[:rows])
+    data = replace(
+        shared.data,
+        train_images=shared.data.train_images[:rows],
+        train_labels=shared.data.train_labels[:rows],
+    )
+    worker.open(spec)
+    weights = fitted(worker, still, data)[-1].weights
+    # A bias that starts at 0 has moved by that rate all the same.
+    weights = {name: np.where(np.abs(w) < 1e-20, 0, w) for name, w in weights.items()}
+    worker.open(plan.spec)
+    return init.breaks(weights, plan, side=side)
+
+
+def _other_environment(worker: Worker, run: Run) -> str:
+    """In words, why a replay here cannot be bit for bit what it was there; empty if it can."""
+    opened: Opened | None = worker.opened
+    if opened is None:
+        return "the backend was not opened"
+    here = dict(opened.environment.versions)
+    there = run.record.get("versions")
+    if here != there:
+        return f"{run.label} was trained with {there}, here are {here}"
+    processor = run.record.get("machine", {}).get("processor")
+    if processor != processor_name():
+        return f"{run.label} was trained on {processor}, this is {processor_name()}"
+    return ""
+
+
+def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+    digests = [tensors_digest(record.weights) for record in seen.records]
+    wrong = [
+        row.epoch
+        for row, digest in zip(run.history, digests, strict=False)
+        if row.weights_sha256 != digest
+    ]
+    if len(run.history) != len(digests):
+        wrong = wrong or [min(len(run.history), len(digests)) + 1]
+    if wrong:
+        again = [tensors_digest(r.weights) for r in fitted(worker, shared.plan, shared.data)]
+        if again != digests:
+            reason = f"{run.label} does not repeat itself: two replays differ"
+            seen.inconclusive.append(reason)
+            seen.missing["trajectory"] = reason
+            return
+        isolated = len(wrong) < len(digests) - wrong[0] + 1
+        text = f"weights_sha256 of epochs {', '.join(map(str, wrong[:5]))}"
+        name = "altered_file" if isolated else "history_not_reproduced"
+        seen.breaks.append(
+            Break(
+                side, "trajectory", wrong[0], None, None, "weights", None, cause=Cause(name, text)
+            )
+        )
+        return
+    for row, record in zip(run.history, seen.records, strict=True):
+        for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            told, replayed = getattr(row, column), getattr(record, column)
+            if told != replayed:
+                cause = Cause("altered_file", f"history.csv: {column} of epoch {row.epoch}")
+                seen.breaks.append(
+                    Break(
+                        side,
+                        "metrics",
+                        row.epoch,
+                        None,
+                        None,
+                        column,
+                        None,
+                        got=repr(told),
+                        expected=repr(replayed),
+                        cause=cause,
+                    )
+                )
+                return
+
+
+def _look_at_predictions(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+    """Stored logits against what the stored weights give, bit for bit where that can be."""
+    stored = run.predictions["logits"]
+    logits = worker.predict(run.weights, shared.data.test_images)
+    if stored.shape != logits.shape:
+        cause = Cause("other_shapes", f"{stored.shape} against {logits.shape}")
+        seen.breaks.append(
+            Break(side, "predictions", None, None, None, "logits", None, cause=cause)
+        )
+        return
+    exact = "trajectory" not in seen.missing
+    scale = np.abs(logits).max()
+    allowed = 0.0 if exact else 64 * float(np.finfo(logits.dtype).eps) * scale
+    gap = np.abs(stored.astype(np.float64) - logits)
+    if gap.max() > allowed:
+        row, column = np.unravel_index(int(gap.argmax()), gap.shape)
+        few = int((gap > allowed).sum()) <= 4
+        ids = run.predictions["ids"]
+        cause = Cause(
+            "altered_file" if few else UNKNOWN,
+            f"predictions.npz: {int((gap > allowed).any(axis=1).sum())} rows differ from what the "
+            f"stored weights give, row {int(ids[row])} most",
+        )
+        seen.breaks.append(
+            Break(
+                side,
+                "predictions",
+                None,
+                None,
+                None,
+                "logits",
+                None,
+                got=f"{stored[row, column]:.9g}",
+                expected=f"{logits[row, column]:.9g}",
+                cause=cause,
+            )
+        )

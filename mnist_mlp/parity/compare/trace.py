@@ -1,0 +1,142 @@
+"""Step records kept in a run folder, for a comparison where its backend is not at hand.
+
+`trace.npz` holds the records of the first windows of judged steps: the state each was given, and
+every stage of what the backend made of it. Its keys are paths, such as
+`steps/411/gradient/layers.0.kernel`; `docs/run-folder.md` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.contract import State, StepRecord, TrainingData
+from mnist_mlp.errors import RunFolderError
+from mnist_mlp.parity.compare.replay import judged_steps
+from mnist_mlp.parity.findings import JudgedStep
+from mnist_mlp.parity.steps.sampling import place, windows
+from mnist_mlp.parity.steps.stress import stress_batch
+from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
+from mnist_mlp.plan import Plan
+from mnist_mlp.reference import Array
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.writer import npz_bytes
+from mnist_mlp.worker.parent import Worker
+
+FILE = "trace.npz"
+
+STEPS = 9
+"""About 2 MB each for the tutorial: the first window, and those around the end of an epoch."""
+
+
+def traced_windows(plan: Plan) -> list[range]:
+    """The windows a trace holds: the first ones, up to `STEPS` steps."""
+    chosen: list[range] = []
+    for window in windows(plan):
+        if sum(len(w) for w in chosen) + len(window) > STEPS and chosen:
+            continue
+        chosen.append(window)
+    return chosen
+
+
+def trace_files(worker: Worker, plan: Plan, data: TrainingData) -> dict[str, bytes]:
+    """The trace of an open backend, as a file for its run folder."""
+    return {FILE: npz_bytes(record_trace(worker, plan, data))}
+
+
+def record_trace(worker: Worker, plan: Plan, data: TrainingData) -> dict[str, Array]:
+    """Have an open backend do the traced steps; the arrays of `trace.npz`."""
+    spans = traced_windows(plan)
+    states = run_reference(plan, data, before=[s for span in spans for s in span]).states
+    steps = judged_steps(
+        worker, plan, data, windows=spans, states=states, stress=stress_batch(plan, data)
+    )
+    arrays: dict[str, Array] = {}
+    for step in steps:
+        path = f"steps/{step.step}"  # 0 is the stress batch
+        arrays |= dict(_flat(f"{path}/shared", step.shared))
+        arrays |= dict(_flat(f"{path}/state", step.record.state))
+        arrays[f"{path}/inputs"] = step.record.inputs
+        arrays[f"{path}/loss"] = np.asarray(step.record.loss)
+        for kind in ("pre_activations", "activations"):
+            for layer, array in enumerate(getattr(step.record, kind)):
+                arrays[f"{path}/{kind}/{layer}"] = array
+        for name, array in step.record.gradient.items():
+            arrays[f"{path}/gradient/{name}"] = array
+    return arrays
+
+
+def _flat(path: str, state: State) -> Iterator[tuple[str, Array]]:
+    yield f"{path}/step", np.asarray(state.step)
+    for name, array in state.weights.items():
+        yield f"{path}/weights/{name}", array
+    for slot, tensors in state.slots.items():
+        for name, array in tensors.items():
+            yield f"{path}/slots/{slot}/{name}", array
+
+
+def read_trace(run: Run, plan: Plan, data: TrainingData) -> list[JudgedStep]:
+    """The judged steps of a traced run; images and labels come from the plan.
+
+    Raises
+    ------
+    RunFolderError
+        No trace, or one that does not fit the plan.
+    """
+    tree = _tree(run.arrays(FILE))
+    result = []
+    number = {step: i for i, span in enumerate(windows(plan)) for step in span}
+    stress = stress_batch(plan, data)
+    try:
+        for text, content in tree["steps"].items():
+            step = int(text)
+            epoch, _ = place(plan, step) if step else (0, 0)
+            images, labels = batch_of(plan, data, step) if step else (stress.images, stress.labels)
+            result.append(
+                JudgedStep(
+                    epoch=epoch,
+                    step=step,
+                    window=number[step] if step else len(number),
+                    shared=_state(content["shared"]),
+                    images=images,
+                    labels=labels,
+                    record=_record(content),
+                    stress=step == 0,
+                )
+            )
+    except (KeyError, ValueError, IndexError) as error:
+        raise RunFolderError(f"{run.path}/{FILE}: does not fit the plan: {error!r}") from None
+    return result
+
+
+def _tree(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, array in arrays.items():
+        *folders, last = path.split("/")
+        here = tree
+        for folder in folders:
+            here = here.setdefault(folder, {})
+        here[last] = array
+    return tree
+
+
+def _state(content: Mapping[str, Any]) -> State:
+    return State(int(content["step"].item()), content["weights"], content.get("slots", {}))
+
+
+def _record(content: Mapping[str, Any]) -> StepRecord:
+    return StepRecord(
+        inputs=content["inputs"],
+        pre_activations=_sequence(content["pre_activations"]),
+        activations=_sequence(content.get("activations", {})),
+        loss=float(content["loss"].item()),
+        gradient=content["gradient"],
+        state=_state(content["state"]),
+    )
+
+
+def _sequence(content: Mapping[str, Array]) -> tuple[Array, ...]:
+    keys: Sequence[int] = sorted(int(key) for key in content)
+    return tuple(content[str(key)] for key in keys)

@@ -1,0 +1,129 @@
+"""The outcome of comparing two runs: verdict and rungs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.errors import RunFolderError
+from mnist_mlp.evaluate.report import report_text
+from mnist_mlp.parity.causes.catalogue import described
+from mnist_mlp.parity.compare.ladder import Ladder
+from mnist_mlp.parity.findings import RUNGS, STEP_RUNGS, Break, Cause
+from mnist_mlp.parity.not_exercised import not_exercised
+from mnist_mlp.parity.outcome import Chaos, Outcome, Proof, Rung, Verdict, ordered
+from mnist_mlp.run.evaluation import evidence
+from mnist_mlp.run.folder import Run
+
+
+def differing_predictions(a: Run, b: Run) -> Any:
+    """Which test rows two runs put into different classes, bool (n,)."""
+    left, right = a.predictions, b.predictions
+    if not np.array_equal(left["ids"], right["ids"]):
+        return np.ones(len(left["ids"]), bool)
+    return left["logits"].argmax(axis=1) != right["logits"].argmax(axis=1)
+
+
+def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcome:
+    """What the ladder, the float64 proof and the ensemble come to."""
+    a, b = ladder.runs["a"], ladder.runs["b"]
+    differing = differing_predictions(a, b)
+    for side, run in ladder.runs.items():
+        try:
+            text = report_text(evidence(run))
+        except RunFolderError:
+            # Predictions that were altered don't fit the examples; then that is told.
+            if not any(item.side == side for item in ladder.breaks):
+                raise
+            continue
+        if run.report_text != text:
+            cause = Cause("altered_file", "report.txt is not what predictions.npz gives")
+            ladder.breaks.append(Break(side, "report", None, None, None, None, None, cause=cause))
+    identical = a.report_text == b.report_text
+    different = int(differing.sum())
+    if proof.status == "failed":
+        cause = Cause(
+            "unknown", "final weights differ in float64, though every judged step is clean"
+        )
+        side = proof.further or "b"
+        ladder.breaks.append(
+            Break(side, "trajectory", None, None, None, "weights", None, cause=cause)
+        )
+    breaks = tuple(
+        replace(
+            item, cause=described(item.cause, framework=ladder.runs[item.side].label, spec=a.spec)
+        )
+        for item in ordered(ladder.breaks)
+    )
+    verdict, text = _verdict(ladder, breaks, different=different, proof=proof, identical=identical)
+    unseen = not_exercised(ladder.steps, a.spec) if "order" not in ladder.missing else []
+    return Outcome(
+        verdict=verdict,
+        text=text,
+        sides=tuple({"label": run.label, "path": str(run.path)} for run in (a, b)),  # type: ignore[arg-type]
+        rungs=_rungs(
+            ladder, breaks, different=different, total=len(differing), identical=identical
+        ),
+        breaks=breaks,
+        noted=tuple(ladder.noted),
+        not_exercised=(*unseen, *(f"{rung}: {why}" for rung, why in ladder.missing.items())),
+        predictions_total=len(differing),
+        predictions_different=different,
+        report_identical=identical,
+        proof=proof,
+        chaos=chaos,
+    )
+
+
+def _verdict(
+    ladder: Ladder,
+    breaks: Sequence[Break],
+    *,
+    different: int,
+    proof: Proof,
+    identical: bool,
+) -> tuple[Verdict, str]:
+    if breaks:
+        return "different", f"The runs part at rung {breaks[0].rung}: {breaks[0].cause.name}."
+    if ladder.inconclusive:
+        return (
+            "inconclusive",
+            f"Nothing breaks, but {'; '.join(dict.fromkeys(ladder.inconclusive))}.",
+        )
+    if different == 0 and identical:
+        return "identical", "Every rung is clean; reports and all predictions are equal."
+    if proof.status == "passed":
+        return "equivalent", f"Same algorithm, different rounding: {different} predictions differ."
+    return "inconclusive", f"{different} predictions differ and float64 could not settle it."
+
+
+def _rungs(
+    ladder: Ladder,
+    breaks: Sequence[Break],
+    *,
+    different: int,
+    total: int,
+    identical: bool,
+) -> tuple[Rung, ...]:
+    rungs = []
+    told = {
+        "predictions": f"{different} of {total} differ",
+        "report": "classification reports are " + ("identical" if identical else "different"),
+    }
+    for name in RUNGS:
+        mine = [item for item in breaks if item.rung == name]
+        margin = ladder.margins.get(name) if name in STEP_RUNGS else None
+        if mine:
+            rungs.append(Rung(name, "broken", None, mine[0].cause.name))
+        elif name in ladder.missing:
+            rungs.append(Rung(name, "not_exercised", None, ladder.missing[name]))
+        elif name in ("predictions", "report") and (different or not identical):
+            rungs.append(Rung(name, "noted", None, told[name]))
+        elif name == "data" and ladder.noted:
+            rungs.append(Rung(name, "noted", margin, ladder.noted[0].name))
+        else:
+            rungs.append(Rung(name, "clean", margin, told.get(name, "")))
+    return tuple(rungs)

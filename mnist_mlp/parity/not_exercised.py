@@ -1,0 +1,50 @@
+"""What a comparison did not put to the test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mnist_mlp.parity.findings import JudgedStep
+from mnist_mlp.parity.steps.judge import moments
+from mnist_mlp.parity.steps.memory import memory_of
+from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.reference import global_norm
+from mnist_mlp.spec import Spec
+
+
+def not_exercised(steps: Sequence[JudgedStep], spec: Spec) -> list[str]:
+    """What the judged steps did not put to the test."""
+    unseen = []
+    plain = [step for step in steps if not step.stress and step.record.pre_activations[-1].size]
+    if not plain:
+        return []
+    blind = sum(1 for moment in moments(plain) if _update_is_blind(moment, spec))
+    if blind:
+        unseen.append(
+            f"the update at {blind} of {len(plain)} judged steps: the optimizer keeps its memory "
+            f"where it cannot be seen"
+        )
+    limit = spec.optimizer.clip_norm
+    if limit and max(global_norm(step.record.gradient) for step in plain) <= limit:
+        unseen.append(f"clipping: no judged gradient is longer than {limit:g}")
+    if spec.training.epochs == 1:
+        unseen.append("a new order in each epoch: there is one epoch only")
+    if spec.optimizer.momentum and not spec.optimizer.schedule:
+        unseen.append("where the velocity keeps the learning rate: the learning rate is constant")
+    smallest = min(_smallest_probability(step) for step in plain)
+    if smallest > 1e-7:
+        unseen.append("probabilities under 1e-7 in training: only the stress batch has them")
+    return unseen
+
+
+def _update_is_blind(moment: Moment, spec: Spec) -> bool:
+    return memory_of(spec.optimizer, moment) is None
+
+
+def _smallest_probability(step: JudgedStep) -> float:
+    z = np.asarray(step.record.pre_activations[-1], np.float64)
+    shifted = z - z.max(axis=1, keepdims=True)
+    p = np.exp(shifted)
+    return float((p / p.sum(axis=1, keepdims=True)).min())

@@ -1,0 +1,215 @@
+"""The outcome of a comparison, as a value, as JSON and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from mnist_mlp.errors import EXIT_DIFFERENT, EXIT_INCONCLUSIVE, EXIT_OK
+from mnist_mlp.parity.findings import RUNGS, Break, Cause, Side
+
+SCHEMA_VERSION = 1
+
+Verdict = Literal["identical", "equivalent", "different", "inconclusive"]
+
+EXIT_CODES = {
+    "identical": EXIT_OK,
+    "equivalent": EXIT_OK,
+    "different": EXIT_DIFFERENT,
+    "inconclusive": EXIT_INCONCLUSIVE,
+}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung: `clean`, `broken`, `noted` or `not_exercised`.
+
+    `margin` is the largest deviation as a share of what is allowed, where that can be said.
+    """
+
+    name: str
+    status: Literal["clean", "broken", "noted", "not_exercised"]
+    margin: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The float64 proof: `max_abs_difference` of final weights, and what it had to stay within.
+
+    `further` is the side whose weights are further from the reference's own.
+    """
+
+    status: Literal["passed", "failed", "not_run", "unavailable"]
+    max_abs_difference: float | None = None
+    bound: float | None = None
+    reason: str = ""
+    further: Side | None = None
+
+
+@dataclass(frozen=True)
+class Chaos:
+    """How many predictions a last digit of the initial weights changes within one framework.
+
+    `spread` holds that number for each run of the ensemble; `explained` of the `different` rows
+    changed there too, and `margin` is the largest distance between the two best logits among the
+    differing rows.
+    """
+
+    backend: str
+    spread: tuple[int, ...]
+    different: int
+    explained: int
+    margin: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything a comparison has to say."""
+
+    verdict: Verdict
+    text: str
+    sides: tuple[Mapping[str, str], Mapping[str, str]]
+    rungs: tuple[Rung, ...]
+    breaks: tuple[Break, ...] = ()
+    noted: tuple[Cause, ...] = ()
+    not_exercised: tuple[str, ...] = ()
+    predictions_total: int = 0
+    predictions_different: int = 0
+    report_identical: bool | None = None
+    proof: Proof = field(default_factory=lambda: Proof("not_run"))
+    chaos: Chaos | None = None
+
+    @property
+    def first_break(self) -> Break | None:
+        """The first rung that breaks."""
+        return self.breaks[0] if self.breaks else None
+
+    @property
+    def exit_code(self) -> int:
+        """As in the design: 0, 1 or 6."""
+        return EXIT_CODES[self.verdict]
+
+    def document(self) -> dict[str, Any]:
+        """One strict JSON document."""
+        first = self.first_break
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "verdict": self.verdict,
+            "text": self.text,
+            "sides": dict(zip("ab", (dict(side) for side in self.sides), strict=True)),
+            "breaks": [item.document() for item in self.breaks],
+            "first_break": first.document() if first else None,
+            "cause": first.cause.document() if first else None,
+            "rungs": {
+                rung.name: {"status": rung.status, "margin": rung.margin, "text": rung.text}
+                for rung in self.rungs
+            },
+            "noted": [cause.document() for cause in self.noted],
+            "not_exercised": list(self.not_exercised),
+            "predictions": {
+                "total": self.predictions_total,
+                "different": self.predictions_different,
+            },
+            "report_identical": self.report_identical,
+            "proof": asdict(self.proof),
+            "chaos": asdict(self.chaos) if self.chaos else None,
+        }
+
+
+def ordered(breaks: Sequence[Break]) -> tuple[Break, ...]:
+    """Breaks in the order in which they come to bear.
+
+    Before training: specification, data, order, initial weights. Then by step, and within a step by
+    rung; a stress batch after all steps; then the rungs of whole runs.
+    """
+
+    def key(item: Break) -> tuple[int, int, int, str]:
+        rung = RUNGS.index(item.rung)
+        late = rung >= RUNGS.index("trajectory") or item.batch == "stress"
+        early = rung <= RUNGS.index("init") and not item.step
+        step = 0 if early else item.step or 0
+        return (2 if late else 0 if early else 1, step, rung, item.side)
+
+    return tuple(sorted(breaks, key=key))
+
+
+def worst(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome that decides the exit code of several comparisons."""
+    order = ("different", "inconclusive", "equivalent", "identical")
+    return min(outcomes, key=lambda outcome: order.index(outcome.verdict))
+
+
+def document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Of one comparison its document; of several, pairwise with the first side, all of them."""
+    if len(outcomes) == 1:
+        return outcomes[0].document()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": worst(outcomes).verdict,
+        "comparisons": [outcome.document() for outcome in outcomes],
+    }
+
+
+def as_text(outcome: Outcome) -> str:
+    """For a terminal: the verdict, the first break, a line for each rung, and what was not seen."""
+    a, b = (side["label"] for side in outcome.sides)
+    lines = [f"{a} (a) against {b} (b): {outcome.verdict.upper()}", outcome.text, ""]
+    for item in outcome.breaks:
+        lines += [told(item, outcome.sides), ""]
+    width = max(len(rung.name) for rung in outcome.rungs)
+    for rung in outcome.rungs:
+        margin = "" if rung.margin is None else f"{rung.margin:8.2g} of what rounding allows"
+        told_of = f"  {rung.name:<{width}}  {rung.status:<14}{rung.text or margin}"
+        lines.append(told_of.rstrip())
+    if outcome.chaos:
+        lines += ["", _chaos(outcome.chaos)]
+    if outcome.proof.status in ("passed", "failed"):
+        lines += [
+            "",
+            f"float64 proof {outcome.proof.status}: final weights "
+            f"{outcome.proof.max_abs_difference:.2g} apart, allowed {outcome.proof.bound:.2g}",
+        ]
+    lines += ["", *(f"noted: {_named(cause)}" for cause in outcome.noted)]
+    if outcome.not_exercised:
+        lines += ["not exercised:", *(f"  - {what}" for what in outcome.not_exercised)]
+    return "\n".join(lines).rstrip()
+
+
+def told(item: Break, sides: Sequence[Mapping[str, str]]) -> str:
+    """One break in a few lines."""
+    label = sides["ab".index(item.side)]["label"]
+    place = [f"rung {item.rung}"]
+    if item.batch:
+        place.append(f"{item.batch} batch")
+    place += [
+        f"{name} {value}"
+        for name, value in (("epoch", item.epoch), ("step", item.step), ("layer", item.layer))
+        if value is not None
+    ]
+    if item.tensor:
+        place.append(item.tensor)
+    lines = [f"{label} ({item.side}) breaks at {', '.join(place)}"]
+    if item.got or item.expected:
+        size = "" if item.size is None else f"   ({item.size:.3g} roundings)"
+        lines.append(f"  got {item.got}, expected {item.expected}{size}")
+    lines.append(f"  cause: {_named(item.cause)}")
+    if item.cause.text:
+        lines.append(f"  {item.cause.text}")
+    if item.cause.fix:
+        lines.append(f"  cure:  {item.cause.fix}")
+    return "\n".join(lines)
+
+
+def _chaos(chaos: Chaos) -> str:
+    spread = ", ".join(str(count) for count in chaos.spread)
+    return (
+        f"{chaos.different} predictions differ; in {chaos.backend} alone, initial weights one last "
+        f"digit away change {spread}. {chaos.explained} of the differing ones are among those; "
+        f"their two best logits are at most {chaos.margin:.2g} apart."
+    )
+
+
+def _named(cause: Cause) -> str:
+    return cause.name + (f" ({cause.value})" if cause.value else "")

@@ -1,0 +1,1 @@
+"""One training step, or one run, against exact arithmetic in float64."""

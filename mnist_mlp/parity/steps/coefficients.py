@@ -1,0 +1,158 @@
+"""How much of the gradient, of the weights and of the old velocity is in an update.
+
+A learning rate 1.00001 times too large moves each weight by less than its rounding, but it moves
+all of them the same way: the residual `w' - w'_exact`, fitted on `g`, `w` and the old velocity by
+weighted least squares, has coefficients whose standard errors are hundreds of times smaller than a
+single rounding. An honest update's coefficients are 0 within a few of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnist_mlp.parity.steps.arbiter import Judged, adam_cancellation
+from mnist_mlp.parity.steps.memory import is_own
+from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.reference import Array
+
+if TYPE_CHECKING:
+    from mnist_mlp.parity.steps.recipe import Recipe
+
+SIGMAS = 8.0
+"""A coefficient this many standard errors from 0 is no accident: 1e-15 for one normal draw."""
+
+ROUNDINGS = 4.0
+"""...and it must be off by this many `eps`: a learning rate of 0.01 is itself rounded."""
+
+STALLED = 8.0
+"""Elements that move by fewer of their own roundings are left out: their rounding follows the
+gradient (a weight that does not move at all has an error of exactly `lr * g`)."""
+
+FEWEST = 4
+
+
+@dataclass(frozen=True)
+class Off:
+    """A coefficient that is not 0; `size` is a multiple of what chance and rounding explain."""
+
+    value: float
+    error: float
+    size: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients by name, with their standard errors."""
+
+    value: Mapping[str, float]
+    error: Mapping[str, float]
+
+
+def fit(residual: Array, columns: Mapping[str, Array], sigma: Array) -> Fit | None:
+    """Weighted least squares of a residual on some columns, all flat arrays of one length.
+
+    `sigma` is the standard deviation of each element's rounding. None where a column is zero, the
+    columns are parallel, or elements are fewer than columns.
+    """
+    names = [name for name, column in columns.items() if np.any(column)]
+    if not names or len(residual) < len(names):
+        return None
+    design = np.stack([columns[name] / sigma for name in names], axis=1)
+    scale = np.sqrt((design * design).sum(axis=0))
+    design = design / scale
+    gram = design.T @ design
+    if np.linalg.cond(gram) > 1e8:
+        return None
+    inverse = np.linalg.inv(gram)
+    solution = inverse @ (design.T @ (residual / sigma)) / scale
+    errors = np.sqrt(np.diag(inverse)) / scale
+    return Fit(
+        dict(zip(names, solution.tolist(), strict=True)),
+        dict(zip(names, errors.tolist(), strict=True)),
+    )
+
+
+def off_coefficients(recipe: Recipe, moment: Moment, exact: Mapping[str, Judged]) -> dict[str, Off]:
+    """For each tensor the coefficient that is furthest from 0, where one is."""
+    result: dict[str, Off] = {}
+    if moment.step > 1 and is_own(moment):
+        return result  # its memory was read off rounded weights, which are then in both columns
+    slack = relative_slack(recipe, moment)
+    for name, judged in exact.items():
+        w = moment.weights[name].ravel()
+        new = np.asarray(moment.now.record.state.weights[name], np.float64).ravel()
+        move = w - judged.value.ravel()
+        moving = np.abs(move) >= STALLED * recipe.eps * np.maximum(np.abs(w), np.abs(new))
+        if np.count_nonzero(moving) < FEWEST:
+            continue
+        sigma = _rounding(w, new, recipe.eps, move)[moving]
+        sigma *= np.sqrt(_sharing(w[moving], move[moving]))
+        columns = {"step": move[moving], "weight": w[moving]}
+        for slot, tensors in moment.slots.items():
+            if slot == "velocity":
+                columns["velocity"] = tensors[name].ravel()[moving]
+        residual = (judged.value.ravel() - new)[moving]
+        fitted = fit(residual, columns, sigma) or fit(residual, {"step": columns["step"]}, sigma)
+        if fitted is None:
+            continue
+        off = _worst(fitted, columns, slack)
+        if off is not None:
+            result[name] = off
+    return result
+
+
+def relative_slack(recipe: Recipe, moment: Moment) -> float:
+    """Relative error of a learning rate that rounding explains."""
+    optimizer = recipe.spec.optimizer
+    slack = ROUNDINGS * recipe.eps
+    if optimizer.name == "adam":
+        slack *= adam_cancellation(optimizer.beta_1, optimizer.beta_2, moment.step)
+    return slack + recipe.step_slack
+
+
+def _rounding(w: Array, new: Array, eps: float, move: Array) -> Array:
+    """Standard deviation of an honest update's rounding: uniform within half a unit of the last
+    place of the result, and two more roundings of the step itself."""
+    ulp = eps * np.maximum(np.abs(w), np.abs(new))
+    return np.sqrt(ulp * ulp + 4 * (eps * move) ** 2) / sqrt(12) + 1e-45
+
+
+def _sharing(w: Array, move: Array) -> Array:
+    """With how many elements each shares its rounding, itself included.
+
+    Weights of one binade that all move by the same amount (by a sign, say) are all rounded by the
+    same amount, so together they count as one.
+    """
+    sizes = np.abs(move)
+    ordered = np.sort(sizes)
+    if 10 * np.count_nonzero(ordered[1:] == ordered[:-1]) < len(sizes):
+        return np.ones(len(sizes))  # hardly any do
+    pairs = sizes + 1j * np.frexp(w)[1]
+    _, group, counts = np.unique(pairs, return_inverse=True, return_counts=True)
+    return counts[group]
+
+
+def _worst(fitted: Fit, columns: Mapping[str, Array], slack: float) -> Off | None:
+    worst: Off | None = None
+    moved = float(np.sqrt(np.mean(columns["step"] ** 2)))
+    for name, value in fitted.value.items():
+        error = fitted.error[name]
+        if name == "step":
+            allowed = slack
+        else:
+            # As a share of the step: what a rounding of the learning rate does to it.
+            allowed = slack * moved / float(np.sqrt(np.mean(columns[name] ** 2)))
+        size = abs(value) / (SIGMAS * error + allowed)
+        if size <= 1:
+            continue
+        what = {"step": "the step", "weight": "the weights", "velocity": "the old velocity"}[name]
+        if worst is None or size > worst.size:
+            text = f"coefficient of {what} off by {value:.3g} +- {error:.1g}"
+            worst = Off(value=value, error=error, size=size, text=text)
+    return worst

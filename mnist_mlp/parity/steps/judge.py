@@ -1,0 +1,169 @@
+"""Judging recorded steps against a recipe: which stage is further from the truth than rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.parity.findings import STEP_RUNGS, Finding, JudgedStep
+from mnist_mlp.parity.steps.arbiter import Judged, units
+from mnist_mlp.parity.steps.coefficients import off_coefficients
+from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.parity.steps.recipe import Recipe
+from mnist_mlp.reference import Array
+
+LIMITS = {"data": 0.51, "forward": 8.0, "loss": 4.0, "gradient": 12.0, "update": 3.0}
+"""K: how many roundings (`eps * terms`) a stage may be off; `docs/parity.md` has what was seen."""
+
+SLACK = 2.0
+"""A right hypothesis may add up in another order than the side does: twice the limit."""
+
+PIXEL_ULP = 1.6
+"""Pixels within this many roundings differ by an ulp only: noted, not broken."""
+
+
+NOT_JUDGED = "not judged"
+"""Note of a finding that says nothing, since what the tensor depends on was not seen."""
+
+
+def moments(steps: Sequence[JudgedStep]) -> list[Moment]:
+    """Each step with those before it in its window, in order of time."""
+    ordered = sorted(steps, key=lambda s: (s.stress, s.step))
+    result = []
+    for number, step in enumerate(ordered):
+        before = [s for s in ordered[:number] if s.window == step.window and not s.stress]
+        result.append(Moment(step, [] if step.stress else before))
+    return result
+
+
+def judge(recipe: Recipe, steps: Sequence[JudgedStep]) -> list[Finding]:
+    """Everything measured, in order of time and within a step in order of the ladder."""
+    return [finding for moment in moments(steps) for finding in judge_step(recipe, moment)]
+
+
+def judge_step(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
+    """One step, stage by stage, with the worst element of each tensor."""
+    record = moment.now.record
+    if "data" not in recipe.muted:
+        yield _measure(
+            recipe, moment, "data", 0, "inputs", record.inputs, recipe.pixels(moment.now.images)
+        )
+    if "forward" not in recipe.muted:
+        yield from _forward(recipe, moment)
+    if "loss" not in recipe.muted:
+        loss = np.asarray(record.loss)
+        yield _measure(recipe, moment, "loss", None, "loss", loss, recipe.batch_loss(moment))
+    if "gradient" not in recipe.muted:
+        for name, judged in recipe.gradients(moment).items():
+            layer, part = _place(name)
+            yield _measure(recipe, moment, "gradient", layer, part, record.gradient[name], judged)
+    if "update" not in recipe.muted:
+        yield from _update(recipe, moment)
+
+
+def _forward(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
+    record = moment.now.record
+    last = len(record.pre_activations) - 1
+    for layer, z in enumerate(record.pre_activations):
+        judged = recipe.pre_activation(moment, layer)
+        tensor = "logits" if layer == last else "pre_activation"
+        yield _measure(recipe, moment, "forward", layer, tensor, z, judged)
+        if layer < last:
+            a = record.activations[layer]
+            judged = recipe.activation(moment, layer)
+            yield _measure(recipe, moment, "forward", layer, "activation", a, judged)
+
+
+def _update(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
+    record = moment.now.record
+    if moment.now.stress:
+        return  # its state belongs to no step of the plan
+    updated = recipe.updated(moment)
+    for name, judged in updated.weights.items():
+        layer, part = _place(name)
+        yield _measure(recipe, moment, "update", layer, part, record.state.weights[name], judged)
+        for slot, tensors in updated.slots.items():
+            got = record.state.slots.get(slot, {}).get(name)
+            if got is not None and name in tensors:
+                yield _measure(
+                    recipe, moment, "update", layer, f"{slot} of {part}", got, tensors[name]
+                )
+    for name, off in off_coefficients(recipe, moment, updated.weights).items():
+        layer, part = _place(name)
+        yield Finding(
+            rung="update",
+            epoch=moment.now.epoch,
+            step=moment.now.step,
+            layer=layer,
+            tensor=part,
+            size=off.size * LIMITS["update"],
+            got=off.value,
+            expected=0.0,
+            note=off.text,
+        )
+
+
+def _measure(
+    recipe: Recipe,
+    moment: Moment,
+    rung: str,
+    layer: int | None,
+    tensor: str,
+    got: Array,
+    judged: Judged,
+) -> Finding:
+    now = moment.now
+    common: dict[str, Any] = {
+        "rung": rung,
+        "epoch": now.epoch,
+        "step": now.step,
+        "layer": layer,
+        "tensor": tensor,
+        "stress": now.stress,
+    }
+    if np.shape(got) != np.shape(judged.value):
+        note = f"shape {np.shape(got)} for {np.shape(judged.value)}"
+        return Finding(size=np.inf, got=np.nan, expected=np.nan, note=note, **common)
+    if np.isinf(judged.terms).all():
+        return Finding(size=0.0, got=np.nan, expected=np.nan, note=NOT_JUDGED, **common)
+    distance = units(got, judged, eps=recipe.eps)
+    if distance.size == 0:
+        return Finding(size=0.0, got=0.0, expected=0.0, **common)
+    worst = np.unravel_index(int(distance.argmax()), distance.shape)
+    at = f"[{', '.join(str(int(i)) for i in worst)}]" if worst else ""
+    return Finding(
+        size=float(distance[worst]),
+        got=float(np.asarray(got, np.float64)[worst]),
+        expected=float(judged.value[worst]),
+        note=at,
+        **common,
+    )
+
+
+def is_broken(finding: Finding, *, named: Collection[str] = ()) -> bool:
+    """Whether a finding is beyond its rung's limit. (`data` within an ulp is only noted.)
+
+    Rungs in `named` are judged by a hypothesis already, and have its `SLACK`.
+    """
+    limit = PIXEL_ULP if finding.rung == "data" else LIMITS[finding.rung]
+    return not finding.size <= limit * (SLACK if finding.rung in named else 1)
+
+
+def is_noted(finding: Finding) -> bool:
+    """Pixels off by one rounding: harmless, told, and tolerated."""
+    return finding.rung == "data" and LIMITS["data"] < finding.size <= PIXEL_ULP
+
+
+def first_broken(findings: Sequence[Finding], *, named: Collection[str] = ()) -> Finding | None:
+    """The earliest step, and in it the lowest rung, that is beyond its limit; stress comes last."""
+    broken = [finding for finding in findings if is_broken(finding, named=named)]
+    if not broken:
+        return None
+    return min(broken, key=lambda f: (f.stress, f.step, STEP_RUNGS.index(f.rung)))
+
+
+def _place(name: str) -> tuple[int, str]:
+    _, layer, part = name.split(".")
+    return int(layer), part

@@ -1,0 +1,207 @@
+"""A step as a chain of exact functions, each of which a hypothesis may replace.
+
+`Recipe(spec)` is the specification itself. A hypothesis about a fault is the same recipe with one
+link exchanged: if a side's numbers follow the exchanged recipe down to rounding, and did not follow
+the original, the fault has a name. Later stages are then judged by the exchanged recipe, so that
+one fault is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.parity.steps import arbiter
+from mnist_mlp.parity.steps.arbiter import Judged, Passed
+from mnist_mlp.parity.steps.memory import memory_of
+from mnist_mlp.parity.steps.moment import Doubles, Moment, doubles
+from mnist_mlp.reference import (
+    Array,
+    bias_name,
+    clip_by_global_norm,
+    kernel_name,
+    update,
+)
+from mnist_mlp.spec import OptimizerSpec, Spec
+
+CLIP_EPSILON = 1e-6
+"""What torch's `clip_grad_norm_` adds to a norm."""
+
+
+def scaled_pixels(images: Array) -> Judged:
+    """uint8 / 255: one correctly rounded division, so one unit is already an ulp too many."""
+    x = np.asarray(images, np.float64) / 255
+    return Judged(x, np.abs(x))
+
+
+def same_tensor(layer: int, tensor: Array) -> Array:
+    """A kernel or a bias as it was handed over."""
+    del layer
+    return tensor
+
+
+def same_operand(tensor: Array) -> Array:
+    """No rounding of a matrix product's operands."""
+    return tensor
+
+
+def same_gradient(gradient: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+    """The gradient as it comes."""
+    del moment
+    return gradient
+
+
+@dataclass(frozen=True, eq=False)
+class Updated:
+    """New weights, and the new optimizer state as far as the specification knows it."""
+
+    weights: dict[str, Judged]
+    slots: dict[str, dict[str, Judged]] = field(default_factory=dict)
+
+
+def not_judged(moment: Moment) -> Updated:
+    """The side's own numbers, for a step whose history was not seen."""
+    new = doubles(moment.now.record.state.weights)
+    return Updated({name: Judged(w, np.full_like(w, np.inf)) for name, w in new.items()})
+
+
+def specified_update(recipe: Recipe, moment: Moment) -> Updated:
+    """`reference.update` on the side's own gradient."""
+    optimizer = recipe.spec.optimizer
+    weights, gradient = moment.weights, moment.gradient
+    memory = memory_of(optimizer, moment)
+    if memory is None:
+        return not_judged(moment)
+    slots = memory.slots
+    new, new_slots = update(
+        optimizer, weights=weights, slots=slots, gradient=gradient, step=moment.step
+    )
+    terms = arbiter.update_terms(
+        optimizer,
+        weights=weights,
+        slots=slots,
+        new_slots=new_slots,
+        gradient=clip_by_global_norm(gradient, optimizer.clip_norm),
+        step=moment.step,
+    )
+    loose = recipe.step_slack / recipe.eps
+    terms = {
+        name: t + loose * np.abs(weights[name] - new[name]) + memory.terms.get(name, 0.0)
+        for name, t in terms.items()
+    }
+    judged_slots: dict[str, dict[str, Judged]] = {}
+    for slot, tensors in new_slots.items():
+        judged_slots[slot] = {}
+        for name, value in tensors.items():
+            # A square doubles the relative error of what is squared.
+            entering = (1 + 2 * loose) * _entering(recipe, moment, name, slot)
+            judged_slots[slot][name] = Judged(
+                value, np.abs(value) + np.abs(slots[slot][name]) + entering
+            )
+    return Updated({name: Judged(new[name], terms[name]) for name in new}, judged_slots)
+
+
+def _entering(recipe: Recipe, moment: Moment, name: str, slot: str) -> Array:
+    optimizer = recipe.spec.optimizer
+    d = np.abs(moment.gradient[name]) + optimizer.weight_decay * np.abs(moment.weights[name])
+    return entering(optimizer, slot, d)
+
+
+def entering(optimizer: OptimizerSpec, slot: str, d: Array) -> Array:
+    """What a direction of absolute terms `d` adds to a slot's."""
+    if slot == "second_moment":
+        return (1 - optimizer.beta_2) * d * d
+    return (1 - optimizer.beta_1) * d if slot == "first_moment" else d
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """Every link of a training step; the defaults are the specification's."""
+
+    spec: Spec
+    eps: float
+    image_shape: tuple[int, int] = (0, 0)
+    pixels: Callable[[Array], Judged] = scaled_pixels
+    kernel: Callable[[int, Array], Array] = same_tensor
+    bias: Callable[[int, Array], Array] = same_tensor
+    operand: Callable[[Array], Array] = same_operand
+    activations: tuple[Any, ...] = ()
+    """Per hidden layer: a name of the specification, or an `arbiter.OtherActivation`."""
+    loss: Callable[[Array, Array], Judged] = arbiter.mean_cross_entropy
+    at_logits: Callable[[Array, Array], Judged] = arbiter.logit_gradient
+    penalty: Callable[[Doubles], Judged] | None = None
+    """Added to the loss, as a function of the weights (a regulariser)."""
+    gradient: Callable[[dict[str, Judged], Moment], dict[str, Judged]] = same_gradient
+    gradient_eps: float = 0.0
+    """Rounding of the gradient's own matrix products, where it is coarser than `eps`."""
+    update: Callable[[Recipe, Moment], Updated] = specified_update
+    slack: float = 0.0
+    """Relative error of a whole step, beyond rounding, that a hypothesis has to allow."""
+    muted: frozenset[str] = frozenset()
+    """Rungs that are no longer judged, because what broke them could not be named."""
+
+    @property
+    def names(self) -> tuple[Any, ...]:
+        """The activation of each hidden layer."""
+        return self.activations or self.spec.model.activations[:-1]
+
+    @property
+    def step_slack(self) -> float:
+        """Relative error of a whole step, beyond rounding, that is nobody's fault.
+
+        torch's `clip_grad_norm_` adds 1e-6 to the norm it divides by.
+        """
+        limit = self.spec.optimizer.clip_norm
+        return self.slack + (CLIP_EPSILON / limit if limit else 0.0)
+
+    # --- The stages, each from the one before it on the same side ---------------------------------
+
+    def pre_activation(self, moment: Moment, layer: int) -> Judged:
+        """`z` of a layer, from the side's own input to it."""
+        record, weights = moment.now.record, moment.now.shared.weights
+        below = record.activations[layer - 1] if layer else record.inputs
+        kernel = self.kernel(layer, np.asarray(weights[kernel_name(layer)], np.float64))
+        bias = self.bias(layer, np.asarray(weights[bias_name(layer)], np.float64))
+        operand = np.asarray(below, np.float64)
+        return arbiter.dense(self.operand(operand), self.operand(kernel), bias)
+
+    def activation(self, moment: Moment, layer: int) -> Judged:
+        """`a` of a hidden layer, from the side's own `z`."""
+        z = moment.now.record.pre_activations[layer]
+        chosen = self.names[layer]
+        return arbiter.activation(chosen, z) if isinstance(chosen, str) else chosen.judged(z)
+
+    def batch_loss(self, moment: Moment) -> Judged:
+        """The loss, from the side's own logits."""
+        judged = self.loss(moment.now.record.pre_activations[-1], moment.now.labels)
+        if self.penalty is not None:
+            extra = self.penalty(moment.weights)
+            judged = Judged(judged.value + extra.value, judged.terms + extra.terms)
+        return judged
+
+    def gradients(self, moment: Moment) -> dict[str, Judged]:
+        """Every gradient, from the side's own forward values."""
+        record = moment.now.record
+        at_logits = self.at_logits(record.pre_activations[-1], moment.now.labels)
+        weights = {
+            name: self.kernel(int(name.split(".")[1]), np.asarray(w, np.float64))
+            if name.endswith("kernel")
+            else w
+            for name, w in moment.now.shared.weights.items()
+        }
+        exact = arbiter.gradients(
+            weights,
+            (*self.names, "softmax"),
+            Passed(record.inputs, record.pre_activations, record.activations),
+            at_logits,
+        )
+        coarser = max(self.gradient_eps / self.eps, 1.0)
+        exact = {name: Judged(g.value, g.terms * coarser) for name, g in exact.items()}
+        return self.gradient(exact, moment)
+
+    def updated(self, moment: Moment) -> Updated:
+        """New weights and slots, from the side's own gradient."""
+        return self.update(self, moment)

@@ -1,0 +1,80 @@
+"""Whether records hold what a step of the specification has: tensors of its shapes and precision.
+
+What has other shapes cannot be judged; float64 numbers can, but pass everywhere in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mnist_mlp.parity.findings import Finding, JudgedStep
+from mnist_mlp.reference import Array
+from mnist_mlp.spec import ModelSpec
+
+Named = tuple[str, int | None, str, tuple[int, ...] | None, tuple[int, ...]]
+"""Rung, layer, tensor, the shape it has (None: it is not there) and the one it should have."""
+
+
+def misshapen(model: ModelSpec, steps: Sequence[JudgedStep]) -> Finding | None:
+    """The first tensor, in order of time and of the ladder, that is missing or of another shape."""
+    for step in sorted(steps, key=lambda s: (s.stress, s.step)):
+        for rung, layer, tensor, got, expected in _tensors(model, step):
+            if got != expected:
+                told = "none" if got is None else f"shape {got}"
+                return Finding(
+                    rung=rung,
+                    epoch=step.epoch,
+                    step=step.step,
+                    layer=layer,
+                    tensor=tensor,
+                    size=np.inf,
+                    got=np.nan,
+                    expected=np.nan,
+                    stress=step.stress,
+                    note=f"{told} for {expected}",
+                )
+    return None
+
+
+def too_exact(steps: Sequence[JudgedStep]) -> Finding | None:
+    """The first layer's output that float32 cannot hold, of steps that are specified in float32."""
+    for step in sorted(steps, key=lambda s: (s.stress, s.step)):
+        for layer, z in enumerate(step.record.pre_activations):
+            with np.errstate(over="ignore"):
+                single = np.asarray(z, np.float32)
+            finer = np.flatnonzero(np.isfinite(z) & (single != z))
+            if finer.size:
+                last = layer == len(step.record.pre_activations) - 1
+                return Finding(
+                    rung="forward",
+                    epoch=step.epoch,
+                    step=step.step,
+                    layer=layer,
+                    tensor="logits" if last else "pre_activation",
+                    size=0.0,
+                    got=float(z.flat[finer[0]]),
+                    expected=float(single.flat[finer[0]]),
+                    stress=step.stress,
+                )
+    return None
+
+
+def _tensors(model: ModelSpec, step: JudgedStep) -> Iterator[Named]:
+    record, n, last = step.record, len(step.labels), len(model.layers) - 1
+    yield "data", 0, "inputs", np.shape(record.inputs), (n, model.layer_sizes[0])
+    for layer, (_, units, _) in enumerate(model.layers):
+        name = "logits" if layer == last else "pre_activation"
+        yield "forward", layer, name, _at(record.pre_activations, layer), (n, units)
+        if layer < last:
+            yield "forward", layer, "activation", _at(record.activations, layer), (n, units)
+    for rung, tensors in (("gradient", record.gradient), ("update", record.state.weights)):
+        for layer, (inputs, units, _) in enumerate(model.layers):
+            for part, shape in (("kernel", (inputs, units)), ("bias", (units,))):
+                tensor = tensors.get(f"layers.{layer}.{part}")
+                yield rung, layer, part, None if tensor is None else np.shape(tensor), shape
+
+
+def _at(arrays: Sequence[Array], layer: int) -> tuple[int, ...] | None:
+    return np.shape(arrays[layer]) if layer < len(arrays) else None

@@ -1,0 +1,92 @@
+"""Counting an epoch of a port, batch by batch: losses, rows, right predictions, confusion."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_mlp.ports.protocol import PortEpoch
+from mnist_mlp.reference import Array, sample_losses
+
+
+class _Pass:
+    """Batches of one pass over a data set: mean loss, rows and right predictions of each."""
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self._batches: list[tuple[float, float, int, int]] = []
+        self.confusion = np.zeros((classes, classes), np.int64)
+
+    def add(self, loss: float | None, labels: Array, logits: Array, outputs: Array) -> None:
+        predicted = outputs.argmax(axis=1)
+        entropy = float(sample_losses(np.asarray(logits, np.float64), labels).mean())
+        correct = int((predicted == labels).sum())
+        self._batches.append((entropy if loss is None else loss, entropy, len(labels), correct))
+        self.confusion += confusion(labels, predicted, classes=self.classes)
+
+    @property
+    def columns(
+        self,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """Losses, cross-entropies, rows and right predictions."""
+        table = np.array(self._batches, np.float64).reshape(-1, 4)
+        return table[:, 0], table[:, 1], table[:, 2].astype(np.int64), table[:, 3].astype(np.int64)
+
+
+class EpochCounts:
+    """Collects what a `PortEpoch` is made of, batch by batch."""
+
+    def __init__(self, *, classes: int) -> None:
+        self.classes = classes
+        self._train, self._validation, self._batches = _Pass(classes), _Pass(classes), 0
+
+    def batch(self) -> None:
+        """A training batch has begun."""
+        self._batches += 1
+
+    def train(
+        self, loss: float | None, labels: Array, logits: Array, outputs: Array | None = None
+    ) -> None:
+        """One training batch: its mean loss (None: the cross-entropy of its logits), `labels` (n,),
+        `logits` (n, classes), and what the network answered with, if that is something else."""
+        self._train.add(loss, labels, logits, logits if outputs is None else outputs)
+
+    def restart_validation(self) -> None:
+        """Validation begins anew; only its last pass in an epoch counts."""
+        self._validation = _Pass(self.classes)
+
+    def validation(
+        self, loss: float | None, labels: Array, logits: Array, outputs: Array | None = None
+    ) -> None:
+        """One validation batch."""
+        self._validation.add(loss, labels, logits, logits if outputs is None else outputs)
+
+    def finish(self, epoch: int, reported: dict[str, float]) -> PortEpoch:
+        """The record of the epoch; counting starts again."""
+        losses, entropies, rows, correct = self._train.columns
+        val_losses, val_entropies, val_rows, val_correct = self._validation.columns
+        record = PortEpoch(
+            epoch=epoch,
+            reported=reported,
+            losses=losses,
+            cross_entropies=entropies,
+            rows=rows,
+            correct=correct,
+            confusion=self._train.confusion,
+            batches=self._batches,
+            val_losses=val_losses,
+            val_cross_entropies=val_entropies,
+            val_rows=val_rows,
+            val_correct=val_correct,
+            val_confusion=self._validation.confusion,
+        )
+        self._train, self._validation = _Pass(self.classes), _Pass(self.classes)
+        self._batches = 0
+        return record
+
+
+def confusion(labels: Array, predicted: Array, *, classes: int) -> NDArray[np.int64]:
+    """How often true class `i` was predicted as `j`, `(classes, classes)`."""
+    pairs = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
+    counts = np.bincount(pairs, minlength=classes * classes)
+    return counts.reshape(classes, classes).astype(np.int64)

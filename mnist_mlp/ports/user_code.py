@@ -1,0 +1,130 @@
+"""Loading a user's file, and blaming the right line of it when it raises."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+
+from mnist_mlp.errors import MnistMlpError, UsageError, UserCodeError
+from mnist_mlp.nearest import did_you_mean
+
+_LONGEST = 300  # characters of a user's error text
+
+
+def path_of(target: str) -> Path:
+    """The file of `path/to/file.py:NAME`."""
+    return Path(target.rpartition(":")[0])
+
+
+def load_object(target: str) -> Any:
+    """Import `path/to/file.py:NAME`, as Python would run the file from its own folder.
+
+    Raises
+    ------
+    UsageError
+        No such file, or no such name in it (the nearest one is told).
+    UserCodeError
+        The file raised.
+    """
+    file, colon, name = target.rpartition(":")
+    path = Path(file)
+    if not colon or not name:
+        raise UsageError(f"{target}: expected FILE.py:NAME")
+    if not path.is_file():
+        raise UsageError(f"{file}: no such file")
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # it stays: the user's functions may import later
+    module_name = path.stem if path.stem not in sys.modules else f"port_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{file}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses and pickle look there
+    with user_errors(path):
+        spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        names = [key for key in vars(module) if not key.startswith("_")]
+        raise UsageError(f"{file} has no {name!r}{did_you_mean(name, names)}")
+    return getattr(module, name)
+
+
+@contextmanager
+def user_errors(path: str | Path) -> Iterator[None]:
+    """Turn what the user's code raises into a `UserCodeError` that names the user's own line.
+
+    An error that our own code raised, with no line of the user's on the way, stays what it is.
+    """
+    try:
+        yield
+    except MnistMlpError:
+        raise
+    except (Exception, SystemExit) as error:
+        found = _line_to_blame(error, Path(path))
+        if found is None and _ours(error):
+            raise
+        where = f"{found[0]}:{found[1]}" if found else str(path)
+        raise UserCodeError(f"{where}: {type(error).__name__}: {_told(error)}") from error
+
+
+def _line_to_blame(error: BaseException, path: Path) -> tuple[str, int] | None:
+    """File and line, innermost first: in the traceback, in those it was raised from, in the text
+    (graph compilers and loader processes keep the original traceback there only)."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return _shown(Path(error.filename), path), error.lineno
+    seen: BaseException | None = error
+    while seen is not None:
+        for frame in reversed(extract_tb(seen.__traceback__)):
+            if frame.lineno and _belongs_to_user(Path(frame.filename), path):
+                return _shown(Path(frame.filename), path), frame.lineno
+        seen = seen.__cause__ or seen.__context__
+    for file, line in reversed(re.findall(r'File "([^"]+)", line (\d+)', str(error))):
+        if _belongs_to_user(Path(file), path):
+            return _shown(Path(file), path), int(line)
+    return None
+
+
+def _belongs_to_user(file: Path, path: Path) -> bool:
+    """The user's file, or one beside or below it that is nobody's installed package."""
+    file, own = file.resolve(), path.resolve()
+    if file == own:
+        return True
+    paths = sysconfig.get_paths()
+    foreign = {Path(paths[key]).resolve() for key in ("stdlib", "purelib", "platlib")}
+    inside = own.parent in file.parents and file.exists()
+    return inside and not _is_our_file(file) and not foreign & set(file.parents)
+
+
+def _is_our_file(file: Path) -> bool:
+    """Whether it is in this package or in a backend's."""
+    return any(
+        parent.name.startswith("mnist_mlp") and (parent / "__init__.py").exists()
+        for parent in file.parents
+    )
+
+
+def _ours(error: BaseException) -> bool:
+    frames = extract_tb(error.__traceback__)
+    file = Path(frames[-1].filename).resolve() if frames else Path()
+    return _is_our_file(file)
+
+
+def _shown(file: Path, path: Path) -> str:
+    """The user's file as the user wrote it."""
+    return str(path) if file.resolve() == path.resolve() else str(file)
+
+
+def _told(error: BaseException) -> str:
+    """One line of the error's text; the last one where it holds a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return "no message"
+    told = lines[-1] if any(line.startswith('File "') for line in lines) else lines[0]
+    return told[:_LONGEST]

@@ -1,0 +1,204 @@
+"""The verdict in one sentence, and the sentence or two behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mnist_mlp.parity.causes.catalogue import catalogue
+from mnist_mlp.parity.findings import UNKNOWN
+from mnist_mlp.report.comparison import BreakState, Comparison, Pair
+from mnist_mlp.report.gap import Case
+from mnist_mlp.report.sides import Side
+from mnist_mlp.report.words import count, listed, percent, small
+
+Tone = Literal["good", "bad", "unsure", "plain"]
+
+RUNG_NAMES = {
+    "spec": "the specification",
+    "data": "the data",
+    "order": "the order of the rows",
+    "init": "the initial weights",
+    "forward": "the forward pass",
+    "loss": "the loss",
+    "gradient": "the gradient",
+    "update": "the weight update",
+    "trajectory": "the course of training",
+    "metrics": "the metrics",
+    "predictions": "the predictions",
+    "report": "the classification report",
+}
+
+_MARKS = {"good": "✓", "bad": "✗", "unsure": "?", "plain": "○"}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`word` and `mark` make the badge, `sentence` the page's first heading."""
+
+    tone: Tone
+    word: str
+    sentence: str
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def mark(self) -> str:
+        """A sign for the tone, so that it is told by more than a colour."""
+        return _MARKS[self.tone]
+
+
+def judge(sides: Sequence[Side], pairs: Sequence[Pair], cases: Sequence[Case]) -> Judgement:
+    """Of one run what it reached; of two the verdict; of more the worst of the pairs."""
+    if not pairs:
+        return _single(sides[0], cases[0])
+    judged = [judge_pair(pair) for pair in pairs]
+    if len(judged) == 1:
+        return judged[0]
+    tones: tuple[Tone, ...] = ("bad", "plain", "unsure", "good")
+    worst = min(judged, key=lambda one: tones.index(one.tone))
+    same = [pair.b.label for pair, one in zip(pairs, judged, strict=True) if one.tone == worst.tone]
+    first = sides[0].label
+    sentence = {
+        "good": f"Faithful: {listed(same)} trained as {first} did.",
+        "bad": f"Not faithful: {listed(same)} and {first} are not the same training run.",
+        "unsure": f"Undecided: {listed(same)} against {first}.",
+        "plain": f"Not judged: {listed(same)} against {first}.",
+    }[worst.tone]
+    return Judgement(worst.tone, worst.word, sentence, tuple(one.sentence for one in judged))
+
+
+def judge_pair(pair: Pair) -> Judgement:
+    """The verdict on two runs."""
+    told = pair.comparison
+    if told is None:
+        return _unjudged(pair)
+    a, b = pair.a.label, pair.b.label
+    total, different = told.predictions.total, told.predictions.different
+    agree = f"all {total:,} predictions agree"
+    differ = f"{different:,} of {total:,} predictions differ"
+    match told.verdict:
+        case "identical":
+            return Judgement(
+                "good",
+                "Identical",
+                f"Faithful: {a} and {b} made the same training run; {agree}.",
+                (f"{_clean(told)} The classification reports are equal.",),
+            )
+        case "equivalent" if "permutation" in told.text:
+            return Judgement(
+                "good",
+                "Equivalent",
+                f"Faithful: {a} and {b} are equal up to the order of their hidden units.",
+                (_sentence(agree if different == 0 else differ),),
+            )
+        case "equivalent":
+            return Judgement(
+                "good",
+                "Equivalent",
+                f"Faithful: {a} and {b} run the same algorithm; {differ}, by rounding alone.",
+                (_clean(told), *_beyond(told)),
+            )
+        case "inconclusive":
+            return Judgement(
+                "unsure",
+                "Inconclusive",
+                f"Undecided: nothing shows that {a} and {b} differ, nor that they don't.",
+                (told.text, *_beyond(told)),
+            )
+        case "different":
+            return _different(pair, told, differ)
+
+
+def _different(pair: Pair, told: Comparison, differ: str) -> Judgement:
+    a, b = pair.a.label, pair.b.label
+    if not told.breaks:
+        return Judgement(
+            "bad", "Different", f"Not faithful: {a} and {b} are different runs.", (told.text,)
+        )
+    first = told.breaks[0]
+    where = RUNG_NAMES.get(first.rung, first.rung)
+    return Judgement(
+        "bad",
+        "Different",
+        f"Not faithful: {a} and {b} part at {where}{_when(first)}.",
+        (f"{cause_title(first)} {_sentence(differ)}",),
+    )
+
+
+def _unjudged(pair: Pair) -> Judgement:
+    a, b = pair.a.label, pair.b.label
+    if pair.a.same_rows(pair.b):
+        n, different = len(pair.a.predicted), pair.a.flipped(pair.b)
+        what = (
+            f"{different:,} of {n:,} predictions differ"
+            if different
+            else (f"all {n:,} predictions agree")
+        )
+    else:
+        what = "they were tested on different rows"
+    return Judgement(
+        "plain",
+        "Not judged",
+        f"Not judged: {what}; how {a} and {b} trained has not been compared.",
+        (
+            "Equal results don't prove a port faithful, nor do unequal ones disprove it; "
+            "the ladder decides.",
+        ),
+    )
+
+
+def _single(side: Side, case: Case) -> Judgement:
+    n = len(side.predicted)
+    right = int((side.predicted == side.evidence.y_true).sum())
+    return Judgement(
+        "plain",
+        "One run",
+        f"{side.label} classifies {percent(side.accuracy)} of the test rows correctly.",
+        (f"{right:,} of {n:,} test rows are right. {case.sentence}",),
+    )
+
+
+def cause_title(item: BreakState) -> str:
+    """What broke, in the catalogue's words."""
+    if item.cause.name == UNKNOWN:
+        return "The cause is not known."
+    known = catalogue().get(item.cause.name)
+    return known.title if known else item.cause.text or item.cause.name
+
+
+def _when(item: BreakState) -> str:
+    if item.batch:
+        return f", on the {item.batch} batch"
+    if item.step:
+        return f", in step {item.step:,}" + (f" of epoch {item.epoch}" if item.epoch else "")
+    return f", in epoch {item.epoch}" if item.epoch else ""
+
+
+def _clean(told: Comparison) -> str:
+    clean = sum(rung.status == "clean" for rung in told.rungs.values())
+    if clean == len(told.rungs):
+        return f"All {clean} rungs of the ladder are clean."
+    return f"{clean} of {count(len(told.rungs), 'rung')} of the ladder are clean, none is broken."
+
+
+def _beyond(told: Comparison) -> tuple[str, ...]:
+    """The float64 proof and the ensemble, if they were made."""
+    said = []
+    proof, chaos = told.proof, told.chaos
+    if proof.max_abs_difference is not None and proof.bound is not None:
+        said.append(
+            f"Trained in float64, the two end with weights {small(proof.max_abs_difference)} apart "
+            f"(allowed {small(proof.bound)})."
+        )
+    if chaos and chaos.spread:
+        spread = listed([f"{number:,}" for number in chaos.spread])
+        said.append(
+            f"In {chaos.backend} alone, initial weights one last digit away change {spread} "
+            "predictions."
+        )
+    return tuple(said)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."

@@ -1,0 +1,1 @@
+"""A backend in a process of its own: `parent` is our side of the pipe, `child` is the other."""

@@ -1,0 +1,249 @@
+"""A backend in a process of its own, seen from the parent.
+
+TensorFlow and a CUDA build of torch abort a process that loads both, TensorFlow keeps the GPU's
+memory until its process ends, and thread counts can only be pinned before a framework starts. So
+every backend runs in a child, `mnist_mlp.worker.child`, and the parent imports no framework.
+
+Messages are pickles over the child's stdin and stdout: the child is our own program, fed by us.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from mnist_mlp import errors
+from mnist_mlp.contract import (
+    Capabilities,
+    Environment,
+    EpochRecord,
+    FitPath,
+    Progress,
+    Runtime,
+    State,
+    StepRecord,
+    TrainingData,
+)
+from mnist_mlp.plan import Plan
+from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.registry import label_of, target_of
+from mnist_mlp.spec import Spec
+from mnist_mlp.worker.port_calls import PortCalls, ignore
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+_MESSAGE_PACKAGES = ("_codecs", "builtins", "mnist_mlp", "numpy")
+
+NO_PROGRESS = Progress(epoch=lambda _: None)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a backend answers to `open`: device, flags, versions, and the seconds it took."""
+
+    runtime: Runtime
+    device: str
+    environment: Environment
+    flags: Mapping[str, Any]
+    seconds: float
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads a message; a framework's own types in it would import the framework here."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Look up NumPy's types and our own."""
+        if module.partition(".")[0] not in _MESSAGE_PACKAGES:
+            raise errors.BackendError(
+                f"the backend answered with {module}.{name}: "
+                f"its answers may hold NumPy arrays, Python numbers and texts alone"
+            )
+        return super().find_class(module, name)
+
+
+class Worker(PortCalls):
+    """A running backend; its methods mirror `contract.Backend`. Use it as a context manager.
+
+    Parameters
+    ----------
+    backend : str
+        A registered name or `module:Class`.
+    accelerator : {"auto", "cpu", "gpu"}
+        With `cpu` the child cannot see a GPU at all.
+    threads : int
+        CPU threads of the framework and of the BLAS beneath it.
+    path : {"fast", "plain"}
+        The way of `fit`: many steps per call of the framework, or a call per step.
+    verbose : bool
+        Let the framework's own chatter through to stderr; else it is kept for the error text.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        *,
+        accelerator: str = "auto",
+        threads: int = 1,
+        path: FitPath = "fast",
+        verbose: bool = False,
+    ) -> None:
+        self.backend = backend
+        self.label = label_of(backend)
+        self.accelerator = accelerator
+        self.threads = threads
+        self.path = path
+        self.opened: Opened | None = None
+        self._opening: Spec | None = None
+        target = target_of(backend)
+        # Open as long as the child lives; `close` closes it.
+        self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115
+        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
+        environment["PYTHONUNBUFFERED"] = "1"  # what it printed last must survive its death
+        if accelerator == "cpu":
+            environment["CUDA_VISIBLE_DEVICES"] = "-1"
+        # A session of its own: Ctrl-C reaches the parent alone, which then decides.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mnist_mlp.worker.child", target],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child, at once."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+    def describe(self) -> tuple[Capabilities, Environment]:
+        """What it can do and what it found; `SetupError` when the framework is missing."""
+        answer: tuple[Capabilities, Environment] = self._call("describe")
+        return answer
+
+    def open(self, spec: Spec) -> Opened:
+        """Build the model. Refuses what the backend does not support (`UsageError`) and a GPU
+        that is not there (`SetupError`)."""
+        if self._opening is not spec:
+            self.start_opening(spec)
+        self._opening = None
+        answer: Opened = self._answer("open")
+        self.opened = answer
+        return answer
+
+    def start_opening(self, spec: Spec) -> None:
+        """Have the child import its framework and build the model while the caller goes on.
+
+        `open` with the same specification has to be the next call; it waits and answers.
+        """
+        self._send("open", spec, self.accelerator, self.threads, self.path)
+        self._opening = spec
+
+    def fit(
+        self, plan: Plan, data: TrainingData, progress: Progress = NO_PROGRESS
+    ) -> Mapping[str, Any]:
+        """Train; every epoch is reported. Answers with the flags seen while training."""
+        ran: Mapping[str, Any] = self._call("fit", plan, data, progress=progress)
+        return ran
+
+    def step(self, state: State, images: Array, labels: Array) -> StepRecord:
+        """One instrumented step."""
+        answer: StepRecord = self._call("step", state, images, labels)
+        return answer
+
+    def predict(self, weights: Tensors, images: Array) -> Array:
+        """Logits of images."""
+        answer: Array = self._call("predict", dict(weights), images)
+        return answer
+
+    def usage(self) -> dict[str, float]:
+        """What it took so far: `import_s` of `open`, and bytes, `import_peak` and `peak`."""
+        answer: dict[str, float] = self._call("usage")
+        return answer
+
+    def export(self, weights: Tensors, kind: str, folder: Path) -> list[str]:
+        """Write native files of an opened network; their names. Not every backend can."""
+        answer: list[str] = self._call("export", dict(weights), kind, str(folder.resolve()))
+        return answer
+
+    def _call(self, method: str, *arguments: Any, progress: Progress = NO_PROGRESS) -> Any:
+        def tell(content: Any) -> None:
+            if isinstance(content, EpochRecord):
+                progress.epoch(content)
+            else:
+                progress.step(content)
+
+        self._send(method, *arguments)
+        return self._answer(method, tell)
+
+    def _send(self, method: str, *arguments: Any) -> None:
+        assert self._process.stdin is not None
+        try:
+            pickle.dump((method, arguments), self._process.stdin, protocol=5)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise errors.BackendError(self._how_it_died(method)) from None
+
+    def _answer(self, method: str, tell: Callable[[Any], None] = ignore) -> Any:
+        assert self._process.stdout is not None
+        try:
+            while True:
+                kind, content = _Unpickler(self._process.stdout).load()
+                if kind == "result":
+                    return content
+                if kind == "error":
+                    raise self._rebuilt(*content)
+                tell(content)
+        except (EOFError, pickle.UnpicklingError):
+            raise errors.BackendError(self._how_it_died(method)) from None
+
+    def _rebuilt(self, kind: str, text: str, trace: str) -> errors.MnistMlpError:
+        """The child's error: one of ours as it was, any other as a `BackendError`."""
+        known = getattr(errors, kind, None)
+        if isinstance(known, type) and issubclass(known, errors.MnistMlpError):
+            return known(text)
+        failure = errors.BackendError(f"backend {self.label!r} failed: {kind}: {text}")
+        failure.add_note(trace)
+        return failure
+
+    def _how_it_died(self, method: str) -> str:
+        code = self._process.wait()
+        how = f"exit code {code}"
+        if code < 0:
+            how = f"killed by {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                how += ", which is what happens when memory runs out"
+        last = ""
+        if self._log is not None:
+            self._log.seek(0)
+            lines = self._log.read().decode(errors="replace").strip().splitlines()
+            last = f": {lines[-1].strip()[:300]}" if lines else ""
+        return (
+            f"the worker process of backend {self.label!r} died in {method!r} ({how}){last}; "
+            f"run again with -v to see all it printed"
+        )

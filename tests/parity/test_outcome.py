@@ -1,0 +1,185 @@
+"""The outcome as a value, as strict JSON and as text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wrong_losses as wrong
+from finished_runs import compared, trained
+from numpy_side import NumpySide
+from small_problems import look_at, spec_of
+
+from mnist_mlp.parity.findings import RUNGS, Break, Cause
+from mnist_mlp.parity.outcome import (
+    EXIT_CODES,
+    Outcome,
+    Proof,
+    Rung,
+    as_text,
+    document,
+    ordered,
+    worst,
+)
+
+BREAK_KEYS = {
+    "rung", "epoch", "step", "batch", "layer", "tensor", "side", "size", "got", "expected", "cause",
+}  # fmt: skip
+OUTCOME_KEYS = {
+    "schema_version", "verdict", "breaks", "first_break", "cause", "rungs", "not_exercised",
+    "predictions", "report_identical", "proof",
+}  # fmt: skip
+
+
+def a_break(rung: str, step: int | None, *, side: Any = "a", **more: Any) -> Break:
+    given = {"epoch": None, "layer": None, "tensor": None, "size": None} | more
+    return Break(side=side, rung=rung, step=step, **given)
+
+
+def outcome(verdict: Any = "identical", **more: Any) -> Outcome:
+    return Outcome(
+        verdict=verdict,
+        text="text",
+        sides=({"label": "keras", "path": "x"}, {"label": "torch", "path": "y"}),
+        rungs=tuple(Rung(name, "clean") for name in RUNGS),
+        **more,
+    )
+
+
+def strict(value: Any) -> Any:
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+# --- Order ----------------------------------------------------------------------------------------
+
+
+def test_breaks_in_the_order_in_which_they_come_to_bear() -> None:
+    expected = [
+        a_break("spec", None),
+        a_break("data", None),
+        a_break("order", None),
+        a_break("init", 0),
+        a_break("init", 0, side="b"),
+        a_break("data", 1),
+        a_break("forward", 1),
+        a_break("update", 1),
+        a_break("gradient", 2),
+        a_break("order", 11),
+        a_break("forward", 57),
+        a_break("loss", None, batch="stress"),
+        a_break("trajectory", None),
+        a_break("metrics", None),
+        a_break("predictions", None),
+        a_break("report", None),
+    ]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        shuffled = [expected[i] for i in rng.permutation(len(expected))]
+        assert [(b.rung, b.step, b.side) for b in ordered(shuffled)] == [
+            (b.rung, b.step, b.side) for b in expected
+        ]
+
+
+def test_an_epoch_one_order_comes_before_a_later_step() -> None:
+    first = ordered([a_break("update", 3), a_break("order", 1)])[0]
+    assert first.rung == "order"
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def test_sizes_that_are_not_finite_become_null() -> None:
+    for size in (np.inf, np.nan, -np.inf):
+        assert strict(a_break("loss", 1, size=size).document())["size"] is None
+    assert strict(a_break("loss", 1, size=np.float64(2.5)).document())["size"] == 2.5
+
+
+def test_document_of_a_pass() -> None:
+    content = strict(outcome(predictions_total=10, report_identical=True).document())
+    assert set(content) >= OUTCOME_KEYS
+    assert (content["first_break"], content["cause"], content["breaks"]) == (None, None, [])
+    assert content["predictions"] == {"total": 10, "different": 0}
+    assert content["proof"]["status"] == "not_run"
+    assert content["proof"]["max_abs_difference"] is None
+    assert list(content["rungs"]) == list(RUNGS)
+    assert {"status", "margin"} <= set(content["rungs"]["forward"])
+
+
+def test_document_of_a_break() -> None:
+    cause = Cause("learning_rate", "0.1 instead of 0.01", "title", "line")
+    found = a_break("update", 3, epoch=1, layer=0, tensor="kernel", size=9.5)
+    content = strict(outcome("different", breaks=(replace(found, cause=cause),)).document())
+    assert content["first_break"] == content["breaks"][0]
+    assert set(content["first_break"]) == BREAK_KEYS
+    assert content["cause"] == content["first_break"]["cause"]
+    assert set(content["cause"]) == {"name", "value", "text", "fix"}
+
+
+def test_the_stress_batch_has_no_step() -> None:
+    spec = spec_of()
+    side = NumpySide(spec, loss=wrong.mean_of(wrong.clipped_at(1e-7)))
+    (found,) = look_at(side, spec).breaks
+    content = strict(found.document())
+    assert (content["step"], content["epoch"], content["batch"]) == (None, None, "stress")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_real_outcomes_are_strict_json(runs: Path) -> None:
+    for name in ("stranger", "trees:Maple", "trees:Yew"):
+        found = compared(trained("numpy", runs), trained(name, runs))
+        content = strict(found.document())
+        assert set(content) >= OUTCOME_KEYS
+        assert content["sides"]["b"]["label"] == name.rpartition(":")[2].lower()
+        assert content["predictions"]["total"] == 103
+        statuses = {rung["status"] for rung in content["rungs"].values()}
+        assert statuses <= {"clean", "broken", "noted", "not_exercised"}
+        for item in content["breaks"]:
+            assert set(item) == BREAK_KEYS
+            assert item["cause"]["text"]
+            assert item["cause"]["fix"]
+
+
+# --- Codes and text -------------------------------------------------------------------------------
+
+
+def test_exit_codes() -> None:
+    assert EXIT_CODES == {"identical": 0, "equivalent": 0, "different": 1, "inconclusive": 6}
+
+
+def test_the_worst_of_several_decides() -> None:
+    verdicts = ("identical", "equivalent", "inconclusive", "different")
+    outcomes = [outcome(verdict) for verdict in verdicts]
+    for last in range(1, 5):
+        assert worst(outcomes[:last]).verdict == verdicts[last - 1]
+    content = strict(document(outcomes))
+    assert content["verdict"] == "different"
+    assert [item["verdict"] for item in content["comparisons"]] == list(verdicts)
+    assert "comparisons" not in document(outcomes[:1])
+
+
+def test_text_names_side_place_and_cause() -> None:
+    cause = Cause("weight_decay", "0.0001 on all tensors", "what it is", "weight_decay=0")
+    found = a_break("update", 3, side="b", epoch=1, layer=2, tensor="bias", size=9.5, got="1.5")
+    given = outcome(
+        "different",
+        breaks=(replace(found, cause=cause),),
+        not_exercised=("clipping",),
+        proof=Proof("failed", 1e-3, 1e-10),
+    )
+    text = as_text(given)
+    for part in (
+        "keras (a) against torch (b): DIFFERENT",
+        "torch (b) breaks at rung update, epoch 1, step 3, layer 2, bias",
+        "got 1.5",
+        "9.5 roundings",
+        "weight_decay (0.0001 on all tensors)",
+        "weight_decay=0",
+        "not exercised",
+        "clipping",
+        "proof failed",
+    ):
+        assert part in text
