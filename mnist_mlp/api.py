@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_mlp.data import Dataset, load_dataset
+from mnist_mlp.divergence import telling_where
 from mnist_mlp.errors import UsageError
 from mnist_mlp.nearest import did_you_mean
 from mnist_mlp.registry import label_of
@@ -62,15 +63,16 @@ def train(
     """
     chosen = specification(spec, settings)
     rows = dataset or _rows(chosen, data_dir)
-    return _train(
-        chosen,
-        backend=backend,
-        dataset=rows,
-        out=Path(out) if out else default_folder(chosen, label_of(backend)),
-        accelerator=accelerator,
-        threads=threads,
-        overwrite=overwrite,
-    )
+    with telling_where(chosen, rows):
+        return _train(
+            chosen,
+            backend=backend,
+            dataset=rows,
+            out=Path(out) if out else default_folder(chosen, label_of(backend)),
+            accelerator=accelerator,
+            threads=threads,
+            overwrite=overwrite,
+        )
 
 
 def compare(
@@ -115,7 +117,7 @@ def compare(
         if side is None:
             label = label_of(str(name))
             label = label if label not in {run.path.name for run in runs} else f"{label}-2"
-            side = _train(chosen, backend=str(name), dataset=rows, out=parent / label)  # noqa: PLW2901
+            side = train(chosen, backend=str(name), dataset=rows, out=parent / label)  # noqa: PLW2901
         runs.append(side)
     first, second = runs
     return compare_runs(first, second, dataset=rows, always_prove=proof, static=static)

@@ -13,6 +13,7 @@ EXIT_ENVIRONMENT = 3
 EXIT_DATA = 4
 EXIT_DIVERGED = 5
 EXIT_INCONCLUSIVE = 6
+EXIT_INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
@@ -55,17 +56,32 @@ class DivergedError(MnistMlpError):
     exit_code = EXIT_DIVERGED
 
 
-class InterruptedRun(MnistMlpError):  # noqa: N818 - what happened, not what is wrong
-    """The user stopped the run (Ctrl-C)."""
+class InternalError(MnistMlpError):
+    """A fault of this program itself. Only the command line makes one, of what nobody foresaw."""
 
-    exit_code = EXIT_INTERRUPTED
-
-
-class TerminatedRun(MnistMlpError):  # noqa: N818
-    """Another process asked this one to end (SIGTERM)."""
-
-    exit_code = EXIT_TERMINATED
+    exit_code = EXIT_INTERNAL
 
 
 class UserCodeError(SetupError):
     """A user's own code raised, or is not what the framework wants; names the user's line."""
+
+
+class Stop(BaseException):
+    """Somebody wants this process to end. No handler of ordinary errors may swallow that."""
+
+    exit_code: int = EXIT_TERMINATED
+
+
+class InterruptedRun(Stop):
+    """The user stopped the run (Ctrl-C).
+
+    No `KeyboardInterrupt`: Typer would turn one into an ordinary error of its own.
+    """
+
+    exit_code = EXIT_INTERRUPTED
+
+
+class TerminatedRun(Stop):
+    """Another process asked this one to end (SIGTERM), or the terminal is gone (SIGHUP)."""
+
+    exit_code = EXIT_TERMINATED

@@ -15,7 +15,7 @@ import numpy as np
 
 from mnist_mlp.contract import EpochRecord, FitPath, Progress
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, TerminatedRun
+from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, Stop
 from mnist_mlp.evaluate import accuracy, loss
 from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
 from mnist_mlp.reference import Array
@@ -247,13 +247,13 @@ def _marking(writer: RunWriter) -> Iterator[None]:
     """Whatever ends a run early is told in its `run.json`."""
     try:
         yield
+    except Stop as stop:
+        writer.finish("interrupted", error=str(stop))
+        raise
     except KeyboardInterrupt:
         text = f"interrupted after {len(writer.history)} finished epochs; folder: {writer.path}"
         writer.finish("interrupted", error=text)
         raise InterruptedRun(text) from None
-    except (InterruptedRun, TerminatedRun) as stop:
-        writer.finish("interrupted", error=str(stop))
-        raise
     except MnistMlpError as error:
         writer.finish("failed", error=str(error))
         raise

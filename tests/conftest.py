@@ -140,7 +140,7 @@ def cli(
 ) -> Iterator[Callable[..., CompletedProcess[str]]]:
     """The command line, called in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*words: object) -> CompletedProcess[str]:
         capsys.readouterr()
@@ -152,4 +152,5 @@ def cli(
         return CompletedProcess(arguments, stop.value.code, told.out, told.err)
 
     yield call
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -190,7 +190,7 @@ STAIRS = (
     ("worker",),
     ("training", "bench", "estimator", "parity.findings"),
     ("logs", "exchange", "parity.steps", "parity.outcome"),
-    ("parity.causes", "parity.not_exercised"),
+    ("parity.causes", "parity.not_exercised", "divergence"),
     ("parity.check", "parity.compare", "report"),
     ("api",),
     ("testing", "cli", CORE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -159,16 +160,19 @@ def test_a_run_that_is_begun_over_a_finished_one_does_not_look_finished(
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "place"),
     [
-        ("--learning-rate", "1e30", "--epochs", "3"),
+        (("--learning-rate", "1e30", "--epochs", "3"), r"first at step \d \(epoch 1\), in the "),
         # One update: the loss before it and the weights after it are finite, the rest is not.
-        ("--learning-rate", "1e25", "--epochs", "1", "--batch-size", "250"),
+        (
+            ("--learning-rate", "1e25", "--epochs", "1", "--batch-size", "250"),
+            "first in the logits of the test rows",
+        ),
     ],
 )
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 def test_a_diverged_run(
-    tmp_path: Path, idx_dir: Path, cli: Cli, words: tuple[str, ...], activation: str
+    tmp_path: Path, idx_dir: Path, cli: Cli, words: tuple[str, ...], place: str, activation: str
 ) -> None:
     folder = tmp_path / "run"
     activations = f'model.activations=["{activation}","softmax"]'
@@ -178,8 +182,25 @@ def test_a_diverged_run(
     assert json.loads(done.stdout)["error"]["kind"] == "DivergedError"
     assert "training diverged" in done.stderr
     assert "lower optimizer.learning_rate" in done.stderr
+    assert re.search(place, done.stderr)
     assert status_of(folder) == "failed"
     assert not (folder / "report.txt").exists()
+
+
+def test_a_loss_that_is_absurd_though_finite_is_told(
+    tmp_path: Path, idx_dir: Path, cli: Cli, no_figures: None
+) -> None:
+    words = ("--backend", "numpy", *SMALL, "--epochs", "3", "--data-dir", idx_dir)
+    relu = ("--set", 'model.activations=["relu","softmax"]')
+    wild = cli(*words, *relu, "--learning-rate", "1e6", "--out", tmp_path / "wild")
+    assert wild.returncode == 0
+    assert re.search(
+        r"^warning: the loss is .* after epoch 3 .*where guessing costs 1.39: lower",
+        wild.stderr,
+        re.M,
+    )
+    tame = cli(*words, *relu, "--out", tmp_path / "tame")
+    assert "warning" not in tame.stderr
 
 
 # --- Output folders that cannot be had ------------------------------------------------------------

@@ -22,10 +22,8 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import (
     EXIT_ENVIRONMENT,
     BackendError,
-    InterruptedRun,
     MnistMlpError,
     SetupError,
-    TerminatedRun,
 )
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.registry import target_of
@@ -99,8 +97,6 @@ def sample(case: Case, bench: Bench, *, number: int, place: int) -> Sample:
     others = Others()
     try:
         content = measure(case, bench)
-    except (InterruptedRun, TerminatedRun):
-        raise
     except MnistMlpError as error:
         absent = isinstance(error, SetupError) and not isinstance(error, BackendError)
         text = str(error)

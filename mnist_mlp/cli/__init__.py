@@ -8,10 +8,19 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from mnist_mlp.errors import InterruptedRun, MnistMlpError, TerminatedRun, UsageError
+from mnist_mlp.errors import (
+    InternalError,
+    InterruptedRun,
+    MnistMlpError,
+    SetupError,
+    Stop,
+    TerminatedRun,
+    UsageError,
+)
 
 COMMANDS = (
     "train",
@@ -36,31 +45,61 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if words[0].startswith("-") and words[0] not in _TOP_LEVEL:
         words = ["train", *words]
-    from mnist_mlp.cli.app import app
-
-    signal.signal(signal.SIGTERM, _terminate)
     as_json = "--json" in words
     try:
+        signal.signal(signal.SIGTERM, _terminate)
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+        if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup ignores it
+            signal.signal(hangup, _terminate)
+        from mnist_mlp.cli.app import app
+
         code = app(args=words, prog_name="mnist_mlp", standalone_mode=False)
-    except MnistMlpError as error:
+    except (MnistMlpError, Stop) as error:
         code = _tell(error, as_json=as_json)
     except KeyboardInterrupt:
-        code = InterruptedRun.exit_code
+        code = _tell(InterruptedRun("interrupted"), as_json=as_json)
+    except MemoryError:
+        text = "memory ran out; use fewer rows, a smaller batch or smaller layers"
+        code = _tell(SetupError(text), as_json=as_json)
     except Exception as error:
-        if not hasattr(error, "format_message"):
-            raise
-        # Typer's own, about the words themselves: wherever it keeps the class in this version.
-        text = f"{error.format_message().rstrip('.')}; see --help"
-        code = _tell(UsageError(text), as_json=as_json)
+        if hasattr(error, "format_message"):
+            # Typer's own, about the words themselves: wherever it keeps the class in this version.
+            text = f"{error.format_message().rstrip('.')}; see --help"
+            code = _tell(UsageError(text), as_json=as_json)
+        else:
+            code = _tell(_own_fault(error, command=words[0]), as_json=as_json)
     sys.exit(code or 0)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    del number, frame
-    raise TerminatedRun("terminated")
+    del frame
+    raise TerminatedRun(f"terminated by {signal.Signals(number).name}")
 
 
-def _tell(error: MnistMlpError, *, as_json: bool) -> int:
+def _own_fault(error: Exception, *, command: str) -> InternalError:
+    """An error that nobody foresaw. Its traceback goes into a file, for a report."""
+    import tempfile
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    what = f"{type(error).__name__}: {str(error).strip()[:200] or 'no message'}"
+    trace = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="mnist-mlp-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"mnist_mlp {command}\n\n{trace}")
+        where = f"the traceback is in {file.name}"
+    except OSError as problem:
+        where = f"the traceback could not be written ({problem.strerror}): {trace}"
+    return InternalError(
+        f"mnist_mlp itself failed, in {place}: {what}\n"
+        f"This is a fault of the program, not of what you gave it: please report it; {where}"
+    )
+
+
+def _tell(error: MnistMlpError | Stop, *, as_json: bool) -> int:
     print(f"error: {error}", file=sys.stderr)
     for note in getattr(error, "__notes__", ()):
         if note:

@@ -136,6 +136,7 @@ def _train_all(
 ) -> Dataset:
     """Train what was named, one after the other, into `runs`; the data set they had."""
     from mnist_mlp.cli.progress import shown
+    from mnist_mlp.divergence import telling_where
     from mnist_mlp.logs.parent import logged, together
     from mnist_mlp.run.writer import check_free
     from mnist_mlp.training import train
@@ -148,6 +149,7 @@ def _train_all(
         with (
             shown(name, spec, style=request.options["progress"]) as screen,
             logged(request.options["log"], out=out / name, label=name) as logs,
+            telling_where(spec, data),
         ):
             runs[number] = train(
                 spec,

@@ -52,6 +52,7 @@ def train(
     """
     from mnist_mlp.cli.output import print_json, summary
     from mnist_mlp.cli.progress import shown
+    from mnist_mlp.divergence import exploded, telling_where
     from mnist_mlp.logs.parent import check_installed, logged, together
     from mnist_mlp.registry import label_of, target_of
     from mnist_mlp.training import default_folder
@@ -78,6 +79,7 @@ def train(
     with (
         shown(label, spec, style=progress) as screen,
         logged(log, out=out, label=label) as logs,
+        telling_where(spec, data),
     ):
         run = run_training(
             spec,
@@ -92,4 +94,7 @@ def train(
         print_json({**run.record, "path": str(run.path)})
     else:
         typer.echo(summary(run))
+        warning = exploded(run.history, classes=data.classes)
+        if warning:
+            typer.echo(f"warning: {warning}", err=True)
         typer.echo(run.path)
