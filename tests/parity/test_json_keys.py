@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from mnist_mlp import reference
 from mnist_mlp.cli.app import app
 from mnist_mlp.parity.check.port import Checked
-from mnist_mlp.parity.findings import RUNGS, Break, Cause
+from mnist_mlp.parity.findings import RUNGS, Break, Cause, Place
 from mnist_mlp.parity.outcome import Chaos, Outcome, Proof, Rung
 
 KEYS = json.loads((Path(__file__).parent / "json_keys.json").read_text(encoding="utf-8"))
@@ -65,13 +65,20 @@ def ask(
 def everything() -> Outcome:
     """An outcome in which no field is left empty."""
     cause = Cause("weight_decay", "0.0001 on all tensors", "what it is", "weight_decay=0")
-    placed: dict[str, Any] = {"epoch": 1, "step": 3, "layer": 2, "tensor": "bias", "size": 9.5}
+    found = Break(
+        side="b",
+        rung="update",
+        place=Place(epoch=1, step=3, layer=2, tensor="bias"),
+        size=9.5,
+        batch="stress",
+        cause=cause,
+    )
     return Outcome(
         verdict="different",
         text="text",
         sides=({"label": "keras", "path": "x"}, {"label": "torch", "path": "y"}),
         rungs=tuple(Rung(name, "noted", 0.5, "text") for name in RUNGS),
-        breaks=(Break(side="b", rung="update", batch="stress", cause=cause, **placed),),
+        breaks=(found,),
         noted=(cause,),
         not_exercised=("clipping",),
         predictions_total=100,
