@@ -85,22 +85,56 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A place in a training run; what does not apply is None.
+
+    `epoch` and `step` count from 1, `step` over all epochs; both are 0 before training. `layer`
+    counts from 0.
+    """
+
+    epoch: int | None = None
+    step: int | None = None
+    layer: int | None = None
+    tensor: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Break:
-    """A rung that broke on one side, where, by how much, and why."""
+    """A rung that broke on one side, where, by how much, and why.
+
+    `size` is the distance in roundings, where it was measured. `layers` are all the layers in which
+    it is seen, where that was looked at; the place's layer is the first.
+    """
 
     side: Side
     rung: str
-    epoch: int | None
-    step: int | None
-    layer: int | None
-    tensor: str | None
-    size: float | None
+    place: Place = Place()
+    cause: Cause = field(default_factory=lambda: Cause(UNKNOWN))
+    size: float | None = None
     got: str = ""
     expected: str = ""
-    cause: Cause = field(default_factory=lambda: Cause(UNKNOWN))
     batch: str | None = None
     layers: tuple[int, ...] = ()
-    """All the layers it is seen in, where that was looked at; `layer` is the first."""
+
+    @property
+    def epoch(self) -> int | None:
+        """The place's."""
+        return self.place.epoch
+
+    @property
+    def step(self) -> int | None:
+        """The place's."""
+        return self.place.step
+
+    @property
+    def layer(self) -> int | None:
+        """The place's."""
+        return self.place.layer
+
+    @property
+    def tensor(self) -> str | None:
+        """The place's."""
+        return self.place.tensor
 
     def document(self) -> dict[str, Any]:
         """For JSON; a size that is not finite becomes null, for strict JSON has no infinity."""

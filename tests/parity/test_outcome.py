@@ -14,7 +14,7 @@ from finished_runs import compared, trained
 from numpy_side import NumpySide
 from small_problems import look_at, spec_of
 
-from mnist_mlp.parity.findings import RUNGS, Break, Cause
+from mnist_mlp.parity.findings import RUNGS, Break, Cause, Place
 from mnist_mlp.parity.outcome import (
     EXIT_CODES,
     Outcome,
@@ -36,8 +36,8 @@ OUTCOME_KEYS = {
 
 
 def a_break(rung: str, step: int | None, *, side: Any = "a", **more: Any) -> Break:
-    given = {"epoch": None, "layer": None, "tensor": None, "size": None} | more
-    return Break(side=side, rung=rung, step=step, **given)
+    where = {key: more.pop(key, None) for key in ("epoch", "layer", "tensor")}
+    return Break(side=side, rung=rung, place=Place(step=step, **where), **more)
 
 
 def outcome(verdict: Any = "identical", **more: Any) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mnist_mlp.errors import RunFolderError, UsageError
-from mnist_mlp.parity.findings import Break, Cause
+from mnist_mlp.parity.findings import Break, Cause, Place
 from mnist_mlp.parity.outcome import Chaos, Proof, Rung
 from mnist_mlp.report import report_html
 from mnist_mlp.report.comparison import pairs_beside, pairs_from
@@ -21,8 +21,23 @@ from mnist_mlp.report.sides import read_sides
 Cli = Callable[..., CompletedProcess[str]]
 
 KERNEL = Cause("torch_default_kernel_init", "uniform within 1 / sqrt(inputs)")
-INIT = Break("b", "init", 0, 0, 0, "kernel", 2e6, "-0.03", "0.08", KERNEL)
-LATER = Break("a", "update", 2, 410, 1, "bias", 4.0, "1", "2", Cause("unknown"), None)
+INIT = Break(
+    side="b",
+    rung="init",
+    place=Place(epoch=0, step=0, layer=0, tensor="kernel"),
+    size=2e6,
+    got="-0.03",
+    expected="0.08",
+    cause=KERNEL,
+)
+LATER = Break(
+    side="a",
+    rung="update",
+    place=Place(epoch=2, step=410, layer=1, tensor="bias"),
+    size=4.0,
+    got="1",
+    expected="2",
+)
 PROOF = Proof("passed", 3e-15, 1e-10)
 CHAOS = Chaos("left", (22, 31, 27), 3, 3, 1e-4)
 

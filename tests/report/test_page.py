@@ -148,10 +148,19 @@ def test_names_cannot_inject_markup(twins: Any, read_page: Any, tmp_path: Path) 
 
     twins.put_right(rows=1)
     twins.edit("right", poison)
-    from mnist_mlp.parity.findings import Break, Cause
+    from mnist_mlp.parity.findings import Break, Cause, Place
 
     cause = Cause(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
-    broken = Break("b", "init", 1, 1, 0, HOSTILE, 2.0, HOSTILE, HOSTILE, cause, HOSTILE)
+    broken = Break(
+        side="b",
+        rung="init",
+        place=Place(epoch=1, step=1, layer=0, tensor=HOSTILE),
+        size=2.0,
+        got=HOSTILE,
+        expected=HOSTILE,
+        cause=cause,
+        batch=HOSTILE,
+    )
     twins.compared("different", text=HOSTILE, breaks=(broken,), not_exercised=(HOSTILE,))
     page = report_html(twins.runs)
     read = read_page(page)

@@ -16,7 +16,7 @@ import numpy as np
 
 from mnist_mlp.parity.causes import data, forward, gradient, loss, update
 from mnist_mlp.parity.causes.hypothesis import Hypothesis, first_that_reproduces
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Finding, JudgedStep, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Finding, JudgedStep, Place, Side
 from mnist_mlp.parity.steps.arbiter import eps_of
 from mnist_mlp.parity.steps.judge import LIMITS, first_broken, is_noted, judge
 from mnist_mlp.parity.steps.recipe import Recipe
@@ -66,7 +66,7 @@ def explain(
     skipped, steps = _without_skipped(steps, side)
     odd = misshapen(recipe.spec.model, steps)
     if odd is not None:
-        shapes = _break(odd, side, Cause("other_shapes", odd.note))
+        shapes = _as_break(odd, side, Cause("other_shapes", odd.note))
         return Explained((*skipped, shapes), margins, (), recipe)
     findings = judge(recipe, steps)
     for seen in findings:
@@ -77,7 +77,7 @@ def explain(
     breaks: list[Break] = list(skipped)
     finer = too_exact(steps) if recipe.spec.training.precision == "float32" else None
     if finer is not None:
-        breaks.append(_break(finer, side, Cause("float64_arithmetic")))
+        breaks.append(_as_break(finer, side, Cause("float64_arithmetic")))
     named: set[str] = set()
     while (finding := first_broken(findings, named=named)) is not None and len(breaks) < MOST:
         candidates = SOURCES[finding.rung](recipe, steps, finding)
@@ -85,13 +85,13 @@ def explain(
             candidates = chain(_left_out(recipe, plain, finding.rung), candidates)
         hypothesis = first_that_reproduces(candidates, finding, steps, recipe=recipe)
         if hypothesis is None:
-            breaks.append(_break(finding, side, Cause(UNKNOWN, _residual(findings, finding))))
+            breaks.append(_as_break(finding, side, Cause(UNKNOWN, _residual(findings, finding))))
             recipe = replace(recipe, muted=recipe.muted | {finding.rung})
         else:
             if hypothesis.harmless:
                 noted.append(hypothesis.cause)
             else:
-                breaks.append(_break(finding, side, hypothesis.cause, hypothesis))
+                breaks.append(_as_break(finding, side, hypothesis.cause, hypothesis))
             recipe = hypothesis.recipe
             named.add(finding.rung)
         findings = _out_of_the_fog(recipe, judge(recipe, steps))
@@ -111,8 +111,8 @@ def _without_skipped(
     cause = Cause("steps_missing", f"no forward pass at {len(skipped)} judged steps")
     if smaller:
         cause = Cause("last_batch_dropped", "the smaller batch is not run")
-    place = (first.epoch, first.step, None, "ids")
-    return [Break(side, "order", *place, None, cause=cause)], kept
+    place = Place(epoch=first.epoch, step=first.step, tensor="ids")
+    return [Break(side=side, rung="order", place=place, cause=cause)], kept
 
 
 FOG = 1000.0
@@ -142,19 +142,19 @@ def _left_out(recipe: Recipe, plain: Recipe, rung: str) -> Iterator[Hypothesis]:
         yield Hypothesis(Cause("left_out", f"at rung {rung}"), replace(recipe, **own))
 
 
-def _break(
+def _as_break(
     finding: Finding, side: Side, cause: Cause, hypothesis: Hypothesis | None = None
 ) -> Break:
-    before = hypothesis is not None and hypothesis.before_training
-    rung = (hypothesis and hypothesis.rung) or finding.rung
-    step: int | None = 0 if before else finding.step
+    """A finding as a break: where its hypothesis puts it, else where it was seen."""
+    place = Place(layer=finding.layer, tensor=finding.tensor)
+    if hypothesis is not None and hypothesis.before_training:
+        place = replace(place, epoch=0, step=0, tensor="kernel")
+    elif not finding.stress:
+        place = replace(place, epoch=finding.epoch, step=finding.step)
     return Break(
         side=side,
-        rung=rung,
-        epoch=0 if before else None if finding.stress else finding.epoch,
-        step=None if finding.stress and not before else step,
-        layer=finding.layer,
-        tensor="kernel" if before else finding.tensor,
+        rung=(hypothesis and hypothesis.rung) or finding.rung,
+        place=place,
         size=finding.size,
         got=f"{finding.got:.9g}",
         expected=f"{finding.expected:.9g}",

@@ -88,10 +88,11 @@ def _explains(recipe: Recipe, finding: Finding, at: Sequence[Moment]) -> bool:
     return told
 
 
-Place = tuple[int, bool, int | None, str]
+Spot = tuple[int, bool, int | None, str]
+"""Step, whether of the stress batch, layer and tensor of a finding."""
 
 
-def _sizes(recipe: Recipe, rung: str, steps: Sequence[JudgedStep]) -> dict[Place, float]:
+def _sizes(recipe: Recipe, rung: str, steps: Sequence[JudgedStep]) -> dict[Spot, float]:
     alone = only(recipe, rung)
     return {
         (f.step, f.stress, f.layer, f.tensor): f.size
@@ -101,15 +102,15 @@ def _sizes(recipe: Recipe, rung: str, steps: Sequence[JudgedStep]) -> dict[Place
 
 
 def _explains_layer(
-    recipe: Recipe, finding: Finding, steps: Sequence[JudgedStep], before: Mapping[Place, float]
+    recipe: Recipe, finding: Finding, steps: Sequence[JudgedStep], before: Mapping[Spot, float]
 ) -> bool:
     """Whether a layer is explained at every step, and no other is further off than it was."""
     limit = SLACK * LIMITS[finding.rung]
     after = _sizes(recipe, finding.rung, steps)
-    here = [size for place, size in after.items() if place[2] == finding.layer]
-    others = [place for place in after if place[2] != finding.layer]
+    here = [size for spot, size in after.items() if spot[2] == finding.layer]
+    others = [spot for spot in after if spot[2] != finding.layer]
     return (
         bool(here)
         and all(size <= min(limit, finding.size / 2) for size in here)
-        and all(after[place] <= max(limit, before[place]) for place in others)
+        and all(after[spot] <= max(limit, before[spot]) for spot in others)
     )

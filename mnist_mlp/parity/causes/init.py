@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mnist_mlp.parity.causes.initialisers import ALPHA, BIASES, KERNELS, follows, named
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Array, Tensors
 
@@ -71,8 +71,16 @@ def pair_breaks(
         expected = layers_of[differing[0]][0] or ("glorot_uniform" if part == "kernel" else "zero")
         cause = found.cause if found else Cause("left_out", f"{expected} of the original")
         got = found.got if found else "Glorot uniform" if part == "kernel" else "zero"
-        place = ("init", 0, 0, differing[0], part)
-        breaks.append(Break(side, *place, None, got, f"{expected}, as in the original", cause))
+        breaks.append(
+            Break(
+                side=side,
+                rung="init",
+                place=Place(epoch=0, step=0, layer=differing[0], tensor=part),
+                got=got,
+                expected=f"{expected}, as in the original",
+                cause=cause,
+            )
+        )
     return breaks
 
 
@@ -128,11 +136,7 @@ def _native(
     return Break(
         side=side,
         rung="init",
-        epoch=0,
-        step=0,
-        layer=where[0],
-        tensor=part,
-        size=None,
+        place=Place(epoch=0, step=0, layer=where[0], tensor=part),
         layers=tuple(where),
         got=f"{cause.value}; {told}",
         expected="Glorot uniform" if part == "kernel" else "zero",
@@ -154,7 +158,8 @@ def breaks(weights: Tensors, plan: Plan, *, side: Side) -> list[Break]:
         weights[name].shape != planned[name].shape for name in planned
     ):
         got = ", ".join(f"{name} {w.shape}" for name, w in weights.items())
-        return [_one(side, None, None, got, "", Cause("other_shapes"))]
+        cause = Cause("other_shapes")
+        return [Break(side=side, rung="init", place=Place(epoch=0, step=0), got=got, cause=cause)]
     differing = [n for n in planned if not np.array_equal(weights[n], planned[n])]
     result = []
     for part in ("kernel", "bias"):
@@ -176,13 +181,13 @@ def _differing(
     layer = int(first.split(".")[1])
     got, expected = (np.asarray(t[first], np.float64) for t in (weights, planned))
     worst = np.unravel_index(int(np.abs(got - expected).argmax()), got.shape)
-    return _one(
-        side,
-        layer,
-        part,
-        f"{got[worst]:.9g} at {[int(i) for i in worst]}",
-        f"{expected[worst]:.9g}",
-        _cause(part, names, weights, planned, plan),
+    return Break(
+        side=side,
+        rung="init",
+        place=Place(epoch=0, step=0, layer=layer, tensor=part),
+        got=f"{got[worst]:.9g} at {[int(i) for i in worst]}",
+        expected=f"{expected[worst]:.9g}",
+        cause=_cause(part, names, weights, planned, plan),
     )
 
 
@@ -213,20 +218,3 @@ def _cause(
         return Cause("other_seed", "the right distribution, but another draw")
     name = initialiser.cause
     return Cause(_full_name(name, part), initialiser.text)
-
-
-def _one(
-    side: Side, layer: int | None, part: str | None, got: str, expected: str, cause: Cause
-) -> Break:
-    return Break(
-        side=side,
-        rung="init",
-        epoch=0,
-        step=0,
-        layer=layer,
-        tensor=part,
-        size=None,
-        got=got,
-        expected=expected,
-        cause=cause,
-    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mnist_mlp.parity.causes import metrics
 from mnist_mlp.parity.causes.metrics import Counted
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.ports.protocol import PortEpoch
 
 
@@ -83,8 +83,14 @@ def _other_function(name: str, reported: float, epoch: PortEpoch, side: Side) ->
     if metrics.close(reported, entropy, tolerance=OTHER_LOSS):
         return None
     cause = Cause(UNKNOWN, f"{name} is another function than the training loss")
-    told = (f"{reported:.9g}", f"{entropy:.9g}")
-    return Break(side, "metrics", epoch.epoch, None, None, name, None, *told, cause=cause)
+    return Break(
+        side=side,
+        rung="metrics",
+        place=Place(epoch=epoch.epoch, tensor=name),
+        got=f"{reported:.9g}",
+        expected=f"{entropy:.9g}",
+        cause=cause,
+    )
 
 
 def _judged_metric(
@@ -95,7 +101,10 @@ def _judged_metric(
         return None
     cause = metrics.name(kind, reported, counted)
     return Break(
-        side, "metrics", epoch, None, None, name, None,
-        got=f"{reported:.9g}", expected=f"{value:.9g}",
+        side=side,
+        rung="metrics",
+        place=Place(epoch=epoch, tensor=name),
+        got=f"{reported:.9g}",
+        expected=f"{value:.9g}",
         cause=cause or Cause(UNKNOWN, f"{name} follows no formula that is known"),
-    )  # fmt: skip
+    )

@@ -8,13 +8,14 @@ one order in every epoch, other pixels, other labels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from mnist_mlp.contract import State, StepRecord, TrainingData
 from mnist_mlp.parity.causes import data as data_causes
 from mnist_mlp.parity.causes.hypothesis import first_that_reproduces, only
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps.judge import first_broken, judge
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.plan import Ids, Plan
@@ -43,13 +44,15 @@ def _training(
     held_back = facts.options.get("validation_split", "0")
     if held_back not in ("0", "0.0", "None"):
         cause = Cause("other_split", f"fit holds back {held_back} of the training rows")
-        return [Break(side, "data", 1, 1, None, "ids", None, cause=cause)], []
+        return [Break(side=side, rung="data", place=IDS_OF_FIRST, cause=cause)], []
     if facts.shuffle is False:
-        return [_order(side, 1, 1, Cause("not_shuffled", "shuffle=False"))], []
+        cause = Cause("not_shuffled", "shuffle=False")
+        return [Break(side=side, rung="order", place=IDS_OF_FIRST, cause=cause)], []
     asked = facts.options.get("steps_per_epoch", "")
     if asked.isdigit() and int(asked) < plan.steps_per_epoch:
-        told = f"{asked} of {plan.steps_per_epoch} batches"
-        return [_order(side, 1, int(asked) + 1, Cause("steps_missing", f"epoch 1 has {told}"))], []
+        cause = Cause("steps_missing", f"epoch 1 has {asked} of {plan.steps_per_epoch} batches")
+        place = Place(epoch=1, step=int(asked) + 1, tensor="ids")
+        return [Break(side=side, rung="order", place=place, cause=cause)], []
     own = facts.order
     if own is None:
         return [], []
@@ -66,8 +69,8 @@ def _training(
     return [*content, *ordered], noted
 
 
-def _order(side: Side, epoch: int, step: int, cause: Cause, got: str = "", want: str = "") -> Break:
-    return Break(side, "order", epoch, step, None, "ids", None, got, want, cause)
+IDS_OF_FIRST = Place(epoch=1, step=1, tensor="ids")
+"""Where data that is wrong from the start is told: the rows of the first batch."""
 
 
 # --- Batches --------------------------------------------------------------------------------------
@@ -75,7 +78,14 @@ def _order(side: Side, epoch: int, step: int, cause: Cause, got: str = "", want:
 
 def _other_size(got: int, size: int, side: Side) -> Break:
     cause = Cause("batch_size", f"{got} instead of {size}")
-    return _order(side, 1, 1, cause, str(got), str(size))
+    return Break(
+        side=side,
+        rung="order",
+        place=IDS_OF_FIRST,
+        got=str(got),
+        expected=str(size),
+        cause=cause,
+    )
 
 
 def _other_lengths(own: OwnOrder, size: int) -> int | None:
@@ -99,20 +109,30 @@ def _orders(orders: Sequence[Ids], own: OwnOrder, plan: Plan, side: Side) -> Ite
     whole = n - n % size
     first = orders[0]
     different = len(np.unique(first))
-    if len(first) == different == whole < n:
-        cause = Cause("last_batch_dropped", f"{n - whole} rows of each epoch")
-        yield _order(side, 1, per_epoch, cause, f"{len(first)} rows", f"{n} rows")
-    elif len(first) != n or different != n:
-        text = f"{different} different rows among {len(first)}, of {n}"
-        yield _order(side, 1, 1, Cause(UNKNOWN, text), f"{len(first)} rows", f"{n} rows")
-        return
+    if len(first) != n or different != n:
+        dropped = len(first) == different == whole < n
+        yield Break(
+            side=side,
+            rung="order",
+            place=replace(IDS_OF_FIRST, step=per_epoch) if dropped else IDS_OF_FIRST,
+            got=f"{len(first)} rows",
+            expected=f"{n} rows",
+            cause=Cause("last_batch_dropped", f"{n - whole} rows of each epoch")
+            if dropped
+            else Cause(UNKNOWN, f"{different} different rows among {len(first)}, of {n}"),
+        )
+        if not dropped:
+            return
     if np.array_equal(first, np.arange(len(first))):
-        yield _order(side, 1, 1, Cause("not_shuffled", "rows in their order"))
+        cause = Cause("not_shuffled", "rows in their order")
+        yield Break(side=side, rung="order", place=IDS_OF_FIRST, cause=cause)
     elif (np.diff(own.labels[0]) >= 0).all():
-        yield _order(side, 1, 1, Cause("not_shuffled", "rows sorted by their class"))
+        cause = Cause("not_shuffled", "rows sorted by their class")
+        yield Break(side=side, rung="order", place=IDS_OF_FIRST, cause=cause)
     elif len(orders) > 1 and np.array_equal(orders[1], first):
         cause = Cause("order_not_reshuffled", "epoch 2 repeats epoch 1")
-        yield _order(side, 2, per_epoch + 1, cause)
+        place = Place(epoch=2, step=per_epoch + 1, tensor="ids")
+        yield Break(side=side, rung="order", place=place, cause=cause)
 
 
 def _strange_rows(own: OwnOrder, orders: Sequence[Ids], strange: int, side: Side) -> Break:
@@ -121,7 +141,7 @@ def _strange_rows(own: OwnOrder, orders: Sequence[Ids], strange: int, side: Side
         cause = Cause("other_split", f"{own.test_rows} of {len(orders[0])} rows are test rows")
     else:
         cause = Cause(UNKNOWN, f"{strange} rows of {len(orders)} epochs are no training rows")
-    return Break(side, "data", 1, 1, None, "ids", None, cause=cause)
+    return Break(side=side, rung="data", place=IDS_OF_FIRST, cause=cause)
 
 
 def _own_shuffle(own: OwnOrder, orders: Sequence[Ids], plan: Plan) -> Noted:
@@ -153,13 +173,16 @@ def _content(
         epoch, batch = own.rescaled
         step = (epoch - 1) * plan.steps_per_epoch + batch
         cause = Cause(UNKNOWN, "the loader scales pixels otherwise from this batch on")
-        yield Break(side, "data", epoch, step, 0, "inputs", None, cause=cause)
+        place = Place(epoch=epoch, step=step, layer=0, tensor="inputs")
+        yield Break(side=side, rung="data", place=place, cause=cause)
     if own.soft:
         cause = Cause(UNKNOWN, "the loader's labels are no one-hot vectors")
-        yield Break(side, "data", 1, 1, None, "labels", None, cause=cause)
+        place = Place(epoch=1, step=1, tensor="labels")
+        yield Break(side=side, rung="data", place=place, cause=cause)
     if own.weighted:
         cause = Cause(UNKNOWN, "the loader gives each row a weight of its own")
-        yield Break(side, "loss", 1, 1, None, "loss", None, cause=cause)
+        place = Place(epoch=1, step=1, tensor="loss")
+        yield Break(side=side, rung="loss", place=place, cause=cause)
     yield from _labels(own, plan, data, side)
 
 
@@ -193,8 +216,15 @@ def _pixels(
         data_causes.hypotheses(alone, judged, finding), finding, judged
     )
     cause = hypothesis.cause if hypothesis else Cause(UNKNOWN, where)
-    got, expected = f"{finding.got:.9g}", f"{finding.expected:.9g}"
-    yield Break(side, "data", 1, step, 0, "inputs", finding.size, got, expected, cause)
+    yield Break(
+        side=side,
+        rung="data",
+        place=Place(epoch=1, step=step, layer=0, tensor="inputs"),
+        size=finding.size,
+        got=f"{finding.got:.9g}",
+        expected=f"{finding.expected:.9g}",
+        cause=cause,
+    )
 
 
 def _labels(own: OwnOrder, plan: Plan, data: TrainingData, side: Side) -> Iterator[Break]:
@@ -214,8 +244,14 @@ def _labels(own: OwnOrder, plan: Plan, data: TrainingData, side: Side) -> Iterat
         cause = Cause(UNKNOWN, f"{len(wrong)} of {len(got)} rows have other labels")
         if len(shift) == 1:
             cause = Cause("labels_shifted", f"by {shift[0]}, in the loader")
-        told = (str(got[at]), str(expected[at]))
-        yield Break(side, "data", epoch, step, None, "labels", None, *told, cause=cause)
+        yield Break(
+            side=side,
+            rung="data",
+            place=Place(epoch=epoch, step=step, tensor="labels"),
+            got=str(got[at]),
+            expected=str(expected[at]),
+            cause=cause,
+        )
         return
 
 
@@ -230,26 +266,24 @@ def _validation(
     Its place is the last step of the first epoch, after which a framework validates.
     """
     step, total = plan.steps_per_epoch, len(own.positions)
-
-    def broken(tensor: str, cause: Cause) -> Break:
-        return Break(side, "data", 1, step, None, tensor, None, cause=cause)
-
+    ids = Place(epoch=1, step=step, tensor="ids")
     known = own.positions >= 0
     if not known.all():
         if own.training_rows:
-            told = f"{own.training_rows} of {total} validation rows are training rows"
-            yield broken("ids", Cause("other_split", told))
+            text = f"{own.training_rows} of {total} validation rows are training rows"
+            cause = Cause("other_split", text)
         else:
-            told = f"{total - known.sum()} of {total} validation rows are no test rows"
-            yield broken("ids", Cause(UNKNOWN, told))
+            text = f"{total - known.sum()} of {total} validation rows are no test rows"
+            cause = Cause(UNKNOWN, text)
+        yield Break(side=side, rung="data", place=ids, cause=cause)
         return
     n, size = len(data.test_labels), plan.spec.training.batch_size
     different = len(np.unique(own.positions))
-    if different == total == n - n % size < n:
-        yield broken("ids", Cause("last_batch_dropped", f"{n % size} test rows, in validation"))
-    elif not different == total == n:
-        told = f"validation has {different} of {n} test rows, in {total}"
-        yield broken("ids", Cause(UNKNOWN, told))
+    if not different == total == n:
+        cause = Cause(UNKNOWN, f"validation has {different} of {n} test rows, in {total}")
+        if different == total == n - n % size:
+            cause = Cause("last_batch_dropped", f"{n % size} test rows, in validation")
+        yield Break(side=side, rung="data", place=ids, cause=cause)
     rows = own.positions[: len(own.pixels)]
     pixels = np.asarray(own.pixels).reshape(len(rows), -1)
     images, labels = data.test_images[rows], data.test_labels[rows]
@@ -259,5 +293,6 @@ def _validation(
     expected = data.test_labels[own.positions].astype(np.int64)
     wrong = int((own.labels != expected).sum())
     if wrong:
-        told = f"{wrong} of {total} rows have other labels in validation"
-        yield broken("labels", Cause(UNKNOWN, told))
+        cause = Cause(UNKNOWN, f"{wrong} of {total} rows have other labels in validation")
+        place = replace(ids, tensor="labels")
+        yield Break(side=side, rung="data", place=place, cause=cause)

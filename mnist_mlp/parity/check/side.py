@@ -17,7 +17,7 @@ from mnist_mlp.parity.causes.explain import Explained
 from mnist_mlp.parity.causes.forward import without_biases
 from mnist_mlp.parity.check import metrics, own_data
 from mnist_mlp.parity.check.steps import Setting, look_at_steps
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.trajectory import run_reference
@@ -123,10 +123,14 @@ def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
         cause = Cause("other_shapes", told)
     seen.breaks.append(
         Break(
-            side, "init", 0, 0, at, "kernel", None,
-            got=told, expected=" ".join(f"{i}-{u}" for i, u in expected), cause=cause,
+            side=side,
+            rung="init",
+            place=Place(epoch=0, step=0, layer=at, tensor="kernel"),
+            got=told,
+            expected=" ".join(f"{i}-{u}" for i, u in expected),
+            cause=cause,
         )
-    )  # fmt: skip
+    )
     for rung in ("forward", "loss", "gradient", "update", "metrics", "predictions"):
         seen.missing[rung] = "the layers are not those of the specification"
     return False
@@ -141,7 +145,14 @@ def _without_biases(seen: PortSeen, given: Setting, side: Side) -> Setting:
     told = f"layer{'s' if len(without) > 1 else ''} {', '.join(map(str, without))}"
     cause = Cause("bias_missing", told)
     seen.breaks.append(
-        Break(side, "init", 0, 0, without[0], "bias", None, "no bias", "a bias", cause)
+        Break(
+            side=side,
+            rung="init",
+            place=Place(epoch=0, step=0, layer=without[0], tensor="bias"),
+            got="no bias",
+            expected="a bias",
+            cause=cause,
+        )
     )
     return replace(given, recipe=without_biases(given.recipe, without))
 
@@ -195,7 +206,9 @@ def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> 
         told = f"{len(logits)} of {len(given.data.test_labels)} test rows"
         cause = Cause(UNKNOWN, f"the port answers for {told}")
         seen.breaks.append(
-            Break(side, "predictions", None, None, None, "logits", None, told, cause=cause)
+            Break(
+                side=side, rung="predictions", place=Place(tensor="logits"), got=told, cause=cause
+            )
         )
         return
     seen.logits = logits
@@ -216,9 +229,11 @@ def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> 
         row = int(np.flatnonzero(moved)[0])
         seen.breaks.append(
             Break(
-                side, "predictions", None, None, None, "logits", None,
+                side=side,
+                rung="predictions",
+                place=Place(tensor="logits"),
                 got=f"class {int(logits[row].argmax())} for test row {row}",
                 expected=f"class {int(exact[row].argmax())}",
                 cause=Cause(UNKNOWN, f"{seen.different} rows, though training steps are clean"),
             )
-        )  # fmt: skip
+        )

@@ -15,7 +15,7 @@ import numpy as np
 
 from mnist_mlp.contract import TrainingData
 from mnist_mlp.parity.causes.explain import Explained, explain
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import drift
 from mnist_mlp.parity.steps.drift import one_ulp_away
 from mnist_mlp.parity.steps.recipe import Recipe
@@ -86,7 +86,8 @@ def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Expl
     if gap is not None:
         cause = Cause(UNKNOWN, f"weights are elsewhere, though steps up to {gap[0]} are clean")
         epoch, _ = place(given.plan, gap[1])
-        whole = [Break(side, "trajectory", epoch, gap[1], None, "weights", None, cause=cause)]
+        found = Place(epoch=epoch, step=gap[1], tensor="weights")
+        whole = [Break(side=side, rung="trajectory", place=found, cause=cause)]
     return ran, explained, whole
 
 
@@ -168,10 +169,11 @@ def _counts(ran: Ran, plan: Plan, side: Side) -> list[Break]:
             step = (epoch.epoch - 1) * per_epoch + epoch.batches + 1
             told = f"{epoch.batches} of {per_epoch} batches"
             cause = Cause("steps_missing", f"epoch {epoch.epoch} has {told}")
-            return [Break(side, "order", epoch.epoch, step, None, "ids", None, cause=cause)]
+            cut = Place(epoch=epoch.epoch, step=step, tensor="ids")
+            return [Break(side=side, rung="order", place=cut, cause=cause)]
     done, asked = len(ran.epochs), plan.spec.training.epochs
     if done < asked:
         cause = Cause("epochs_missing", f"{done} of {asked} epochs")
-        step = done * per_epoch + 1
-        return [Break(side, "order", done + 1, step, None, "ids", None, cause=cause)]
+        cut = Place(epoch=done + 1, step=done * per_epoch + 1, tensor="ids")
+        return [Break(side=side, rung="order", place=cut, cause=cause)]
     return []

@@ -12,7 +12,7 @@ import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.causes import init, order
-from mnist_mlp.parity.findings import Break, Cause, Side
+from mnist_mlp.parity.findings import Break, Cause, Place, Side
 from mnist_mlp.plan import Plan
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.tensors import tensors_digest
@@ -33,7 +33,7 @@ def spec_breaks(a: Run, b: Run) -> list[Break]:
     text = "; ".join(f"{key}: {x} against {y}" for key, (x, y) in differing.items())
     precision = differing.get("training.precision")
     name = f"{precision[1]}_arithmetic" if precision else "specification_differs"
-    return [_static("b", "spec", cause=Cause(name, text), got=text)]
+    return [Break(side="b", rung="spec", cause=Cause(name, text), got=text)]
 
 
 def data_breaks(run: Run, plan: Plan, dataset: Dataset, *, side: Side) -> Iterator[Break]:
@@ -45,20 +45,26 @@ def data_breaks(run: Run, plan: Plan, dataset: Dataset, *, side: Side) -> Iterat
     ):
         if recorded[key] != expected:
             cause = Cause("other_data", f"data set {key}")
-            yield _static(side, "data", cause=cause, got=str(recorded[key]), expected=str(expected))
+            yield Break(
+                side=side,
+                rung="data",
+                cause=cause,
+                got=str(recorded[key]),
+                expected=str(expected),
+            )
             return
     ids = run.predictions["ids"]
     if not np.array_equal(ids, plan.test_ids):
         cause = Cause("other_split", "test rows differ from the plan's")
-        yield _static(side, "data", tensor="ids", cause=cause)
+        yield Break(side=side, rung="data", place=Place(tensor="ids"), cause=cause)
         return
     wrong = np.flatnonzero(run.predictions["y_true"] != dataset.labels[plan.test_ids])
     if len(wrong):
         row = int(ids[wrong[0]])
-        yield _static(
-            side,
-            "data",
-            tensor="labels",
+        yield Break(
+            side=side,
+            rung="data",
+            place=Place(tensor="labels"),
             cause=Cause("altered_file", f"predictions.npz: label of row {row}"),
             got=str(run.predictions["y_true"][wrong[0]]),
             expected=str(dataset.labels[row]),
@@ -72,10 +78,10 @@ def _example_breaks(run: Run, dataset: Dataset, side: Side) -> Iterator[Break]:
         true = dataset.images[row]
         if image.shape != true.shape or not np.array_equal(image, true):
             at = np.argwhere(image != true)[0] if image.shape == true.shape else (0, 0)
-            yield _static(
-                side,
-                "data",
-                tensor="pixels",
+            yield Break(
+                side=side,
+                rung="data",
+                place=Place(tensor="pixels"),
                 cause=Cause(
                     "altered_file", f"examples.npz: row {int(row)}, pixel {tuple(map(int, at))}"
                 ),
@@ -91,7 +97,7 @@ def order_breaks(run: Run, plan: Plan, *, side: Side) -> Iterator[Break]:
     if not np.array_equal(found["train_ids"], plan.train_ids):
         at = _first_difference(found["train_ids"], plan.train_ids)
         cause = Cause("other_split", f"training rows differ from position {at}")
-        yield _static(side, "order", tensor="train_ids", cause=cause)
+        yield Break(side=side, rung="order", place=Place(tensor="train_ids"), cause=cause)
         return
     orders = [np.asarray(epoch, np.int64) for epoch in found["epochs"]]
     broken = order.first_break(orders, plan)
@@ -100,11 +106,7 @@ def order_breaks(run: Run, plan: Plan, *, side: Side) -> Iterator[Break]:
         yield Break(
             side=side,
             rung="order",
-            epoch=epoch,
-            step=step,
-            layer=None,
-            tensor="ids",
-            size=None,
+            place=Place(epoch=epoch, step=step, tensor="ids"),
             cause=cause,
         )
 
@@ -119,11 +121,10 @@ def weights_break(run: Run, *, side: Side) -> Break | None:
     rows = run.history
     if not rows or rows[-1].weights_sha256 == tensors_digest(run.weights):
         return None
-    return _static(
-        side,
-        "trajectory",
-        epoch=len(rows),
-        tensor="weights",
+    return Break(
+        side=side,
+        rung="trajectory",
+        place=Place(epoch=len(rows), tensor="weights"),
         cause=Cause("altered_file", "weights.safetensors is not what history.csv tells of"),
     )
 
@@ -158,27 +159,3 @@ def _first_difference(a: np.ndarray, b: np.ndarray) -> int:
     if a.shape != b.shape:
         return min(len(a), len(b))
     return int(np.flatnonzero(a != b)[0])
-
-
-def _static(
-    side: Side,
-    rung: str,
-    *,
-    cause: Cause,
-    tensor: str | None = None,
-    epoch: int | None = None,
-    got: str = "",
-    expected: str = "",
-) -> Break:
-    return Break(
-        side=side,
-        rung=rung,
-        epoch=epoch,
-        step=None,
-        layer=None,
-        tensor=tensor,
-        size=None,
-        got=got,
-        expected=expected,
-        cause=cause,
-    )

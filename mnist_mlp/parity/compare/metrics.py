@@ -10,7 +10,7 @@ from mnist_mlp.contract import EpochRecord, TrainingData
 from mnist_mlp.parity.causes import metrics
 from mnist_mlp.parity.causes.metrics import Counted
 from mnist_mlp.parity.compare.whole_fit import FirstEpochs
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.parity.steps.arbiter import mean_cross_entropy
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Tensors, forward, sample_losses, scale_pixels
@@ -75,13 +75,9 @@ def metric_breaks(records: Sequence[EpochRecord], first: FirstEpochs, *, side: S
             cause = metrics.name(kind, reported, evidence, tolerance=10 * metrics.TOLERANCE)
             breaks.append(
                 Break(
-                    side,
-                    "metrics",
-                    record.epoch,
-                    None,
-                    None,
-                    column,
-                    None,
+                    side=side,
+                    rung="metrics",
+                    place=Place(epoch=record.epoch, tensor=column),
                     got=f"{reported:.9g}",
                     expected=f"{value:.9g}",
                     cause=cause or Cause(UNKNOWN, f"{column} follows no formula that is known"),

@@ -126,7 +126,7 @@ def _hold_together(ladder: Ladder) -> None:
         if left != right:
             cause = Cause("other_data", key)
             ladder.breaks.append(
-                Break("b", "data", None, None, None, None, None, str(right), str(left), cause)
+                Break(side="b", rung="data", got=str(right), expected=str(left), cause=cause)
             )
             break
 

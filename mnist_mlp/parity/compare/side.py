@@ -17,7 +17,7 @@ from mnist_mlp.parity.compare.metrics import metric_breaks
 from mnist_mlp.parity.compare.replay import fitted, judged_steps, open_side
 from mnist_mlp.parity.compare.trace import read_trace
 from mnist_mlp.parity.compare.whole_fit import FirstEpochs
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.sampling import between
@@ -248,7 +248,10 @@ def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side:
         name = "altered_file" if isolated else "history_not_reproduced"
         seen.breaks.append(
             Break(
-                side, "trajectory", wrong[0], None, None, "weights", None, cause=Cause(name, text)
+                side=side,
+                rung="trajectory",
+                place=Place(epoch=wrong[0], tensor="weights"),
+                cause=Cause(name, text),
             )
         )
         return
@@ -259,13 +262,9 @@ def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side:
                 cause = Cause("altered_file", f"history.csv: {column} of epoch {row.epoch}")
                 seen.breaks.append(
                     Break(
-                        side,
-                        "metrics",
-                        row.epoch,
-                        None,
-                        None,
-                        column,
-                        None,
+                        side=side,
+                        rung="metrics",
+                        place=Place(epoch=row.epoch, tensor=column),
                         got=repr(told),
                         expected=repr(replayed),
                         cause=cause,
@@ -276,13 +275,12 @@ def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side:
 
 def _look_at_predictions(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
     """Stored logits against what the stored weights give, bit for bit where that can be."""
+    place = Place(tensor="logits")
     stored = run.predictions["logits"]
     logits = worker.predict(run.weights, shared.data.test_images)
     if stored.shape != logits.shape:
         cause = Cause("other_shapes", f"{stored.shape} against {logits.shape}")
-        seen.breaks.append(
-            Break(side, "predictions", None, None, None, "logits", None, cause=cause)
-        )
+        seen.breaks.append(Break(side=side, rung="predictions", place=place, cause=cause))
         return
     exact = "trajectory" not in seen.missing
     scale = np.abs(logits).max()
@@ -299,13 +297,9 @@ def _look_at_predictions(seen: Seen, worker: Worker, run: Run, shared: Shared, s
         )
         seen.breaks.append(
             Break(
-                side,
-                "predictions",
-                None,
-                None,
-                None,
-                "logits",
-                None,
+                side=side,
+                rung="predictions",
+                place=place,
                 got=f"{stored[row, column]:.9g}",
                 expected=f"{logits[row, column]:.9g}",
                 cause=cause,

@@ -12,7 +12,7 @@ from mnist_mlp.errors import RunFolderError
 from mnist_mlp.evaluate.report import report_text
 from mnist_mlp.parity.causes.catalogue import described
 from mnist_mlp.parity.compare.ladder import Ladder
-from mnist_mlp.parity.findings import RUNGS, STEP_RUNGS, Break, Cause
+from mnist_mlp.parity.findings import RUNGS, STEP_RUNGS, Break, Cause, Place
 from mnist_mlp.parity.not_exercised import not_exercised
 from mnist_mlp.parity.outcome import Chaos, Outcome, Proof, Rung, Verdict, ordered
 from mnist_mlp.run.evaluation import evidence
@@ -41,7 +41,7 @@ def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcom
             continue
         if run.report_text != text:
             cause = Cause("altered_file", "report.txt is not what predictions.npz gives")
-            ladder.breaks.append(Break(side, "report", None, None, None, None, None, cause=cause))
+            ladder.breaks.append(Break(side=side, rung="report", cause=cause))
     identical = a.report_text == b.report_text
     different = int(differing.sum())
     if proof.status == "failed":
@@ -50,7 +50,7 @@ def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcom
         )
         side = proof.further or "b"
         ladder.breaks.append(
-            Break(side, "trajectory", None, None, None, "weights", None, cause=cause)
+            Break(side=side, rung="trajectory", place=Place(tensor="weights"), cause=cause)
         )
     breaks = tuple(
         replace(

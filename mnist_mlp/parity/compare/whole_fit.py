@@ -17,7 +17,7 @@ from mnist_mlp.contract import EpochRecord, State, TrainingData
 from mnist_mlp.parity.causes import order
 from mnist_mlp.parity.causes.metrics import Counted
 from mnist_mlp.parity.compare.proof import in_float64
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.parity.steps import drift
 from mnist_mlp.parity.steps.drift import one_ulp_away
 from mnist_mlp.parity.steps.trajectory import Batches, Trajectory, run_reference
@@ -161,13 +161,15 @@ def _explained(record: EpochRecord, first: FirstEpochs, side: Side) -> Break:
             start = (epoch - 1) * plan.steps_per_epoch + 1
             dropped = cause.name == "last_batch_dropped"
             step = epoch * plan.steps_per_epoch if dropped else start
-            return Break(side, "order", epoch, step, None, "ids", size, cause=cause)
+            place = Place(epoch=epoch, step=step, tensor="ids")
+            return Break(side=side, rung="order", place=place, size=size, cause=cause)
     cause = _other_rate(record, first) or Cause(
         UNKNOWN,
         f"weights after epoch {epoch} of fit are {size:.3g} times further from the exact ones than "
         f"an honest run's, though every judged step is clean",
     )
-    return Break(side, "trajectory", epoch, None, None, "weights", size, cause=cause)
+    place = Place(epoch=epoch, tensor="weights")
+    return Break(side=side, rung="trajectory", place=place, size=size, cause=cause)
 
 
 def _with_order(first: FirstEpochs, epoch: int, positions: Ids) -> FirstEpochs:
