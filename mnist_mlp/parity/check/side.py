@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import UsageError
+from mnist_mlp.errors import DivergedError, UsageError
 from mnist_mlp.parity.causes import init
 from mnist_mlp.parity.causes.explain import Explained
 from mnist_mlp.parity.causes.forward import without_biases
@@ -59,10 +59,17 @@ def setting(spec: Spec, dataset: Dataset) -> Setting:
 def look_at_port(
     worker: Worker, facts: PortFacts, given: Setting, *, label: str, side: Side
 ) -> PortSeen:
-    """Run a port and climb every rung that a port has."""
+    """Run a port and climb every rung that a port has.
+
+    Raises
+    ------
+    DivergedError
+        Its numbers are not finite, and nothing broke before.
+    """
     seen = PortSeen(label, facts.framework, facts)
     if not _layers(seen, given, side):
         return seen
+    _refuse_strange_draws(seen)
     given = _without_biases(seen, given, side)
     layers = given.plan.spec.model.layers
     if given.draws:
@@ -81,6 +88,23 @@ def look_at_port(
     if measured and (not seen.breaks or side == "a"):
         _predictions(seen, worker, given, side)
     return seen
+
+
+def _diverged(seen: PortSeen, what: str) -> DivergedError:
+    return DivergedError(
+        f"{seen.label}: {what}; the same step from the same weights is finite in exact arithmetic. "
+        f"Look there for a division by zero, a logarithm of 0, or a learning rate that is no number"
+    )
+
+
+def _refuse_strange_draws(seen: PortSeen) -> None:
+    for number, draw in enumerate(seen.facts.draws, start=1):
+        for name, w in draw.items():
+            if not np.isfinite(w).all():
+                raise DivergedError(
+                    f"{seen.label}: {name} is not finite before training (draw {number} of its "
+                    f"initial weights); see how that layer is initialised"
+                )
 
 
 # --- Layers and initial weights -------------------------------------------------------------------
@@ -182,7 +206,10 @@ def _scaled_once(seen: PortSeen) -> None:
 
 
 def _steps(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
-    ran, explained, whole = look_at_steps(worker, given, side)
+    try:
+        ran, explained, whole = look_at_steps(worker, given, side)
+    except DivergedError as error:
+        raise _diverged(seen, str(error)) from None
     seen.steps, seen.epochs, seen.found = ran.steps, ran.epochs, ran.found
     seen.explained = explained
     seen.breaks += [*whole, *explained.breaks]
@@ -211,6 +238,12 @@ def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> 
             )
         )
         return
+    if not np.isfinite(logits).all():
+        row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+        raise DivergedError(
+            f"{seen.label}: its logits are not finite for test row {row}, from weights that are; "
+            f"look at what the model does in evaluation only"
+        )
     seen.logits = logits
     exact = given.logits
     if exact is None:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mnist_mlp.contract import TrainingData
+from mnist_mlp.errors import DivergedError
 from mnist_mlp.parity.causes.explain import Explained, explain
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import drift
 from mnist_mlp.parity.steps.drift import one_ulp_away
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.sampling import between, merged, place, windows
+from mnist_mlp.parity.steps.shapes import finite_part
 from mnist_mlp.parity.steps.stress import Stress, stress_batch
 from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
 from mnist_mlp.plan import Plan
@@ -54,11 +56,15 @@ class Setting:
 
 @dataclass(eq=False)
 class Ran:
-    """One run of a port; `found` holds its own weights before a window's first step."""
+    """One run of a port; `found` holds its own weights before a window's first step.
+
+    `steps` end before the first one that is not finite; `strange` says what is wrong with that one.
+    """
 
     steps: list[JudgedStep] = field(default_factory=list)
     epochs: list[PortEpoch] = field(default_factory=list)
     found: dict[int, Tensors] = field(default_factory=dict)
+    strange: str = ""
 
 
 def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Explained, list[Break]]:
@@ -66,6 +72,11 @@ def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Expl
 
     Answers with the last run, what became of its judged steps, and what is wrong with the run as a
     whole.
+
+    Raises
+    ------
+    DivergedError
+        The port's numbers are not finite, and nothing broke before; names step and tensor.
     """
     spans = windows(given.plan)
     stress = stress_batch(given.plan, given.data)
@@ -81,6 +92,7 @@ def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Expl
         spans = merged(((span.start, span.stop) for span in [*spans, *more]), last=last)
         ran = _run(worker, given, spans, stress)
         explained = explain(given.recipe, ran.steps, side=side, plain=given.plain)
+    _refuse_strange(ran, explained)
     whole = _counts(ran, given.plan, side)
     gap = None if whole or explained.breaks else _astray(ran, explained, given)
     if gap is not None:
@@ -122,7 +134,20 @@ def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress)
         stress=(stress.state, stress.images, stress.labels),
     )
     worker.fit_port(job, on_step=on_step, on_epoch=ran.epochs.append)
+    ran.steps, ran.strange = finite_part(ran.steps)
     return ran
+
+
+def _refuse_strange(ran: Ran, explained: Explained) -> None:
+    """Raise where numbers are not finite. A break before that explains more than NaN does."""
+    if explained.breaks:
+        return
+    if ran.strange:
+        raise DivergedError(ran.strange)
+    for step, weights in sorted(ran.found.items()):
+        for name, w in weights.items():
+            if not np.isfinite(w).all():
+                raise DivergedError(f"{name} is not finite before step {step}")
 
 
 # --- Where to look more closely -------------------------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import RunFolderError, UsageError
+from mnist_mlp.errors import DivergedError, RunFolderError, UsageError
 from mnist_mlp.parity.compare import folders
 from mnist_mlp.parity.compare.ladder import Ladder
 from mnist_mlp.parity.compare.proof import ensemble, prove
@@ -52,7 +54,14 @@ def compare_runs(
         Make the float64 proof even where every prediction agrees.
     say : function of one line
         Told what is going on; a comparison of tutorial runs takes about a minute.
+
+    Raises
+    ------
+    DivergedError
+        A run's weights, logits or losses are not finite; names file and place.
     """
+    for run in (a, b):
+        _refuse_strange(run)
     ladder = Ladder(a, b)
     ladder.breaks += folders.spec_breaks(a, b)
     plan = _plan(ladder, dataset)
@@ -82,6 +91,20 @@ def compare_runs(
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
     return compare_outcome(ladder, proof, chaos)
+
+
+def _refuse_strange(run: Run) -> None:
+    """Nothing can be said of NaN and infinity but where they are."""
+    for name, tensor in run.weights.items():
+        if not np.isfinite(tensor).all():
+            raise DivergedError(f"{run.path}: {name} of its final weights is not finite")
+    for row in run.history:
+        if not np.isfinite([row.loss, row.val_loss]).all():
+            raise DivergedError(
+                f"{run.path}/history.csv: a loss of epoch {row.epoch} is not finite"
+            )
+    if not np.isfinite(run.predictions["logits"]).all():
+        raise DivergedError(f"{run.path}/predictions.npz: a logit is not finite")
 
 
 # --- Before any backend ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from mnist_mlp.contract import EpochRecord, State, TrainingData
-from mnist_mlp.errors import RunFolderError, SetupError, UsageError
+from mnist_mlp.errors import DivergedError, RunFolderError, SetupError, UsageError
 from mnist_mlp.parity.causes import init
 from mnist_mlp.parity.causes.explain import Explained, explain
 from mnist_mlp.parity.compare import whole_fit
@@ -21,6 +21,7 @@ from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, 
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.sampling import between
+from mnist_mlp.parity.steps.shapes import finite_part
 from mnist_mlp.parity.steps.stress import Stress
 from mnist_mlp.parity.steps.trajectory import run_reference
 from mnist_mlp.plan import Plan
@@ -109,7 +110,6 @@ def recipe_for(shared: Shared) -> Recipe:
 
 
 def _look_at_steps(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
-    del run
     seen.steps = judged_steps(
         worker,
         shared.plan,
@@ -118,7 +118,10 @@ def _look_at_steps(seen: Seen, worker: Worker, run: Run, shared: Shared, side: S
         states=shared.states,
         stress=shared.stress,
     )
+    seen.steps, strange = finite_part(seen.steps)
     seen.explained = explain(recipe_for(shared), seen.steps, side=side)
+    if strange and not seen.explained.breaks:
+        raise DivergedError(f"{run.label}, replayed: {strange}")
     if seen.explained.breaks:
         seen.steps = _closer(worker, shared, seen.steps, seen.explained)
         seen.explained = explain(recipe_for(shared), seen.steps, side=side)
