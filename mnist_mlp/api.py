@@ -10,7 +10,7 @@ from mnist_mlp.data import Dataset, load_dataset
 from mnist_mlp.divergence import telling_where
 from mnist_mlp.errors import UsageError
 from mnist_mlp.nearest import did_you_mean
-from mnist_mlp.registry import label_of
+from mnist_mlp.registry import label_of, target_of
 from mnist_mlp.run.folder import Run, is_run_argument
 from mnist_mlp.settings import SHORT_NAMES, resolve
 from mnist_mlp.spec import Spec
@@ -85,6 +85,7 @@ def compare(
     out: str | Path | None = None,
     proof: bool = False,
     static: bool = False,
+    trust_backends: Sequence[str] = (),
     **settings: Any,
 ) -> Outcome:
     """Put two sides on the ladder: run folders, or backends that are trained first.
@@ -99,6 +100,9 @@ def compare(
         Folder for the runs that are made.
     proof, static : bool
         As the options of the command line.
+    trust_backends : sequence of str
+        Backends, as `module:Class`, that a run folder may name and have run though they are not
+        registered. What `a` and `b` name themselves is trusted.
 
     Returns
     -------
@@ -120,7 +124,15 @@ def compare(
             side = train(chosen, backend=str(name), dataset=rows, out=parent / label)  # noqa: PLW2901
         runs.append(side)
     first, second = runs
-    return compare_runs(first, second, dataset=rows, always_prove=proof, static=static)
+    named = [str(name) for side, name in zip(sides, (a, b), strict=True) if side is None]
+    return compare_runs(
+        first,
+        second,
+        dataset=rows,
+        always_prove=proof,
+        static=static,
+        trusted=[target_of(backend) for backend in (*named, *trust_backends)],
+    )
 
 
 def check(

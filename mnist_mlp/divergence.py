@@ -35,7 +35,8 @@ def telling_where(spec: Spec, dataset: Dataset) -> Iterator[None]:
         yield
     except DivergedError as error:
         plan = make_plan(spec, dataset)
-        raise DivergedError(f"{error}\n{where(plan, training_data(plan, dataset))}") from None
+        error.args = (f"{error}\n{where(plan, training_data(plan, dataset))}",)
+        raise
 
 
 def where(plan: Plan, data: TrainingData) -> str:

@@ -6,7 +6,9 @@ The core never imports a backend: it hands `module:Class` to a worker process, w
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.nearest import did_you_mean
@@ -37,6 +39,25 @@ def target_of(backend: str) -> str:
     raise UsageError(
         f"unknown backend {backend!r}{did_you_mean(backend, known)}"
         + ("" if known else "; none is registered: run `pip install -e .` in the checkout")
+    )
+
+
+def target_in_folder(target: str, *, folder: Path, trusted: Collection[str] = ()) -> str:
+    """The `module:Class` that a run folder names, if it may be imported.
+
+    A folder may come from anybody, and to import a module is to run it. So what a folder names has
+    to be registered here, or be trusted by whoever runs this program.
+
+    Raises
+    ------
+    UsageError
+        Neither; says how to trust it.
+    """
+    if target in trusted or target in installed().values():
+        return target
+    raise UsageError(
+        f"{folder}/run.json names the backend {target!r}, which is not registered here, and code "
+        f"that a run folder names is not run; if you trust it, add --trust-backend {target}"
     )
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ from mnist_mlp.evaluate import accuracy, loss
 from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
 from mnist_mlp.reference import Array
 from mnist_mlp.registry import target_of
+from mnist_mlp.run.claim import claimed, new_folder
 from mnist_mlp.run.evaluation import import_evaluator, write_evaluation
 from mnist_mlp.run.folder import HistoryRow, Run
 from mnist_mlp.run.machine import describe_machine
-from mnist_mlp.run.writer import RunWriter, check_free, first_files
+from mnist_mlp.run.writer import RunWriter, first_files
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Opened, Worker
 
@@ -34,7 +34,8 @@ Keep = Callable[[Worker, Plan, TrainingData], Mapping[str, bytes]]
 class Observer:
     """Who wants to know how a run goes. Every field may be replaced."""
 
-    opened: Callable[[Opened, Plan], None] = lambda *_: None
+    opened: Callable[[Opened, Plan, Path], None] = lambda *_: None
+    """The backend is open; the path is the folder that the run is written to."""
     step: Callable[[int], None] = lambda _: None
     epoch: Callable[[HistoryRow], None] = lambda _: None
 
@@ -63,7 +64,8 @@ def train(
     dataset : Dataset
         See `mnist_mlp.data.load_dataset`.
     out : Path
-        The run folder itself; must not hold a run unless `overwrite`.
+        The run folder itself; must not hold a run unless `overwrite`. An earlier run stays as it is
+        until the new one is whole.
     accelerator : {"auto", "cpu", "gpu"}
     threads : int
         CPU threads, pinned before the framework starts.
@@ -89,10 +91,12 @@ def train(
     """
     observer = observer or Observer()
     start = time.perf_counter()
-    check_free(out, overwrite=overwrite)
-    with Worker(
-        backend, accelerator=accelerator, threads=threads, path=path, verbose=verbose
-    ) as worker:
+    with (
+        claimed(out, overwrite=overwrite) as claim,
+        Worker(
+            backend, accelerator=accelerator, threads=threads, path=path, verbose=verbose
+        ) as worker,
+    ):
         worker.start_opening(spec)
         # Importing a framework takes seconds; all that this process has to do goes into them.
         plan = make_plan(spec, dataset)
@@ -101,10 +105,10 @@ def train(
         files = first_files(plan)
         import_evaluator()
         opened = worker.open(spec)
-        writer = RunWriter(out, {**_record_of_backend(worker, opened), **of_plan})
+        writer = RunWriter(claim.folder, {**_record_of_backend(worker, opened), **of_plan})
         writer.begin(files)
         with _marking(writer):
-            observer.opened(opened, plan)
+            observer.opened(opened, plan, claim.folder)
             fitting = time.perf_counter()
             fitted = _fit(worker, plan, data, writer=writer, observer=observer)
             weights = fitted.weights
@@ -116,7 +120,7 @@ def train(
             metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
             for name, content in (keep(worker, plan, data) if keep else {}).items():
                 writer.write(name, content)
-            write_evaluation(Run(out, complete=False))
+            write_evaluation(Run(claim.folder, complete=False))
             timings = {
                 "open_s": opened.seconds,
                 "first_step_s": fitting - start + fitted.first_step_s,
@@ -125,6 +129,7 @@ def train(
                 "total_s": time.perf_counter() - start,
             }
             writer.finish("complete", metrics=metrics, timings=timings)
+            claim.finish()
     return Run(out)
 
 
@@ -167,14 +172,8 @@ def _fit(
 
 
 def default_folder(spec: Spec, label: str) -> Path:
-    """`runs/<time>-<spec>-<label>`, made different from folders that exist."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")  # local time, for people
-    base = Path("runs") / f"{stamp}-{spec.name}-{label}"
-    path, number = base, 1
-    while path.exists():
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
-    return path
+    """Make `runs/<time>-<spec>-<label>`, different from all that exist."""
+    return new_folder(f"{spec.name}-{label}")
 
 
 def _record_of_backend(worker: Worker, opened: Opened) -> dict[str, Any]:

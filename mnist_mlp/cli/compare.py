@@ -52,6 +52,13 @@ def compare(
         bool,
         typer.Option("--proof", help="Train both in float64 too, whatever float32 shows."),
     ] = False,
+    trust_backend: Annotated[
+        list[str],
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="Let run folders name this backend, and run its code.",
+        ),
+    ] = [],  # noqa: B006
     log: o.Log = [],  # noqa: B006
     dry_run: o.DryRun = False,
     verbose: o.Verbose = False,
@@ -82,12 +89,17 @@ def compare(
         show(resolved, as_json=json)
         return
     to_train = [side for side in sides if not is_run_argument(side)]
-    for side in to_train:
-        target_of(side)
+    trusted = [*(target_of(side) for side in to_train), *map(target_of, trust_backend)]
     check_installed(log)
     runs: dict[int, Run] = {
         number: Run(Path(side)) for number, side in enumerate(sides) if is_run_argument(side)
     }
+    if out is not None:
+        for name in ("compare.json", "report.html"):
+            if (out / name).exists() and not overwrite:
+                raise UsageError(
+                    f"--out {out}: holds {name} already; add --overwrite or choose another"
+                )
     if to_train:
         out = out or default_folder(spec, "compare")
         data = _train_all(
@@ -106,6 +118,7 @@ def compare(
             dataset=rows,
             static=static,
             always_prove=proof,
+            trusted=trusted,
             verbose=verbose,
             say=lambda line: typer.echo(line, err=True),
         )
@@ -148,7 +161,7 @@ def _train_all(
     for number, name in names.items():
         with (
             shown(name, spec, style=request.options["progress"]) as screen,
-            logged(request.options["log"], out=out / name, label=name) as logs,
+            logged(request.options["log"], label=name) as logs,
             telling_where(spec, data),
         ):
             runs[number] = train(

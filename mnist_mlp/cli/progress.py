@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_mlp.cli.options import ProgressStyle
@@ -32,7 +33,7 @@ def shown(label: str, spec: Spec, *, style: ProgressStyle) -> Iterator[Observer]
 
 
 def _plain(label: str, spec: Spec) -> Observer:
-    def opened(answer: Opened, plan: Plan) -> None:
+    def opened(answer: Opened, plan: Plan, _: Path) -> None:
         del plan
         versions = ", ".join(f"{k} {v}" for k, v in answer.environment.versions.items())
         print(f"{label}: {versions}; ready after {answer.seconds:.1f} s", file=sys.stderr)
@@ -66,7 +67,7 @@ def _live(label: str, spec: Spec) -> Iterator[Observer]:
     task = bar.add_task(label, total=None, epoch=0, epochs=spec.training.epochs, figures="starting")
     rows_per_epoch = 0
 
-    def opened(answer: Opened, plan: Plan) -> None:
+    def opened(answer: Opened, plan: Plan, _: Path) -> None:
         nonlocal rows_per_epoch
         del answer
         rows_per_epoch = len(plan.train_ids)

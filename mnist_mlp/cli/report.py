@@ -23,6 +23,9 @@ def report(
         Path | None,
         typer.Option(help="What compare wrote; compare.json beside the runs if there is one."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")
+    ] = False,
     json: o.Json = False,
 ) -> None:
     """Make one HTML page of a run, or of several: verdict, reports, curves, ladder, digits, times.
@@ -31,7 +34,7 @@ def report(
     """
     from mnist_mlp.cli.output import print_json
     from mnist_mlp.errors import UsageError
-    from mnist_mlp.report import default_path, write_report
+    from mnist_mlp.report import default_path, refuse_foreign, write_report
     from mnist_mlp.report.comparison import read_document
     from mnist_mlp.run.folder import Run
 
@@ -41,6 +44,8 @@ def report(
     path = out or default_path(folders)
     if path.is_dir():
         raise UsageError(f"--out {path}: is a folder; name a file, such as {path / 'report.html'}")
+    # A report at its usual place is made again; what was named by hand is asked about.
+    refuse_foreign(path, overwrite=overwrite or out is None)
     document = None if compare is None else read_document(compare)
     size = write_report(folders, out=path, document=document, origin=str(compare))
     if json:

@@ -78,7 +78,7 @@ def train(
     out = out or default_folder(spec, label)
     with (
         shown(label, spec, style=progress) as screen,
-        logged(log, out=out, label=label) as logs,
+        logged(log, label=label) as logs,
         telling_where(spec, data),
     ):
         run = run_training(

@@ -66,7 +66,7 @@ def fetch_through(
         The library failed; its own last words are in the text.
     """
     check_source(source, mirror=mirror)
-    command = [sys.executable, "-m", "mnist_mlp.data.fetch", source, str(folder)]
+    command = [sys.executable, "-P", "-m", "mnist_mlp.data.fetch", source, str(folder)]
     if mirror is not None:
         command.append(check_mirror(mirror))
     say(f"fetching MNIST through {source}; starting the library takes some seconds")

@@ -76,9 +76,15 @@ def export_run(
     if kind == "onnx":
         _require(("onnxruntime", *ONNX_PACKAGES[framework]))
     _make(out)
-    with Worker(framework, accelerator="cpu", verbose=verbose) as worker:
+    # A framework writes through a link that lies where its file goes; a move replaces the link.
+    with (
+        tempfile.TemporaryDirectory(dir=out, prefix=".export-") as fresh,
+        Worker(framework, accelerator="cpu", verbose=verbose) as worker,
+    ):
         worker.open(run.spec)
-        names = worker.export(run.weights, kind, out)
+        names = worker.export(run.weights, kind, Path(fresh))
+        for name in names:
+            (Path(fresh) / name).replace(out / name)
     logits = _reloaded(kind, out / names[0], pixels)
     own = run.predictions["logits"]
     different = int((logits.argmax(axis=1) != own.argmax(axis=1)).sum())
@@ -140,7 +146,7 @@ def _reloaded(kind: str, file: Path, pixels: Array) -> Array:
         given, found = Path(folder, "pixels.npy"), Path(folder, "logits.npy")
         np.save(given, pixels)
         done = subprocess.run(
-            [sys.executable, str(RELOAD), kind, str(file), str(given), str(found)],
+            [sys.executable, "-P", str(RELOAD), kind, str(file), str(given), str(found)],
             capture_output=True,
             text=True,
             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},

@@ -17,11 +17,12 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DataError
 from mnist_mlp.plan import make_plan
 from mnist_mlp.reference import Array, bias_name, forward, kernel_name, scale_pixels
+from mnist_mlp.run.claim import claimed
 from mnist_mlp.run.evaluation import write_evaluation
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.run.tensors import read_tensors
-from mnist_mlp.run.writer import RunWriter, check_free
+from mnist_mlp.run.writer import RunWriter
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import dataset_record, write_outcome
 
@@ -149,7 +150,6 @@ def import_weights(
     """Write a run folder for given weights: evaluated, but without history and initial weights."""
     plan = make_plan(spec, dataset)
     weights = canonical(read_weights(path), spec, layout=layout)
-    check_free(out, overwrite=overwrite)
     images = dataset.flat()[plan.test_ids]
     exact = {name: array.astype(np.float64) for name, array in weights.items()}
     logits = np.concatenate(
@@ -162,25 +162,25 @@ def import_weights(
             for start in range(0, len(images), _CHUNK)
         ]
     ).astype(spec.training.precision)
-    writer = RunWriter(
-        out,
-        {
-            "backend": {"name": "import", "target": ""},
-            "versions": {},
-            "accelerator": "cpu",
-            "device": "cpu",
-            "threads": 1,
-            "path": "",
-            "flags": {"file": path.name, "layout": layout},
-            "machine": describe_machine(),
-            "spec": spec.model_dump(mode="json"),
-            "spec_sha256": spec.digest,
-            "dataset": dataset_record(plan, dataset),
-        },
-    )
-    writer.open_folder()
-    writer.weights(weights)
-    metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
-    write_evaluation(Run(out, complete=False))
-    writer.finish("complete", metrics=metrics, timings={})
+    record = {
+        "backend": {"name": "import", "target": ""},
+        "versions": {},
+        "accelerator": "cpu",
+        "device": "cpu",
+        "threads": 1,
+        "path": "",
+        "flags": {"file": path.name, "layout": layout},
+        "machine": describe_machine(),
+        "spec": spec.model_dump(mode="json"),
+        "spec_sha256": spec.digest,
+        "dataset": dataset_record(plan, dataset),
+    }
+    with claimed(out, overwrite=overwrite) as claim:
+        writer = RunWriter(claim.folder, record)
+        writer.open_folder()
+        writer.weights(weights)
+        metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
+        write_evaluation(Run(claim.folder, complete=False))
+        writer.finish("complete", metrics=metrics, timings={})
+        claim.finish()
     return Run(out)

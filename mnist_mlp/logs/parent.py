@@ -20,7 +20,7 @@ from mnist_mlp.contract import Plan
 from mnist_mlp.errors import SetupError
 from mnist_mlp.run.folder import HistoryRow
 from mnist_mlp.training import Observer
-from mnist_mlp.worker.parent import Opened
+from mnist_mlp.worker.parent import Opened, isolated
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 """Kinds of logs, and what writes them."""
@@ -39,22 +39,22 @@ def check_installed(kinds: Sequence[str]) -> None:
 
 
 @contextmanager
-def logged(kinds: Sequence[str], *, out: Path, label: str) -> Iterator[Observer]:
+def logged(kinds: Sequence[str], *, label: str) -> Iterator[Observer]:
     """An observer that writes logs of one run while the block lasts.
 
-    TensorBoard's events go to `out`/tensorboard; MLflow's run to where `MLFLOW_TRACKING_URI` says.
+    TensorBoard's events go to `tensorboard` in the run folder; MLflow's run to where
+    `MLFLOW_TRACKING_URI` says.
     """
     with ExitStack() as stack:
         writers: list[_Writer] = []
 
-        def opened(answer: Opened, plan: Plan) -> None:
-            # Not before: the folder is emptied of an earlier run only now.
+        def opened(answer: Opened, plan: Plan, folder: Path) -> None:
             about = {
                 "label": label,
                 "device": answer.device,
                 "spec": plan.spec.model_dump(mode="json"),
             }
-            writers.extend(_Writer(kind, out, about) for kind in kinds)
+            writers.extend(_Writer(kind, folder, about) for kind in kinds)
             for writer in writers:
                 stack.callback(writer.close)
 
@@ -82,7 +82,7 @@ class _Writer:
     def __init__(self, kind: str, out: Path, about: dict[str, Any]) -> None:
         self.kind = kind
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mnist_mlp.logs.child", kind, str(out)],
+            isolated("mnist_mlp.logs.child", kind, str(out)),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -110,9 +110,9 @@ class _Writer:
 def together(*observers: Observer) -> Observer:
     """Everything told to several observers."""
 
-    def opened(answer: Opened, plan: Plan) -> None:
+    def opened(answer: Opened, plan: Plan, folder: Path) -> None:
         for observer in observers:
-            observer.opened(answer, plan)
+            observer.opened(answer, plan, folder)
 
     def step(number: int) -> None:
         for observer in observers:

@@ -13,10 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_mlp.errors import UsageError
+
 if TYPE_CHECKING:
     from mnist_mlp.run.folder import Run
 
-__all__ = ["default_path", "report_html", "write_report"]
+__all__ = ["default_path", "refuse_foreign", "report_html", "write_report"]
+
+GENERATOR = '<meta name="generator" content="mnist_mlp">'
+"""What our pages are known by: it stands in the template's head."""
 
 
 def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "compare.json") -> str:
@@ -56,6 +61,26 @@ def write_report(
     content = report_html(runs, document=document, origin=origin).encode(errors="replace")
     write_atomically(out, content)
     return len(content)
+
+
+def refuse_foreign(path: Path, *, overwrite: bool) -> None:
+    """Refuse to write a page over anything but a page of ours, and over that unless `overwrite`.
+
+    Raises
+    ------
+    UsageError
+        Something else lies there, or a page does and `overwrite` is not set.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    if not path.is_file() or path.is_symlink():
+        raise UsageError(f"--out {path}: is no file; name a file, such as report.html")
+    with path.open("rb") as file:
+        ours = GENERATOR.encode() in file.read(1000)
+    if not ours:
+        raise UsageError(f"--out {path}: exists, and is no report of this program; choose another")
+    if not overwrite:
+        raise UsageError(f"--out {path}: exists; add --overwrite or choose another")
 
 
 def default_path(runs: Sequence[Run]) -> Path:

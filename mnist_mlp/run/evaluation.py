@@ -5,7 +5,7 @@ from __future__ import annotations
 from mnist_mlp.errors import RunFolderError
 from mnist_mlp.evaluate import Evidence, EvidenceError, History, evaluate
 from mnist_mlp.reference import kernel_name
-from mnist_mlp.run.files import write_atomically
+from mnist_mlp.run.files import member, write_atomically
 from mnist_mlp.run.folder import Run
 
 HEADINGS = {
@@ -56,6 +56,12 @@ def import_evaluator() -> None:
 
 
 def write_evaluation(run: Run) -> None:
-    """Write `report.txt`, `report.json` and `figures/` anew."""
+    """Write `report.txt`, `report.json` and `figures/` anew.
+
+    Raises
+    ------
+    RunFolderError
+        As `evidence`; or `figures` is a link, and what it leads to is not ours to write.
+    """
     for name, content in evaluate(evidence(run)).items():
-        write_atomically(run.path / name, content)
+        write_atomically(member(run.path, name), content)

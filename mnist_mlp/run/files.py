@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mnist_mlp.errors import SetupError
+from mnist_mlp.errors import RunFolderError, SetupError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -22,13 +22,36 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except OSError as error:
         raise SetupError(f"cannot write {path}: {error.strerror}; choose another --out") from None
     finally:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
+
+
+def _umask() -> int:
+    """The process's umask. It can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def member(folder: Path, name: str) -> Path:
+    """The path of a folder's member, to be written.
+
+    Raises
+    ------
+    RunFolderError
+        A folder on the way to it is a link: a stranger's run folder may lead anywhere.
+    """
+    path = folder
+    for part in Path(name).parts[:-1]:
+        path /= part
+        if path.is_symlink():
+            raise RunFolderError(f"{path}: is a link; remove it, and its place is made anew")
+    return folder / name
 
 
 def json_bytes(value: Any) -> bytes:

@@ -34,7 +34,9 @@ OWN_FILES = (
     "report.html",
     "figures",
     "tensorboard",
+    "export",
 )
+"""What a run folder holds beside `run.json`: files and folders that go when a run is replaced."""
 
 
 class RunWriter:
@@ -65,9 +67,8 @@ class RunWriter:
             self.write(name, content)
 
     def open_folder(self) -> None:
-        """Make the folder, or empty it of an earlier run, and mark it `running`."""
+        """Make the folder, and mark it `running`."""
         self._write_record()
-        clear(self.path)
 
     def weights(self, weights: Tensors) -> None:
         """Write the weights that the run ends with so far."""
@@ -140,18 +141,6 @@ def _refuse_taken(path: Path, *, overwrite: bool) -> None:
             )
     elif any(path.iterdir()):
         raise UsageError(f"--out {path}: is not empty and holds no run; choose another folder")
-
-
-def clear(path: Path) -> None:
-    """Remove an earlier run's own files; `run.json`, and whatever else lies there, stays."""
-    for name in OWN_FILES:
-        target = path / name
-        if target.is_dir():
-            for file in target.iterdir():
-                file.unlink()
-            target.rmdir()
-        else:
-            target.unlink(missing_ok=True)
 
 
 def history_bytes(rows: list[HistoryRow]) -> bytes:

@@ -1,4 +1,4 @@
-"""The child's side of a worker: `python -m mnist_mlp.worker.child module:Class`."""
+"""The child's side of a worker: `python -m mnist_mlp.worker.child module:Class [FOLDER]`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def main() -> None:
 
     calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(source, calls), daemon=True).start()
-    server = _Server(sys.argv[1], sink)
+    target, *folders = sys.argv[1:]
+    sys.path += folders  # where else a module:Class may lie
+    server = _Server(target, sink)
     while True:
         method, arguments = calls.get()
         try:

@@ -36,7 +36,7 @@ from mnist_mlp.contract import (
 )
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Array, Tensors
-from mnist_mlp.registry import label_of, target_of
+from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.port_calls import PortCalls, ignore
 
@@ -56,6 +56,14 @@ class Opened:
     environment: Environment
     flags: Mapping[str, Any]
     seconds: float
+
+
+def isolated(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours in a process of its own.
+
+    With -P, or a `numpy.py` in the working directory would be run in place of NumPy.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 class _Unpickler(pickle.Unpickler):
@@ -111,9 +119,12 @@ class Worker(PortCalls):
         environment["PYTHONUNBUFFERED"] = "1"  # what it printed last must survive its death
         if accelerator == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
+        # What is not registered may lie in the working directory. It is looked for there last, so
+        # that nothing there takes the place of an installed package.
+        own_modules = [] if target in installed().values() else [str(Path.cwd())]
         # A session of its own: Ctrl-C reaches the parent alone, which then decides.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mnist_mlp.worker.child", target],
+            isolated("mnist_mlp.worker.child", target, *own_modules),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -8,13 +8,13 @@ differences mean nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from mnist_mlp.contract import TrainingData
-from mnist_mlp.parity.compare.replay import fitted
+from mnist_mlp.parity.compare.replay import fitted, worker_of
 from mnist_mlp.parity.outcome import Chaos, Proof
 from mnist_mlp.parity.steps.drift import largest_gap, one_ulp_away
 from mnist_mlp.parity.steps.trajectory import run_reference
@@ -26,17 +26,14 @@ from mnist_mlp.worker.parent import Worker
 ENSEMBLE = 3
 
 
-def prove(runs: Sequence[Run], plan: Plan, data: TrainingData) -> Proof:
+def prove(
+    runs: Sequence[Run], plan: Plan, data: TrainingData, *, trusted: Collection[str] = ()
+) -> Proof:
     """Train both sides wholly in float64 and compare their final weights."""
     double = in_float64(plan)
     finals = []
     for run in runs:
-        with Worker(
-            str(run.record["backend"]["target"]),
-            accelerator=str(run.record["accelerator"]),
-            threads=int(run.record["threads"]),
-            path="plain" if run.record.get("fit_path") == "plain" else "fast",
-        ) as worker:
+        with worker_of(run, trusted=trusted) as worker:
             capabilities, _ = worker.describe()
             if capabilities.refusals(double.spec):
                 return Proof("unavailable", reason=f"{run.label} has no float64")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mnist_mlp.contract import EpochRecord, Progress, State, TrainingData
 from mnist_mlp.parity.findings import JudgedStep
@@ -10,20 +10,32 @@ from mnist_mlp.parity.steps.sampling import place
 from mnist_mlp.parity.steps.stress import Stress
 from mnist_mlp.parity.steps.trajectory import batch_of
 from mnist_mlp.plan import Plan
+from mnist_mlp.registry import target_in_folder
 from mnist_mlp.run.folder import Run
 from mnist_mlp.worker.parent import Worker
 
 
-def open_side(run: Run, *, verbose: bool = False) -> Worker:
-    """The backend a run was made by, with its device, threads and path."""
+def worker_of(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
+    """The backend a run was made by, started with its device, threads and path.
+
+    Raises
+    ------
+    UsageError
+        The folder names a backend that is neither registered nor trusted.
+    """
     record = run.record
-    worker = Worker(
-        str(record["backend"]["target"]),
+    return Worker(
+        target_in_folder(str(record["backend"]["target"]), folder=run.path, trusted=trusted),
         accelerator=str(record["accelerator"]),
         threads=int(record["threads"]),
         path="plain" if record.get("fit_path") == "plain" else "fast",
         verbose=verbose,
     )
+
+
+def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
+    """The same, with the run's specification opened."""
+    worker = worker_of(run, trusted=trusted, verbose=verbose)
     try:
         worker.open(run.spec)
     except BaseException:

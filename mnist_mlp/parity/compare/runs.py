@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +38,7 @@ def compare_runs(
     dataset: Dataset | None,
     static: bool = False,
     always_prove: bool = False,
+    trusted: Collection[str] = (),
     verbose: bool = False,
     say: Say = quiet,
 ) -> Outcome:
@@ -52,6 +53,8 @@ def compare_runs(
         Look at the folders alone: no backend is started.
     always_prove : bool
         Make the float64 proof even where every prediction agrees.
+    trusted : module:Class of backends
+        What a folder may name and have run, beside the registered ones.
     say : function of one line
         Told what is going on; a comparison of tutorial runs takes about a minute.
 
@@ -80,7 +83,7 @@ def compare_runs(
     if plan is None or dataset is None or ladder.broken("spec", "data", "order", "init"):
         _without_backends(ladder)
     else:
-        shared = _shared(plan, dataset, say)
+        shared = _shared(plan, dataset, trusted, say)
         for side, run in ladder.runs.items():
             if static:
                 reason = "--static: no backend was started"
@@ -172,7 +175,7 @@ def _permuted(ladder: Ladder) -> Outcome:
 # --- With backends --------------------------------------------------------------------------------
 
 
-def _shared(plan: Plan, dataset: Dataset, say: Say) -> Shared:
+def _shared(plan: Plan, dataset: Dataset, trusted: Collection[str], say: Say) -> Shared:
     say("running the float64 reference")
     data = training_data(plan, dataset)
     spans = windows(plan)
@@ -189,6 +192,7 @@ def _shared(plan: Plan, dataset: Dataset, say: Say) -> Shared:
         states=trajectory.states,
         stress=stress_batch(plan, data),
         first=first_epochs(plan, data, trajectory),
+        trusted=trusted,
     )
 
 
@@ -205,10 +209,10 @@ def _beyond(
     if ladder.breaks or not (always_prove or differing.any()):
         return Proof("not_run"), None
     say("float64 proof: training both sides in float64")
-    proof = prove((a, b), shared.plan, shared.data)
+    proof = prove((a, b), shared.plan, shared.data, trusted=shared.trusted)
     chaos = None
     if differing.any():
         say(f"ensemble: training {a.label} from initial weights one last digit away")
-        with open_side(a) as worker:
+        with open_side(a, trusted=shared.trusted) as worker:
             chaos = ensemble(a, worker, shared.plan, shared.data, differing)
     return proof, chaos

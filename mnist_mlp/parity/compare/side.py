@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -42,6 +42,8 @@ class Shared:
     states: dict[int, State]
     stress: Stress
     first: FirstEpochs
+    trusted: Collection[str] = ()
+    """Backends that a folder may name though they are not registered."""
 
     @cached_property
     def double(self) -> FirstEpochs:
@@ -66,7 +68,7 @@ def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Seen
     """Run one side's backend through every rung that needs it."""
     seen = Seen()
     try:
-        worker = open_side(run, verbose=verbose)
+        worker = open_side(run, trusted=shared.trusted, verbose=verbose)
     except (SetupError, UsageError) as error:
         return look_at_trace(
             run, shared, side=side, reason=f"{run.label} cannot be run here: {error}"
