@@ -71,7 +71,7 @@ class Judged:
         first, expected = self.outcome.first_break, self.entry.expected
         if first is None:
             return False
-        found = first.document()
+        found = first.model_dump(mode="json")
         return all(found[key] == expected[key] for key in ("rung", *PLACE) if key in expected)
 
     @property

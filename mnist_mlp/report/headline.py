@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mnist_mlp.parity.causes.catalogue import catalogue
-from mnist_mlp.parity.findings import UNKNOWN
-from mnist_mlp.report.comparison import BreakState, Comparison, Pair
+from mnist_mlp.parity.findings import UNKNOWN, Break
+from mnist_mlp.parity.outcome import Outcome
+from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.gap import Case
 from mnist_mlp.report.sides import Side
 from mnist_mlp.report.words import count, listed, percent, small
@@ -110,7 +111,7 @@ def judge_pair(pair: Pair) -> Judgement:
             return _different(pair, told, differ)
 
 
-def _different(pair: Pair, told: Comparison, differ: str) -> Judgement:
+def _different(pair: Pair, told: Outcome, differ: str) -> Judgement:
     a, b = pair.a.label, pair.b.label
     if not told.breaks:
         return Judgement(
@@ -159,7 +160,7 @@ def _single(side: Side, case: Case) -> Judgement:
     )
 
 
-def cause_title(item: BreakState) -> str:
+def cause_title(item: Break) -> str:
     """What broke, in the catalogue's words."""
     if item.cause.name == UNKNOWN:
         return "The cause is not known."
@@ -167,7 +168,7 @@ def cause_title(item: BreakState) -> str:
     return known.title if known else item.cause.text or item.cause.name
 
 
-def _when(item: BreakState) -> str:
+def _when(item: Break) -> str:
     if item.batch:
         return f", on the {item.batch} batch"
     if item.step:
@@ -175,14 +176,14 @@ def _when(item: BreakState) -> str:
     return f", in epoch {item.epoch}" if item.epoch else ""
 
 
-def _clean(told: Comparison) -> str:
-    clean = sum(rung.status == "clean" for rung in told.rungs.values())
+def _clean(told: Outcome) -> str:
+    clean = sum(rung.status == "clean" for rung in told.rungs)
     if clean == len(told.rungs):
         return f"All {clean} rungs of the ladder are clean."
     return f"{clean} of {count(len(told.rungs), 'rung')} of the ladder are clean, none is broken."
 
 
-def _beyond(told: Comparison) -> tuple[str, ...]:
+def _beyond(told: Outcome) -> tuple[str, ...]:
     """The float64 proof and the ensemble, if they were made."""
     said = []
     proof, chaos = told.proof, told.chaos

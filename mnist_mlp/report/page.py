@@ -9,9 +9,10 @@ from typing import Any
 
 from mnist_mlp.parity.causes.catalogue import Entry, catalogue
 from mnist_mlp.parity.causes.catalogue_page import ABOUT_RUNGS, is_code
-from mnist_mlp.parity.findings import RUNGS, UNKNOWN
+from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break
+from mnist_mlp.parity.outcome import Rung
 from mnist_mlp.report import curves, digits, facts, gap, pictures, portmap, scores
-from mnist_mlp.report.comparison import BreakState, Pair, RungState
+from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.headline import RUNG_NAMES, cause_title, judge
 from mnist_mlp.report.sides import Side
 from mnist_mlp.report.words import count, listed, percent, small
@@ -175,29 +176,28 @@ def _ladder(pair: Pair) -> Ladder:
     )
 
 
-def _rungs(states: Mapping[str, RungState]) -> tuple[RungLine, ...]:
-    names = [*(name for name in RUNGS if name in states), *(n for n in states if n not in RUNGS)]
+def _rungs(rungs: Sequence[Rung]) -> tuple[RungLine, ...]:
     lines = []
-    for name in names:
-        state = states[name]
-        mark, word = STATUS[state.status]
-        known = catalogue().get(state.text)
+    # In the order of the ladder; rungs that a later version added stand at its end.
+    for rung in sorted(rungs, key=lambda r: RUNGS.index(r.name) if r.name in RUNGS else len(RUNGS)):
+        mark, word = STATUS[rung.status]
+        known = catalogue().get(rung.text)
         lines.append(
             RungLine(
-                name=name,
-                about=ABOUT_RUNGS.get(name, ""),
-                status=state.status,
+                name=rung.name,
+                about=ABOUT_RUNGS.get(rung.name, ""),
+                status=rung.status,
                 mark=mark,
                 word=word,
-                text=known.title if known else state.text,
-                margin="" if state.margin is None else percent(state.margin, decimals=0),
-                width=0.0 if state.margin is None else round(min(100.0, 100 * state.margin), 1),
+                text=known.title if known else rung.text,
+                margin="" if rung.margin is None else percent(rung.margin, decimals=0),
+                width=0.0 if rung.margin is None else round(min(100.0, 100 * rung.margin), 1),
             )
         )
     return tuple(lines)
 
 
-def _card(item: BreakState, names: Mapping[str, str]) -> BreakCard:
+def _card(item: Break, names: Mapping[str, str]) -> BreakCard:
     place = [RUNG_NAMES.get(item.rung, item.rung)]
     if item.batch:
         place.append(f"{item.batch} batch")
@@ -225,7 +225,7 @@ def _card(item: BreakState, names: Mapping[str, str]) -> BreakCard:
     )
 
 
-def _fixes(item: BreakState, known: Entry | None) -> tuple[tuple[str, str, bool], ...]:
+def _fixes(item: Break, known: Entry | None) -> tuple[tuple[str, str, bool], ...]:
     """For each framework the cure, and whether it is a line of code."""
     if known is None:
         return (("Cure", item.cause.fix, is_code(item.cause.fix)),) if item.cause.fix else ()

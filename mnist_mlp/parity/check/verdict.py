@@ -12,7 +12,7 @@ from mnist_mlp.parity.check.side import PortSeen
 from mnist_mlp.parity.check.steps import Setting
 from mnist_mlp.parity.findings import RUNGS, Break, Cause
 from mnist_mlp.parity.not_exercised import not_exercised
-from mnist_mlp.parity.outcome import Outcome, Proof, Rung, Verdict, ordered
+from mnist_mlp.parity.outcome import NamedSide, Outcome, Predictions, Proof, Rung, Verdict, ordered
 from mnist_mlp.parity.steps.judge import LIMITS
 from mnist_mlp.spec import Spec
 
@@ -28,7 +28,10 @@ def port_outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec:
     return Outcome(
         verdict=verdict,
         text=text,
-        sides=({"label": label, "path": label}, {"label": second.label, "path": second.label}),
+        sides={
+            "a": NamedSide(label=label, path=label),
+            "b": NamedSide(label=second.label, path=second.label),
+        },
         rungs=_rungs(breaks, second, missing, noted),
         breaks=breaks,
         noted=(*noted, *told_of_original(first)),
@@ -37,10 +40,12 @@ def port_outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec:
             *second.facts.left_out,
             *(f"{rung}: {why}" for rung, why in missing.items()),
         ),
-        predictions_total=0 if "predictions" in missing else len(given.data.test_labels),
-        predictions_different=second.different,
+        predictions=Predictions(
+            total=0 if "predictions" in missing else len(given.data.test_labels),
+            different=second.different,
+        ),
         report_identical=None if _stopped(second) else second.different == 0,
-        proof=Proof("not_run", reason="a port is judged step by step"),
+        proof=Proof(status="not_run", reason="a port is judged step by step"),
     )
 
 
@@ -53,7 +58,7 @@ def _described(item: Break, second: PortSeen, given: Setting, spec: Spec) -> Bre
     )
     if other or (given.draws and item.rung == "init"):
         cause = replace(cause, fix="by hand, do here what the original does")
-    return replace(item, cause=cause)
+    return item.caused_by(cause)
 
 
 def _stopped(seen: PortSeen) -> bool:
@@ -100,11 +105,12 @@ def _rungs(
         margin = margins.get(name) if name in LIMITS else None
         if mine:
             told = ", ".join(dict.fromkeys(item.cause.name for item in mine))
-            rungs.append(Rung(name, "broken", None, told))
+            rungs.append(Rung(name=name, status="broken", text=told))
         elif name in remarks:
-            rungs.append(Rung(name, "noted", margin, remarks[name]))
+            rungs.append(Rung(name=name, status="noted", margin=margin, text=remarks[name]))
         elif name in missing or name in absent:
-            rungs.append(Rung(name, "not_exercised", None, missing.get(name) or absent[name]))
+            reason = missing.get(name) or absent[name]
+            rungs.append(Rung(name=name, status="not_exercised", text=reason))
         else:
-            rungs.append(Rung(name, "clean", margin))
+            rungs.append(Rung(name=name, status="clean", margin=margin))
     return tuple(rungs)
