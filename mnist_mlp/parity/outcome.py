@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import SerializerFunctionWrapHandler, field_serializer, field_validator
+from pydantic import (
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from mnist_mlp.errors import EXIT_DIFFERENT, EXIT_INCONCLUSIVE, EXIT_OK
 from mnist_mlp.parity.findings import RUNGS, Break, Cause, Measured, Side, Value
@@ -30,15 +35,23 @@ class NamedSide(Value):
 
 
 class Rung(Value):
-    """One rung: `clean`, `broken`, `noted` or `not_exercised`.
+    """One rung and how it ended; one that was not exercised says why in its text.
 
-    `margin` is the largest deviation as a share of what is allowed, where that can be said.
+    `margin` is the largest deviation as a share of what rounding allows, where that can be said.
+    Where a rung allows no deviation, `compared` is how many fields, tensors or rows were compared.
     """
 
     name: str
     status: Literal["clean", "broken", "noted", "not_exercised"]
     margin: Measured | None = None
+    compared: int | None = None
     text: str = ""
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Self:
+        if self.status == "not_exercised" and not self.text:
+            raise ValueError("a rung that was not exercised needs a reason in its text")
+        return self
 
 
 class Predictions(Value):

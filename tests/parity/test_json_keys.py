@@ -77,7 +77,9 @@ def everything() -> Outcome:
         verdict="different",
         text="text",
         sides={"a": NamedSide(label="keras", path="x"), "b": NamedSide(label="torch", path="y")},
-        rungs=tuple(Rung(name=name, status="noted", margin=0.5, text="text") for name in RUNGS),
+        rungs=tuple(
+            Rung(name=name, status="noted", margin=0.5, compared=7, text="text") for name in RUNGS
+        ),
         breaks=(found,),
         noted=(cause,),
         not_exercised=("clipping",),

@@ -111,6 +111,21 @@ def test_document_of_a_pass() -> None:
     assert {"status", "margin"} <= set(content["rungs"]["forward"])
 
 
+def test_a_rung_that_was_not_exercised_says_why() -> None:
+    Rung(name="order", status="not_exercised", text="the data set is not at hand")
+    with pytest.raises(ValueError, match="needs a reason"):
+        Rung(name="order", status="not_exercised")
+
+
+def test_what_a_rung_compared_is_in_its_document() -> None:
+    rungs = (Rung(name="spec", status="clean", compared=17), Rung(name="loss", status="clean"))
+    content = strict(outcome().model_copy(update={"rungs": rungs}).document())
+    assert content["rungs"] == {
+        "spec": {"status": "clean", "margin": None, "compared": 17, "text": ""},
+        "loss": {"status": "clean", "margin": None, "compared": None, "text": ""},
+    }
+
+
 def test_document_of_a_break() -> None:
     cause = Cause("learning_rate", "0.1 instead of 0.01", "title", "line")
     found = a_break("update", 3, epoch=1, layer=0, tensor="kernel", size=9.5)
