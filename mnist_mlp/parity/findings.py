@@ -43,7 +43,7 @@ class JudgedStep:
     """One step of one side, from a state that the other side and the reference share.
 
     `shared` is that state, in the side's precision; `record` is what the side made of it; `window`
-    numbers runs of consecutive steps. `step` counts from 1; None is the stress batch.
+    numbers runs of consecutive steps. `step` counts from 1; the stress batch has epoch and step 0.
     """
 
     epoch: int

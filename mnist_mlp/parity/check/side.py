@@ -13,7 +13,7 @@ import numpy as np
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.causes import init
-from mnist_mlp.parity.causes.explain import Explained
+from mnist_mlp.parity.causes.explain import Explanation
 from mnist_mlp.parity.causes.forward import without_biases
 from mnist_mlp.parity.check import metrics, own_data
 from mnist_mlp.parity.check.steps import Setting, look_at_steps
@@ -29,7 +29,7 @@ from mnist_mlp.worker.parent import Worker
 
 
 @dataclass(eq=False)
-class PortSeen:
+class PortEvidence:
     """What a port showed."""
 
     label: str
@@ -41,7 +41,7 @@ class PortSeen:
     steps: list[JudgedStep] = field(default_factory=list)
     epochs: list[PortEpoch] = field(default_factory=list)
     found: dict[int, Tensors] = field(default_factory=dict)
-    explained: Explained | None = None
+    explained: Explanation | None = None
     of_loader: list[Break] = field(default_factory=list)
     logits: Array | None = None
     different: int = 0
@@ -58,9 +58,9 @@ def setting(spec: Spec, dataset: Dataset) -> Setting:
 
 def look_at_port(
     worker: Worker, facts: PortFacts, given: Setting, *, label: str, side: Side
-) -> PortSeen:
+) -> PortEvidence:
     """Run a port and climb every rung that a port has."""
-    seen = PortSeen(label, facts.framework, facts)
+    seen = PortEvidence(label, facts.framework, facts)
     if not _layers(seen, given, side):
         return seen
     given = _without_biases(seen, given, side)
@@ -93,7 +93,7 @@ HARMLESS = (
 """Kinds of layers whose work is judged by its numbers alone."""
 
 
-def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
+def _layers(seen: PortEvidence, given: Setting, side: Side) -> bool:
     """Whether the port's dense layers are those of the specification."""
     spec = given.plan.spec
     dense = [layer for layer in seen.facts.layers if layer.dense]
@@ -136,7 +136,7 @@ def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
     return False
 
 
-def _without_biases(seen: PortSeen, given: Setting, side: Side) -> Setting:
+def _without_biases(seen: PortEvidence, given: Setting, side: Side) -> Setting:
     """Layers that have no bias: told, and no longer expected of the steps."""
     dense = [layer for layer in seen.facts.layers if layer.dense]
     without = [number for number, layer in enumerate(dense) if not layer.bias]
@@ -160,7 +160,7 @@ def _without_biases(seen: PortSeen, given: Setting, side: Side) -> Setting:
 # --- Order ----------------------------------------------------------------------------------------
 
 
-def _own_order(seen: PortSeen, given: Setting, side: Side) -> None:
+def _own_order(seen: PortEvidence, given: Setting, side: Side) -> None:
     """An own loader's batches; and what was given beside the model."""
     breaks, noted = own_data.breaks(seen.facts, given.plan, given.data, given.recipe, side=side)
     seen.of_loader = breaks
@@ -170,7 +170,7 @@ def _own_order(seen: PortSeen, given: Setting, side: Side) -> None:
         seen.missing["order"] = "the port was fed by the plan: it brought no loader of its own"
 
 
-def _scaled_once(seen: PortSeen) -> None:
+def _scaled_once(seen: PortEvidence) -> None:
     """A loader that gives greys to a model that scales them itself: together they are right."""
     halves = ("pixels_not_scaled", "pixels_scaled_twice")
     found = [item for item in seen.breaks if item.cause.name in halves]
@@ -181,7 +181,7 @@ def _scaled_once(seen: PortSeen) -> None:
 # --- Steps ----------------------------------------------------------------------------------------
 
 
-def _steps(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
+def _steps(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> None:
     ran, explained, whole = look_at_steps(worker, given, side)
     seen.steps, seen.epochs, seen.found = ran.steps, ran.epochs, ran.found
     seen.explained = explained
@@ -192,7 +192,7 @@ def _steps(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
 # --- Predictions ----------------------------------------------------------------------------------
 
 
-def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
+def _predictions(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> None:
     """Classes of the test rows by the port when it evaluates, from the reference's last weights."""
     plan = given.plan
     end = plan.steps_per_epoch * plan.spec.training.epochs + 1

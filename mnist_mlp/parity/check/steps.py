@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mnist_mlp.contract import TrainingData
-from mnist_mlp.parity.causes.explain import Explained, explain
+from mnist_mlp.parity.causes.explain import Explanation, explain
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import drift
 from mnist_mlp.parity.steps.drift import one_ulp_away
@@ -53,7 +53,7 @@ class Setting:
 
 
 @dataclass(eq=False)
-class Ran:
+class PortRun:
     """One run of a port; `found` holds its own weights before a window's first step."""
 
     steps: list[JudgedStep] = field(default_factory=list)
@@ -61,7 +61,9 @@ class Ran:
     found: dict[int, Tensors] = field(default_factory=dict)
 
 
-def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Explained, list[Break]]:
+def look_at_steps(
+    worker: Worker, given: Setting, side: Side
+) -> tuple[PortRun, Explanation, list[Break]]:
     """Run a port, and run it again where its steps have to be looked at more closely.
 
     Answers with the last run, what became of its judged steps, and what is wrong with the run as a
@@ -91,13 +93,13 @@ def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Expl
     return ran, explained, whole
 
 
-def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress) -> Ran:
+def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress) -> PortRun:
     """One training run of the port, recorded in the windows."""
     plan, data = given.plan, given.data
     asked = {step for span in spans for step in span}
     states = run_reference(plan, data, before=asked).states
     window_of = {step: number for number, span in enumerate(spans) for step in span}
-    ran = Ran()
+    ran = PortRun()
 
     def on_step(recorded: PortStep) -> None:
         step = recorded.step
@@ -128,14 +130,14 @@ def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress)
 # --- Where to look more closely -------------------------------------------------------------------
 
 
-def _gap(ran: Ran, explained: Explained) -> tuple[int, int] | None:
+def _gap(ran: PortRun, explained: Explanation) -> tuple[int, int] | None:
     """The last clean step before the first broken one, where they are not neighbours."""
     broken = min((item.step for item in explained.breaks if item.step), default=0)
     clean = max((s.step for s in ran.steps if not s.stress and s.step < broken), default=0)
     return (clean, broken) if broken and clean + 1 < broken else None
 
 
-def _astray(ran: Ran, explained: Explained, given: Setting) -> tuple[int, int] | None:
+def _astray(ran: PortRun, explained: Explanation, given: Setting) -> tuple[int, int] | None:
     """The last judged step before the first window that begins elsewhere, and that beginning."""
     broken = min((item.step or 1 for item in explained.breaks), default=None)
     at = sorted(step for step in ran.found if step > 1 and (broken is None or step < broken))
@@ -161,7 +163,7 @@ def _astray(ran: Ran, explained: Explained, given: Setting) -> tuple[int, int] |
     return None
 
 
-def _counts(ran: Ran, plan: Plan, side: Side) -> list[Break]:
+def _counts(ran: PortRun, plan: Plan, side: Side) -> list[Break]:
     """Epochs that end before their last batch, or a run that ends before its last epoch."""
     per_epoch = plan.steps_per_epoch
     for epoch in ran.epochs:

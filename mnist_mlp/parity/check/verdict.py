@@ -8,7 +8,7 @@ from dataclasses import replace
 from mnist_mlp.parity.causes.catalogue import described
 from mnist_mlp.parity.causes.explain import LINKS
 from mnist_mlp.parity.check.original import blind_rungs, told_of_original
-from mnist_mlp.parity.check.side import PortSeen
+from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
 from mnist_mlp.parity.findings import RUNGS, Break, Cause
 from mnist_mlp.parity.not_exercised import not_exercised
@@ -17,7 +17,9 @@ from mnist_mlp.parity.steps.judge import LIMITS
 from mnist_mlp.spec import Spec
 
 
-def port_outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec: Spec) -> Outcome:
+def port_outcome(
+    first: PortEvidence | None, second: PortEvidence, given: Setting, spec: Spec
+) -> Outcome:
     """What a port showed (`second`), held against its original (`first`) where there is one."""
     breaks = tuple(_described(item, second, given, spec) for item in ordered(second.breaks))
     noted = tuple(described(cause, framework=second.framework) for cause in second.noted)
@@ -49,7 +51,7 @@ def port_outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec:
     )
 
 
-def _described(item: Break, second: PortSeen, given: Setting, spec: Spec) -> Break:
+def _described(item: Break, second: PortEvidence, given: Setting, spec: Spec) -> Break:
     """With its cure: in the specification's numbers, or whatever the original has instead."""
     cause = described(item.cause, framework=second.framework, spec=spec)
     links = LINKS.get(item.rung, ())
@@ -61,12 +63,14 @@ def _described(item: Break, second: PortSeen, given: Setting, spec: Spec) -> Bre
     return item.caused_by(cause)
 
 
-def _stopped(seen: PortSeen) -> bool:
+def _stopped(seen: PortEvidence) -> bool:
     """Whether predictions were not looked at, because something broke before."""
     return bool(seen.breaks) and not any(item.rung == "predictions" for item in seen.breaks)
 
 
-def _verdict(breaks: tuple[Break, ...], second: PortSeen, blind: set[str]) -> tuple[Verdict, str]:
+def _verdict(
+    breaks: tuple[Break, ...], second: PortEvidence, blind: set[str]
+) -> tuple[Verdict, str]:
     if breaks:
         names = ", ".join(dict.fromkeys(item.cause.name for item in breaks))
         return "different", f"The port is not faithful: {names}."
@@ -82,7 +86,7 @@ def _verdict(breaks: tuple[Break, ...], second: PortSeen, blind: set[str]) -> tu
 
 def _rungs(
     breaks: tuple[Break, ...],
-    seen: PortSeen,
+    seen: PortEvidence,
     missing: Mapping[str, str],
     noted: tuple[Cause, ...],
 ) -> tuple[Rung, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mnist_mlp.parity.compare.side import Seen
+from mnist_mlp.parity.compare.side import SideEvidence
 from mnist_mlp.parity.findings import Break, Cause, JudgedStep, Side
 from mnist_mlp.run.folder import Run
 
@@ -23,7 +23,7 @@ class Ladder:
         """Whether any of these rungs broke."""
         return any(item.rung in rungs for item in self.breaks)
 
-    def take(self, seen: Seen) -> None:
+    def take(self, seen: SideEvidence) -> None:
         """Add what one side showed."""
         self.breaks += seen.breaks
         self.missing |= seen.missing

@@ -11,7 +11,7 @@ import numpy as np
 from mnist_mlp.contract import EpochRecord, State, TrainingData
 from mnist_mlp.errors import RunFolderError, SetupError, UsageError
 from mnist_mlp.parity.causes import init
-from mnist_mlp.parity.causes.explain import Explained, explain
+from mnist_mlp.parity.causes.explain import Explanation, explain
 from mnist_mlp.parity.compare import whole_fit
 from mnist_mlp.parity.compare.metrics import metric_breaks
 from mnist_mlp.parity.compare.replay import fitted, judged_steps, open_side
@@ -49,11 +49,11 @@ class Shared:
 
 
 @dataclass(eq=False)
-class Seen:
+class SideEvidence:
     """What a side's backend showed; filled rung by rung."""
 
     breaks: list[Break] = field(default_factory=list)
-    explained: Explained | None = None
+    explained: Explanation | None = None
     steps: list[JudgedStep] = field(default_factory=list)
     records: list[EpochRecord] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
@@ -61,9 +61,9 @@ class Seen:
     inconclusive: list[str] = field(default_factory=list)
 
 
-def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Seen:
+def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> SideEvidence:
     """Run one side's backend through every rung that needs it."""
-    seen = Seen()
+    seen = SideEvidence()
     try:
         worker = open_side(run, verbose=verbose)
     except (SetupError, UsageError) as error:
@@ -81,9 +81,9 @@ def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Seen
     return seen
 
 
-def look_at_trace(run: Run, shared: Shared, *, side: Side, reason: str) -> Seen:
+def look_at_trace(run: Run, shared: Shared, *, side: Side, reason: str) -> SideEvidence:
     """Judge the steps a folder keeps, in place of a backend at work; say what that leaves open."""
-    seen = Seen()
+    seen = SideEvidence()
     seen.missing |= dict.fromkeys(("trajectory", "metrics"), reason)
     seen.inconclusive.append(reason)
     try:
@@ -108,7 +108,9 @@ def recipe_for(shared: Shared) -> Recipe:
     return Recipe(spec, arbiter.eps_of(spec.training.precision), shared.image_shape)
 
 
-def _look_at_steps(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+def _look_at_steps(
+    seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side
+) -> None:
     del run
     seen.steps = judged_steps(
         worker,
@@ -126,7 +128,7 @@ def _look_at_steps(seen: Seen, worker: Worker, run: Run, shared: Shared, side: S
 
 
 def _closer(
-    worker: Worker, shared: Shared, steps: list[JudgedStep], explained: Explained
+    worker: Worker, shared: Shared, steps: list[JudgedStep], explained: Explanation
 ) -> list[JudgedStep]:
     """Judge steps between the last clean one and the first broken one, until they are neighbours.
 
@@ -153,7 +155,7 @@ def _closer(
 # --- The whole run --------------------------------------------------------------------------------
 
 
-def _look_at_fit(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+def _look_at_fit(seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
     seen.records = fitted(worker, shared.plan, shared.data)
     records, first = seen.records, shared.first
     if not whole_fit.is_calm(first):
@@ -227,7 +229,9 @@ def _other_environment(worker: Worker, run: Run) -> str:
     return ""
 
 
-def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+def _compare_history(
+    seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side
+) -> None:
     digests = [tensors_digest(record.weights) for record in seen.records]
     wrong = [
         row.epoch
@@ -273,7 +277,9 @@ def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side:
                 return
 
 
-def _look_at_predictions(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+def _look_at_predictions(
+    seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side
+) -> None:
     """Stored logits against what the stored weights give, bit for bit where that can be."""
     place = Place(tensor="logits")
     stored = run.predictions["logits"]
