@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from mnist_mlp.errors import RunFolderError, UsageError
 from mnist_mlp.parity.outcome import SCHEMA_VERSION, NamedSide, Outcome, Predictions
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,20 @@ class Pair:
     `names` holds the report's labels of the comparison's sides.
     """
 
-    a: Side
-    b: Side
+    a: ShownRun
+    b: ShownRun
     comparison: Outcome | None = None
     problem: str = ""
 
     @property
     def names(self) -> Mapping[str, str]:
-        """Side `a` and `b` of the comparison by the report's labels."""
+        """Sides `a` and `b` of the comparison by the report's labels."""
         if self.comparison is None or _is(self.comparison.sides["a"], self.a):
             return {"a": self.a.label, "b": self.b.label}
         return {"a": self.b.label, "b": self.a.label}
 
 
-def pairs_from(sides: Sequence[Side], document: Any, *, origin: str) -> tuple[Pair, ...]:
+def pairs_from(sides: Sequence[ShownRun], document: Any, *, origin: str) -> tuple[Pair, ...]:
     """Match a document that was given for these runs.
 
     Raises
@@ -61,7 +61,7 @@ def pairs_from(sides: Sequence[Side], document: Any, *, origin: str) -> tuple[Pa
     return pairs
 
 
-def pairs_beside(sides: Sequence[Side]) -> tuple[Pair, ...]:
+def pairs_beside(sides: Sequence[ShownRun]) -> tuple[Pair, ...]:
     """Look for `compare.json` beside the runs; one that does not fit becomes a `problem`."""
     found: list[Outcome] = []
     problem = ""
@@ -112,7 +112,7 @@ def _parse(document: Any, *, origin: str) -> list[Outcome]:
     return outcomes
 
 
-def _matched(a: Side, b: Side, comparisons: Sequence[Outcome]) -> Pair:
+def _matched(a: ShownRun, b: ShownRun, comparisons: Sequence[Outcome]) -> Pair:
     fitting = [
         c
         for c in comparisons
@@ -134,7 +134,7 @@ def _matched(a: Side, b: Side, comparisons: Sequence[Outcome]) -> Pair:
     return Pair(a, b, fitting[0])
 
 
-def _is(named: NamedSide, side: Side) -> bool:
+def _is(named: NamedSide, side: ShownRun) -> bool:
     return (
         named.label == side.run.label
         and Path(named.path).resolve().name == side.run.path.resolve().name

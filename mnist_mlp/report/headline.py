@@ -11,7 +11,7 @@ from mnist_mlp.parity.findings import UNKNOWN, Break
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.gap import Case
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import count, listed, percent, small
 
 Tone = Literal["good", "bad", "unsure", "plain"]
@@ -49,7 +49,7 @@ class Judgement:
         return _MARKS[self.tone]
 
 
-def judge(sides: Sequence[Side], pairs: Sequence[Pair], cases: Sequence[Case]) -> Judgement:
+def judge(sides: Sequence[ShownRun], pairs: Sequence[Pair], cases: Sequence[Case]) -> Judgement:
     """Of one run what it reached; of two the verdict; of more the worst of the pairs."""
     if not pairs:
         return _single(sides[0], cases[0])
@@ -149,7 +149,7 @@ def _unjudged(pair: Pair) -> Judgement:
     )
 
 
-def _single(side: Side, case: Case) -> Judgement:
+def _single(side: ShownRun, case: Case) -> Judgement:
     n = len(side.predicted)
     right = int((side.predicted == side.evidence.y_true).sum())
     return Judgement(

@@ -14,7 +14,7 @@ from mnist_mlp.parity.outcome import Rung
 from mnist_mlp.report import curves, digits, facts, gap, pictures, portmap, scores
 from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.headline import RUNG_NAMES, cause_title, judge
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import count, listed, percent, small
 
 STATUS = {
@@ -58,7 +58,7 @@ class BreakCard:
 
 
 @dataclass(frozen=True)
-class Ladder:
+class LadderView:
     """The ladder of one pair."""
 
     pair: Pair
@@ -81,7 +81,7 @@ class Ladder:
         return f"{told}, broken: {listed(broken)}" if broken else told
 
 
-def render(sides: Sequence[Side], pairs: Sequence[Pair]) -> str:
+def render(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> str:
     """The HTML of a report. The same sides and pairs give the same text in every process."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -95,7 +95,7 @@ def render(sides: Sequence[Side], pairs: Sequence[Pair]) -> str:
     return environment.get_template("report.html.j2").render(context(sides, pairs))
 
 
-def context(sides: Sequence[Side], pairs: Sequence[Pair]) -> dict[str, Any]:
+def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
     """All that the template shows."""
     first = sides[0]
     with_history = [side for side in sides if len(side.evidence.history)]
@@ -142,12 +142,12 @@ def context(sides: Sequence[Side], pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def _data_name(side: Side) -> str:
+def _data_name(side: ShownRun) -> str:
     name = str(side.run.dataset["name"])
     return {"mnist": "MNIST", "idx": "IDX files"}.get(name, name)
 
 
-def _hero(sides: Sequence[Side]) -> Any:
+def _hero(sides: Sequence[ShownRun]) -> Any:
     """The figure of the first screenful."""
     if not sides:
         return None
@@ -157,7 +157,7 @@ def _hero(sides: Sequence[Side]) -> Any:
     )
 
 
-def _curves(sides: Sequence[Side]) -> tuple[Any, ...]:
+def _curves(sides: Sequence[ShownRun]) -> tuple[Any, ...]:
     if not sides:
         return ()
     return tuple(
@@ -165,10 +165,10 @@ def _curves(sides: Sequence[Side]) -> tuple[Any, ...]:
     )
 
 
-def _ladder(pair: Pair) -> Ladder:
+def _ladder(pair: Pair) -> LadderView:
     paths = shlex.join(str(side.run.path) for side in (pair.a, pair.b))
     told = pair.comparison
-    return Ladder(
+    return LadderView(
         pair=pair,
         rungs=_rungs(told.rungs) if told else (),
         breaks=tuple(_card(item, pair.names) for item in told.breaks[:MOST_BREAKS]) if told else (),
