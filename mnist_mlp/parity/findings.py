@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Annotated, Any, Literal
 
@@ -171,3 +171,35 @@ class Break(Value):
     def _spread_place(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content = dump(self)
         return {"rung": self.rung, "side": self.side, **content.pop("place"), **content}
+
+
+@dataclass(eq=False, kw_only=True)
+class Evidence:
+    """What is gathered while the rungs of a ladder are climbed.
+
+    `missing` holds the rungs that could not be looked at, with the reason; `margins` the largest
+    deviation of each rung as a share of what is allowed.
+    """
+
+    breaks: list[Break] = field(default_factory=list)
+    noted: list[Cause] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    steps: list[JudgedStep] = field(default_factory=list)
+    margins: dict[str, float] = field(default_factory=dict)
+
+    def broken(self, *rungs: str) -> bool:
+        """Whether any of these rungs broke."""
+        return any(item.rung in rungs for item in self.breaks)
+
+    def leave_out(self, *rungs: str, reason: str) -> None:
+        """Say why these rungs are not looked at."""
+        self.missing |= dict.fromkeys(rungs, reason)
+
+    def add(self, other: Evidence) -> None:
+        """Take in what somebody else gathered."""
+        self.breaks += other.breaks
+        self.noted += [cause for cause in other.noted if cause not in self.noted]
+        self.missing |= other.missing
+        self.steps += other.steps
+        for rung, margin in other.margins.items():
+            self.margins[rung] = max(margin, self.margins.get(rung, 0.0))

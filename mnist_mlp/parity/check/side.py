@@ -17,7 +17,7 @@ from mnist_mlp.parity.causes.explain import Explanation
 from mnist_mlp.parity.causes.forward import without_biases
 from mnist_mlp.parity.check import metrics, own_data
 from mnist_mlp.parity.check.steps import Setting, look_at_steps
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Evidence, Place, Side
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.trajectory import run_reference
@@ -28,24 +28,24 @@ from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
 
-@dataclass(eq=False)
-class PortEvidence:
-    """What a port showed."""
+@dataclass(eq=False, kw_only=True)
+class PortEvidence(Evidence):
+    """What a port showed.
+
+    `found` holds its own weights before a window's first step, `of_loader` the breaks of its own
+    loader, `logits` its answers for the test rows, of which `different` are in other classes than
+    the reference's from the same final weights. `explained` is None where no step was judged.
+    """
 
     label: str
     framework: str
     facts: PortFacts
-    breaks: list[Break] = field(default_factory=list)
-    noted: list[Cause] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-    steps: list[JudgedStep] = field(default_factory=list)
     epochs: list[PortEpoch] = field(default_factory=list)
     found: dict[int, Tensors] = field(default_factory=dict)
     explained: Explanation | None = None
     of_loader: list[Break] = field(default_factory=list)
     logits: Array | None = None
     different: int = 0
-    """Test rows that port and reference predict differently from the same final weights."""
 
 
 def setting(spec: Spec, dataset: Dataset) -> Setting:
@@ -60,7 +60,7 @@ def look_at_port(
     worker: Worker, facts: PortFacts, given: Setting, *, label: str, side: Side
 ) -> PortEvidence:
     """Run a port and climb every rung that a port has."""
-    seen = PortEvidence(label, facts.framework, facts)
+    seen = PortEvidence(label=label, framework=facts.framework, facts=facts)
     if not _layers(seen, given, side):
         return seen
     given = _without_biases(seen, given, side)
@@ -85,6 +85,9 @@ def look_at_port(
 
 # --- Layers and initial weights -------------------------------------------------------------------
 
+AFTER_LAYERS = ("forward", "loss", "gradient", "update", "metrics", "predictions")
+"""Rungs that cannot be looked at without the specification's layers."""
+
 HARMLESS = (
     "Linear", "Dense", "Flatten", "Reshape", "Rescaling", "InputLayer", "Identity", "Activation",
     "Sigmoid", "ReLU", "Tanh", "GELU", "SiLU", "ELU", "SELU", "Softplus", "LeakyReLU", "Softmax",
@@ -102,8 +105,11 @@ def _layers(seen: PortEvidence, given: Setting, side: Side) -> bool:
     if shapes == expected:
         return True
     if not dense and not seen.facts.layers:
-        for rung in ("init", "forward", "loss", "gradient", "update", "metrics", "predictions"):
-            seen.missing[rung] = "its weights are in no layer that can be watched"
+        seen.leave_out(
+            "init",
+            *AFTER_LAYERS,
+            reason="its weights are in no layer that can be watched",
+        )
         return False
     others = [
         layer for layer in seen.facts.layers if not layer.dense and layer.kind not in HARMLESS
@@ -131,8 +137,7 @@ def _layers(seen: PortEvidence, given: Setting, side: Side) -> bool:
             cause=cause,
         )
     )
-    for rung in ("forward", "loss", "gradient", "update", "metrics", "predictions"):
-        seen.missing[rung] = "the layers are not those of the specification"
+    seen.leave_out(*AFTER_LAYERS, reason="the layers are not those of the specification")
     return False
 
 
@@ -187,6 +192,7 @@ def _steps(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> No
     seen.explained = explained
     seen.breaks += [*whole, *explained.breaks]
     seen.noted += explained.noted
+    seen.margins = explained.margins
 
 
 # --- Predictions ----------------------------------------------------------------------------------

@@ -90,7 +90,6 @@ def _rungs(
     missing: Mapping[str, str],
     noted: tuple[Cause, ...],
 ) -> tuple[Rung, ...]:
-    margins = seen.explained.margins if seen.explained else {}
     of_rung = {
         "reciprocal_scaling": "data",
         "own_shuffle": "order",
@@ -106,7 +105,7 @@ def _rungs(
     rungs = []
     for name in RUNGS:
         mine = [item for item in breaks if item.rung == name]
-        margin = margins.get(name) if name in LIMITS else None
+        margin = seen.margins.get(name) if name in LIMITS else None
         if mine:
             told = ", ".join(dict.fromkeys(item.cause.name for item in mine))
             rungs.append(Rung(name=name, status="broken", text=told))

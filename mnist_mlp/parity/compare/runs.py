@@ -52,7 +52,7 @@ def compare_runs(
     say : function of one line
         Told what is going on; a comparison of tutorial runs takes about a minute.
     """
-    ladder = Ladder(a, b)
+    ladder = Ladder(runs={"a": a, "b": b})
     ladder.breaks += folders.spec_breaks(a, b)
     plan = _plan(ladder, dataset)
     if plan is not None and dataset is not None:
@@ -112,8 +112,7 @@ def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
             except RunFolderError as error:
                 if "missing" not in str(error):
                     raise
-                ladder.missing[rung] = str(error)
-                ladder.inconclusive.append(str(error))
+                ladder.leave_open(rung, reason=str(error))
 
 
 def _hold_together(ladder: Ladder) -> None:
