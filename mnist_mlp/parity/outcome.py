@@ -187,12 +187,12 @@ def as_text(outcome: Outcome) -> str:
     a, b = outcome.sides["a"].label, outcome.sides["b"].label
     lines = [f"{a} (a) against {b} (b): {outcome.verdict.upper()}", outcome.text, ""]
     for item in outcome.breaks:
-        lines += [told(item, outcome.sides), ""]
+        lines += [break_text(item, outcome.sides), ""]
     width = max(len(rung.name) for rung in outcome.rungs)
     for rung in outcome.rungs:
         margin = "" if rung.margin is None else f"{rung.margin:8.2g} of what rounding allows"
-        told_of = f"  {rung.name:<{width}}  {rung.status:<14}{rung.text or margin}"
-        lines.append(told_of.rstrip())
+        line = f"  {rung.name:<{width}}  {rung.status:<14}{rung.text or margin}"
+        lines.append(line.rstrip())
     if outcome.chaos:
         lines += ["", _chaos(outcome.chaos)]
     if outcome.proof.status in ("passed", "failed"):
@@ -206,7 +206,7 @@ def as_text(outcome: Outcome) -> str:
     return "\n".join(lines).rstrip()
 
 
-def told(item: Break, sides: Mapping[Side, NamedSide]) -> str:
+def break_text(item: Break, sides: Mapping[Side, NamedSide]) -> str:
     """One break in a few lines."""
     label = sides[item.side].label
     place = [f"rung {item.rung}"]

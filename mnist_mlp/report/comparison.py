@@ -121,15 +121,15 @@ def _matched(a: ShownRun, b: ShownRun, comparisons: Sequence[Outcome]) -> Pair:
     ]
     if not fitting:
         return Pair(a, b)
-    told = fitting[0].predictions
+    counted = fitting[0].predictions
     if a.same_rows(b):
         held = Predictions(total=len(a.predicted), different=a.flipped(b))
-        if held != told:
+        if held != counted:
             return Pair(
                 a,
                 b,
-                problem=f"it tells of {told.different} differing predictions of {told.total}, "
-                f"the folders hold {held.different} of {held.total}; compare the runs again",
+                problem=f"it tells of {counted.different} differing predictions of "
+                f"{counted.total}, the folders hold {held.different} of {held.total}; compare the runs again",
             )
     return Pair(a, b, fitting[0])
 

@@ -37,7 +37,7 @@ class Quantity:
         column = f"val_{self.column}" if validation else self.column
         return np.asarray(getattr(side.evidence.history, column), dtype=np.float64)
 
-    def told(self, value: float) -> str:
+    def shown(self, value: float) -> str:
         """A value as people read it."""
         return percent(value) if self.share else f"{value:.4f}"
 
@@ -205,17 +205,17 @@ def epoch_ticks(epochs: int) -> list[int]:
 
 
 def _text(sides: Sequence[ShownRun], quantity: Quantity, *, kinds: Sequence[bool]) -> str:
-    told = []
+    sentences = []
     for side in sides:
         ends = [quantity.of(side, validation=True)[[0, -1]]]
         ends += [quantity.of(side, validation=False)[[0, -1]]] if len(kinds) > 1 else []
-        told += [
-            f"{side.label}: {what} {quantity.label.lower()} {quantity.told(start)} at epoch 1, "
-            f"{quantity.told(end)} at epoch {len(side.evidence.history)}."
+        sentences += [
+            f"{side.label}: {what} {quantity.label.lower()} {quantity.shown(start)} at epoch 1, "
+            f"{quantity.shown(end)} at epoch {len(side.evidence.history)}."
             for what, (start, end) in zip(("validation", "training"), ends, strict=False)
         ]
-    told += [difference_text(sides[0], side, quantity) for side in sides[1:]]
-    return " ".join(told)
+    sentences += [difference_text(sides[0], side, quantity) for side in sides[1:]]
+    return " ".join(sentences)
 
 
 def difference_text(a: ShownRun, b: ShownRun, quantity: Quantity) -> str:

@@ -154,12 +154,12 @@ def _layers(side: ShownRun) -> str:
 def _optimizer(side: ShownRun) -> str:
     """The name and every option that is not at its default."""
     spec = side.spec.optimizer
-    told = [f"{spec.name}, learning rate {spec.learning_rate:g}"]
+    parts = [f"{spec.name}, learning rate {spec.learning_rate:g}"]
     for key, field in type(spec).model_fields.items():
         value = getattr(spec, key)
         if key not in ("name", "learning_rate") and value != field.default:
-            told.append(f"{key.replace('_', ' ')} {_told(value)}")
-    return ", ".join(told)
+            parts.append(f"{key.replace('_', ' ')} {_told(value)}")
+    return ", ".join(parts)
 
 
 def _when(value: Any) -> str:

@@ -77,8 +77,8 @@ class LadderView:
         """What the strip of rungs shows, in words."""
         clean = sum(rung.status == "clean" for rung in self.rungs)
         broken = [rung.name for rung in self.rungs if rung.status == "broken"]
-        told = f"{clean} of {count(len(self.rungs), 'rung')} clean"
-        return f"{told}, broken: {listed(broken)}" if broken else told
+        text = f"{clean} of {count(len(self.rungs), 'rung')} clean"
+        return f"{text}, broken: {listed(broken)}" if broken else text
 
 
 def render(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> str:
@@ -167,11 +167,13 @@ def _curves(sides: Sequence[ShownRun]) -> tuple[Any, ...]:
 
 def _ladder(pair: Pair) -> LadderView:
     paths = shlex.join(str(side.run.path) for side in (pair.a, pair.b))
-    told = pair.comparison
+    outcome = pair.comparison
     return LadderView(
         pair=pair,
-        rungs=_rungs(told.rungs) if told else (),
-        breaks=tuple(_card(item, pair.names) for item in told.breaks[:MOST_BREAKS]) if told else (),
+        rungs=_rungs(outcome.rungs) if outcome else (),
+        breaks=tuple(_card(item, pair.names) for item in outcome.breaks[:MOST_BREAKS])
+        if outcome
+        else (),
         command=f"python -m mnist_mlp compare {paths}",
     )
 

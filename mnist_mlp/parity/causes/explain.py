@@ -178,5 +178,5 @@ def _residual(findings: Sequence[Finding], first: Finding) -> str:
     places = sorted({f"{f.tensor} of layer {f.layer}" for f in same if f.layer is not None})
     sizes = [f.size for f in same if np.isfinite(f.size)]
     spread = f"{min(sizes):.3g} to {max(sizes):.3g} roundings" if sizes else "not finite"
-    told = ", ".join(places[:4]) + (" ..." if len(places) > 4 else "")
-    return f"{spread} at {len(steps)} judged steps from {first.step}; {told or first.tensor}"
+    details = ", ".join(places[:4]) + (" ..." if len(places) > 4 else "")
+    return f"{spread} at {len(steps)} judged steps from {first.step}; {details or first.tensor}"

@@ -282,8 +282,8 @@ def _between_layers(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hy
         if np.allclose(factor, factor.flat[0], rtol=1e-4):
             rate = dropped.sum() / (dropped.sum() + kept.sum())
             scaled = 1 - 1 / float(factor.flat[0])
-            told = scaled if scaled > 0 else rate
-            yield Hypothesis(Cause("dropout", f"rate {told:.3g} after layer {layer}"), blind)
+            fitted = scaled if scaled > 0 else rate
+            yield Hypothesis(Cause("dropout", f"rate {fitted:.3g} after layer {layer}"), blind)
     for axis, cause in ((0, "batch_normalisation"), (1, "layer_normalisation")):
         for epsilon in (1e-3, 1e-5):
 

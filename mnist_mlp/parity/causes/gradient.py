@@ -85,8 +85,8 @@ def _gathered(recipe: Recipe, steps: Sequence[JudgedStep]) -> Iterator[Hypothesi
         return
     for every in GATHERED:
         for share in (1 / every, 1.0):
-            told = "their mean" if share < 1 else "their sum"
-            cause = Cause("gradient_accumulation", f"one update every {every} steps, by {told}")
+            details = "their mean" if share < 1 else "their sum"
+            cause = Cause("gradient_accumulation", f"one update every {every} steps, by {details}")
             yield Hypothesis(
                 cause,
                 replace(

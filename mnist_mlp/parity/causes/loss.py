@@ -259,9 +259,9 @@ def _weighted(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     # the smallest is then called 1.
     for how, found in (("divided by the batch size", weights), ("divided by their sum", weights)):
         torch_way = how.endswith("sum")
-        told: Any = found / found[present].min() if torch_way else found
-        if np.abs(told - np.round(told, 3)).max() < WEIGHTS:
-            told = np.round(told, 3)
-        rows = normalised(told) if torch_way else rows_of(told)
-        text = ", ".join(f"{value:.4g}" for value in told) + f" ({how})"
+        shown: Any = found / found[present].min() if torch_way else found
+        if np.abs(shown - np.round(shown, 3)).max() < WEIGHTS:
+            shown = np.round(shown, 3)
+        rows = normalised(shown) if torch_way else rows_of(shown)
+        text = ", ".join(f"{value:.4g}" for value in shown) + f" ({how})"
         yield _with(recipe, Cause("class_weights", text), Form(rows, fitted=WEIGHTS))

@@ -83,10 +83,10 @@ def _penalty(
             added[name] = Expected(judged.value + extra, judged.terms + 8 * np.abs(extra))
         return added
 
-    told = f"{factor:.4g} on {scope}"
+    details = f"{factor:.4g} on {scope}"
     if recipe.penalty is not None:
-        told = f"{factor:+.4g} on {scope}, compared with the original"
-    cause = Cause(f"{kind}_in_loss", told)
+        details = f"{factor:+.4g} on {scope}, compared with the original"
+    cause = Cause(f"{kind}_in_loss", details)
     changed = replace(recipe, penalty=penalty, gradient=gradient)
     decay = recipe.spec.optimizer.weight_decay
     if kind == "l2" and scope == "all tensors" and abs(2 * factor - decay) <= 1e-3 * decay:

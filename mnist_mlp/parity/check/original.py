@@ -39,8 +39,8 @@ def drop_shared_habits(first: PortEvidence, second: PortEvidence) -> None:
         if (item.rung, item.tensor, item.cause) not in theirs and not _gathers_alike(first, item)
     ]
     if first.of_loader and second.facts.order is None:
-        told = ", ".join(item.cause.name for item in first.of_loader)
-        second.missing["order"] = f"the original's own loader ({told}) has none beside it"
+        names = ", ".join(item.cause.name for item in first.of_loader)
+        second.missing["order"] = f"the original's own loader ({names}) has none beside it"
 
 
 def _gathers_alike(first: PortEvidence, item: Break) -> bool:
@@ -65,7 +65,7 @@ def blind_rungs(first: PortEvidence | None) -> set[str]:
     return found | {"trajectory", "predictions"} if found else found
 
 
-def told_of_original(first: PortEvidence | None) -> tuple[Cause, ...]:
+def habits_of_original(first: PortEvidence | None) -> tuple[Cause, ...]:
     if first is None:
         return ()
     return tuple(

@@ -118,21 +118,21 @@ def _layers(seen: PortEvidence, given: Setting, side: Side) -> bool:
         (i for i, (x, y) in enumerate(zip(shapes, expected, strict=False)) if x != y),
         min(len(shapes), len(expected)),
     )
-    told = " ".join(f"{i}-{u}" for i, u in shapes) or "no dense layer was found"
+    details = " ".join(f"{i}-{u}" for i, u in shapes) or "no dense layer was found"
     if (others and not dense) or (others and len(dense) <= len(expected)):
         cause = Cause("unsupported_layer", f"{others[0].kind} {others[0].name}")
     elif len(shapes) > len(expected):
         cause = Cause("extra_layer", f"{dense[at].kind} {dense[at].name}")
     elif len(shapes) < len(expected):
-        cause = Cause("layers_missing", told)
+        cause = Cause("layers_missing", details)
     else:
-        cause = Cause("other_shapes", told)
+        cause = Cause("other_shapes", details)
     seen.breaks.append(
         Break(
             side=side,
             rung="init",
             place=Place(epoch=0, step=0, layer=at, tensor="kernel"),
-            got=told,
+            got=details,
             expected=" ".join(f"{i}-{u}" for i, u in expected),
             cause=cause,
         )
@@ -147,8 +147,8 @@ def _without_biases(seen: PortEvidence, given: Setting, side: Side) -> Setting:
     without = [number for number, layer in enumerate(dense) if not layer.bias]
     if not without:
         return given
-    told = f"layer{'s' if len(without) > 1 else ''} {', '.join(map(str, without))}"
-    cause = Cause("bias_missing", told)
+    details = f"layer{'s' if len(without) > 1 else ''} {', '.join(map(str, without))}"
+    cause = Cause("bias_missing", details)
     seen.breaks.append(
         Break(
             side=side,
@@ -209,11 +209,15 @@ def _predictions(seen: PortEvidence, worker: Worker, given: Setting, side: Side)
         seen.missing["predictions"] = str(error)
         return
     if len(logits) != len(given.data.test_labels):
-        told = f"{len(logits)} of {len(given.data.test_labels)} test rows"
-        cause = Cause(UNKNOWN, f"the port answers for {told}")
+        details = f"{len(logits)} of {len(given.data.test_labels)} test rows"
+        cause = Cause(UNKNOWN, f"the port answers for {details}")
         seen.breaks.append(
             Break(
-                side=side, rung="predictions", place=Place(tensor="logits"), got=told, cause=cause
+                side=side,
+                rung="predictions",
+                place=Place(tensor="logits"),
+                got=details,
+                cause=cause,
             )
         )
         return

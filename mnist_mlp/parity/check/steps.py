@@ -169,8 +169,8 @@ def _counts(ran: PortRun, plan: Plan, side: Side) -> list[Break]:
     for epoch in ran.epochs:
         if epoch.batches < per_epoch:
             step = (epoch.epoch - 1) * per_epoch + epoch.batches + 1
-            told = f"{epoch.batches} of {per_epoch} batches"
-            cause = Cause("steps_missing", f"epoch {epoch.epoch} has {told}")
+            details = f"{epoch.batches} of {per_epoch} batches"
+            cause = Cause("steps_missing", f"epoch {epoch.epoch} has {details}")
             cut = Place(epoch=epoch.epoch, step=step, tensor="ids")
             return [Break(side=side, rung="order", place=cut, cause=cause)]
     done, asked = len(ran.epochs), plan.spec.training.epochs

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mnist_mlp.parity.causes.catalogue import described
 from mnist_mlp.parity.causes.explain import LINKS
-from mnist_mlp.parity.check.original import blind_rungs, told_of_original
+from mnist_mlp.parity.check.original import blind_rungs, habits_of_original
 from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
 from mnist_mlp.parity.findings import RUNGS, Break, Cause
@@ -36,7 +36,7 @@ def port_outcome(
         },
         rungs=_rungs(breaks, second, missing, noted),
         breaks=breaks,
-        noted=(*noted, *told_of_original(first)),
+        noted=(*noted, *habits_of_original(first)),
         not_exercised=(
             *not_exercised(second.steps, given.plan.spec),
             *second.facts.left_out,
@@ -107,8 +107,8 @@ def _rungs(
         mine = [item for item in breaks if item.rung == name]
         margin = seen.margins.get(name) if name in LIMITS else None
         if mine:
-            told = ", ".join(dict.fromkeys(item.cause.name for item in mine))
-            rungs.append(Rung(name=name, status="broken", text=told))
+            names = ", ".join(dict.fromkeys(item.cause.name for item in mine))
+            rungs.append(Rung(name=name, status="broken", text=names))
         elif name in remarks:
             rungs.append(Rung(name=name, status="noted", margin=margin, text=remarks[name]))
         elif name in missing or name in absent:

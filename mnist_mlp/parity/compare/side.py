@@ -247,15 +247,15 @@ def _compare_history(
         return
     for row, record in zip(run.history, seen.records, strict=True):
         for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            told, replayed = getattr(row, column), getattr(record, column)
-            if told != replayed:
+            stored_value, replayed = getattr(row, column), getattr(record, column)
+            if stored_value != replayed:
                 cause = Cause("altered_file", f"history.csv: {column} of epoch {row.epoch}")
                 seen.breaks.append(
                     Break(
                         side=side,
                         rung="metrics",
                         place=Place(epoch=row.epoch, tensor=column),
-                        got=repr(told),
+                        got=repr(stored_value),
                         expected=repr(replayed),
                         cause=cause,
                     )

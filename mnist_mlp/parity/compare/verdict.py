@@ -117,7 +117,7 @@ def _rungs(
     identical: bool,
 ) -> tuple[Rung, ...]:
     rungs = []
-    told = {
+    texts = {
         "predictions": f"{different} of {total} differ",
         "report": "classification reports are " + ("identical" if identical else "different"),
     }
@@ -129,9 +129,9 @@ def _rungs(
         elif name in ladder.missing:
             rungs.append(Rung(name=name, status="not_exercised", text=ladder.missing[name]))
         elif name in ("predictions", "report") and (different or not identical):
-            rungs.append(Rung(name=name, status="noted", text=told[name]))
+            rungs.append(Rung(name=name, status="noted", text=texts[name]))
         elif name == "data" and ladder.noted:
             rungs.append(Rung(name=name, status="noted", margin=margin, text=ladder.noted[0].name))
         else:
-            rungs.append(Rung(name=name, status="clean", margin=margin, text=told.get(name, "")))
+            rungs.append(Rung(name=name, status="clean", margin=margin, text=texts.get(name, "")))
     return tuple(rungs)
