@@ -33,6 +33,7 @@ __all__ = [
     "Capabilities",
     "Environment",
     "EpochRecord",
+    "Fallback",
     "FitPath",
     "Plan",
     "Progress",
@@ -171,12 +172,26 @@ class StepRecord:
     state: State
 
 
+@dataclass(frozen=True)
+class Fallback:
+    """Why the fast path does without what makes it fast, in words a user will read.
+
+    `failed` tells a failure here from what is never done: a user who asked for the fast path by
+    hand gets an error in its place.
+    """
+
+    reason: str
+    failed: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """What a backend reports while it trains: `step(n)` within an epoch (may be rare), `epoch`."""
+    """What a backend reports while it trains: `step(n)` within an epoch (may be rare), `epoch`,
+    and `fallback`, where the fast path is not what it should be."""
 
     epoch: Callable[[EpochRecord], None]
     step: Callable[[int], None] = lambda _: None
+    fallback: Callable[[Fallback], None] = lambda _: None
 
 
 class Backend(Protocol):

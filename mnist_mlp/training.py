@@ -13,9 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from mnist_mlp.contract import EpochRecord, FitPath, Progress, TrainingData
+from mnist_mlp.contract import EpochRecord, Fallback, FitPath, Progress, TrainingData
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, TerminatedRun
+from mnist_mlp.errors import (
+    DivergedError,
+    InterruptedRun,
+    MnistMlpError,
+    SetupError,
+    TerminatedRun,
+)
 from mnist_mlp.evaluate import accuracy, loss
 from mnist_mlp.plan import Plan, make_plan
 from mnist_mlp.reference import Array
@@ -35,6 +41,7 @@ class Observer:
     opened: Callable[[Opened, Plan], None] = lambda *_: None
     step: Callable[[int], None] = lambda _: None
     epoch: Callable[[HistoryRow], None] = lambda _: None
+    fallback: Callable[[str], None] = lambda _: None
 
 
 def train(
@@ -46,6 +53,7 @@ def train(
     accelerator: str = "auto",
     threads: int = 1,
     path: FitPath = "fast",
+    insist: bool = False,
     overwrite: bool = False,
     trace: bool = False,
     verbose: bool = False,
@@ -67,6 +75,9 @@ def train(
         CPU threads, pinned before the framework starts.
     path : {"fast", "plain"}
         Many steps per call of the framework, or a call per step.
+    insist : bool
+        A fast path that fails is an error; otherwise training goes on without it, which is told to
+        the observer and kept in `run.json`.
     trace : bool
         Also keep the records of some judged steps, for comparisons without this backend.
     verbose : bool
@@ -103,7 +114,7 @@ def train(
         with _marking(writer):
             observer.opened(opened, plan)
             fitting = time.perf_counter()
-            fitted = _fit(worker, plan, data, writer=writer, observer=observer)
+            fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
             weights = fitted.weights
             writer.record["flags"] |= fitted.flags
             predicting = time.perf_counter()
@@ -141,7 +152,13 @@ class _Fitted:
 
 
 def _fit(
-    worker: Worker, plan: Plan, data: TrainingData, *, writer: RunWriter, observer: Observer
+    worker: Worker,
+    plan: Plan,
+    data: TrainingData,
+    *,
+    writer: RunWriter,
+    observer: Observer,
+    insist: bool,
 ) -> _Fitted:
     weights: dict[str, Array] = {}
     first_step: float | None = None
@@ -159,8 +176,16 @@ def _fit(
         on_step(record.epoch * plan.steps_per_epoch)
         observer.epoch(writer.epoch(record))
 
+    def on_fallback(fallback: Fallback) -> None:
+        writer.record["flags"]["fallback"] = fallback.reason
+        if fallback.failed and insist:
+            raise SetupError(
+                f"--fast was asked for, and {fallback.reason}; leave --fast out to train that way"
+            )
+        observer.fallback(fallback.reason)
+
     start = time.perf_counter()
-    ran = worker.fit(plan, data, Progress(epoch=on_epoch, step=on_step))
+    ran = worker.fit(plan, data, Progress(epoch=on_epoch, step=on_step, fallback=on_fallback))
     seconds = time.perf_counter() - start
     return _Fitted(weights, flags=ran, seconds=seconds, first_step_s=first_step or seconds)
 

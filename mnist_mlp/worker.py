@@ -27,6 +27,7 @@ from mnist_mlp.contract import (
     Capabilities,
     Environment,
     EpochRecord,
+    Fallback,
     FitPath,
     Progress,
     Runtime,
@@ -195,6 +196,8 @@ class Worker(PortCalls):
         def tell(content: Any) -> None:
             if isinstance(content, EpochRecord):
                 progress.epoch(content)
+            elif isinstance(content, Fallback):
+                progress.fallback(content)
             else:
                 progress.step(content)
 

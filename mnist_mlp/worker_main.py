@@ -18,6 +18,7 @@ from mnist_mlp.contract import (
     Backend,
     Environment,
     EpochRecord,
+    Fallback,
     FitPath,
     Plan,
     Progress,
@@ -131,7 +132,11 @@ class _Server:
                 last = time.monotonic()
                 self.send("progress", step)
 
-        ran = dict(self.backend.fit(plan, data, Progress(epoch=on_epoch, step=on_step)) or {})
+        def on_fallback(fallback: Fallback) -> None:
+            self.send("progress", fallback)
+
+        progress = Progress(epoch=on_epoch, step=on_step, fallback=on_fallback)
+        ran = dict(self.backend.fit(plan, data, progress) or {})
         _check_flags(ran, method="fit")
         return ran
 

@@ -73,7 +73,7 @@ def compare(
 
     if len(sides) < 2:
         raise UsageError(f"compare needs two sides or more, not {len(sides)}: {' '.join(sides)}")
-    request = o.Request(context.params)
+    request = o.Request.of(context)
     resolved = request.resolve()
     spec = resolved.spec
     if dry_run:

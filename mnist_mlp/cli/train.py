@@ -57,7 +57,7 @@ def train(
     from mnist_mlp.training import default_folder
     from mnist_mlp.training import train as run_training
 
-    request = o.Request(context.params)
+    request = o.Request.of(context)
     resolved = request.resolve()
     if dry_run:
         from mnist_mlp.cli.dry_run import show
