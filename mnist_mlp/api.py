@@ -61,11 +61,10 @@ def train(
         The finished folder.
     """
     chosen = specification(spec, settings)
-    rows = dataset or _rows(chosen, data_dir)
     return _train(
         chosen,
         backend=backend,
-        dataset=rows,
+        dataset=dataset or (lambda: _rows(chosen, data_dir)),
         out=Path(out) if out else default_folder(chosen, label_of(backend)),
         accelerator=accelerator,
         threads=threads,

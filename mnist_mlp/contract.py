@@ -88,10 +88,14 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Environment:
-    """What a backend found: versions by distribution name, and the GPUs it can use, by name."""
+    """What a backend found: versions by distribution name, and the GPUs it can use, by name.
+
+    `gpu_install` is the command that makes a GPU visible to the framework, where it sees none.
+    """
 
     versions: Mapping[str, str]
     gpus: tuple[str, ...] = ()
+    gpu_install: str = ""
 
 
 FitPath = Literal["fast", "plain"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mnist_mlp.accelerator import require_driver
 from mnist_mlp.contract import EpochRecord, Fallback, FitPath, Progress, TrainingData
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import (
@@ -48,7 +49,7 @@ def train(
     spec: Spec,
     *,
     backend: str,
-    dataset: Dataset,
+    dataset: Dataset | Callable[[], Dataset],
     out: Path,
     accelerator: str = "auto",
     threads: int = 1,
@@ -66,8 +67,9 @@ def train(
     spec : Spec
     backend : str
         A registered name or `module:Class`.
-    dataset : Dataset
-        See `mnist_mlp.data.load_dataset`.
+    dataset : Dataset, or a function that loads it
+        See `mnist_mlp.data.load_dataset`. A function is called while the framework is imported, or,
+        for `gpu`, once the GPU is known to be there.
     out : Path
         The run folder itself; must not hold a run unless `overwrite`.
     accelerator : {"auto", "cpu", "gpu"}
@@ -98,17 +100,21 @@ def train(
     observer = observer or Observer()
     start = time.perf_counter()
     check_free(out, overwrite=overwrite)
+    if accelerator == "gpu":
+        require_driver(backend)
     with Worker(
         backend, accelerator=accelerator, threads=threads, path=path, verbose=verbose
     ) as worker:
         worker.start_opening(spec)
+        opened = worker.open(spec) if accelerator == "gpu" else None
         # Importing a framework takes seconds; all that this process has to do goes into them.
+        dataset = dataset() if callable(dataset) else dataset
         plan = make_plan(spec, dataset)
         data = training_data(plan, dataset)
         of_plan = _record_of_plan(plan, dataset)
         files = first_files(plan)
         import_evaluator()
-        opened = worker.open(spec)
+        opened = opened or worker.open(spec)
         writer = RunWriter(out, {**_record_of_backend(worker, opened), **of_plan})
         writer.begin(files)
         with _marking(writer):

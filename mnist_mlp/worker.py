@@ -114,7 +114,7 @@ class Worker(PortCalls):
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
         # A session of its own: Ctrl-C reaches the parent alone, which then decides.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mnist_mlp.worker_main", target],
+            [sys.executable, "-m", "mnist_mlp.worker_main", target, backend],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

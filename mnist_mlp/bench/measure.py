@@ -28,7 +28,7 @@ from mnist_mlp.errors import (
     TerminatedRun,
 )
 from mnist_mlp.plan import Plan, make_plan
-from mnist_mlp.registry import target_of
+from mnist_mlp.registry import label_of
 from mnist_mlp.settings import OTHER_VARIABLES
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import training_data
@@ -106,8 +106,8 @@ def sample(case: Case, bench: Bench, *, number: int, place: int) -> Sample:
         absent = isinstance(error, SetupError) and not isinstance(error, BackendError)
         text = str(error)
         if absent and text.startswith(_REFUSED_GPU):
-            words = text.removeprefix(_REFUSED_GPU).partition(";")[0].removesuffix(" here")
-            text = "no GPU here: " + words.replace(repr(target_of(case.backend)), case.backend)
+            words = text.removeprefix(_REFUSED_GPU).partition(";")[0].partition(" here")[0]
+            text = "no GPU here: " + words.replace(repr(label_of(case.backend)), case.backend)
         return empty.model_copy(
             update={"status": "absent" if absent else "failed", "message": text}
         )

@@ -135,6 +135,7 @@ def _train_all(
     sides: dict[int, str], runs: dict[int, Run], *, request: o.Request, spec: Spec, out: Path
 ) -> Dataset:
     """Train what was named, one after the other, into `runs`; the data set they had."""
+    from mnist_mlp.accelerator import require_gpu
     from mnist_mlp.cli.progress import shown
     from mnist_mlp.logs import logged, together
     from mnist_mlp.run.writer import check_free
@@ -143,6 +144,8 @@ def _train_all(
     names = _folder_names(sides)
     for name in names.values():  # all of them before the first is trained
         check_free(out / name, overwrite=request.options["overwrite"])
+    if request.options["accelerator"] == o.Accelerator.gpu:
+        require_gpu(sides.values())
     data = request.load_dataset(spec.data.dataset)
     for number, name in names.items():
         with (

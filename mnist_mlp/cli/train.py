@@ -67,7 +67,6 @@ def train(
     target_of(backend)
     check_installed(log)
     spec = resolved.spec
-    data = request.load_dataset(spec.data.dataset)
     label = label_of(backend)
     out = out or default_folder(spec, label)
     with (
@@ -77,7 +76,7 @@ def train(
         run = run_training(
             spec,
             backend=backend,
-            dataset=data,
+            dataset=lambda: request.load_dataset(spec.data.dataset),
             out=out,
             observer=together(screen, logs),
             trace=trace,
