@@ -81,7 +81,9 @@ class Check:
             for name, found in self._probe("steps", backend, "gpu", left).items():
                 gap, small = found["gap"], found["gap"] <= GAP
                 made = bool(found["cuda_graph"] or found["jit_compile"] or name == "adam")
-                how = found["fallback"] or ("captured" if backend == "torch" else "compiled")
+                ways = {"cuda_graph": "captured", "jit_compile": "compiled"}
+                how = [word for key, word in ways.items() if found[key]]
+                how = found["fallback"] or "".join(how) or "neither captured nor compiled"
                 text = f"weights differ by {gap:.1e} (at most {GAP:.0e}); {how}"
                 rows.append(Row(f"{backend}, {name}", text, small and made))
         return rows
