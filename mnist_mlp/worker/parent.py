@@ -27,6 +27,7 @@ from mnist_mlp.contract import (
     Capabilities,
     Environment,
     EpochRecord,
+    Fallback,
     FitPath,
     Progress,
     Runtime,
@@ -113,7 +114,7 @@ class Worker(PortCalls):
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
         # A session of its own: Ctrl-C reaches the parent alone, which then decides.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mnist_mlp.worker.child", target],
+            [sys.executable, "-m", "mnist_mlp.worker.child", target, backend],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -195,6 +196,8 @@ class Worker(PortCalls):
         def tell(content: Any) -> None:
             if isinstance(content, EpochRecord):
                 progress.epoch(content)
+            elif isinstance(content, Fallback):
+                progress.fallback(content)
             else:
                 progress.step(content)
 
