@@ -173,7 +173,8 @@ def test_a_page_that_cannot_be_made_costs_no_verdict(
     monkeypatch.setattr("mnist_mlp.report.write_report", refuse)
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "report.html").write_text("of an earlier comparison")
-    done = cli("compare", finished_run, finished_run, "--data-dir", idx_dir, "--out", "here")
+    words = ("--data-dir", idx_dir, "--out", "here", "--overwrite")
+    done = cli("compare", finished_run, finished_run, *words)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "here/compare.json"
     assert "no here/report.html: no page today" in done.stderr

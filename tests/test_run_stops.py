@@ -142,7 +142,7 @@ def test_a_killed_run_never_looks_finished(
     assert (folder / "mine.txt").read_text() == "kept"
 
 
-def test_a_run_that_is_begun_over_a_finished_one_does_not_look_finished(
+def test_a_run_that_fails_over_a_finished_one_lies_beside_it(
     tmp_path: Path, idx_dir: Path, cli: Cli, no_figures: None
 ) -> None:
     words = ("--epochs", 1, *SMALL, "--data-dir", idx_dir, "--out", tmp_path / "run")
@@ -151,8 +151,10 @@ def test_a_run_that_is_begun_over_a_finished_one_does_not_look_finished(
     broken = cli("--backend", "faulty_backends:RaisingBackend", *words, "--overwrite")
     assert broken.returncode == 3
     assert "no kernel for this device" in broken.stderr
-    assert status_of(tmp_path / "run") == "failed"
-    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert status_of(tmp_path / "run") == "complete"
+    (beside,) = tmp_path.glob(".run.new-*")
+    assert status_of(beside) == "failed"
+    left = {path.name for path in beside.iterdir()}
     assert left == {"run.json", "initial_weights.safetensors", "order.npz"}
 
 

@@ -62,7 +62,10 @@ def logged(kinds: Sequence[str], *, label: str) -> Iterator[Observer]:
             for writer in writers:
                 writer.send({"epoch": row.epoch, "scalars": scalars(row)})
 
-        yield Observer(opened=opened, epoch=epoch) if kinds else Observer()
+        if kinds:
+            yield Observer(opened=opened, epoch=epoch, whole=stack.close)
+        else:
+            yield Observer()
 
 
 def scalars(row: HistoryRow) -> dict[str, float]:
@@ -122,4 +125,12 @@ def together(*observers: Observer) -> Observer:
         for observer in observers:
             observer.epoch(row)
 
-    return Observer(opened=opened, step=step, epoch=epoch)
+    def fallback(reason: str) -> None:
+        for observer in observers:
+            observer.fallback(reason)
+
+    def whole() -> None:
+        for observer in observers:
+            observer.whole()
+
+    return Observer(opened=opened, step=step, epoch=epoch, fallback=fallback, whole=whole)

@@ -27,6 +27,7 @@ from mnist_mlp.contract import (
     Capabilities,
     Environment,
     EpochRecord,
+    Fallback,
     FitPath,
     Progress,
     Runtime,
@@ -124,7 +125,7 @@ class Worker(PortCalls):
         own_modules = [] if target in installed().values() else [str(Path.cwd())]
         # A session of its own: Ctrl-C reaches the parent alone, which then decides.
         self._process = subprocess.Popen(
-            isolated("mnist_mlp.worker.child", target, *own_modules),
+            isolated("mnist_mlp.worker.child", target, backend, *own_modules),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -206,6 +207,8 @@ class Worker(PortCalls):
         def tell(content: Any) -> None:
             if isinstance(content, EpochRecord):
                 progress.epoch(content)
+            elif isinstance(content, Fallback):
+                progress.fallback(content)
             else:
                 progress.step(content)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from mnist_mlp.contract import TrainingData
 from mnist_mlp.errors import DivergedError
-from mnist_mlp.parity.causes.explain import Explained, explain
+from mnist_mlp.parity.causes.explain import Explanation, explain
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import drift
 from mnist_mlp.parity.steps.drift import one_ulp_away
@@ -55,7 +55,7 @@ class Setting:
 
 
 @dataclass(eq=False)
-class Ran:
+class PortRun:
     """One run of a port; `found` holds its own weights before a window's first step.
 
     `steps` end before the first one that is not finite; `strange` says what is wrong with that one.
@@ -67,7 +67,9 @@ class Ran:
     strange: str = ""
 
 
-def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Explained, list[Break]]:
+def look_at_steps(
+    worker: Worker, given: Setting, side: Side
+) -> tuple[PortRun, Explanation, list[Break]]:
     """Run a port, and run it again where its steps have to be looked at more closely.
 
     Answers with the last run, what became of its judged steps, and what is wrong with the run as a
@@ -103,13 +105,13 @@ def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Expl
     return ran, explained, whole
 
 
-def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress) -> Ran:
+def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress) -> PortRun:
     """One training run of the port, recorded in the windows."""
     plan, data = given.plan, given.data
     asked = {step for span in spans for step in span}
     states = run_reference(plan, data, before=asked).states
     window_of = {step: number for number, span in enumerate(spans) for step in span}
-    ran = Ran()
+    ran = PortRun()
 
     def on_step(recorded: PortStep) -> None:
         step = recorded.step
@@ -138,7 +140,7 @@ def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress)
     return ran
 
 
-def _refuse_strange(ran: Ran, explained: Explained) -> None:
+def _refuse_strange(ran: PortRun, explained: Explanation) -> None:
     """Raise where numbers are not finite. A break before that explains more than NaN does."""
     if explained.breaks:
         return
@@ -153,14 +155,14 @@ def _refuse_strange(ran: Ran, explained: Explained) -> None:
 # --- Where to look more closely -------------------------------------------------------------------
 
 
-def _gap(ran: Ran, explained: Explained) -> tuple[int, int] | None:
+def _gap(ran: PortRun, explained: Explanation) -> tuple[int, int] | None:
     """The last clean step before the first broken one, where they are not neighbours."""
     broken = min((item.step for item in explained.breaks if item.step), default=0)
     clean = max((s.step for s in ran.steps if not s.stress and s.step < broken), default=0)
     return (clean, broken) if broken and clean + 1 < broken else None
 
 
-def _astray(ran: Ran, explained: Explained, given: Setting) -> tuple[int, int] | None:
+def _astray(ran: PortRun, explained: Explanation, given: Setting) -> tuple[int, int] | None:
     """The last judged step before the first window that begins elsewhere, and that beginning."""
     broken = min((item.step or 1 for item in explained.breaks), default=None)
     at = sorted(step for step in ran.found if step > 1 and (broken is None or step < broken))
@@ -186,14 +188,14 @@ def _astray(ran: Ran, explained: Explained, given: Setting) -> tuple[int, int] |
     return None
 
 
-def _counts(ran: Ran, plan: Plan, side: Side) -> list[Break]:
+def _counts(ran: PortRun, plan: Plan, side: Side) -> list[Break]:
     """Epochs that end before their last batch, or a run that ends before its last epoch."""
     per_epoch = plan.steps_per_epoch
     for epoch in ran.epochs:
         if epoch.batches < per_epoch:
             step = (epoch.epoch - 1) * per_epoch + epoch.batches + 1
-            told = f"{epoch.batches} of {per_epoch} batches"
-            cause = Cause("steps_missing", f"epoch {epoch.epoch} has {told}")
+            details = f"{epoch.batches} of {per_epoch} batches"
+            cause = Cause("steps_missing", f"epoch {epoch.epoch} has {details}")
             cut = Place(epoch=epoch.epoch, step=step, tensor="ids")
             return [Break(side=side, rung="order", place=cut, cause=cause)]
     done, asked = len(ran.epochs), plan.spec.training.epochs

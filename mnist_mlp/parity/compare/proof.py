@@ -36,7 +36,7 @@ def prove(
         with worker_of(run, trusted=trusted) as worker:
             capabilities, _ = worker.describe()
             if capabilities.refusals(double.spec):
-                return Proof("unavailable", reason=f"{run.label} has no float64")
+                return Proof(status="unavailable", reason=f"{run.label} has no float64")
             worker.open(double.spec)
             finals.append(fitted(worker, double, data)[-1].weights)
     end = double.steps_per_epoch * double.spec.training.epochs + 1
@@ -47,7 +47,12 @@ def prove(
     bound = max(1e-10, 10 * largest_gap(base, nudged))
     gap = largest_gap(finals[0], finals[1])
     a, b = (largest_gap(final, base) for final in finals)
-    return Proof("passed" if gap <= bound else "failed", gap, bound, further="a" if a > b else "b")
+    return Proof(
+        status="passed" if gap <= bound else "failed",
+        max_abs_difference=gap,
+        bound=bound,
+        further="a" if a > b else "b",
+    )
 
 
 def in_float64(plan: Plan) -> Plan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 import numpy as np
 
@@ -65,7 +64,7 @@ def compare_runs(
     """
     for run in (a, b):
         _refuse_strange(run)
-    ladder = Ladder(a, b)
+    ladder = Ladder(runs={"a": a, "b": b})
     ladder.breaks += folders.spec_breaks(a, b)
     plan = _plan(ladder, dataset)
     if plan is not None and dataset is not None:
@@ -78,7 +77,7 @@ def compare_runs(
             ladder.breaks.append(altered)
     if folders.permuted(a, b):
         return _permuted(ladder)
-    proof, chaos = Proof("not_run"), None
+    proof, chaos = Proof(status="not_run"), None
     shared: Shared | None = None
     if plan is None or dataset is None or ladder.broken("spec", "data", "order", "init"):
         _without_backends(ladder)
@@ -139,8 +138,7 @@ def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
             except RunFolderError as error:
                 if "missing" not in str(error):
                     raise
-                ladder.missing[rung] = str(error)
-                ladder.inconclusive.append(str(error))
+                ladder.leave_open(rung, reason=str(error))
 
 
 def _hold_together(ladder: Ladder) -> None:
@@ -166,10 +164,11 @@ def _without_backends(ladder: Ladder) -> None:
 def _permuted(ladder: Ladder) -> Outcome:
     ladder.breaks = [item for item in ladder.breaks if item.rung not in ("init", "trajectory")]
     _without_backends(ladder)
-    outcome = compare_outcome(ladder, Proof("not_run"), None)
+    outcome = compare_outcome(ladder, Proof(status="not_run"), None)
     if outcome.breaks:
         return outcome
-    return replace(outcome, verdict="equivalent", text="Equal up to a permutation of hidden units.")
+    text = "Equal up to a permutation of hidden units."
+    return outcome.model_copy(update={"verdict": "equivalent", "text": text})
 
 
 # --- With backends --------------------------------------------------------------------------------
@@ -207,7 +206,7 @@ def _beyond(
     a, b = ladder.runs["a"], ladder.runs["b"]
     differing = differing_predictions(a, b)
     if ladder.breaks or not (always_prove or differing.any()):
-        return Proof("not_run"), None
+        return Proof(status="not_run"), None
     say("float64 proof: training both sides in float64")
     proof = prove((a, b), shared.plan, shared.data, trusted=shared.trusted)
     chaos = None
