@@ -5,7 +5,8 @@
 #                  minutes); writes docs/faults.md and docs/false-alarms.md
 # make gpu         everything that needs a GPU (10 minutes); writes docs/gpu.md. Without make:
 #                  python tests/gpu_check; for two environments GPU="--keras-python ..."
-# make report-check  the report in a real browser; with RENEW=--renew docs/screenshots anew
+# make report-check  the report in the system's Chromium; with RENEW=--renew docs/screenshots anew
+# make wheel-check   the wheel, in an environment of its own without frameworks (part of make test)
 #
 # PYTHON=... chooses the interpreter; any of 3.11, 3.12 and 3.13 will do.
 
@@ -15,7 +16,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
     2>/dev/null && echo $(name))))
 BIN := .venv/bin
 
-.PHONY: run test acceptance faults gpu report-check clean
+.PHONY: run test acceptance faults gpu report-check wheel-check clean
 
 run: .venv/installed
 	$(BIN)/python -m mnist_mlp compare keras torch --out runs/tutorial --overwrite
@@ -36,8 +37,11 @@ faults: .venv/installed-dev
 gpu: .venv/installed-dev
 	$(BIN)/python tests/gpu_check $(GPU)
 
-report-check: .venv/installed-dev
+report-check: .venv/installed-report-check
 	$(BIN)/python tests/report_check $(RENEW)
+
+wheel-check: .venv/installed-dev
+	$(BIN)/pytest tests/test_wheel.py
 
 .venv/bin/python:
 	@if [ -z "$(PYTHON)" ]; then \
@@ -54,6 +58,10 @@ report-check: .venv/installed-dev
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
 	touch $@ .venv/installed
+
+.venv/installed-report-check: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[all,report-check]'
+	touch $@
 
 clean:
 	rm -rf .venv runs build *.egg-info

@@ -60,6 +60,15 @@ def train(
     -------
     Run
         The finished folder.
+
+    Examples
+    --------
+    >>> from mnist_mlp import load_dataset, train
+    >>> run = train(
+    ...     backend="numpy", dataset=load_dataset("digits"), epochs=1, batch_size=500, out="numpy"
+    ... )
+    >>> run.path.name, len(run.history), run.spec.training.batch_size
+    ('numpy', 1, 500)
     """
     chosen = specification(spec, settings)
     rows = dataset or (lambda: _rows(chosen, data_dir))
@@ -166,14 +175,30 @@ def check(
 
 
 def load_run(path: str | Path) -> Run:
-    """Open a finished run folder."""
+    """Open a finished run folder.
+
+    Raises
+    ------
+    RunFolderError
+        There is no run, or it is damaged: a `DataError`.
+
+    Examples
+    --------
+    >>> load_run("no-such-run")
+    Traceback (most recent call last):
+    mnist_mlp.errors.RunFolderError: no-such-run: no such run folder
+    """
     return Run(Path(path))
 
 
 def specification(
     spec: Spec | str | Path | None, settings: Mapping[str, Any], *, environ: bool = False
 ) -> Spec:
-    """A specification from what a caller gave; `UsageError` for a setting that does not exist."""
+    """A specification from what a caller gave; `UsageError` for a setting that does not exist.
+
+    >>> specification(None, {"epochs": 3, "learning_rate": 0.1}).optimizer.learning_rate
+    0.1
+    """
     for name in settings:
         if name not in SHORT_NAMES:
             raise UsageError(f"unknown setting {name!r}{did_you_mean(name, SHORT_NAMES)}")

@@ -42,6 +42,11 @@ def scale_pixels(images: Array, *, dtype: Any) -> Array:
     """Pixels as floats in [0, 1]: uint8 divided by 255.
 
     Not multiplied by 1/255: that differs by one ulp for 126 of the 256 greys in float32.
+
+    Examples
+    --------
+    >>> scale_pixels(np.array([0, 51, 255], np.uint8), dtype=np.float32)
+    array([0. , 0.2, 1. ], dtype=float32)
     """
     x: Array = np.divide(images, np.asarray(255, dtype=dtype), dtype=dtype)
     return x
@@ -121,6 +126,12 @@ def activate(name: str, z: Array) -> tuple[Array, Array]:
     """A hidden activation and its derivative at `z`, both shaped and typed like `z`.
 
     ReLU-like functions have derivative 0 (leaky: the slope) at 0, as Keras and torch have it.
+
+    Examples
+    --------
+    >>> values, derivatives = activate("leaky_relu(0.5)", np.array([-2.0, 0.0, 3.0]))
+    >>> values.tolist(), derivatives.tolist()
+    ([-1.0, 0.0, 3.0], [0.5, 0.5, 1.0])
     """
     kind, slope = activation_parts(name)
     if kind == "leaky_relu":
@@ -147,7 +158,14 @@ class Forward:
 
 
 def forward(weights: Tensors, activations: Sequence[str], x: Array) -> Forward:
-    """Run the network on `x` `(n, inputs)`; `activations` as in `Spec.model.activations`."""
+    """Run the network on `x` `(n, inputs)`; `activations` as in `Spec.model.activations`.
+
+    Examples
+    --------
+    >>> weights = {"layers.0.kernel": np.eye(2), "layers.0.bias": np.array([0.0, 0.5])}
+    >>> forward(weights, ["softmax"], np.array([[1.0, 2.0]])).logits
+    array([[1. , 2.5]])
+    """
     zs, hs, slopes = [], [], []
     a = x
     for layer, name in enumerate(activations):
@@ -168,7 +186,13 @@ def log_softmax(logits: Array) -> Array:
 
 
 def sample_losses(logits: Array, labels: Array) -> Array:
-    """Categorical cross-entropy of each row, from logits `(n, classes)`; shape `(n,)`."""
+    """Categorical cross-entropy of each row, from logits `(n, classes)`; shape `(n,)`.
+
+    Two equal logits cost `log 2`. No logit is too large, since no probability is computed:
+
+    >>> sample_losses(np.array([[0.0, 0.0], [1000.0, 0.0]]), np.array([0, 1])).round(4)
+    array([6.931e-01, 1.000e+03])
+    """
     return -log_softmax(logits)[np.arange(len(labels)), labels]
 
 
@@ -197,7 +221,13 @@ def global_norm(gradient: Tensors) -> float:
 
 
 def clip_by_global_norm(gradient: Tensors, clip_norm: float) -> dict[str, Array]:
-    """`g * clip_norm / norm` where the global norm exceeds `clip_norm` (0: never)."""
+    """`g * clip_norm / norm` where the global norm exceeds `clip_norm` (0: never).
+
+    Examples
+    --------
+    >>> clip_by_global_norm({"a": np.array([3.0]), "b": np.array([4.0])}, 1.0)
+    {'a': array([0.6]), 'b': array([0.8])}
+    """
     if clip_norm == 0:
         return dict(gradient)
     norm = global_norm(gradient)
@@ -236,6 +266,14 @@ def update(
       `w = w - lr * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(s) + epsilon)`: the second form
       of Kingma and Ba (2015, end of section 2), as Keras has it. torch adds epsilon after the bias
       correction instead, which is a different rule for small gradients.
+
+    Examples
+    --------
+    >>> sgd = OptimizerSpec(learning_rate=0.5, momentum=0.9)
+    >>> weights, slots = {"w": np.array([1.0])}, {"velocity": {"w": np.array([2.0])}}
+    >>> gradient = {"w": np.array([0.2])}
+    >>> update(sgd, weights=weights, slots=slots, gradient=gradient, step=1)
+    ({'w': array([0.])}, {'velocity': {'w': array([2.])}})
     """
     rate = optimizer.rate_at(step)
     clipped = clip_by_global_norm(gradient, optimizer.clip_norm)

@@ -95,7 +95,11 @@ class ModelSpec(_Frozen):
 
     @property
     def layers(self) -> tuple[tuple[int, int, str], ...]:
-        """`(inputs, units, activation)` of each layer after the input, from layer 0."""
+        """`(inputs, units, activation)` of each layer after the input, from layer 0.
+
+        >>> ModelSpec(layer_sizes=(784, 30, 10)).layers
+        ((784, 30, 'sigmoid'), (30, 10, 'softmax'))
+        """
         sizes = self.layer_sizes
         return tuple(zip(sizes[:-1], sizes[1:], self.activations, strict=True))
 
@@ -146,7 +150,12 @@ class OptimizerSpec(_Frozen):
         return self
 
     def rate_at(self, step: int) -> float:
-        """Learning rate of a step (counted from 1)."""
+        """Learning rate of a step (counted from 1).
+
+        >>> halved = OptimizerSpec(learning_rate=0.1, schedule=((100, 0.05),))
+        >>> halved.rate_at(99), halved.rate_at(100)
+        (0.1, 0.05)
+        """
         rate = self.learning_rate
         for first, scheduled in self.schedule:
             if step >= first:
@@ -168,7 +177,15 @@ class TrainingSpec(_Frozen):
 
 
 class Spec(_Frozen):
-    """One multilayer perceptron and its training, in framework-neutral terms."""
+    """One multilayer perceptron and its training, in framework-neutral terms.
+
+    Examples
+    --------
+    >>> Spec().model.layer_sizes, Spec().model.parameters
+    ((784, 128, 64, 10), 109386)
+    >>> Spec(training=TrainingSpec(epochs=2)).digest == Spec().digest
+    False
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "tutorial"
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
@@ -194,6 +211,12 @@ def activation_parts(name: str) -> tuple[str, float]:
     """Split a hidden activation into its kind and its slope (0 where it has none).
 
     Raises `ValueError` with the nearest known name.
+
+    >>> activation_parts("tanh"), activation_parts("leaky_relu(0.2)")
+    (('tanh', 0.0), ('leaky_relu', 0.2))
+    >>> activation_parts("sigmiod")
+    Traceback (most recent call last):
+    ValueError: unknown activation 'sigmiod'; did you mean 'sigmoid'?
     """
     if name in ACTIVATIONS:
         return name, 0.0
@@ -232,6 +255,14 @@ def parse_spec(raw: dict[str, Any], *, origins: Mapping[str, str] | None = None)
     ------
     SpecError
         With the offending key, the value, what was expected, and the nearest known key.
+
+    Examples
+    --------
+    >>> parse_spec({"training": {"epochs": 3}}).training.epochs
+    3
+    >>> parse_spec({"training": {"epoch": 3}})
+    Traceback (most recent call last):
+    mnist_mlp.spec.SpecError: unknown key 'training.epoch'; did you mean 'epochs'?
     """
     try:
         return Spec.model_validate(raw)

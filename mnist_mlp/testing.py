@@ -39,6 +39,13 @@ def assert_same_training(
     ------
     AssertionError
         With the first break, its cause and its cure.
+
+    Examples
+    --------
+    In a test suite (it starts the framework of the port, so it isn't run as a doctest)::
+
+        def test_the_port_is_faithful():
+            assert_same_training("port.py:Port", "original.py:build", dataset="digits", epochs=2)
     """
     __tracebackhide__ = True
     is_original = isinstance(expected, str) and ".py:" in expected

@@ -27,6 +27,12 @@ class History:
 
     `loss` is the mean cross-entropy and `accuracy` the share of right answers (0 to 1), both seen
     while training, before each update; `val_loss` and `val_accuracy` are taken after the epoch.
+
+    >>> len(History(loss=[2.3], accuracy=[0.1], val_loss=[2.2], val_accuracy=[0.2]))
+    1
+    >>> History(loss=[2.3], accuracy=[0.1], val_loss=[2.2], val_accuracy=[20.0])
+    Traceback (most recent call last):
+    mnist_mlp.evaluate.evidence.EvidenceError: history: val_accuracy of epoch 1 is 20.0, ...
     """
 
     loss: Column = ()

@@ -35,7 +35,11 @@ class Mistakes:
 
 
 def log_softmax(logits: Logits) -> NDArray[np.float64]:
-    """Logarithm of the softmax over the last axis, float64, shape of `logits` (n, classes)."""
+    """Logarithm of the softmax over the last axis, float64, shape of `logits` (n, classes).
+
+    >>> log_softmax(np.array([[0.0, 1000.0]])).tolist()
+    [[-1000.0, 0.0]]
+    """
     z = logits.astype(np.float64)
     z -= z.max(axis=1, keepdims=True)
     z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
@@ -43,13 +47,21 @@ def log_softmax(logits: Logits) -> NDArray[np.float64]:
 
 
 def predictions(logits: Logits) -> NDArray[np.int64]:
-    """Class of the largest logit, the lowest class where several are largest: int64 (n,)."""
+    """Class of the largest logit, the lowest class where several are largest: int64 (n,).
+
+    >>> predictions(np.array([[0.1, 0.7, 0.7]])).tolist()
+    [1]
+    """
     classes: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
     return classes
 
 
 def accuracy(logits: Logits, y_true: Integers) -> float:
-    """Share of rows whose largest logit (n, classes) is that of the true class (n,): 0 to 1."""
+    """Share of rows whose largest logit (n, classes) is that of the true class (n,): 0 to 1.
+
+    >>> accuracy(np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([0, 1]))
+    0.5
+    """
     return float(np.mean(predictions(logits) == y_true))
 
 
@@ -59,7 +71,11 @@ def loss(logits: Logits, y_true: Integers) -> float:
 
 
 def confusion_matrix(y_true: Integers, y_pred: Integers, *, classes: int) -> NDArray[np.int64]:
-    """Counts int64 (classes, classes): row is the true class, column the predicted one."""
+    """Counts int64 (classes, classes): row is the true class, column the predicted one.
+
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
+    [[1, 1], [0, 1]]
+    """
     cells = y_true.astype(np.int64) * classes + y_pred
     counts = np.bincount(cells, minlength=classes * classes).astype(np.int64)
     return counts.reshape(classes, classes)

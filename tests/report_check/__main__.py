@@ -8,8 +8,8 @@ planted faults shows that the checks see them.
     python tests/report_check              # about a minute
     python tests/report_check --renew      # docs/screenshots anew, from tutorial runs: minutes more
 
-Chromium and axe-core are installed where they are missing and that is possible; where it is not,
-the script says so and ends with exit code 3.
+It needs the extra `report-check` (Playwright, and axe-core within axe-playwright-python) and a
+Chromium on PATH. If one of them is missing, it says how to install it and ends with exit code 3.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from axe import Axe
-from browser import MissingError, Page, find_chromium, opened
+from browser import Browser, MissingError, View, opened
 from screenshots import SIZES, renew, shot
 
 ROOT = Path(__file__).parents[2]
@@ -78,54 +77,52 @@ def pages(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return made, problems
 
 
-def problems_of(page: Page, path: Path, axe: Axe | None) -> list[str]:
+def problems_of(browser: Browser, path: Path) -> list[str]:
     """Everything that is wrong with a page, in all sizes and schemes."""
     found = []
     for size, (width, height) in SIZES.items():
         for scheme in ("light", "dark"):
-            page.requests.clear()
-            page.complaints.clear()
-            page.open(path, width=width, height=height, scheme=scheme)
             where = f"{path.stem}, {size}, {scheme}"
-            found += [f"{where}: {text}" for text in _looks(page, width=width, height=height)]
-            if axe:
-                found += [f"{where}: axe: {text}" for text in axe.violations(page)]
-            if len(shot(page)) < 5_000:
-                found.append(f"{where}: the screenshot is empty")
-            found += [
-                f"{where}: requests {url}"
-                for url in page.requests
-                if url != path.resolve().as_uri() and not url.startswith("data:")
-            ]
-            found += [f"{where}: console: {text}" for text in page.complaints]
-    if not page.pdf().startswith(b"%PDF"):
-        found.append(f"{path.stem}: does not print")
+            with browser.view(path, width=width, height=height, scheme=scheme) as view:
+                told = _looks(view, width=width, height=height)
+                told += [f"axe: {text}" for text in view.violations()]
+                if len(shot(view)) < 5_000:
+                    told.append("the screenshot is empty")
+                told += [
+                    f"requests {url}"
+                    for url in view.requests
+                    if url != path.resolve().as_uri() and not url.startswith("data:")
+                ]
+                told += [f"console: {text}" for text in view.complaints]
+                if not view.page.pdf(format="A4").startswith(b"%PDF"):
+                    told.append("does not print")
+            found += [f"{where}: {text}" for text in told]
     return found
 
 
-def _looks(page: Page, *, width: int, height: int) -> list[str]:
+def _looks(view: View, *, width: int, height: int) -> list[str]:
     found = []
-    wide = page.evaluate("document.documentElement.scrollWidth")
+    wide = view.page.evaluate("document.documentElement.scrollWidth")
     if wide > width:
         found.append(f"{wide} px wide in a window of {width}")
     for part in ("h1", ".accuracies", ".hero svg"):
         box = f"document.querySelector('{part}')?.getBoundingClientRect().bottom"
-        bottom = page.evaluate(box)
+        bottom = view.page.evaluate(box)
         if bottom is None or bottom > height:
             found.append(f"{part} ends at {bottom}, below the first screenful of {height} px")
     return found
 
 
-def planted(page: Page, path: Path, axe: Axe | None) -> list[str]:
+def planted(browser: Browser, path: Path) -> list[str]:
     """What the checks overlook on a page with a fault of each kind."""
     content = path.read_text(encoding="utf-8")
     start = content.index("<meta http-equiv")
     content = content[:start] + content[content.index("\n", start) :]
     bad = path.with_name("planted.html")
     bad.write_text(content.replace("</main>", f"{FAULTS}</main>"), encoding="utf-8")
-    told = "\n".join(problems_of(page, bad, axe))
+    told = "\n".join(problems_of(browser, bad))
     signs = ["requests http://127.0.0.1:9/x.png", "planted", "px wide in a window of 390"]
-    signs += ["axe: color-contrast", "axe: image-alt"] if axe else []
+    signs += ["axe: color-contrast", "axe: image-alt"]
     return [f"the planted fault {sign!r} was not seen" for sign in signs if sign not in told]
 
 
@@ -134,30 +131,21 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--renew", action="store_true", help="write docs/screenshots anew")
     chosen = options.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        try:
-            chromium = find_chromium()
-        except MissingError as error:
-            print(f"not checked: {error}")
-            return 3
-        axe, missing = None, ""
-        try:
-            axe = Axe(folder)
-        except MissingError as error:
-            missing = f"not checked with axe-core: {error}"
-        made, problems = pages(folder)
-        with opened(chromium) as page:
+    try:
+        with tempfile.TemporaryDirectory() as name, opened() as browser:
+            folder = Path(name)
+            made, problems = pages(folder)
             for path in made.values():
-                problems += problems_of(page, path, axe)
-            problems += planted(page, made["identical"], axe)
+                problems += problems_of(browser, path)
+            problems += planted(browser, made["identical"])
             if chosen.renew:
-                renew(page, ROOT / "docs" / "screenshots", folder, command)
-    print(
-        "\n".join(dict.fromkeys(problems)) or f"{len(made)} pages in {2 * len(SIZES)} views: clean"
-    )
-    print(missing or f"axe-core {axe.version if axe else ''}: no violation in any view")
-    return 1 if problems else 3 if missing else 0
+                renew(browser, ROOT / "docs" / "screenshots", folder, command)
+    except MissingError as error:
+        print(f"not checked: {error}")
+        return 3
+    clean = f"{len(made)} pages in {2 * len(SIZES)} views: clean; every planted fault was seen"
+    print("\n".join(dict.fromkeys(problems)) or clean)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

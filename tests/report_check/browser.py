@@ -1,193 +1,95 @@
-"""Headless Chromium over its debugging pipe: no driver, no port, nothing but the browser itself.
+"""The system's Chromium, driven by Playwright, with axe-core run inside the page.
 
-The protocol is JSON, each message ended by a zero byte, commands on file descriptor 3 and answers
-on 4: https://chromedevtools.github.io/devtools-protocol/
+Playwright would download a browser of its own; the one on PATH is used instead.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import select
 import shutil
-import signal
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_TIMEOUT_S = 60
-_OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-default-apps",
-    "--disable-dev-shm-usage",
-    "--disable-extensions",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--no-first-run",
-    "--remote-debugging-pipe",
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 class MissingError(Exception):
-    """Something that this machine doesn't have and the script cannot get."""
+    """Something this machine doesn't have, with the command that installs it."""
 
 
 def find_chromium() -> str:
-    """The browser's path; as root on Debian it is installed where it is missing."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    for name in names:
+    """The path of the browser on PATH."""
+    for name in NAMES:
         if path := shutil.which(name):
             return path
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise MissingError("no Chromium here; on Debian: apt-get install chromium")
-    print("installing Debian's chromium")
-    for words in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
-        done = subprocess.run(["apt-get", "--quiet", *words], capture_output=True, check=False)
-        if done.returncode:
-            raise MissingError(f"apt-get {words[0]} failed: {done.stderr.decode().strip()[-300:]}")
-    if path := shutil.which("chromium"):
-        return path
-    raise MissingError("apt-get installed chromium, but there is none on PATH")
+    raise MissingError(
+        f"no Chromium on PATH (looked for {', '.join(NAMES)}); on Debian: apt-get install chromium"
+    )
 
 
-class Page:
-    """A tab; everything it requests and complains about is kept in `requests` and `complaints`."""
+def packages() -> tuple[Any, Any]:
+    """`sync_playwright` and an `Axe`, from the packages of the extra `report-check`."""
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise MissingError(
+            f"{error.name} is not installed; run: pip install -e '.[report-check]'"
+        ) from error
+    return sync_playwright, Axe()
 
-    def __init__(self, commands: int, answers: int) -> None:
-        self._commands, self._answers = commands, answers
-        self._number, self._buffer = 0, b""
-        self._session: str | None = None
+
+class View:
+    """A page in one window size and colour scheme, with all that it requested and complained of."""
+
+    def __init__(self, page: Any, axe: Any) -> None:
+        self.page, self._axe = page, axe
         self.requests: list[str] = []
         self.complaints: list[str] = []
-        self._loaded = False
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = attached["sessionId"]
-        for domain in ("Page", "Network", "Runtime", "Log"):
-            self.send(f"{domain}.enable")
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.complaints.append(message.text[:300]))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)[:300]))
 
-    def send(self, method: str, **parameters: Any) -> Any:
-        """Send a command and wait for its answer."""
-        self._number += 1
-        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        data = json.dumps(message).encode() + b"\0"
-        while data:
-            data = data[os.write(self._commands, data) :]
-        wanted = self._number
-        while True:
-            answer = self._receive()
-            if answer.get("id") == wanted:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']['message']}")
-                return answer["result"]
+    def violations(self) -> list[str]:
+        """What axe-core finds on the page, a line a rule."""
+        return [
+            f"{rule['id']}: {rule['help']} in "
+            + " ".join(node["html"][:120] for node in rule["nodes"][:3])
+            for rule in self._axe.run(self.page).response["violations"]
+        ]
 
-    def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression, awaited if it is a promise."""
-        done = self.send(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+
+class Browser:
+    """A headless Chromium that opens files."""
+
+    def __init__(self, browser: Any, axe: Any) -> None:
+        self._browser, self._axe = browser, axe
+
+    @contextmanager
+    def view(self, path: Path, *, width: int, height: int, scheme: str) -> Iterator[View]:
+        """Load a file in a window of this size (px), in the `light` or `dark` scheme."""
+        context = self._browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            is_mobile=width < 600,
         )
-        if "exceptionDetails" in done:
-            raise RuntimeError(done["exceptionDetails"].get("exception", {}).get("description"))
-        return done["result"].get("value")
-
-    def open(self, path: Path, *, width: int, height: int, scheme: str) -> None:
-        """Load a file in a window of this size, in the `light` or `dark` scheme."""
-        self.send(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=width < 600,
-        )
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.send("Emulation.setEmulatedMedia", features=features)
-        self._loaded = False
-        self.send("Page.navigate", url=path.resolve().as_uri())
-        while not self._loaded:
-            self._receive()
-
-    def screenshot(self, *, full: bool = False) -> bytes:
-        """PNG of the window, or of the whole page."""
-        told = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=full)
-        return base64.b64decode(told["data"])
-
-    def pdf(self) -> bytes:
-        """The page as it prints on A4."""
-        told = self.send("Page.printToPDF", paperWidth=8.27, paperHeight=11.69)
-        return base64.b64decode(told["data"])
-
-    def _receive(self) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._answers], [], [], _TIMEOUT_S)
-            if not ready:
-                raise TimeoutError(f"no answer from Chromium within {_TIMEOUT_S} s")
-            chunk = os.read(self._answers, 1 << 16)
-            if not chunk:
-                raise RuntimeError("Chromium has ended")
-            self._buffer += chunk
-        data, _, self._buffer = self._buffer.partition(b"\0")
-        message: dict[str, Any] = json.loads(data)
-        self._note(message.get("method"), message.get("params", {}))
-        return message
-
-    def _note(self, method: str | None, told: dict[str, Any]) -> None:
-        match method:
-            case "Page.loadEventFired":
-                self._loaded = True
-            case "Network.requestWillBeSent":
-                self.requests.append(told["request"]["url"])
-            case "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded":
-                self.complaints.append(json.dumps(told)[:300])
+        try:
+            view = View(context.new_page(), self._axe)
+            view.page.goto(path.resolve().as_uri(), wait_until="load")
+            yield view
+        finally:
+            context.close()
 
 
 @contextmanager
-def opened(chromium: str) -> Iterator[Page]:
-    """A page in a browser of its own, with an empty profile, ended afterwards."""
-    ours_in, theirs_out = os.pipe()
-    theirs_in, ours_out = os.pipe()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        actions = [
-            # Through high numbers, so that neither copy lands on a descriptor still needed.
-            (os.POSIX_SPAWN_DUP2, theirs_in, 103),
-            (os.POSIX_SPAWN_DUP2, theirs_out, 104),
-            (os.POSIX_SPAWN_DUP2, 103, 3),
-            (os.POSIX_SPAWN_DUP2, 104, 4),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-        ]
-        words = [chromium, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"]
-        pid = os.posix_spawn(chromium, words, os.environ, file_actions=actions, setsid=True)
-        os.close(theirs_in)
-        os.close(theirs_out)
+def opened() -> Iterator[Browser]:
+    """A browser with an empty profile, closed afterwards; `MissingError` if there is none."""
+    path = find_chromium()
+    sync_playwright, axe = packages()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
         try:
-            page = Page(ours_out, ours_in)
-            yield page
-            page._session = None
-            with suppress(RuntimeError, OSError):
-                page.send("Browser.close")
+            yield Browser(browser, axe)
         finally:
-            os.close(ours_out)
-            os.close(ours_in)
-            _end(pid)
-
-
-def _end(pid: int) -> None:
-    """Wait for the browser; end its process group if it lingers."""
-    for _ in range(50):
-        done, _ = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return
-        time.sleep(0.1)
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+            browser.close()

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from browser import Page
+from browser import Browser, View
 from PIL import Image
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -24,15 +24,15 @@ VIEWS = (
 )
 
 
-def shot(page: Page) -> bytes:
+def shot(view: View) -> bytes:
     """The window as a small PNG: as many colours as text and lines need."""
-    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    image = Image.open(io.BytesIO(view.page.screenshot())).convert("RGB")
     buffer = io.BytesIO()
     image.quantize(_COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def renew(page: Page, target: Path, folder: Path, command: Callable[..., object]) -> None:
+def renew(browser: Browser, target: Path, folder: Path, command: Callable[..., object]) -> None:
     """Train the tutorial in Keras and Lightning, and with torch's default weights; picture both."""
     words = ["compare", "--progress", "none"]
     if data := os.environ.get("MNIST_MLP_DATA"):
@@ -46,8 +46,8 @@ def renew(page: Page, target: Path, folder: Path, command: Callable[..., object]
     for name, size, scheme in VIEWS:
         width, height = SIZES[size]
         path = folder / name / "report.html"
-        page.open(path, width=width, height=height, scheme=scheme)
-        picture = shot(page)
+        with browser.view(path, width=width, height=height, scheme=scheme) as view:
+            picture = shot(view)
         assert len(picture) < _LARGEST
         out = target / f"{name}-{size}-{scheme}.png"
         out.write_bytes(picture)
