@@ -108,7 +108,7 @@ def train(
             fitting = time.perf_counter()
             fitted = _fit(worker, plan, data, writer=writer, observer=observer)
             weights = fitted.weights
-            writer.record["flags"] |= fitted.flags
+            writer.add_flags(fitted.flags)
             predicting = time.perf_counter()
             logits = worker.predict(weights, data.test_images)
             _refuse_non_finite({"a test logit": logits}, when="training")

@@ -81,7 +81,7 @@ from mnist_mlp.training import train
 spec = parse_spec({{"model": {{"layer_sizes": [30, 9, 4]}}, "training": {{"epochs": 1}}}})
 data = load_dataset("auto", data_dir=Path({str(idx_dir)!r}))
 run = train(spec, backend="numpy", dataset=data, out=Path({str(tmp_path / "run")!r}))
-print(run.record["status"], *sorted({FRAMEWORKS!r} & set(sys.modules)))
+print(run.record.status, *sorted({FRAMEWORKS!r} & set(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True

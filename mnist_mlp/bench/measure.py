@@ -27,6 +27,7 @@ from mnist_mlp.errors import (
 )
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.registry import target_of
+from mnist_mlp.run.folder import Run
 from mnist_mlp.settings import OTHER_VARIABLES
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
@@ -184,11 +185,11 @@ def _command(case: Case, bench: Bench) -> _Content:
             raise SetupError(_REFUSED_GPU + finished.last_words.partition(_REFUSED_GPU)[2])
         if finished.code:
             raise BackendError(finished.last_words)
-        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        run = Run(out)
     return {
         "phases": {"process_s": finished.seconds},
         "memory": {"peak": finished.peak} if finished.peak else {},
-        "facts": {"timings": record.get("timings", {}), "accuracy": record["metrics"]["accuracy"]},
+        "facts": {"timings": run.record.timings, "accuracy": run.metrics.accuracy},
     }
 
 

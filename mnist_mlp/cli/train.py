@@ -91,7 +91,7 @@ def train(
             **request.training(),
         )
     if json:
-        print_json({**run.record, "path": str(run.path)})
+        print_json({**run.record.document(), "path": str(run.path)})
     else:
         typer.echo(summary(run))
         warning = exploded(run.history, classes=data.classes)

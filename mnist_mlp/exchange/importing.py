@@ -170,7 +170,7 @@ def import_weights(
             "accelerator": "cpu",
             "device": "cpu",
             "threads": 1,
-            "path": "",
+            "fit_path": "",
             "flags": {"file": path.name, "layout": layout},
             "machine": describe_machine(),
             "spec": spec.model_dump(mode="json"),

@@ -142,7 +142,7 @@ def context(sides: Sequence[Side], pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def _data_name(side: Side) -> str:
-    name = str(side.run.dataset["name"])
+    name = side.run.dataset.name
     return {"mnist": "MNIST", "idx": "IDX files"}.get(name, name)
 
 

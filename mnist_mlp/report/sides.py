@@ -64,7 +64,7 @@ class Side:
 
     def same_rows(self, other: Side) -> bool:
         """Whether both were tested on the same rows of the same data set, in one order."""
-        return self.run.dataset["sha256"] == other.run.dataset["sha256"] and np.array_equal(
+        return self.run.dataset.sha256 == other.run.dataset.sha256 and np.array_equal(
             self.evidence.ids, other.evidence.ids
         )
 

@@ -13,7 +13,6 @@ import zipfile
 import zlib
 from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ import numpy as np
 
 from mnist_mlp.errors import RunFolderError
 from mnist_mlp.reference import Array
+from mnist_mlp.run.record import DatasetRecord, Metrics, parse_record
 from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.spec import Spec, SpecError, parse_spec
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -42,26 +40,6 @@ class HistoryRow:
 
 HISTORY_COLUMNS = tuple(field.name for field in fields(HistoryRow))
 
-_RECORD: dict[str, type] = {
-    "backend.name": str,
-    "spec": dict,
-    "dataset.name": str,
-    "dataset.sha256": str,
-    "dataset.image_shape": list,
-    "dataset.classes": int,
-}
-"""What every `run.json` holds; a finished run's has `metrics` too."""
-
-_METRICS: dict[str, type] = {"metrics.loss": Real, "metrics.accuracy": Real}
-
-_KINDS = {
-    str: "a text",
-    dict: "an object",
-    list: "an array",
-    int: "a whole number",
-    Real: "a number",
-}
-
 
 class Run:
     """A finished run folder. Files are read when they are asked for, and checked then.
@@ -73,10 +51,15 @@ class Run:
     complete : bool
         Refuse a run that is not marked complete.
 
+    Attributes
+    ----------
+    record : RunRecord
+        The content of `run.json`.
+
     Raises
     ------
     RunFolderError
-        No `run.json`, another schema, an unfinished run, or (later) a damaged file.
+        No `run.json`, another schema, a wrong key, an unfinished run, or (later) a damaged file.
     """
 
     def __init__(self, path: Path, *, complete: bool = True) -> None:
@@ -87,54 +70,37 @@ class Run:
             raise RunFolderError(f"{path}: cannot be looked at: {error.strerror}") from None
         if not found:
             raise RunFolderError(f"{path}: no such run folder")
-        self.record: dict[str, Any] = self._json("run.json")
-        version = self.record.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise RunFolderError(
-                f"{path}/run.json: schema_version {version!r}, but this program reads "
-                f"{SCHEMA_VERSION}"
-            )
-        status = self.record.get("status")
-        if complete and status != "complete":
-            raise RunFolderError(
-                f"{path}: the run is marked {status!r}, not 'complete': train it again"
-            )
-        for key, kind in (_RECORD | (_METRICS if complete else {})).items():
-            value = self._get(*key.split("."))
-            if not isinstance(value, kind):
-                raise RunFolderError(
-                    f"{path}/run.json: {key} is {value!r}, expected {_KINDS[kind]}"
-                )
+        self.record = parse_record(self._json("run.json"), folder=path, complete=complete)
 
     @property
     def label(self) -> str:
         """Short name for tables: the backend's."""
-        return str(self._get("backend", "name"))
+        return self.record.backend.name
 
     @cached_property
     def spec(self) -> Spec:
         """The specification the run was made from."""
         try:
-            return parse_spec(self._get("spec"))
+            return parse_spec(self.record.spec)
         except SpecError as error:
             raise RunFolderError(f"{self.path}/run.json: spec: {error}") from None
 
     @property
-    def dataset(self) -> dict[str, Any]:
+    def dataset(self) -> DatasetRecord:
         """The data set's name, digest, shape and counts."""
-        return dict(self._get("dataset"))
+        return self.record.dataset
 
     @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image, in pixels."""
-        match self._get("dataset", "image_shape"):
-            case [int(height), int(width)]:
-                return height, width
-            case other:
-                raise RunFolderError(
-                    f"{self.path}/run.json: dataset.image_shape is {other!r}, "
-                    f"expected [height, width]"
-                )
+        return self.dataset.image_shape
+
+    @property
+    def metrics(self) -> Metrics:
+        """Loss and accuracy on the test rows; only a finished run has them."""
+        if self.record.metrics is None:
+            raise RunFolderError(f"{self.path}/run.json: metrics is missing")
+        return self.record.metrics
 
     @cached_property
     def history(self) -> list[HistoryRow]:
@@ -191,14 +157,6 @@ class Run:
             return (self.path / "report.txt").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RunFolderError(f"{self.path}/report.txt: cannot be read: {error}") from None
-
-    def _get(self, *keys: str) -> Any:
-        value: Any = self.record
-        for key in keys:
-            if not isinstance(value, dict) or key not in value:
-                raise RunFolderError(f"{self.path}/run.json: {'.'.join(keys)} is missing")
-            value = value[key]
-        return value
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name

@@ -38,20 +38,13 @@ def spec_breaks(a: Run, b: Run) -> list[Break]:
 
 def data_breaks(run: Run, plan: Plan, dataset: Dataset, *, side: Side) -> Iterator[Break]:
     """Digest, split and rows of a folder against the data set at hand."""
-    recorded = run.dataset
-    for key, expected in (
-        ("sha256", dataset.digest),
-        ("name", dataset.name),
+    for key, recorded, expected in (
+        ("sha256", run.dataset.sha256, dataset.digest),
+        ("name", run.dataset.name, dataset.name),
     ):
-        if recorded[key] != expected:
+        if recorded != expected:
             cause = Cause("other_data", f"data set {key}")
-            yield Break(
-                side=side,
-                rung="data",
-                cause=cause,
-                got=str(recorded[key]),
-                expected=str(expected),
-            )
+            yield Break(side=side, rung="data", cause=cause, got=recorded, expected=expected)
             return
     ids = run.predictions["ids"]
     if not np.array_equal(ids, plan.test_ids):

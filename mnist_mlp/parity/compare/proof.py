@@ -9,12 +9,14 @@ differences mean nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 
 from mnist_mlp.contract import TrainingData
-from mnist_mlp.parity.compare.replay import fitted
+from mnist_mlp.errors import SetupError, UsageError
+from mnist_mlp.parity.compare.replay import fitted, worker_of
 from mnist_mlp.parity.outcome import Chaos, Proof
 from mnist_mlp.parity.steps.drift import largest_gap, one_ulp_away
 from mnist_mlp.parity.steps.trajectory import run_reference
@@ -31,16 +33,16 @@ def prove(runs: Sequence[Run], plan: Plan, data: TrainingData) -> Proof:
     double = in_float64(plan)
     finals = []
     for run in runs:
-        with Worker(
-            str(run.record["backend"]["target"]),
-            accelerator=str(run.record["accelerator"]),
-            threads=int(run.record["threads"]),
-            path="plain" if run.record.get("fit_path") == "plain" else "fast",
-        ) as worker:
-            capabilities, _ = worker.describe()
-            if capabilities.refusals(double.spec):
-                return Proof("unavailable", reason=f"{run.label} has no float64")
-            worker.open(double.spec)
+        with ExitStack() as stack:
+            try:
+                worker = stack.enter_context(worker_of(run))
+                capabilities, _ = worker.describe()
+                if capabilities.refusals(double.spec):
+                    return Proof("unavailable", reason=f"{run.label} has no float64")
+                worker.open(double.spec)
+            except (SetupError, UsageError) as error:
+                reason = f"{run.label} cannot be run here: {error}"
+                return Proof("unavailable", reason=reason)
             finals.append(fitted(worker, double, data)[-1].weights)
     end = double.steps_per_epoch * double.spec.training.epochs + 1
     base, nudged = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mnist_mlp.contract import EpochRecord, Progress, State, TrainingData
+from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.findings import JudgedStep
 from mnist_mlp.parity.steps.sampling import place
 from mnist_mlp.parity.steps.stress import Stress
@@ -15,21 +16,32 @@ from mnist_mlp.worker.parent import Worker
 
 
 def open_side(run: Run, *, verbose: bool = False) -> Worker:
-    """The backend a run was made by, with its device, threads and path."""
-    record = run.record
-    worker = Worker(
-        str(record["backend"]["target"]),
-        accelerator=str(record["accelerator"]),
-        threads=int(record["threads"]),
-        path="plain" if record.get("fit_path") == "plain" else "fast",
-        verbose=verbose,
-    )
+    """The backend a run was made by, with its device, threads and path, opened.
+
+    What the folder does not record is left at the worker's own defaults. `UsageError` or
+    `SetupError` where the backend cannot be run here.
+    """
+    worker = worker_of(run, verbose=verbose)
     try:
         worker.open(run.spec)
     except BaseException:
         worker.close()
         raise
     return worker
+
+
+def worker_of(run: Run, *, verbose: bool = False) -> Worker:
+    """As `open_side`, but not opened."""
+    record = run.record
+    if not record.backend.target:
+        raise UsageError(f"{run.path}/run.json records no backend.target (module:Class)")
+    return Worker(
+        record.backend.target,
+        accelerator=record.accelerator or "auto",
+        threads=record.threads or 1,
+        path=record.fit_path or "fast",
+        verbose=verbose,
+    )
 
 
 def judged_steps(

@@ -71,7 +71,7 @@ def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Seen
             run, shared, side=side, reason=f"{run.label} cannot be run here: {error}"
         )
     with worker:
-        _look_at_steps(seen, worker, run, shared, side)
+        _look_at_steps(seen, worker, shared, side)
         if seen.breaks:
             reason = "a step breaks already"
             seen.missing |= dict.fromkeys(("trajectory", "metrics"), reason)
@@ -108,8 +108,7 @@ def recipe_for(shared: Shared) -> Recipe:
     return Recipe(spec, arbiter.eps_of(spec.training.precision), shared.image_shape)
 
 
-def _look_at_steps(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
-    del run
+def _look_at_steps(seen: Seen, worker: Worker, shared: Shared, side: Side) -> None:
     seen.steps = judged_steps(
         worker,
         shared.plan,
@@ -217,11 +216,12 @@ def _other_environment(worker: Worker, run: Run) -> str:
     opened: Opened | None = worker.opened
     if opened is None:
         return "the backend was not opened"
-    here = dict(opened.environment.versions)
-    there = run.record.get("versions")
+    if run.record.not_recorded:
+        return f"{run.label} does not record {', '.join(run.record.not_recorded)}"
+    here, there = dict(opened.environment.versions), run.record.versions
     if here != there:
         return f"{run.label} was trained with {there}, here are {here}"
-    processor = run.record.get("machine", {}).get("processor")
+    processor = run.record.machine.processor
     if processor != processor_name():
         return f"{run.label} was trained on {processor}, this is {processor_name()}"
     return ""
