@@ -63,8 +63,8 @@ class Capabilities:
     clip_norm: bool = True
     schedule: bool = True
     fast_path: bool = False
-    """Whether `Runtime.path` makes a difference; `fit` then answers with `steps_per_call`, counted
-    by the framework: more than 1 on the fast path, 1 on the plain one."""
+    """Whether `Runtime.fit_path` makes a difference; `fit` then answers with `steps_per_call`,
+    counted by the framework: more than 1 on the fast path, 1 on the plain one."""
 
     def refusals(self, spec: Spec) -> list[str]:
         """What of a specification is not supported, a phrase each."""
@@ -93,19 +93,25 @@ class Environment:
 
 
 FitPath = Literal["fast", "plain"]
+"""The way of `fit`: `fast`, many steps per call of the framework, or `plain`, a call per step."""
 
 
 @dataclass(frozen=True)
 class Runtime:
     """How to run: the device, already decided, the number of CPU threads, and the way of `fit`.
 
-    `path` is `fast` (many steps per call of the framework) or `plain` (the way a textbook has it,
-    a call per step). Both train the same; a backend that has one way only ignores it.
+    `fit_path` is `fast` (many steps per call of the framework) or `plain` (the way a textbook has
+    it, a call per step). Both train the same; a backend that has one way only ignores it.
     """
 
     accelerator: str = "cpu"
     threads: int = 1
-    path: FitPath = "fast"
+    fit_path: FitPath = "fast"
+
+    @property
+    def path(self) -> FitPath:
+        """`fit_path`, by the name that it had first; backends may go on to read it."""
+        return self.fit_path
 
 
 @dataclass(frozen=True, eq=False)

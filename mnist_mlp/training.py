@@ -47,7 +47,7 @@ def train(
     out: Path,
     accelerator: str = "auto",
     threads: int = 1,
-    path: FitPath = "fast",
+    fit_path: FitPath = "fast",
     overwrite: bool = False,
     keep: Keep | None = None,
     verbose: bool = False,
@@ -67,7 +67,7 @@ def train(
     accelerator : {"auto", "cpu", "gpu"}
     threads : int
         CPU threads, pinned before the framework starts.
-    path : {"fast", "plain"}
+    fit_path : {"fast", "plain"}
         Many steps per call of the framework, or a call per step.
     keep : callable, optional
         Called with the worker, the plan and the data after training; the files that it answers
@@ -91,7 +91,7 @@ def train(
     start = time.perf_counter()
     check_free(out, overwrite=overwrite)
     with Worker(
-        backend, accelerator=accelerator, threads=threads, path=path, verbose=verbose
+        backend, accelerator=accelerator, threads=threads, fit_path=fit_path, verbose=verbose
     ) as worker:
         worker.start_opening(spec)
         # Importing a framework takes seconds; all that this process has to do goes into them.
@@ -184,7 +184,7 @@ def _record_of_backend(worker: Worker, opened: Opened) -> dict[str, Any]:
         "accelerator": opened.runtime.accelerator,
         "device": opened.device,
         "threads": opened.runtime.threads,
-        "fit_path": opened.runtime.path,
+        "fit_path": opened.runtime.fit_path,
         "flags": dict(opened.flags),
     }
 

@@ -51,7 +51,7 @@ class KerasBackend:
         keras.config.set_floatx(spec.training.precision)
         keras.config.set_dtype_policy(spec.training.precision)
         self.spec = spec
-        self.model = build(spec, path=runtime.path)
+        self.model = build(spec, fit_path=runtime.fit_path)
         return {
             **flags,
             "keras_engine": keras.config.backend(),

@@ -70,7 +70,7 @@ class TorchBackend:
         self.spec = spec
         self.runtime = runtime
         self.device = torch.device("cuda" if runtime.accelerator == "gpu" else "cpu")
-        kind = FastPerceptron if runtime.path == "fast" else Perceptron
+        kind = FastPerceptron if runtime.fit_path == "fast" else Perceptron
         self.module = kind(spec).to(self.device)
         return {"tf32": False, "float32_matmul_precision": torch.get_float32_matmul_precision()}
 

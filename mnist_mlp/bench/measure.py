@@ -129,7 +129,7 @@ def _worker(case: Case, bench: Bench) -> _Content:
         case.backend,
         accelerator=case.accelerator,
         threads=case.threads or 1,
-        path="plain" if case.path == "plain" else "fast",
+        fit_path=case.fit_path or "fast",
         verbose=bench.verbose,
     ) as worker:
         opened = worker.open(plan.spec)
@@ -178,7 +178,7 @@ def _command(case: Case, bench: Bench) -> _Content:
         words = ["train", "--backend", case.backend, "--config", str(config), "--out", str(out)]
         words += ["--accelerator", case.accelerator, "--progress", "none"]
         words += [] if case.threads is None else ["--threads", str(case.threads)]
-        words += ["--plain"] if case.path == "plain" else []
+        words += ["--plain"] if case.fit_path == "plain" else []
         command = [sys.executable, "-m", "mnist_mlp", *words, *bench.data_words]
         finished = timed(command, environment=bench.environment())
         if finished.code == EXIT_ENVIRONMENT and _REFUSED_GPU in finished.last_words:

@@ -60,8 +60,8 @@ def profile_cases(spec: Spec, choice: Choice, *, train_rows: int) -> list[Case]:
     cases = []
     for backend in choice.backends:
         for accelerator in choice.accelerators:
-            for path in choice.paths:
-                base = choice.worker(backend, spec, accelerator=accelerator, path=path)
+            for fit_path in choice.fit_paths:
+                base = choice.worker(backend, spec, accelerator=accelerator, fit_path=fit_path)
                 for version, change in changes.items():
                     key = f"{base.key}/profile-{version}"
                     cases.append(base.model_copy(update={"key": key, **change}))

@@ -45,8 +45,8 @@ def scale_cases(spec: Spec, choice: Choice, *, axis: str, points: Sequence[int])
     cases = []
     for backend in choice.backends:
         for accelerator in choice.accelerators:
-            for path in choice.paths:
-                base = choice.worker(backend, spec, accelerator=accelerator, path=path)
+            for fit_path in choice.fit_paths:
+                base = choice.worker(backend, spec, accelerator=accelerator, fit_path=fit_path)
                 for point in points:
                     change = {"key": f"{base.key}/{axis}-{point}", "point": point}
                     change |= {"spec": at(spec, axis=axis, point=point)}

@@ -159,7 +159,7 @@ class Request:
         """Keyword arguments of `training.train`."""
         return {
             "accelerator": str(self.options["accelerator"]),
-            "path": "fast" if self.options["fast"] else "plain",
+            "fit_path": "fast" if self.options["fast"] else "plain",
             **{key: self.options[key] for key in ("threads", "overwrite", "verbose")},
         }
 

@@ -86,7 +86,7 @@ class _Server:
     def describe(self) -> Any:
         return self.backend.capabilities, self.backend.environment()
 
-    def open(self, spec: Spec, accelerator: str, threads: int, path: FitPath) -> Opened:
+    def open(self, spec: Spec, accelerator: str, threads: int, fit_path: FitPath) -> Opened:
         start = time.perf_counter()
         backend = self.backend
         refused = backend.capabilities.refusals(spec)
@@ -98,7 +98,7 @@ class _Server:
             "import_peak": peak_memory(),
         }
         chosen = self._device(accelerator, environment)
-        runtime = Runtime(accelerator=chosen, threads=threads, path=path)
+        runtime = Runtime(accelerator=chosen, threads=threads, fit_path=fit_path)
         flags = dict(backend.open(spec, runtime))
         _check_flags(flags, method="open")
         return Opened(

@@ -82,7 +82,7 @@ class Worker(PortCalls):
         With `cpu` the child cannot see a GPU at all.
     threads : int
         CPU threads of the framework and of the BLAS beneath it.
-    path : {"fast", "plain"}
+    fit_path : {"fast", "plain"}
         The way of `fit`: many steps per call of the framework, or a call per step.
     verbose : bool
         Let the framework's own chatter through to stderr; else it is kept for the error text.
@@ -94,14 +94,14 @@ class Worker(PortCalls):
         *,
         accelerator: str = "auto",
         threads: int = 1,
-        path: FitPath = "fast",
+        fit_path: FitPath = "fast",
         verbose: bool = False,
     ) -> None:
         self.backend = backend
         self.label = label_of(backend)
         self.accelerator = accelerator
         self.threads = threads
-        self.path = path
+        self.fit_path = fit_path
         self.opened: Opened | None = None
         self._opening: Spec | None = None
         target = target_of(backend)
@@ -161,7 +161,7 @@ class Worker(PortCalls):
 
         `open` with the same specification has to be the next call; it waits and answers.
         """
-        self._send("open", spec, self.accelerator, self.threads, self.path)
+        self._send("open", spec, self.accelerator, self.threads, self.fit_path)
         self._opening = spec
 
     def fit(

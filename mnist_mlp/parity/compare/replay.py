@@ -39,7 +39,7 @@ def worker_of(run: Run, *, verbose: bool = False) -> Worker:
         record.backend.target,
         accelerator=record.accelerator or "auto",
         threads=record.threads or 1,
-        path=record.fit_path or "fast",
+        fit_path=record.fit_path or "fast",
         verbose=verbose,
     )
 
