@@ -11,6 +11,14 @@ Arrays cross the border as NumPy, weights by canonical name: per layer a kernel 
 and a bias `(units,)`, called `layers.0.kernel`, `layers.0.bias`, `layers.1.kernel`, ... The
 mathematics is written down in `mnist_mlp.reference`; `tests/conformance` checks a backend against
 it by itself, as soon as the backend is registered.
+
+`Backend` is what every backend has. Two methods are optional, and a user is told in words where one
+is missing: `export` (see `Exporter`), and `open_port`, with which a backend runs a user's own model
+(see `mnist_mlp.ports.protocol`):
+
+    def open_port(
+        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
+    ) -> PortHost
 """
 
 from __future__ import annotations
@@ -32,6 +40,7 @@ __all__ = [
     "Capabilities",
     "Environment",
     "EpochRecord",
+    "Exporter",
     "FitPath",
     "Plan",
     "Progress",
@@ -203,4 +212,16 @@ class Backend(Protocol):
 
     def predict(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
         """Logits `(n, classes)` of images `(n, inputs)`, in the precision of the specification."""
+        ...
+
+
+class Exporter(Protocol):
+    """Optional: a backend that writes a network in its framework's own formats."""
+
+    def export(self, weights: Tensors, kind: str, folder: str) -> list[str]:
+        """Write the opened network with given weights; answers with the files' names in `folder`.
+
+        `kind` is the framework's own format (`keras`, `torch`) or `onnx`; the first file is the one
+        that is loaded again and checked. Called after `open`.
+        """
         ...
