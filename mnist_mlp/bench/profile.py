@@ -70,9 +70,7 @@ def profile_cases(spec: Spec, choice: Choice, *, train_rows: int) -> list[Case]:
 
 def profiles(document: Document) -> list[Profile]:
     """The parts of each backend's epoch."""
-    names = dict.fromkeys(
-        case.key.rpartition("/")[0] for case in document.cases if "/profile-" in case.key
-    )
+    names = dict.fromkeys(case.group for case in document.cases if case.kind == "worker")
     found = []
     for name in names:
         times = [epoch_medians(document.of(f"{name}/profile-{version}")) for version in VERSIONS]

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from mnist_mlp.contract import FitPath
 from mnist_mlp.errors import DataError, UsageError
+from mnist_mlp.registry import label_of
 from mnist_mlp.run.files import json_bytes, write_atomically
 from mnist_mlp.spec import Spec
 
@@ -65,6 +66,11 @@ class Case(_Value):
     train_rows: int | None = None
     point: int | None = None
     arguments: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """Backend, accelerator and way of fitting: what the variants of a case share."""
+        return f"{label_of(self.backend)}/{self.accelerator}/{self.fit_path}"
 
 
 class Sample(_Value):

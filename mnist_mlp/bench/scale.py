@@ -142,7 +142,7 @@ def series(document: Document) -> list[Series]:
     groups: dict[str, list[Case]] = {}
     for case in document.cases:
         if case.point is not None:
-            groups.setdefault(case.key.rpartition("/")[0], []).append(case)
+            groups.setdefault(case.group, []).append(case)
     lines = []
     for name, cases in groups.items():
         points = []

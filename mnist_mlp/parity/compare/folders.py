@@ -14,6 +14,7 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.causes import init, order
 from mnist_mlp.parity.findings import Break, Cause, Place, Side
 from mnist_mlp.plan import Plan
+from mnist_mlp.reference import kernel_name
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.tensors import tensors_digest
 
@@ -131,7 +132,7 @@ def permuted(a: Run, b: Run) -> bool:
     order_before: np.ndarray | None = None
     moved = False
     for layer in range(layers):
-        kernel, other = left[f"layers.{layer}.kernel"], right[f"layers.{layer}.kernel"]
+        kernel, other = left[kernel_name(layer)], right[kernel_name(layer)]
         if order_before is not None:
             kernel = kernel[order_before]
         if layer == layers - 1:
