@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["default_path", "report_html", "write_report"]
 
 
-def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "compare.json") -> str:
+def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "") -> str:
     """The page as text.
 
     Parameters
@@ -29,7 +29,8 @@ def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "com
     document : JSON value, optional
         What `compare` wrote about these runs. Without it `compare.json` is looked for beside them.
     origin : str
-        How an error names the document.
+        The file that the document was read from: the page then says that it quotes it. Empty for
+        an outcome that has just been made.
 
     Raises
     ------
@@ -47,9 +48,7 @@ def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "com
     return render(sides, pairs)
 
 
-def write_report(
-    runs: Sequence[Run], *, out: Path, document: Any = None, origin: str = "compare.json"
-) -> int:
+def write_report(runs: Sequence[Run], *, out: Path, document: Any = None, origin: str = "") -> int:
     """Write the page; answers with its size in bytes. Raises as `report_html`, and `SetupError`."""
     from mnist_mlp.run.files import write_atomically
 

@@ -2,22 +2,25 @@
 
 It names its sides by label and path only, and a folder may have been moved or trained anew since.
 So a comparison is taken for the report's own when labels and folder names agree, and refused when
-it counts other predictions than the folders hold.
+the folders themselves speak against it: their predictions, reports, digests and specifications are
+looked at anew. What only a replay shows is quoted, and the page says from which file.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mnist_mlp.errors import RunFolderError, UsageError
+from mnist_mlp.evaluate.report import report_text
 from mnist_mlp.parity.outcome import SCHEMA_VERSION, Verdict
 from mnist_mlp.report.sides import Side
+from mnist_mlp.run.guarded import read_json
+from mnist_mlp.run.tensors import tensors_digest
 
 Status = Literal["clean", "broken", "noted", "not_exercised"]
 
@@ -112,13 +115,15 @@ class Comparison(_Part):
 class Pair:
     """The first run and another one, with what a comparison says of them, or why it says nothing.
 
-    `names` holds the report's labels of the comparison's sides.
+    `names` holds the report's labels of the comparison's sides. `origin` names the file that the
+    comparison is quoted from; it is empty for one that has just been made.
     """
 
     a: Side
     b: Side
     comparison: Comparison | None = None
     problem: str = ""
+    origin: str = ""
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -128,8 +133,8 @@ class Pair:
         return {"a": self.b.label, "b": self.a.label}
 
 
-def pairs_from(sides: Sequence[Side], document: Any, *, origin: str) -> tuple[Pair, ...]:
-    """Match a document that was given for these runs.
+def pairs_from(sides: Sequence[Side], document: Any, *, origin: str = "") -> tuple[Pair, ...]:
+    """Match a document that was given for these runs; `origin` is the file that it was read from.
 
     Raises
     ------
@@ -138,14 +143,17 @@ def pairs_from(sides: Sequence[Side], document: Any, *, origin: str) -> tuple[Pa
     UsageError
         It compares other runs.
     """
-    comparisons = _parse(document, origin=origin)
-    pairs = tuple(_matched(sides[0], other, comparisons) for other in sides[1:])
+    name = origin or "the comparison"
+    comparisons = _parse(document, origin=name)
+    pairs = tuple(
+        replace(_matched(sides[0], other, comparisons), origin=origin) for other in sides[1:]
+    )
     for pair in pairs:
         if pair.problem:
-            raise RunFolderError(f"{origin}: {pair.problem}")
+            raise RunFolderError(f"{name}: {pair.problem}")
     if all(pair.comparison is None for pair in pairs):
         named = ", ".join(f"{c.sides['a'].path} with {c.sides['b'].path}" for c in comparisons)
-        raise UsageError(f"{origin} compares {named}, and not these runs")
+        raise UsageError(f"{name} compares {named}, and not these runs")
     return pairs
 
 
@@ -164,20 +172,16 @@ def pairs_beside(sides: Sequence[Side]) -> tuple[Pair, ...]:
     for other in sides[1:]:
         pair = _matched(sides[0], other, found)
         text = f"The compare.json beside the runs is not used: {pair.problem}."
-        pairs.append(
-            Pair(pair.a, pair.b, pair.comparison, text if pair.problem else problem)
-            if pair.comparison is None
-            else pair
-        )
+        if pair.comparison is None:
+            pairs.append(replace(pair, problem=text if pair.problem else problem))
+        else:
+            pairs.append(replace(pair, origin="the compare.json beside the runs"))
     return tuple(pairs)
 
 
 def read_document(path: Path) -> Any:
-    """A JSON file; `RunFolderError` when it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunFolderError(f"{path}: not readable JSON: {error}") from None
+    """A JSON file that a user names; `RunFolderError` when it is none."""
+    return read_json(path, follow=True)
 
 
 def _parse(document: Any, *, origin: str) -> list[Comparison]:
@@ -201,17 +205,59 @@ def _matched(a: Side, b: Side, comparisons: Sequence[Comparison]) -> Pair:
     ]
     if not fitting:
         return Pair(a, b)
-    told = fitting[0].predictions
+    problem = _contradicted(fitting[0], a, b)
+    return Pair(a, b, problem=problem) if problem else Pair(a, b, fitting[0])
+
+
+def _contradicted(told: Comparison, a: Side, b: Side) -> str:
+    """In what the two folders refute a comparison of them; empty where they bear it out.
+
+    A page must not say more than its folders do. What the folders themselves show is looked up
+    anew; what only a replay shows, the page quotes.
+    """
+    counted = told.predictions
     if a.same_rows(b):
         held = Predictions(total=len(a.predicted), different=a.flipped(b))
-        if held != told:
-            return Pair(
-                a,
-                b,
-                problem=f"it tells of {told.different} differing predictions of {told.total}, "
-                f"the folders hold {held.different} of {held.total}; compare the runs again",
+        if held != counted:
+            return (
+                f"it tells of {counted.different} differing predictions of {counted.total}, "
+                f"the folders hold {held.different} of {held.total}; compare the runs again"
             )
-    return Pair(a, b, fitting[0])
+        equal = report_text(a.evidence) == report_text(b.evidence)
+        if told.report_identical is not None and told.report_identical != equal:
+            word = {True: "equal", False: "different"}
+            return (
+                f"it calls the reports {word[told.report_identical]}, the folders' are "
+                f"{word[equal]}; compare the runs again"
+            )
+    if told.verdict not in ("identical", "equivalent"):
+        return ""
+    against = _against_agreement(a, b, verdict=told.verdict)
+    if told.breaks or any(rung.status == "broken" for rung in told.rungs.values()):
+        against = "it tells of a break itself"
+    return f"it says {told.verdict}, but {against}; compare the runs again" if against else ""
+
+
+def _against_agreement(a: Side, b: Side, *, verdict: Verdict) -> str:
+    """What in the folders rules out that two runs are the same one."""
+    left, right = (side.spec.model_dump(exclude={"name"}) for side in (a, b))
+    if left != right:
+        return "the specifications differ"
+    if a.run.dataset.sha256 != b.run.dataset.sha256:
+        return "the data sets differ"
+    if not a.same_rows(b):
+        return "the runs were tested on different rows"
+    if verdict == "identical" and a.flipped(b):
+        return f"{a.flipped(b):,} predictions differ"
+    if len(a.run.history) != len(b.run.history):
+        return f"the histories have {len(a.run.history)} and {len(b.run.history)} epochs"
+    for side in (a, b):
+        if side.run.report_text != report_text(side.evidence):
+            return f"report.txt of {side.label} is not what its predictions give"
+        rows = side.run.history
+        if rows and rows[-1].weights_sha256 != tensors_digest(side.run.weights):
+            return f"the weights of {side.label} are not those that its history ends with"
+    return ""
 
 
 def _is(named: NamedSide, side: Side) -> bool:
