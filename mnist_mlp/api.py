@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mnist_mlp.parity.check.port import Checked
     from mnist_mlp.parity.outcome import Outcome
 
-Side = str | Path | Run
+RunSource = str | Path | Run
 
 
 def train(
@@ -76,8 +76,8 @@ def train(
 
 
 def compare(
-    a: Side,
-    b: Side,
+    a: RunSource,
+    b: RunSource,
     *,
     spec: Spec | str | Path | None = None,
     dataset: Dataset | None = None,
@@ -172,7 +172,7 @@ def specification(
     return resolve(config=Path(spec) if spec else None, flags=flags, environ=sources).spec
 
 
-def _existing(side: Side) -> Run | None:
+def _existing(side: RunSource) -> Run | None:
     if isinstance(side, Run):
         return side
     if isinstance(side, Path) or is_run_argument(side):

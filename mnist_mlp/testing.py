@@ -8,7 +8,7 @@ from typing import Any
 
 from mnist_mlp.api import check, specification
 from mnist_mlp.data import Dataset, load_dataset
-from mnist_mlp.parity.outcome import as_text, told
+from mnist_mlp.parity.outcome import as_text, break_text
 from mnist_mlp.spec import Spec
 
 
@@ -54,5 +54,5 @@ def assert_same_training(
     if outcome.verdict in ("identical", "equivalent"):
         return
     first = outcome.first_break
-    message = told(first, outcome.sides) if first else as_text(outcome)
+    message = break_text(first, outcome.sides) if first else as_text(outcome)
     raise AssertionError(f"{outcome.text}\n{message}")

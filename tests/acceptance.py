@@ -67,8 +67,8 @@ def headline() -> Iterator[str]:
         passed = result.verdict == "identical" and accuracy >= 0.912
         yield say("## The headline: 100 epochs, float32\n")
         yield say(
-            f"Verdict: {result.verdict}; {result.predictions_different} of "
-            f"{result.predictions_total} predictions differ; accuracy {accuracy:.4f} "
+            f"Verdict: {result.verdict}; {result.predictions.different} of "
+            f"{result.predictions.total} predictions differ; accuracy {accuracy:.4f} "
             f"(at least 0.912): {'passed' if passed else '**failed**'}.\n"
         )
         yield say(f"```\n{keras.report_text.rstrip()}\n```\n")

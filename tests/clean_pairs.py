@@ -80,8 +80,8 @@ class Pair:
     def row(self) -> str:
         """A line of the table."""
         told = self.outcome.verdict
-        if self.outcome.predictions_different:
-            told += f", {self.outcome.predictions_different} predictions differ"
+        if self.outcome.predictions.different:
+            told += f", {self.outcome.predictions.different} predictions differ"
         if not self.good:
             first = self.outcome.first_break
             where = f" at {first.rung}: {first.cause.name}" if first else ""

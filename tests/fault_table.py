@@ -54,7 +54,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EntryResult:
     """How `check` did on one entry; `wrong` holds names that should not have been given."""
 
     entry: Entry
@@ -71,7 +71,7 @@ class Judged:
         first, expected = self.outcome.first_break, self.entry.expected
         if first is None:
             return False
-        found = first.document()
+        found = first.model_dump(mode="json")
         return all(found[key] == expected[key] for key in ("rung", *PLACE) if key in expected)
 
     @property
@@ -123,17 +123,17 @@ def entries() -> list[Entry]:
     ]
 
 
-def judge(entry: Entry, dataset: Dataset) -> Judged:
+def judge(entry: Entry, dataset: Dataset) -> EntryResult:
     """Run one port through `check`."""
     start = time.perf_counter()
     name = entry.expected.get("name") or ("Port" if "torch" in entry.number else "build")
     port = parse_target(f"{FAULTS / entry.number}:{name}")
     shape = tuple(entry.expected.get("image_shape", ()))
     outcome = check_port(port, spec=entry.spec, dataset=dataset, image_shape=shape).outcome
-    return Judged(entry, outcome, time.perf_counter() - start)
+    return EntryResult(entry, outcome, time.perf_counter() - start)
 
 
-def summary(judged: list[Judged]) -> list[str]:
+def summary(judged: list[EntryResult]) -> list[str]:
     """Shares, of the faults that must be found; and false alarms."""
     faults = [item for item in judged if not item.entry.faithful]
     passing = [item for item in judged if item.entry.faithful]
@@ -164,7 +164,7 @@ def summary(judged: list[Judged]) -> list[str]:
     ]
 
 
-def page(judged: list[Judged]) -> str:
+def page(judged: list[EntryResult]) -> str:
     """`docs/faults.md`."""
     machine = describe_machine()
     seconds = sorted(item.seconds for item in judged)

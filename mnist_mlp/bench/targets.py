@@ -71,7 +71,7 @@ TARGETS = (
 
 
 @dataclass(frozen=True)
-class Judged:
+class TargetResult:
     """A target, and what was measured; `ratio` is None where a side is missing."""
 
     target: Target
@@ -91,7 +91,7 @@ class Judged:
         return verdict
 
 
-def judge(document: Document) -> list[Judged]:
+def judge(document: Document) -> list[TargetResult]:
     """Every target on a sitting."""
     judged = []
     for target in TARGETS:
@@ -105,11 +105,11 @@ def judge(document: Document) -> list[Judged]:
                 continue
             below = dict.fromkeys(above, 1.0)
         measured = ratio(above, below) if above and below else None
-        judged.append(Judged(target, measured))
+        judged.append(TargetResult(target, measured))
     return judged
 
 
-def as_text(judged: list[Judged]) -> str:
+def as_text(judged: list[TargetResult]) -> str:
     """The targets as a table."""
     cells = [("target", "demand", "ratio", "95 % interval", "verdict")]
     for each in judged:
@@ -129,7 +129,7 @@ def as_text(judged: list[Judged]) -> str:
     return aligned(cells, words_last=True)
 
 
-def as_data(judged: list[Judged]) -> list[dict[str, Any]]:
+def as_data(judged: list[TargetResult]) -> list[dict[str, Any]]:
     """The targets for programs."""
     return [
         {

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from math import isfinite
+from typing import Annotated, Any, Literal
 
-import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from mnist_mlp.contract import State, StepRecord
 from mnist_mlp.reference import Array
@@ -34,7 +43,7 @@ class JudgedStep:
     """One step of one side, from a state that the other side and the reference share.
 
     `shared` is that state, in the side's precision; `record` is what the side made of it; `window`
-    numbers runs of consecutive steps. `step` counts from 1; None is the stress batch.
+    numbers runs of consecutive steps. `step` counts from 1; the stress batch has epoch and step 0.
     """
 
     epoch: int
@@ -55,10 +64,6 @@ class Cause:
     value: str | None = None
     text: str = ""
     fix: str = ""
-
-    def document(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"name": self.name, "value": self.value, "text": self.text, "fix": self.fix}
 
 
 UNKNOWN = "unknown"
@@ -98,23 +103,38 @@ class Place:
     tensor: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Break:
+PLACE = tuple(field.name for field in fields(Place))
+
+
+class Value(BaseModel):
+    """A frozen value that is written as JSON and read back; keys it does not know are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+Measured = Annotated[
+    float, PlainSerializer(lambda x: x if isfinite(x) else None, return_type=float | None)
+]
+"""A number that may be infinite or NaN: null then, for strict JSON has neither."""
+
+
+class Break(Value):
     """A rung that broke on one side, where, by how much, and why.
 
     `size` is the distance in roundings, where it was measured. `layers` are all the layers in which
-    it is seen, where that was looked at; the place's layer is the first.
+    it is seen, where that was looked at; the place's layer is the first. In JSON the fields of
+    `place` stand beside the others.
     """
 
     side: Side
     rung: str
     place: Place = Place()
-    cause: Cause = field(default_factory=lambda: Cause(UNKNOWN))
-    size: float | None = None
+    size: Measured | None = None
     got: str = ""
     expected: str = ""
     batch: str | None = None
-    layers: tuple[int, ...] = ()
+    cause: Cause = Cause(UNKNOWN)
+    layers: Annotated[tuple[int, ...], Field(exclude=True)] = ()
 
     @property
     def epoch(self) -> int | None:
@@ -136,19 +156,50 @@ class Break:
         """The place's."""
         return self.place.tensor
 
-    def document(self) -> dict[str, Any]:
-        """For JSON; a size that is not finite becomes null, for strict JSON has no infinity."""
-        size = self.size if self.size is not None and np.isfinite(self.size) else None
-        return {
-            "rung": self.rung,
-            "epoch": self.epoch,
-            "step": self.step,
-            "batch": self.batch,
-            "layer": self.layer,
-            "tensor": self.tensor,
-            "side": self.side,
-            "size": size,
-            "got": self.got,
-            "expected": self.expected,
-            "cause": self.cause.document(),
-        }
+    def caused_by(self, cause: Cause) -> Break:
+        """The same break with another cause."""
+        return self.model_copy(update={"cause": cause})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_place(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "place" not in value:
+            return {**value, "place": {key: value.get(key) for key in PLACE}}
+        return value
+
+    @model_serializer(mode="wrap")
+    def _spread_place(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = dump(self)
+        return {"rung": self.rung, "side": self.side, **content.pop("place"), **content}
+
+
+@dataclass(eq=False, kw_only=True)
+class Evidence:
+    """What is gathered while the rungs of a ladder are climbed.
+
+    `missing` holds the rungs that could not be looked at, with the reason; `margins` the largest
+    deviation of each rung as a share of what is allowed.
+    """
+
+    breaks: list[Break] = field(default_factory=list)
+    noted: list[Cause] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    steps: list[JudgedStep] = field(default_factory=list)
+    margins: dict[str, float] = field(default_factory=dict)
+
+    def broken(self, *rungs: str) -> bool:
+        """Whether any of these rungs broke."""
+        return any(item.rung in rungs for item in self.breaks)
+
+    def leave_out(self, *rungs: str, reason: str) -> None:
+        """Say why these rungs are not looked at."""
+        self.missing |= dict.fromkeys(rungs, reason)
+
+    def add(self, other: Evidence) -> None:
+        """Take in what somebody else gathered."""
+        self.breaks += other.breaks
+        self.noted += [cause for cause in other.noted if cause not in self.noted]
+        self.missing |= other.missing
+        self.steps += other.steps
+        for rung, margin in other.margins.items():
+            self.margins[rung] = max(margin, self.margins.get(rung, 0.0))

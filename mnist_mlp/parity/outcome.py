@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import (
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from mnist_mlp.errors import EXIT_DIFFERENT, EXIT_INCONCLUSIVE, EXIT_OK
-from mnist_mlp.parity.findings import RUNGS, Break, Cause, Side
+from mnist_mlp.parity.findings import RUNGS, Break, Cause, Measured, Side, Value
 
 SCHEMA_VERSION = 1
 
@@ -21,35 +27,54 @@ EXIT_CODES = {
 }
 
 
-@dataclass(frozen=True)
-class Rung:
-    """One rung: `clean`, `broken`, `noted` or `not_exercised`.
+class NamedSide(Value):
+    """A side by its label and where it comes from."""
 
-    `margin` is the largest deviation as a share of what is allowed, where that can be said.
+    label: str
+    path: str
+
+
+class Rung(Value):
+    """One rung and how it ended; one that was not exercised says why in its text.
+
+    `margin` is the largest deviation as a share of what rounding allows, where that can be said.
+    Where a rung allows no deviation, `compared` is how many fields, tensors or rows were compared.
     """
 
     name: str
     status: Literal["clean", "broken", "noted", "not_exercised"]
-    margin: float | None = None
+    margin: Measured | None = None
+    compared: int | None = None
     text: str = ""
 
+    @model_validator(mode="after")
+    def _says_why(self) -> Self:
+        if self.status == "not_exercised" and not self.text:
+            raise ValueError("a rung that was not exercised needs a reason in its text")
+        return self
 
-@dataclass(frozen=True)
-class Proof:
+
+class Predictions(Value):
+    """Test rows, and how many of them were given different classes."""
+
+    total: int = 0
+    different: int = 0
+
+
+class Proof(Value):
     """The float64 proof: `max_abs_difference` of final weights, and what it had to stay within.
 
     `further` is the side whose weights are further from the reference's own.
     """
 
     status: Literal["passed", "failed", "not_run", "unavailable"]
-    max_abs_difference: float | None = None
-    bound: float | None = None
+    max_abs_difference: Measured | None = None
+    bound: Measured | None = None
     reason: str = ""
     further: Side | None = None
 
 
-@dataclass(frozen=True)
-class Chaos:
+class Chaos(Value):
     """How many predictions a last digit of the initial weights changes within one framework.
 
     `spread` holds that number for each run of the ensemble; `explained` of the `different` rows
@@ -61,24 +86,26 @@ class Chaos:
     spread: tuple[int, ...]
     different: int
     explained: int
-    margin: float
+    margin: Measured | None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Everything a comparison has to say."""
+class Outcome(Value):
+    """Everything a comparison has to say.
+
+    `document` writes it as JSON, and `Outcome.model_validate` reads such a document back. There
+    the rungs are a mapping from their names.
+    """
 
     verdict: Verdict
     text: str
-    sides: tuple[Mapping[str, str], Mapping[str, str]]
-    rungs: tuple[Rung, ...]
+    sides: dict[Side, NamedSide]
     breaks: tuple[Break, ...] = ()
+    rungs: tuple[Rung, ...]
     noted: tuple[Cause, ...] = ()
     not_exercised: tuple[str, ...] = ()
-    predictions_total: int = 0
-    predictions_different: int = 0
+    predictions: Predictions = Predictions()
     report_identical: bool | None = None
-    proof: Proof = field(default_factory=lambda: Proof("not_run"))
+    proof: Proof = Proof(status="not_run")
     chaos: Chaos | None = None
 
     @property
@@ -93,29 +120,32 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         """One strict JSON document."""
-        first = self.first_break
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "verdict": self.verdict,
-            "text": self.text,
-            "sides": dict(zip("ab", (dict(side) for side in self.sides), strict=True)),
-            "breaks": [item.document() for item in self.breaks],
-            "first_break": first.document() if first else None,
-            "cause": first.cause.document() if first else None,
-            "rungs": {
-                rung.name: {"status": rung.status, "margin": rung.margin, "text": rung.text}
-                for rung in self.rungs
-            },
-            "noted": [cause.document() for cause in self.noted],
-            "not_exercised": list(self.not_exercised),
-            "predictions": {
-                "total": self.predictions_total,
-                "different": self.predictions_different,
-            },
-            "report_identical": self.report_identical,
-            "proof": asdict(self.proof),
-            "chaos": asdict(self.chaos) if self.chaos else None,
-        }
+        content = self.model_dump(mode="json")
+        first = content["breaks"][0] if content["breaks"] else None
+        cause = first["cause"] if first else None
+        return {"schema_version": SCHEMA_VERSION, **content, "first_break": first, "cause": cause}
+
+    @field_validator("sides")
+    @classmethod
+    def _two(cls, sides: dict[Side, NamedSide]) -> dict[Side, NamedSide]:
+        if len(sides) != 2:
+            raise ValueError("expected the sides a and b")
+        return sides
+
+    @field_validator("rungs", mode="before")
+    @classmethod
+    def _from_mapping(cls, rungs: Any) -> Any:
+        if not isinstance(rungs, dict):
+            return rungs
+        return [
+            {"name": n, **rung} if isinstance(rung, dict) else rung for n, rung in rungs.items()
+        ]
+
+    @field_serializer("rungs", mode="wrap")
+    def _by_name(
+        self, rungs: tuple[Rung, ...], dump: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        return {rung.pop("name"): rung for rung in dump(rungs)}
 
 
 def ordered(breaks: Sequence[Break]) -> tuple[Break, ...]:
@@ -154,32 +184,31 @@ def document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def as_text(outcome: Outcome) -> str:
     """For a terminal: the verdict, the first break, a line for each rung, and what was not seen."""
-    a, b = (side["label"] for side in outcome.sides)
+    a, b = outcome.sides["a"].label, outcome.sides["b"].label
     lines = [f"{a} (a) against {b} (b): {outcome.verdict.upper()}", outcome.text, ""]
     for item in outcome.breaks:
-        lines += [told(item, outcome.sides), ""]
+        lines += [break_text(item, outcome.sides), ""]
     width = max(len(rung.name) for rung in outcome.rungs)
     for rung in outcome.rungs:
         margin = "" if rung.margin is None else f"{rung.margin:8.2g} of what rounding allows"
-        told_of = f"  {rung.name:<{width}}  {rung.status:<14}{rung.text or margin}"
-        lines.append(told_of.rstrip())
+        line = f"  {rung.name:<{width}}  {rung.status:<14}{rung.text or margin}"
+        lines.append(line.rstrip())
     if outcome.chaos:
         lines += ["", _chaos(outcome.chaos)]
     if outcome.proof.status in ("passed", "failed"):
-        lines += [
-            "",
-            f"float64 proof {outcome.proof.status}: final weights "
-            f"{outcome.proof.max_abs_difference:.2g} apart, allowed {outcome.proof.bound:.2g}",
-        ]
+        gap, bound = outcome.proof.max_abs_difference, outcome.proof.bound
+        measured = gap is not None and bound is not None
+        apart = f"{gap:.2g} apart, allowed {bound:.2g}" if measured else "not finite"
+        lines += ["", f"float64 proof {outcome.proof.status}: final weights {apart}"]
     lines += ["", *(f"noted: {_named(cause)}" for cause in outcome.noted)]
     if outcome.not_exercised:
         lines += ["not exercised:", *(f"  - {what}" for what in outcome.not_exercised)]
     return "\n".join(lines).rstrip()
 
 
-def told(item: Break, sides: Sequence[Mapping[str, str]]) -> str:
+def break_text(item: Break, sides: Mapping[Side, NamedSide]) -> str:
     """One break in a few lines."""
-    label = sides["ab".index(item.side)]["label"]
+    label = sides[item.side].label
     place = [f"rung {item.rung}"]
     if item.batch:
         place.append(f"{item.batch} batch")
@@ -204,11 +233,13 @@ def told(item: Break, sides: Sequence[Mapping[str, str]]) -> str:
 
 def _chaos(chaos: Chaos) -> str:
     spread = ", ".join(str(count) for count in chaos.spread)
-    return (
+    text = (
         f"{chaos.different} predictions differ; in {chaos.backend} alone, initial weights one last "
-        f"digit away change {spread}. {chaos.explained} of the differing ones are among those; "
-        f"their two best logits are at most {chaos.margin:.2g} apart."
+        f"digit away change {spread}. {chaos.explained} of the differing ones are among those"
     )
+    if chaos.margin is None:
+        return f"{text}."
+    return f"{text}; their two best logits are at most {chaos.margin:.2g} apart."
 
 
 def _named(cause: Cause) -> str:

@@ -11,104 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mnist_mlp.errors import RunFolderError, UsageError
 from mnist_mlp.evaluate.report import report_text
-from mnist_mlp.parity.outcome import SCHEMA_VERSION, Verdict
-from mnist_mlp.report.sides import Side
+from mnist_mlp.parity.outcome import SCHEMA_VERSION, NamedSide, Outcome, Predictions, Verdict
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.run.guarded import read_json
 from mnist_mlp.run.tensors import tensors_digest
-
-Status = Literal["clean", "broken", "noted", "not_exercised"]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class NamedSide(_Part):
-    """A side as the comparison names it."""
-
-    label: str
-    path: str
-
-
-class NamedCause(_Part):
-    """A cause; the catalogue knows the rest by name."""
-
-    name: str
-    value: str | None = None
-    text: str = ""
-    fix: str = ""
-
-
-class RungState(_Part):
-    """How a rung ended; `margin` is the largest deviation as a share of what is allowed."""
-
-    status: Status
-    margin: float | None = None
-    text: str = ""
-
-
-class BreakState(_Part):
-    """Where a rung broke."""
-
-    rung: str
-    side: Literal["a", "b"]
-    cause: NamedCause
-    epoch: int | None = None
-    step: int | None = None
-    batch: str | None = None
-    layer: int | None = None
-    tensor: str | None = None
-    size: float | None = None
-    got: str = ""
-    expected: str = ""
-
-
-class Predictions(_Part):
-    """Test rows, and how many of them were given different classes."""
-
-    total: int
-    different: int
-
-
-class ProofState(_Part):
-    """The float64 proof."""
-
-    status: Literal["passed", "failed", "not_run", "unavailable"]
-    max_abs_difference: float | None = None
-    bound: float | None = None
-    reason: str = ""
-
-
-class ChaosState(_Part):
-    """What a last digit of the initial weights changes within one framework."""
-
-    backend: str
-    spread: tuple[int, ...]
-    different: int
-    explained: int
-    margin: float
-
-
-class Comparison(_Part):
-    """`parity.verdict.Outcome.document()`, as it was written."""
-
-    verdict: Verdict
-    text: str
-    sides: dict[Literal["a", "b"], NamedSide]
-    rungs: dict[str, RungState]
-    breaks: tuple[BreakState, ...] = ()
-    noted: tuple[NamedCause, ...] = ()
-    not_exercised: tuple[str, ...] = ()
-    predictions: Predictions
-    report_identical: bool | None = None
-    proof: ProofState = ProofState(status="not_run")
-    chaos: ChaosState | None = None
 
 
 @dataclass(frozen=True)
@@ -119,21 +31,21 @@ class Pair:
     comparison is quoted from; it is empty for one that has just been made.
     """
 
-    a: Side
-    b: Side
-    comparison: Comparison | None = None
+    a: ShownRun
+    b: ShownRun
+    comparison: Outcome | None = None
     problem: str = ""
     origin: str = ""
 
     @property
     def names(self) -> Mapping[str, str]:
-        """Side `a` and `b` of the comparison by the report's labels."""
+        """Sides `a` and `b` of the comparison by the report's labels."""
         if self.comparison is None or _is(self.comparison.sides["a"], self.a):
             return {"a": self.a.label, "b": self.b.label}
         return {"a": self.b.label, "b": self.a.label}
 
 
-def pairs_from(sides: Sequence[Side], document: Any, *, origin: str = "") -> tuple[Pair, ...]:
+def pairs_from(sides: Sequence[ShownRun], document: Any, *, origin: str = "") -> tuple[Pair, ...]:
     """Match a document that was given for these runs; `origin` is the file that it was read from.
 
     Raises
@@ -157,9 +69,9 @@ def pairs_from(sides: Sequence[Side], document: Any, *, origin: str = "") -> tup
     return pairs
 
 
-def pairs_beside(sides: Sequence[Side]) -> tuple[Pair, ...]:
+def pairs_beside(sides: Sequence[ShownRun]) -> tuple[Pair, ...]:
     """Look for `compare.json` beside the runs; one that does not fit becomes a `problem`."""
-    found: list[Comparison] = []
+    found: list[Outcome] = []
     problem = ""
     for folder in dict.fromkeys(side.run.path.resolve().parent for side in sides):
         path = folder / "compare.json"
@@ -184,19 +96,27 @@ def read_document(path: Path) -> Any:
     return read_json(path, follow=True)
 
 
-def _parse(document: Any, *, origin: str) -> list[Comparison]:
+def _parse(document: Any, *, origin: str) -> list[Outcome]:
     if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
         raise RunFolderError(f"{origin}: not a comparison of schema_version {SCHEMA_VERSION}")
-    try:
-        parts = [Comparison.model_validate(p) for p in document.get("comparisons", [document])]
-    except (TypeError, ValidationError):
-        raise RunFolderError(f"{origin}: not what compare writes; compare the runs again") from None
-    if any(set(part.sides) != {"a", "b"} for part in parts):
-        raise RunFolderError(f"{origin}: a comparison has the sides a and b")
-    return parts
+    parts = document.get("comparisons", [document])
+    if not isinstance(parts, list):
+        raise RunFolderError(f"{origin}: comparisons is no list; compare the runs again")
+    outcomes = []
+    for number, part in enumerate(parts):
+        where = f"comparisons.{number}." if "comparisons" in document else ""
+        try:
+            outcomes.append(Outcome.model_validate(part))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            # In JSON the fields of a place stand in the break itself.
+            field = where + ".".join(str(part) for part in problem["loc"] if part != "place")
+            message = f"{field.strip('.') or 'the document'}: {problem['msg']}"
+            raise RunFolderError(f"{origin}: {message}; compare the runs again") from None
+    return outcomes
 
 
-def _matched(a: Side, b: Side, comparisons: Sequence[Comparison]) -> Pair:
+def _matched(a: ShownRun, b: ShownRun, comparisons: Sequence[Outcome]) -> Pair:
     fitting = [
         c
         for c in comparisons
@@ -209,13 +129,13 @@ def _matched(a: Side, b: Side, comparisons: Sequence[Comparison]) -> Pair:
     return Pair(a, b, problem=problem) if problem else Pair(a, b, fitting[0])
 
 
-def _contradicted(told: Comparison, a: Side, b: Side) -> str:
+def _contradicted(outcome: Outcome, a: ShownRun, b: ShownRun) -> str:
     """In what the two folders refute a comparison of them; empty where they bear it out.
 
     A page must not say more than its folders do. What the folders themselves show is looked up
     anew; what only a replay shows, the page quotes.
     """
-    counted = told.predictions
+    counted = outcome.predictions
     if a.same_rows(b):
         held = Predictions(total=len(a.predicted), different=a.flipped(b))
         if held != counted:
@@ -224,21 +144,21 @@ def _contradicted(told: Comparison, a: Side, b: Side) -> str:
                 f"the folders hold {held.different} of {held.total}; compare the runs again"
             )
         equal = report_text(a.evidence) == report_text(b.evidence)
-        if told.report_identical is not None and told.report_identical != equal:
+        if outcome.report_identical is not None and outcome.report_identical != equal:
             word = {True: "equal", False: "different"}
             return (
-                f"it calls the reports {word[told.report_identical]}, the folders' are "
+                f"it calls the reports {word[outcome.report_identical]}, the folders' are "
                 f"{word[equal]}; compare the runs again"
             )
-    if told.verdict not in ("identical", "equivalent"):
+    if outcome.verdict not in ("identical", "equivalent"):
         return ""
-    against = _against_agreement(a, b, verdict=told.verdict)
-    if told.breaks or any(rung.status == "broken" for rung in told.rungs.values()):
+    against = _against_agreement(a, b, verdict=outcome.verdict)
+    if outcome.breaks or any(rung.status == "broken" for rung in outcome.rungs):
         against = "it tells of a break itself"
-    return f"it says {told.verdict}, but {against}; compare the runs again" if against else ""
+    return f"it says {outcome.verdict}, but {against}; compare the runs again" if against else ""
 
 
-def _against_agreement(a: Side, b: Side, *, verdict: Verdict) -> str:
+def _against_agreement(a: ShownRun, b: ShownRun, *, verdict: Verdict) -> str:
     """What in the folders rules out that two runs are the same one."""
     left, right = (side.spec.model_dump(exclude={"name"}) for side in (a, b))
     if left != right:
@@ -260,7 +180,7 @@ def _against_agreement(a: Side, b: Side, *, verdict: Verdict) -> str:
     return ""
 
 
-def _is(named: NamedSide, side: Side) -> bool:
+def _is(named: NamedSide, side: ShownRun) -> bool:
     return (
         named.label == side.run.label
         and Path(named.path).resolve().name == side.run.path.resolve().name

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from mnist_mlp.report import svg
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import percent, small
 
 Values = NDArray[np.float64]
@@ -32,12 +32,12 @@ class Quantity:
     column: str
     share: bool
 
-    def of(self, side: Side, *, validation: bool) -> Values:
+    def of(self, side: ShownRun, *, validation: bool) -> Values:
         """One value an epoch."""
         column = f"val_{self.column}" if validation else self.column
         return np.asarray(getattr(side.evidence.history, column), dtype=np.float64)
 
-    def told(self, value: float) -> str:
+    def shown(self, value: float) -> str:
         """A value as people read it."""
         return percent(value) if self.share else f"{value:.4f}"
 
@@ -47,7 +47,7 @@ ACCURACY = Quantity("accuracy", "Accuracy", "accuracy", share=True)
 
 
 def draw(
-    sides: Sequence[Side],
+    sides: Sequence[ShownRun],
     quantity: Quantity,
     *,
     name: str,
@@ -126,7 +126,7 @@ def _value_axis(axes: Axes, quantity: Quantity) -> None:
     axes.locator_params(axis="y", nbins=5)
 
 
-def differences(a: Side, b: Side, quantity: Quantity, *, validation: bool) -> Values:
+def differences(a: ShownRun, b: ShownRun, quantity: Quantity, *, validation: bool) -> Values:
     """|b - a| for each epoch that both have."""
     left, right = (quantity.of(side, validation=validation) for side in (a, b))
     n = min(len(left), len(right))
@@ -134,7 +134,7 @@ def differences(a: Side, b: Side, quantity: Quantity, *, validation: bool) -> Va
 
 
 def _differences(
-    axes: Axes, sides: Sequence[Side], quantity: Quantity, *, kinds: Sequence[bool]
+    axes: Axes, sides: Sequence[ShownRun], quantity: Quantity, *, kinds: Sequence[bool]
 ) -> None:
     first, *others = sides
     gaps = [
@@ -204,21 +204,21 @@ def epoch_ticks(epochs: int) -> list[int]:
     return sorted({1, *range(step, epochs + 1, step)})
 
 
-def _text(sides: Sequence[Side], quantity: Quantity, *, kinds: Sequence[bool]) -> str:
-    told = []
+def _text(sides: Sequence[ShownRun], quantity: Quantity, *, kinds: Sequence[bool]) -> str:
+    sentences = []
     for side in sides:
         ends = [quantity.of(side, validation=True)[[0, -1]]]
         ends += [quantity.of(side, validation=False)[[0, -1]]] if len(kinds) > 1 else []
-        told += [
-            f"{side.label}: {what} {quantity.label.lower()} {quantity.told(start)} at epoch 1, "
-            f"{quantity.told(end)} at epoch {len(side.evidence.history)}."
+        sentences += [
+            f"{side.label}: {what} {quantity.label.lower()} {quantity.shown(start)} at epoch 1, "
+            f"{quantity.shown(end)} at epoch {len(side.evidence.history)}."
             for what, (start, end) in zip(("validation", "training"), ends, strict=False)
         ]
-    told += [difference_text(sides[0], side, quantity) for side in sides[1:]]
-    return " ".join(told)
+    sentences += [difference_text(sides[0], side, quantity) for side in sides[1:]]
+    return " ".join(sentences)
 
 
-def difference_text(a: Side, b: Side, quantity: Quantity) -> str:
+def difference_text(a: ShownRun, b: ShownRun, quantity: Quantity) -> str:
     """How far the validation curves of two runs are apart, in a sentence."""
     gap = differences(a, b, quantity, validation=True)
     if not len(gap) or gap.max() == 0:

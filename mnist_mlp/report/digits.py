@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnist_mlp.evaluate.measures import mistakes
 from mnist_mlp.report.pictures import digit
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import percent
 
 SHOWN = 24
@@ -52,7 +52,7 @@ class Gallery:
     digits: tuple[Digit, ...]
 
 
-def gallery(sides: Sequence[Side]) -> Gallery:
+def gallery(sides: Sequence[ShownRun]) -> Gallery:
     """Images on which the runs disagree, else what the first run is most confidently wrong about.
 
     Only runs that were tested on the same rows as the first one have an opinion.
@@ -71,7 +71,7 @@ def gallery(sides: Sequence[Side]) -> Gallery:
     return Gallery(flipped, len(rows), tuple(_digit(asked, int(row), images) for row in shown))
 
 
-def _by_disagreement(asked: Sequence[Side], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _by_disagreement(asked: Sequence[ShownRun], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Largest change of a probability first, then by id; rounded, as the page shows it."""
     first = asked[0]
     changes = np.max(
@@ -81,7 +81,7 @@ def _by_disagreement(asked: Sequence[Side], rows: NDArray[np.int64]) -> NDArray[
     return np.lexsort((first.evidence.ids[rows], -changes.round(_DECIMALS)))
 
 
-def _images(asked: Sequence[Side]) -> dict[int, NDArray[np.uint8]]:
+def _images(asked: Sequence[ShownRun]) -> dict[int, NDArray[np.uint8]]:
     """By row id. Where two runs disagree one of them is wrong, so its folder has the image."""
     return {
         int(row): image
@@ -90,7 +90,7 @@ def _images(asked: Sequence[Side]) -> dict[int, NDArray[np.uint8]]:
     }
 
 
-def _digit(asked: Sequence[Side], row: int, images: dict[int, NDArray[np.uint8]]) -> Digit:
+def _digit(asked: Sequence[ShownRun], row: int, images: dict[int, NDArray[np.uint8]]) -> Digit:
     first = asked[0]
     row_id, true = int(first.evidence.ids[row]), int(first.evidence.y_true[row])
     return Digit(

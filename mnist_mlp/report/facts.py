@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import seconds
 from mnist_mlp.run.record import RunRecord
 
@@ -30,11 +30,11 @@ class Fact:
         return len(set(self.values)) == 1
 
 
-Tell = Callable[[Side], str]
+Tell = Callable[[ShownRun], str]
 
 
 def _facts(
-    sides: Sequence[Side],
+    sides: Sequence[ShownRun],
     tellers: Mapping[str, Tell],
     *,
     code: Sequence[str] = (),
@@ -50,7 +50,7 @@ def _facts(
     return tuple(facts)
 
 
-def spec_facts(sides: Sequence[Side]) -> tuple[Fact, ...]:
+def spec_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
     """The specification. What differs is marked: other settings make another run."""
     tellers: dict[str, Tell] = {
         "Name": lambda side: side.spec.name,
@@ -67,10 +67,10 @@ def spec_facts(sides: Sequence[Side]) -> tuple[Fact, ...]:
     return _facts(sides, tellers, code=("Digest",), mark=mark)
 
 
-def data_facts(sides: Sequence[Side]) -> tuple[Fact, ...]:
+def data_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
     """The data set; a difference is marked."""
 
-    def rows(side: Side) -> str:
+    def rows(side: ShownRun) -> str:
         parts = [(side.run.dataset.train_rows, "training"), (len(side.evidence.ids), "test")]
         return ", ".join(f"{n:,} {what}" for n, what in parts if n is not None)
 
@@ -86,13 +86,13 @@ def data_facts(sides: Sequence[Side]) -> tuple[Fact, ...]:
     return _facts(sides, tellers, code=("SHA-256",), mark=("Data set", "Images", "Rows", "SHA-256"))
 
 
-def run_facts(sides: Sequence[Side]) -> tuple[Fact, ...]:
+def run_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
     """How each run was made; that these differ is the point of comparing."""
 
     def told(read: Callable[[RunRecord], Any], *, missing: str = NOT_RECORDED) -> Tell:
         return lambda side: _told(read(side.run.record), missing=missing)
 
-    def device(side: Side) -> str:
+    def device(side: ShownRun) -> str:
         record = side.run.record
         at = _told(record.device)
         return at if record.accelerator in (at, "") else f"{at} ({record.accelerator})"
@@ -114,7 +114,7 @@ def run_facts(sides: Sequence[Side]) -> tuple[Fact, ...]:
     return _facts(sides, tellers, code=("Backend",), mark=())
 
 
-def timing_facts(sides: Sequence[Side]) -> tuple[Fact, ...]:
+def timing_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
     """Seconds of each stage."""
     stages = {
         "Start of the framework": "open_s",
@@ -131,33 +131,33 @@ def timing_facts(sides: Sequence[Side]) -> tuple[Fact, ...]:
     return _facts(sides, tellers, mark=())
 
 
-def epoch_s(side: Side) -> float | None:
+def epoch_s(side: ShownRun) -> float | None:
     """Median seconds of an epoch, validation included; None without a history."""
     history = side.run.history
     return median(row.seconds for row in history) if history else None
 
 
-def _pace(side: Side) -> str:
+def _pace(side: ShownRun) -> str:
     rows, each = side.run.dataset.train_rows, epoch_s(side)
     return f"{rows / each:,.0f}" if rows is not None and each else NOT_RECORDED
 
 
-def _layers(side: Side) -> str:
+def _layers(side: ShownRun) -> str:
     sizes, activations = side.spec.model.layer_sizes, side.spec.model.activations
     return " → ".join(
         [str(sizes[0]), *(f"{n} {name}" for n, name in zip(sizes[1:], activations, strict=True))]
     )
 
 
-def _optimizer(side: Side) -> str:
+def _optimizer(side: ShownRun) -> str:
     """The name and every option that is not at its default."""
     spec = side.spec.optimizer
-    told = [f"{spec.name}, learning rate {spec.learning_rate:g}"]
+    parts = [f"{spec.name}, learning rate {spec.learning_rate:g}"]
     for key, field in type(spec).model_fields.items():
         value = getattr(spec, key)
         if key not in ("name", "learning_rate") and value != field.default:
-            told.append(f"{key.replace('_', ' ')} {_told(value)}")
-    return ", ".join(told)
+            parts.append(f"{key.replace('_', ' ')} {_told(value)}")
+    return ", ".join(parts)
 
 
 def _when(value: Any) -> str:

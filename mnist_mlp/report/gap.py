@@ -15,7 +15,7 @@ import numpy as np
 from mnist_mlp.evaluate import History
 from mnist_mlp.report import svg
 from mnist_mlp.report.curves import LOSS, WIDTH, epoch_ticks
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import percent
 
 Kind = Literal["none", "short", "unstable", "overfitting", "underfitting", "parting", "together"]
@@ -102,14 +102,14 @@ def diagnose(history: History, *, classes: int) -> Case:
     )
 
 
-def common(sides: Sequence[Side], cases: Sequence[Case]) -> tuple[str, ...]:
+def common(sides: Sequence[ShownRun], cases: Sequence[Case]) -> tuple[str, ...]:
     """One sentence where all runs are the same case, else one for each run."""
     if len({case.kind for case in cases}) == 1 and len({case.epoch for case in cases}) == 1:
         return (cases[0].sentence,)
     return tuple(f"{side.label}: {case.sentence}" for side, case in zip(sides, cases, strict=True))
 
 
-def draw(sides: Sequence[Side], *, name: str) -> svg.Drawing:
+def draw(sides: Sequence[ShownRun], *, name: str) -> svg.Drawing:
     """Validation loss minus training loss by epoch, a line a run."""
     gaps = [LOSS.of(side, validation=True) - LOSS.of(side, validation=False) for side in sides]
     with svg.page_style():

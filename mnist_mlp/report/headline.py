@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mnist_mlp.parity.causes.catalogue import catalogue
-from mnist_mlp.parity.findings import UNKNOWN
-from mnist_mlp.report.comparison import BreakState, Comparison, Pair
+from mnist_mlp.parity.findings import UNKNOWN, Break
+from mnist_mlp.parity.outcome import Outcome
+from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.gap import Case
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import count, listed, percent, small
 
 Tone = Literal["good", "bad", "unsure", "plain"]
@@ -48,7 +49,7 @@ class Judgement:
         return _MARKS[self.tone]
 
 
-def judge(sides: Sequence[Side], pairs: Sequence[Pair], cases: Sequence[Case]) -> Judgement:
+def judge(sides: Sequence[ShownRun], pairs: Sequence[Pair], cases: Sequence[Case]) -> Judgement:
     """Of one run what it reached; of two the verdict; of more the worst of the pairs."""
     if not pairs:
         return _single(sides[0], cases[0])
@@ -83,20 +84,20 @@ def judge_pair(pair: Pair) -> Judgement:
     return replace(judged, reasons=(*judged.reasons, quoted))
 
 
-def _judged(pair: Pair, told: Comparison) -> Judgement:
+def _judged(pair: Pair, outcome: Outcome) -> Judgement:
     a, b = pair.a.label, pair.b.label
-    total, different = told.predictions.total, told.predictions.different
+    total, different = outcome.predictions.total, outcome.predictions.different
     agree = f"all {total:,} predictions agree"
     differ = f"{different:,} of {total:,} predictions differ"
-    match told.verdict:
+    match outcome.verdict:
         case "identical":
             return Judgement(
                 "good",
                 "Identical",
                 f"Faithful: {a} and {b} made the same training run; {agree}.",
-                (f"{_clean(told)} The classification reports are equal.",),
+                (f"{_clean(outcome)} The classification reports are equal.",),
             )
-        case "equivalent" if "permutation" in told.text:
+        case "equivalent" if "permutation" in outcome.text:
             return Judgement(
                 "good",
                 "Equivalent",
@@ -108,26 +109,26 @@ def _judged(pair: Pair, told: Comparison) -> Judgement:
                 "good",
                 "Equivalent",
                 f"Faithful: {a} and {b} run the same algorithm; {differ}, by rounding alone.",
-                (_clean(told), *_beyond(told)),
+                (_clean(outcome), *_beyond(outcome)),
             )
         case "inconclusive":
             return Judgement(
                 "unsure",
                 "Inconclusive",
                 f"Undecided: nothing shows that {a} and {b} differ, nor that they don't.",
-                (told.text, *_beyond(told)),
+                (outcome.text, *_beyond(outcome)),
             )
         case "different":
-            return _different(pair, told, differ)
+            return _different(pair, outcome, differ)
 
 
-def _different(pair: Pair, told: Comparison, differ: str) -> Judgement:
+def _different(pair: Pair, outcome: Outcome, differ: str) -> Judgement:
     a, b = pair.a.label, pair.b.label
-    if not told.breaks:
+    if not outcome.breaks:
         return Judgement(
-            "bad", "Different", f"Not faithful: {a} and {b} are different runs.", (told.text,)
+            "bad", "Different", f"Not faithful: {a} and {b} are different runs.", (outcome.text,)
         )
-    first = told.breaks[0]
+    first = outcome.breaks[0]
     where = RUNG_NAMES.get(first.rung, first.rung)
     return Judgement(
         "bad",
@@ -159,7 +160,7 @@ def _unjudged(pair: Pair) -> Judgement:
     )
 
 
-def _single(side: Side, case: Case) -> Judgement:
+def _single(side: ShownRun, case: Case) -> Judgement:
     n = len(side.predicted)
     right = int((side.predicted == side.evidence.y_true).sum())
     return Judgement(
@@ -170,7 +171,7 @@ def _single(side: Side, case: Case) -> Judgement:
     )
 
 
-def cause_title(item: BreakState) -> str:
+def cause_title(item: Break) -> str:
     """What broke, in the catalogue's words."""
     if item.cause.name == UNKNOWN:
         return "The cause is not known."
@@ -178,7 +179,7 @@ def cause_title(item: BreakState) -> str:
     return known.title if known else item.cause.text or item.cause.name
 
 
-def _when(item: BreakState) -> str:
+def _when(item: Break) -> str:
     if item.batch:
         return f", on the {item.batch} batch"
     if item.step:
@@ -186,17 +187,19 @@ def _when(item: BreakState) -> str:
     return f", in epoch {item.epoch}" if item.epoch else ""
 
 
-def _clean(told: Comparison) -> str:
-    clean = sum(rung.status == "clean" for rung in told.rungs.values())
-    if clean == len(told.rungs):
+def _clean(outcome: Outcome) -> str:
+    clean = sum(rung.status == "clean" for rung in outcome.rungs)
+    if clean == len(outcome.rungs):
         return f"All {clean} rungs of the ladder are clean."
-    return f"{clean} of {count(len(told.rungs), 'rung')} of the ladder are clean, none is broken."
+    return (
+        f"{clean} of {count(len(outcome.rungs), 'rung')} of the ladder are clean, none is broken."
+    )
 
 
-def _beyond(told: Comparison) -> tuple[str, ...]:
+def _beyond(outcome: Outcome) -> tuple[str, ...]:
     """The float64 proof and the ensemble, if they were made."""
     said = []
-    proof, chaos = told.proof, told.chaos
+    proof, chaos = outcome.proof, outcome.chaos
     if proof.max_abs_difference is not None and proof.bound is not None:
         said.append(
             f"Trained in float64, the two end with weights {small(proof.max_abs_difference)} apart "

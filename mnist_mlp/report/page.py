@@ -9,11 +9,12 @@ from typing import Any
 
 from mnist_mlp.parity.causes.catalogue import Entry, catalogue
 from mnist_mlp.parity.causes.catalogue_page import ABOUT_RUNGS, is_code
-from mnist_mlp.parity.findings import RUNGS, UNKNOWN
+from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break
+from mnist_mlp.parity.outcome import Rung
 from mnist_mlp.report import curves, digits, facts, gap, pictures, portmap, scores
-from mnist_mlp.report.comparison import BreakState, Pair, RungState
+from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.headline import RUNG_NAMES, cause_title, judge
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import count, listed, percent, small
 
 STATUS = {
@@ -57,7 +58,7 @@ class BreakCard:
 
 
 @dataclass(frozen=True)
-class Ladder:
+class LadderView:
     """The ladder of one pair."""
 
     pair: Pair
@@ -76,11 +77,11 @@ class Ladder:
         """What the strip of rungs shows, in words."""
         clean = sum(rung.status == "clean" for rung in self.rungs)
         broken = [rung.name for rung in self.rungs if rung.status == "broken"]
-        told = f"{clean} of {count(len(self.rungs), 'rung')} clean"
-        return f"{told}, broken: {listed(broken)}" if broken else told
+        text = f"{clean} of {count(len(self.rungs), 'rung')} clean"
+        return f"{text}, broken: {listed(broken)}" if broken else text
 
 
-def render(sides: Sequence[Side], pairs: Sequence[Pair]) -> str:
+def render(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> str:
     """The HTML of a report. The same sides and pairs give the same text in every process."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -94,7 +95,7 @@ def render(sides: Sequence[Side], pairs: Sequence[Pair]) -> str:
     return environment.get_template("report.html.j2").render(context(sides, pairs))
 
 
-def context(sides: Sequence[Side], pairs: Sequence[Pair]) -> dict[str, Any]:
+def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
     """All that the template shows."""
     first = sides[0]
     with_history = [side for side in sides if len(side.evidence.history)]
@@ -141,12 +142,12 @@ def context(sides: Sequence[Side], pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def _data_name(side: Side) -> str:
+def _data_name(side: ShownRun) -> str:
     name = side.run.dataset.name
     return {"mnist": "MNIST", "idx": "IDX files"}.get(name, name)
 
 
-def _hero(sides: Sequence[Side]) -> Any:
+def _hero(sides: Sequence[ShownRun]) -> Any:
     """The figure of the first screenful."""
     if not sides:
         return None
@@ -156,7 +157,7 @@ def _hero(sides: Sequence[Side]) -> Any:
     )
 
 
-def _curves(sides: Sequence[Side]) -> tuple[Any, ...]:
+def _curves(sides: Sequence[ShownRun]) -> tuple[Any, ...]:
     if not sides:
         return ()
     return tuple(
@@ -164,40 +165,41 @@ def _curves(sides: Sequence[Side]) -> tuple[Any, ...]:
     )
 
 
-def _ladder(pair: Pair) -> Ladder:
+def _ladder(pair: Pair) -> LadderView:
     paths = shlex.join(str(side.run.path) for side in (pair.a, pair.b))
-    told = pair.comparison
-    return Ladder(
+    outcome = pair.comparison
+    return LadderView(
         pair=pair,
-        rungs=_rungs(told.rungs) if told else (),
-        breaks=tuple(_card(item, pair.names) for item in told.breaks[:MOST_BREAKS]) if told else (),
+        rungs=_rungs(outcome.rungs) if outcome else (),
+        breaks=tuple(_card(item, pair.names) for item in outcome.breaks[:MOST_BREAKS])
+        if outcome
+        else (),
         command=f"python -m mnist_mlp compare {paths}",
     )
 
 
-def _rungs(states: Mapping[str, RungState]) -> tuple[RungLine, ...]:
-    names = [*(name for name in RUNGS if name in states), *(n for n in states if n not in RUNGS)]
+def _rungs(rungs: Sequence[Rung]) -> tuple[RungLine, ...]:
     lines = []
-    for name in names:
-        state = states[name]
-        mark, word = STATUS[state.status]
-        known = catalogue().get(state.text)
+    # In the order of the ladder; rungs that a later version added stand at its end.
+    for rung in sorted(rungs, key=lambda r: RUNGS.index(r.name) if r.name in RUNGS else len(RUNGS)):
+        mark, word = STATUS[rung.status]
+        known = catalogue().get(rung.text)
         lines.append(
             RungLine(
-                name=name,
-                about=ABOUT_RUNGS.get(name, ""),
-                status=state.status,
+                name=rung.name,
+                about=ABOUT_RUNGS.get(rung.name, ""),
+                status=rung.status,
                 mark=mark,
                 word=word,
-                text=known.title if known else state.text,
-                margin="" if state.margin is None else percent(state.margin, decimals=0),
-                width=0.0 if state.margin is None else round(min(100.0, 100 * state.margin), 1),
+                text=known.title if known else rung.text,
+                margin="" if rung.margin is None else percent(rung.margin, decimals=0),
+                width=0.0 if rung.margin is None else round(min(100.0, 100 * rung.margin), 1),
             )
         )
     return tuple(lines)
 
 
-def _card(item: BreakState, names: Mapping[str, str]) -> BreakCard:
+def _card(item: Break, names: Mapping[str, str]) -> BreakCard:
     place = [RUNG_NAMES.get(item.rung, item.rung)]
     if item.batch:
         place.append(f"{item.batch} batch")
@@ -225,7 +227,7 @@ def _card(item: BreakState, names: Mapping[str, str]) -> BreakCard:
     )
 
 
-def _fixes(item: BreakState, known: Entry | None) -> tuple[tuple[str, str, bool], ...]:
+def _fixes(item: Break, known: Entry | None) -> tuple[tuple[str, str, bool], ...]:
     """For each framework the cure, and whether it is a line of code."""
     if known is None:
         return (("Cure", item.cause.fix, is_code(item.cause.fix)),) if item.cause.fix else ()

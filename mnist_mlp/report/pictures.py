@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import count, small
 
 UNITS = 32
@@ -43,13 +43,13 @@ def digit(pixels: NDArray[np.uint8]) -> str:
     return _address(Image.fromarray(255 - pixels))
 
 
-def weights(sides: Sequence[Side]) -> tuple[Weights, ...]:
+def weights(sides: Sequence[ShownRun]) -> tuple[Weights, ...]:
     """The weights into the first units, a tile each, on one colour scale for all runs."""
     bound = max(float(np.quantile(np.abs(_kernel(side)), 0.995)) for side in sides) or 1.0
     return tuple(_weights(side, bound) for side in sides)
 
 
-def largest_difference(a: Side, b: Side) -> str:
+def largest_difference(a: ShownRun, b: ShownRun) -> str:
     """How far two first layers are apart, in words."""
     left, right = a.evidence.first_kernel, b.evidence.first_kernel
     if left.shape != right.shape:
@@ -63,11 +63,11 @@ def largest_difference(a: Side, b: Side) -> str:
     )
 
 
-def _kernel(side: Side) -> NDArray[np.float64]:
+def _kernel(side: ShownRun) -> NDArray[np.float64]:
     return side.evidence.first_kernel[:, :UNITS].astype(np.float64)
 
 
-def _weights(side: Side, bound: float) -> Weights:
+def _weights(side: ShownRun, bound: float) -> Weights:
     kernel = _kernel(side)
     shown, total = kernel.shape[1], side.evidence.first_kernel.shape[1]
     height, width = side.evidence.image_shape

@@ -23,7 +23,7 @@ _TORCH_ACTIVATIONS = {
 
 
 @dataclass(frozen=True)
-class Mapped:
+class PortMapRow:
     """One part; `traps` are the catalogue's causes for a port that trusts the other's default."""
 
     part: str
@@ -32,17 +32,17 @@ class Mapped:
     traps: tuple[Entry, ...] = ()
 
 
-def port_map(spec: Spec) -> tuple[Mapped, ...]:
+def port_map(spec: Spec) -> tuple[PortMapRow, ...]:
     """Every part of a specification, in the order of a program."""
     return (*_data(spec), *_layers(spec), *_loss(spec), *_optimizer(spec.optimizer), *_loop(spec))
 
 
-def _mapped(part: str, keras: str, torch: str, *traps: str) -> Mapped:
+def _mapped(part: str, keras: str, torch: str, *traps: str) -> PortMapRow:
     known = catalogue()
-    return Mapped(part, keras, torch, tuple(known[name] for name in traps if name in known))
+    return PortMapRow(part, keras, torch, tuple(known[name] for name in traps if name in known))
 
 
-def _data(spec: Spec) -> Iterator[Mapped]:
+def _data(spec: Spec) -> Iterator[PortMapRow]:
     inputs = spec.model.layer_sizes[0]
     yield _mapped(
         "Pixels",
@@ -59,7 +59,7 @@ def _data(spec: Spec) -> Iterator[Mapped]:
         )
 
 
-def _layers(spec: Spec) -> Iterator[Mapped]:
+def _layers(spec: Spec) -> Iterator[PortMapRow]:
     *hidden, (inputs, units, _) = spec.model.layers
     for number, (n, m, activation) in enumerate(hidden):
         yield _mapped(
@@ -107,7 +107,7 @@ def _activation_traps(activation: str) -> tuple[str, ...]:
     return {"gelu": ("gelu_tanh_approximation",), "leaky_relu": ("leaky_relu_slope",)}.get(kind, ())
 
 
-def _loss(spec: Spec) -> Iterator[Mapped]:
+def _loss(spec: Spec) -> Iterator[PortMapRow]:
     del spec
     yield _mapped(
         "Loss",
@@ -117,7 +117,7 @@ def _loss(spec: Spec) -> Iterator[Mapped]:
     )
 
 
-def _optimizer(spec: OptimizerSpec) -> Iterator[Mapped]:
+def _optimizer(spec: OptimizerSpec) -> Iterator[PortMapRow]:
     rate = f"{spec.learning_rate:g}"
     if spec.name == "adam":
         betas = f"{spec.beta_1:g}, {spec.beta_2:g}"
@@ -169,7 +169,7 @@ def _optimizer(spec: OptimizerSpec) -> Iterator[Mapped]:
         )
 
 
-def _loop(spec: Spec) -> Iterator[Mapped]:
+def _loop(spec: Spec) -> Iterator[PortMapRow]:
     size = spec.training.batch_size
     yield _mapped(
         "Batches",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_mlp.report.sides import Side
+from mnist_mlp.report.sides import ShownRun
 
 METRICS = ("precision", "recall", "f1-score")
 LARGEST_MATRIX = 20
@@ -44,7 +44,7 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Confused:
+class ConfusedPair:
     """A common mistake: how often each run took one class for another."""
 
     true: int
@@ -52,7 +52,7 @@ class Confused:
     counts: tuple[Cell, ...]
 
 
-def report_lines(sides: Sequence[Side]) -> tuple[Line, ...]:
+def report_lines(sides: Sequence[ShownRun]) -> tuple[Line, ...]:
     """The reports of all runs, row by row, with four digits as scikit-learn prints them."""
     tables = [report_values(side.confusion) for side in sides]
     return tuple(
@@ -100,7 +100,7 @@ def _cells(values: Sequence[float | None], *, digits: int) -> tuple[Cell, ...]:
     return tuple(Cell(text, differs=text != texts[0]) for text in texts)
 
 
-def matrices(sides: Sequence[Side]) -> tuple[Matrix, ...]:
+def matrices(sides: Sequence[ShownRun]) -> tuple[Matrix, ...]:
     """A matrix for each run, a single one where all are equal; none for many classes."""
     first = sides[0].confusion
     if len(first) > LARGEST_MATRIX:
@@ -127,7 +127,7 @@ def _tint(cell: int, total: int) -> int:
     return 0 if cell == 0 else max(1, round(_TINTS * float(np.sqrt(cell / total))))
 
 
-def confusions(sides: Sequence[Side], *, most: int = 12) -> tuple[Confused, ...]:
+def confusions(sides: Sequence[ShownRun], *, most: int = 12) -> tuple[ConfusedPair, ...]:
     """The first run's commonest mistakes, and how often the other runs make them."""
     off = sides[0].confusion.copy()
     np.fill_diagonal(off, 0)
@@ -136,5 +136,5 @@ def confusions(sides: Sequence[Side], *, most: int = 12) -> tuple[Confused, ...]
     for true, predicted in zip(*np.unravel_index(order, off.shape), strict=True):
         if off[true, predicted]:
             counts = [float(side.confusion[true, predicted]) for side in sides]
-            found.append(Confused(int(true), int(predicted), _cells(counts, digits=0)))
+            found.append(ConfusedPair(int(true), int(predicted), _cells(counts, digits=0)))
     return tuple(found)

@@ -19,7 +19,7 @@ from mnist_mlp.spec import Spec
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class ShownRun:
     """One run on the page; `number` counts from 0 and chooses its colour."""
 
     run: Run
@@ -37,7 +37,7 @@ class Side:
         """One rounding of the run's precision, relative."""
         return float(np.finfo(self.spec.training.precision).eps)
 
-    def coarsest(self, sides: Sequence[Side]) -> str:
+    def coarsest(self, sides: Sequence[ShownRun]) -> str:
         """The precision with the largest rounding."""
         return max(sides, key=lambda side: side.epsilon).spec.training.precision
 
@@ -62,18 +62,18 @@ class Side:
         """Row is the true class, column the predicted one."""
         return confusion_matrix(self.evidence.y_true, self.predicted, classes=self.evidence.classes)
 
-    def same_rows(self, other: Side) -> bool:
+    def same_rows(self, other: ShownRun) -> bool:
         """Whether both were tested on the same rows of the same data set, in one order."""
         return self.run.dataset.sha256 == other.run.dataset.sha256 and np.array_equal(
             self.evidence.ids, other.evidence.ids
         )
 
-    def flipped(self, other: Side) -> int:
+    def flipped(self, other: ShownRun) -> int:
         """Test rows to which the two give different classes; call where `same_rows`."""
         return int(np.count_nonzero(self.predicted != other.predicted))
 
 
-def read_sides(runs: Sequence[Run]) -> tuple[Side, ...]:
+def read_sides(runs: Sequence[Run]) -> tuple[ShownRun, ...]:
     """Read what the page needs of each run.
 
     Raises
@@ -84,7 +84,7 @@ def read_sides(runs: Sequence[Run]) -> tuple[Side, ...]:
         Files that are missing, damaged or don't fit together.
     """
     sides = tuple(
-        Side(run=run, label=label, number=number, evidence=evidence(run))
+        ShownRun(run=run, label=label, number=number, evidence=evidence(run))
         for number, (run, label) in enumerate(zip(runs, _labels(runs), strict=True))
     )
     first = sides[0]

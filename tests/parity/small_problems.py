@@ -11,7 +11,7 @@ from numpy_side import NumpySide, Switched
 
 from mnist_mlp.contract import State, TrainingData
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.parity.causes.explain import Explained, explain
+from mnist_mlp.parity.causes.explain import Explanation, explain
 from mnist_mlp.parity.compare.replay import judged_steps
 from mnist_mlp.parity.findings import Break, JudgedStep
 from mnist_mlp.parity.steps import arbiter
@@ -112,7 +112,7 @@ def problem(spec: Spec) -> Problem:
     return _PROBLEMS[spec.digest]
 
 
-def look_at(side: NumpySide | Switched, spec: Spec) -> Explained:
+def look_at(side: NumpySide | Switched, spec: Spec) -> Explanation:
     """What the checker says of a side's steps."""
     given = problem(spec)
     return explain(given.recipe, given.steps(side), side="b")

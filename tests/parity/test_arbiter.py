@@ -9,7 +9,7 @@ import pytest
 
 from mnist_mlp import reference
 from mnist_mlp.parity.steps import arbiter
-from mnist_mlp.parity.steps.arbiter import Judged, Passed
+from mnist_mlp.parity.steps.arbiter import Expected, ForwardValues
 from mnist_mlp.parity.steps.judge import LIMITS
 from mnist_mlp.plan import glorot_uniform
 from mnist_mlp.reference import Array
@@ -26,7 +26,7 @@ def logits(scale: float) -> Array:
     return (RNG.normal(size=(64, 10)) * scale).astype(np.float32)
 
 
-def margin(got: Any, judged: Judged, rung: str) -> float:
+def margin(got: Any, judged: Expected, rung: str) -> float:
     return float(arbiter.units(np.asarray(got), judged, eps=EPS).max() / LIMITS[rung])
 
 
@@ -56,7 +56,7 @@ def test_values_are_those_of_the_reference(hidden: str) -> None:
     gradient = arbiter.gradients(
         weights,
         spec.model.activations,
-        Passed(x, passed.pre_activations, passed.activations),
+        ForwardValues(x, passed.pre_activations, passed.activations),
         arbiter.logit_gradient(passed.logits, LABELS),
     )
     for name, g in reference.backward(exact, x.astype(np.float64), LABELS, passed).items():
@@ -115,7 +115,7 @@ def test_honest_layers_and_gradients(hidden: str, scale: float) -> None:
     judged = arbiter.gradients(
         weights,
         spec.model.activations,
-        Passed(x, passed.pre_activations, passed.activations),
+        ForwardValues(x, passed.pre_activations, passed.activations),
         arbiter.logit_gradient(passed.logits, LABELS),
     )
     for name, g in reference.backward(weights, x, LABELS, passed).items():
@@ -161,25 +161,25 @@ def test_honest_updates(step: int, options: dict[str, Any]) -> None:
     truth, new_slots = reference.update(optimizer, step=step, **exact)
     terms = arbiter.update_terms(optimizer, step=step, new_slots=new_slots, **exact)
     for name, w in new.items():
-        assert margin(w, Judged(truth[name], terms[name]), "update") < 1
+        assert margin(w, Expected(truth[name], terms[name]), "update") < 1
 
 
 # --- Units ----------------------------------------------------------------------------------------
 
 
 def test_units_count_roundings() -> None:
-    judged = Judged(np.array([1.0, 2.0, 0.0]), np.array([1.0, 4.0, 0.0]))
+    judged = Expected(np.array([1.0, 2.0, 0.0]), np.array([1.0, 4.0, 0.0]))
     got = np.array([1 + 3 * EPS, 2 - 8 * EPS, 0.0])
     np.testing.assert_allclose(arbiter.units(got, judged, eps=EPS), [3, 2, 0])
 
 
 def test_what_is_not_finite_is_infinitely_far_off() -> None:
-    judged = Judged(np.ones(3), np.ones(3))
+    judged = Expected(np.ones(3), np.ones(3))
     distances = arbiter.units(np.array([np.nan, np.inf, 1.0]), judged, eps=EPS)
     assert distances.tolist() == [np.inf, np.inf, 0]
 
 
 def test_denormals_may_be_flushed() -> None:
     """TensorFlow does so on a CPU."""
-    judged = Judged(np.array([1e-40]), np.array([1e-40]))
+    judged = Expected(np.array([1e-40]), np.array([1e-40]))
     assert arbiter.units(np.array([0.0]), judged, eps=EPS)[0] < 1

@@ -11,7 +11,7 @@ import pytest
 from small_problems import problem, spec_of
 
 from mnist_mlp.parity.causes import init, metrics, order
-from mnist_mlp.parity.causes.metrics import Counted
+from mnist_mlp.parity.causes.metrics import EpochMeasures
 from mnist_mlp.plan import Plan, glorot_uniform, stream
 from mnist_mlp.reference import Array
 
@@ -195,7 +195,7 @@ def test_native_defaults_of_torch_are_two_breaks() -> None:
 
 # --- Epoch numbers --------------------------------------------------------------------------------
 
-COUNTED = Counted(
+COUNTED = EpochMeasures(
     losses=np.array([2.31, 2.17, 2.05, 1.7]),
     rows=np.array([32, 32, 32, 21]),
     correct=np.array([4, 9, 13, 11]),

@@ -32,7 +32,7 @@ def assert_same(outcome: Outcome) -> None:
         for item in outcome.breaks
     ] or outcome.text
     assert outcome.exit_code == 0
-    assert (outcome.verdict == "identical") == (outcome.predictions_different == 0)
+    assert (outcome.verdict == "identical") == (outcome.predictions.different == 0)
 
 
 @pytest.mark.parametrize("hidden", ["sigmoid", "relu"])

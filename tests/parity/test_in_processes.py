@@ -51,8 +51,8 @@ def tutorial(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 def test_the_tutorial_is_the_same_in_both(tutorial: tuple[Run, Run], mnist: Dataset) -> None:
     outcome = compare_runs(*tutorial, dataset=mnist)
-    assert (outcome.verdict, outcome.predictions_different) == ("identical", 0)
-    assert outcome.predictions_total == 17_500
+    assert (outcome.verdict, outcome.predictions.different) == ("identical", 0)
+    assert outcome.predictions.total == 17_500
     margins = {rung.name: rung.margin for rung in outcome.rungs if rung.margin is not None}
     print("\nmargins on MNIST:", {name: round(margin, 3) for name, margin in margins.items()})
     assert set(margins) == {"data", "forward", "loss", "gradient", "update"}

@@ -21,7 +21,7 @@ from mnist_mlp import reference
 from mnist_mlp.cli.app import app
 from mnist_mlp.parity.check.port import Checked
 from mnist_mlp.parity.findings import RUNGS, Break, Cause, Place
-from mnist_mlp.parity.outcome import Chaos, Outcome, Proof, Rung
+from mnist_mlp.parity.outcome import Chaos, NamedSide, Outcome, Predictions, Proof, Rung
 
 KEYS = json.loads((Path(__file__).parent / "json_keys.json").read_text(encoding="utf-8"))
 PORT = "from keras import Model\n"
@@ -76,16 +76,19 @@ def everything() -> Outcome:
     return Outcome(
         verdict="different",
         text="text",
-        sides=({"label": "keras", "path": "x"}, {"label": "torch", "path": "y"}),
-        rungs=tuple(Rung(name, "noted", 0.5, "text") for name in RUNGS),
+        sides={"a": NamedSide(label="keras", path="x"), "b": NamedSide(label="torch", path="y")},
+        rungs=tuple(
+            Rung(name=name, status="noted", margin=0.5, compared=7, text="text") for name in RUNGS
+        ),
         breaks=(found,),
         noted=(cause,),
         not_exercised=("clipping",),
-        predictions_total=100,
-        predictions_different=3,
+        predictions=Predictions(total=100, different=3),
         report_identical=False,
-        proof=Proof("failed", 1e-3, 1e-10, "reason", "a"),
-        chaos=Chaos("keras", (22, 31), 3, 3, 1e-4),
+        proof=Proof(
+            status="failed", max_abs_difference=1e-3, bound=1e-10, reason="reason", further="a"
+        ),
+        chaos=Chaos(backend="keras", spread=(22, 31), different=3, explained=3, margin=1e-4),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,10 @@ from small_problems import look_at, spec_of
 from mnist_mlp.parity.findings import RUNGS, Break, Cause, Place
 from mnist_mlp.parity.outcome import (
     EXIT_CODES,
+    Chaos,
+    NamedSide,
     Outcome,
+    Predictions,
     Proof,
     Rung,
     as_text,
@@ -44,8 +46,8 @@ def outcome(verdict: Any = "identical", **more: Any) -> Outcome:
     return Outcome(
         verdict=verdict,
         text="text",
-        sides=({"label": "keras", "path": "x"}, {"label": "torch", "path": "y"}),
-        rungs=tuple(Rung(name, "clean") for name in RUNGS),
+        sides={"a": NamedSide(label="keras", path="x"), "b": NamedSide(label="torch", path="y")},
+        rungs=tuple(Rung(name=name, status="clean") for name in RUNGS),
         **more,
     )
 
@@ -94,12 +96,12 @@ def test_an_epoch_one_order_comes_before_a_later_step() -> None:
 
 def test_sizes_that_are_not_finite_become_null() -> None:
     for size in (np.inf, np.nan, -np.inf):
-        assert strict(a_break("loss", 1, size=size).document())["size"] is None
-    assert strict(a_break("loss", 1, size=np.float64(2.5)).document())["size"] == 2.5
+        assert strict(a_break("loss", 1, size=size).model_dump(mode="json"))["size"] is None
+    assert strict(a_break("loss", 1, size=np.float64(2.5)).model_dump(mode="json"))["size"] == 2.5
 
 
 def test_document_of_a_pass() -> None:
-    content = strict(outcome(predictions_total=10, report_identical=True).document())
+    content = strict(outcome(predictions=Predictions(total=10), report_identical=True).document())
     assert set(content) >= OUTCOME_KEYS
     assert (content["first_break"], content["cause"], content["breaks"]) == (None, None, [])
     assert content["predictions"] == {"total": 10, "different": 0}
@@ -109,10 +111,25 @@ def test_document_of_a_pass() -> None:
     assert {"status", "margin"} <= set(content["rungs"]["forward"])
 
 
+def test_a_rung_that_was_not_exercised_says_why() -> None:
+    Rung(name="order", status="not_exercised", text="the data set is not at hand")
+    with pytest.raises(ValueError, match="needs a reason"):
+        Rung(name="order", status="not_exercised")
+
+
+def test_what_a_rung_compared_is_in_its_document() -> None:
+    rungs = (Rung(name="spec", status="clean", compared=17), Rung(name="loss", status="clean"))
+    content = strict(outcome().model_copy(update={"rungs": rungs}).document())
+    assert content["rungs"] == {
+        "spec": {"status": "clean", "margin": None, "compared": 17, "text": ""},
+        "loss": {"status": "clean", "margin": None, "compared": None, "text": ""},
+    }
+
+
 def test_document_of_a_break() -> None:
     cause = Cause("learning_rate", "0.1 instead of 0.01", "title", "line")
     found = a_break("update", 3, epoch=1, layer=0, tensor="kernel", size=9.5)
-    content = strict(outcome("different", breaks=(replace(found, cause=cause),)).document())
+    content = strict(outcome("different", breaks=(found.caused_by(cause),)).document())
     assert content["first_break"] == content["breaks"][0]
     assert set(content["first_break"]) == BREAK_KEYS
     assert content["cause"] == content["first_break"]["cause"]
@@ -123,7 +140,7 @@ def test_the_stress_batch_has_no_step() -> None:
     spec = spec_of()
     side = NumpySide(spec, loss=wrong.mean_of(wrong.clipped_at(1e-7)))
     (found,) = look_at(side, spec).breaks
-    content = strict(found.document())
+    content = strict(found.model_dump(mode="json"))
     assert (content["step"], content["epoch"], content["batch"]) == (None, None, "stress")
 
 
@@ -141,6 +158,49 @@ def test_real_outcomes_are_strict_json(runs: Path) -> None:
             assert set(item) == BREAK_KEYS
             assert item["cause"]["text"]
             assert item["cause"]["fix"]
+
+
+def full() -> Outcome:
+    """An outcome in which every part holds something."""
+    return outcome(
+        "different",
+        breaks=(
+            a_break("update", 3, epoch=1, layer=0, tensor="kernel", size=9.5, got="1"),
+            a_break("loss", None, batch="stress", cause=Cause("loss_sum", "value", "text", "fix")),
+        ),
+        noted=(Cause("own_shuffle"),),
+        not_exercised=("clipping",),
+        predictions=Predictions(total=10, different=2),
+        report_identical=False,
+        proof=Proof(status="passed", max_abs_difference=1e-15, bound=1e-10, further="a"),
+        chaos=Chaos(backend="keras", spread=(1, 2), different=2, explained=1, margin=0.5),
+    )
+
+
+def test_a_document_is_read_back_as_what_it_was() -> None:
+    assert Outcome.model_validate(strict(full().document())) == full()
+
+
+def test_a_document_of_a_later_version_may_hold_more() -> None:
+    content = strict(full().document())
+    content["news"] = content["breaks"][0]["news"] = content["rungs"]["init"]["news"] = 1
+    content["breaks"][0]["cause"]["news"] = content["proof"]["news"] = 1
+    assert Outcome.model_validate(content) == full()
+
+
+def test_numbers_that_are_not_finite_are_null_everywhere() -> None:
+    rungs = (Rung(name="init", status="clean", margin=np.inf),)
+    proof = Proof(status="failed", max_abs_difference=np.nan, bound=np.inf)
+    chaos = Chaos(backend="keras", spread=(1,), different=1, explained=1, margin=np.nan)
+    given = full().model_copy(update={"rungs": rungs, "proof": proof, "chaos": chaos})
+    content = strict(given.document())
+    assert content["rungs"]["init"]["margin"] is None
+    assert (content["proof"]["max_abs_difference"], content["proof"]["bound"]) == (None, None)
+    assert content["chaos"]["margin"] is None
+    read = Outcome.model_validate(content)
+    assert read.chaos is not None
+    assert read.chaos.margin is None
+    assert "logits" not in as_text(read)
 
 
 # --- Codes and text -------------------------------------------------------------------------------
@@ -166,9 +226,9 @@ def test_text_names_side_place_and_cause() -> None:
     found = a_break("update", 3, side="b", epoch=1, layer=2, tensor="bias", size=9.5, got="1.5")
     given = outcome(
         "different",
-        breaks=(replace(found, cause=cause),),
+        breaks=(found.caused_by(cause),),
         not_exercised=("clipping",),
-        proof=Proof("failed", 1e-3, 1e-10),
+        proof=Proof(status="failed", max_abs_difference=1e-3, bound=1e-10),
     )
     text = as_text(given)
     for part in (

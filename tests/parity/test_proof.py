@@ -84,9 +84,9 @@ def test_different_predictions_with_clean_steps_are_explained(runs: Path) -> Non
     spec = spec_of("relu", learning_rate=1.0, epochs=8, sizes=(60, 40))
     outcome = compared(trained("numpy", runs, spec), trained("stranger", runs, spec))
     assert outcome.exit_code == 0, outcome.text
-    if outcome.predictions_different:
+    if outcome.predictions.different:
         assert outcome.verdict == "equivalent"
         assert outcome.proof.status == "passed"
         assert outcome.chaos is not None
         assert len(outcome.chaos.spread) == 3
-        assert outcome.chaos.different == outcome.predictions_different
+        assert outcome.chaos.different == outcome.predictions.different

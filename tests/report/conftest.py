@@ -15,7 +15,7 @@ import pytest
 
 from mnist_mlp.evaluate.report import report_text
 from mnist_mlp.parity.findings import RUNGS
-from mnist_mlp.parity.outcome import Outcome, Rung
+from mnist_mlp.parity.outcome import NamedSide, Outcome, Predictions, Rung
 from mnist_mlp.report import report_html
 from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.folder import Run
@@ -136,13 +136,18 @@ class Twins:
         """A comparison of the two as `compare` would hold it."""
         left, right = self.runs
         differ = left.predictions["logits"].argmax(1) != right.predictions["logits"].argmax(1)
-        rungs = tuple(Rung(name, "clean", 0.25 if name == "forward" else None) for name in RUNGS)
+        rungs = tuple(
+            Rung(name=name, status="clean", margin=0.25 if name == "forward" else None)
+            for name in RUNGS
+        )
         known: dict[str, Any] = {
             "text": f"said of {verdict}",
-            "sides": tuple({"label": run.label, "path": str(run.path)} for run in (left, right)),
+            "sides": {
+                side: NamedSide(label=run.label, path=str(run.path))
+                for side, run in (("a", left), ("b", right))
+            },
             "rungs": rungs,
-            "predictions_total": len(differ),
-            "predictions_different": int(differ.sum()),
+            "predictions": Predictions(total=len(differ), different=int(differ.sum())),
             "report_identical": not differ.any(),
         }
         return Outcome(verdict=verdict, **(known | more))

@@ -38,8 +38,8 @@ LATER = Break(
     got="1",
     expected="2",
 )
-PROOF = Proof("passed", 3e-15, 1e-10)
-CHAOS = Chaos("left", (22, 31, 27), 3, 3, 1e-4)
+PROOF = Proof(status="passed", max_abs_difference=3e-15, bound=1e-10)
+CHAOS = Chaos(backend="left", spread=(22, 31, 27), different=3, explained=3, margin=1e-4)
 
 
 def judged(twins: Any) -> Judgement:
@@ -119,11 +119,11 @@ def test_without_a_comparison_nothing_is_judged(twins: Any, read_page: Any) -> N
 
 def test_the_ladder_with_breaks_causes_and_cures(twins: Any, read_page: Any) -> None:
     rungs = (
-        Rung("spec", "clean"),
-        Rung("init", "broken", None, KERNEL.name),
-        Rung("forward", "clean", 0.331),
-        Rung("update", "not_exercised", None, "nothing was climbed"),
-        Rung("report", "noted", None, "classification reports are different"),
+        Rung(name="spec", status="clean"),
+        Rung(name="init", status="broken", text=KERNEL.name),
+        Rung(name="forward", status="clean", margin=0.331),
+        Rung(name="update", status="not_exercised", text="nothing was climbed"),
+        Rung(name="report", status="noted", text="classification reports are different"),
     )
     twins.compared("different", breaks=(INIT, LATER), rungs=rungs, not_exercised=("bright pixels",))
     ladder = read_page(report_html(twins.runs)).by_id("ladder")
@@ -207,7 +207,7 @@ def test_a_forged_agreement_is_not_believed(
     elif forged == "break":
         more = {"breaks": (INIT,)}
     else:
-        more = {"rungs": (Rung("init", "broken", None, KERNEL.name),)}
+        more = {"rungs": (Rung(name="init", status="broken", text=KERNEL.name),)}
     twins.compared(verdict, **more)
     page = read_page(report_html(twins.runs))
     assert page.one("h1").text.startswith("Not judged")
@@ -248,8 +248,40 @@ def test_a_comparison_that_is_none(twins: Any, read_page: Any, content: str) -> 
     assert "The compare.json beside the runs is not used" in page.by_id("ladder").text
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["rungs"]["init"].update(status="great"), "rungs.3.status: Input should be "),
+        (lambda d: d["rungs"].update(init=4), "rungs.3: Input should be "),
+        (lambda d: d["sides"].pop("b"), "sides: Value error, expected the sides a and b"),
+        (lambda d: d["sides"]["b"].pop("path"), "sides.b.path: Field required"),
+        (lambda d: d["breaks"][0].update(step="soon"), "breaks.0.step: Input should be "),
+        (lambda d: d["breaks"][0].pop("rung"), "breaks.0.rung: Field required"),
+        (lambda d: d["breaks"][0].update(cause="it"), "breaks.0.cause: Input should be "),
+        (lambda d: d["predictions"].update(total=None), "predictions.total: Input should be "),
+        (lambda d: d.pop("verdict"), "verdict: Field required"),
+        (lambda d: d.update(comparisons=3), "comparisons is no list"),
+        (lambda d: d.update(comparisons=[3]), "comparisons.0: Input should be "),
+    ],
+)
+def test_a_damaged_comparison_is_refused_with_its_field(
+    twins: Any, change: Callable[[Any], object], message: str
+) -> None:
+    document = twins.outcome("different", breaks=(INIT,)).document()
+    change(document)
+    with pytest.raises(RunFolderError) as caught:
+        pairs_from(read_sides(twins.runs), document, origin="given.json")
+    text = str(caught.value)
+    assert text.startswith(f"given.json: {message}")
+    assert text.endswith("; compare the runs again")
+    assert "\n" not in text
+
+
 def test_a_comparison_of_others_is_refused(twins: Any) -> None:
-    sides = ({"label": "left", "path": "x/left"}, {"label": "third", "path": "x/third"})
+    sides = {
+        "a": {"label": "left", "path": "x/left"},
+        "b": {"label": "third", "path": "x/third"},
+    }
     document = twins.outcome("identical", sides=sides).document()
     with pytest.raises(UsageError, match="given compares x/left with x/third, and not these runs"):
         pairs_from(read_sides(twins.runs), document, origin="given")
@@ -266,7 +298,7 @@ def test_sides_in_the_other_order(twins: Any) -> None:
 
 def test_several_runs_are_judged_by_the_worst(twins: Any, read_page: Any) -> None:
     left, right = twins.runs
-    sides = ({"label": "left", "path": "left"}, {"label": "left", "path": "left"})
+    sides = {key: {"label": "left", "path": "left"} for key in "ab"}
     documents = [
         twins.outcome("identical").document(),
         twins.outcome("different", breaks=(INIT,), sides=sides).document(),

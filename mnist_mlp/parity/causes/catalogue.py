@@ -46,8 +46,8 @@ def entry(name: str) -> Entry:
     known = catalogue()
     if name not in known:
         hint = did_you_mean(name, known)
-        told = hint if "did you mean" in hint else "; see `explain --list`"
-        raise UsageError(f"unknown cause {name!r}{told}")
+        advice = hint if "did you mean" in hint else "; see `explain --list`"
+        raise UsageError(f"unknown cause {name!r}{advice}")
     return known[name]
 
 

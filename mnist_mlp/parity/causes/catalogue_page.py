@@ -91,9 +91,9 @@ def _marked(fix: str) -> str:
 def entry_text(entry: Entry) -> str:
     """One cause for a terminal. Lines of code are left whole, so that they can be copied."""
     where = "any rung" if entry.rung == "any" else f"rung {entry.rung}"
-    told = (("Keras", entry.keras), ("torch", entry.torch), ("Shows", entry.shows))
+    parts = (("Keras", entry.keras), ("torch", entry.torch), ("Shows", entry.shows))
     lines = [f"{entry.name} ({where})", _wrapped(entry.title), ""]
-    lines += [_wrapped(f"{label}: {text}") for label, text in told]
+    lines += [_wrapped(f"{label}: {text}") for label, text in parts]
     lines += ["", "Mend it in Keras:", f"  {entry.fix_keras}"]
     lines += ["Mend it in torch:", f"  {entry.fix_torch}"]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.findings import UNKNOWN, Cause, Finding, JudgedStep
-from mnist_mlp.parity.steps.arbiter import Judged, keep_bits
+from mnist_mlp.parity.steps.arbiter import Expected, keep_bits
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.reference import Array
 
@@ -48,11 +48,11 @@ def _affine(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     if not scale:
         return
 
-    def pixels(images: Array) -> Judged:
+    def pixels(images: Array) -> Expected:
         x = np.asarray(images, np.float64) / 255
         # The two coefficients were read off rounded numbers: a few roundings more are theirs.
         terms = 4 * (np.abs(scale * x) + abs(offset) + abs(scale))
-        return Judged(scale * x + offset, terms)
+        return Expected(scale * x + offset, terms)
 
     yield Hypothesis(_affine_cause(float(scale), float(offset)), replace(recipe, pixels=pixels))
 
@@ -83,10 +83,10 @@ def _moved(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
         return
     for name, (text, move) in MOVES.items():
 
-        def pixels(images: Array, move: Move = move) -> Judged:
+        def pixels(images: Array, move: Move = move) -> Expected:
             moved = move(images.reshape(len(images), height, width)).reshape(len(images), -1)
             x = np.asarray(moved, np.float64) / 255
-            return Judged(x, np.abs(x))
+            return Expected(x, np.abs(x))
 
         cause = "image_rotated" if name == "image_rotated_back" else name
         yield Hypothesis(Cause(cause, text), replace(recipe, pixels=pixels))
@@ -99,16 +99,16 @@ def _rounded(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
         if not np.array_equal(keep_bits(got, mantissa), got):
             continue
 
-        def pixels(images: Array, bits: int = mantissa) -> Judged:
+        def pixels(images: Array, bits: int = mantissa) -> Expected:
             x = np.asarray(images, np.float64) / 255
-            return Judged(x, np.abs(x) * 2.0**-bits / recipe.eps)
+            return Expected(x, np.abs(x) * 2.0**-bits / recipe.eps)
 
         # The last layer may be kept in float32, as Keras's guide asks for.
         if _fits(step.record.pre_activations[:1], mantissa):
 
-            def coarse(images: Array) -> Judged:
+            def coarse(images: Array) -> Expected:
                 x = np.asarray(images, np.float64) / 255
-                return Judged(x, np.abs(x))
+                return Expected(x, np.abs(x))
 
             cause = Cause(f"{kind}_arithmetic", "from the inputs on")
             yield Hypothesis(cause, replace(recipe, pixels=coarse, eps=2.0**-mantissa))
@@ -126,9 +126,9 @@ def _fits(results: Sequence[Array], mantissa: int) -> bool:
 def _binarised(recipe: Recipe) -> Iterator[Hypothesis]:
     for threshold in (0, 127):
 
-        def pixels(images: Array, above: int = threshold) -> Judged:
+        def pixels(images: Array, above: int = threshold) -> Expected:
             x = (np.asarray(images) > above).astype(np.float64)
-            return Judged(x, np.abs(x))
+            return Expected(x, np.abs(x))
 
         yield Hypothesis(
             Cause("pixels_binarised", f"pixel > {threshold}"), replace(recipe, pixels=pixels)

@@ -72,14 +72,14 @@ def _shrinkage(recipe: Recipe, here: Moment, part: str) -> float | None:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class DecayFit:
     """A multiple of the weights, and its standard error."""
 
     factor: float
     error: float
 
 
-def _fitted(recipe: Recipe, here: Moment, part: str) -> Fitted | None:
+def _fitted(recipe: Recipe, here: Moment, part: str) -> DecayFit | None:
     rate = recipe.spec.optimizer.rate_at(here.step)
     residuals, columns, sigmas = [], [], []
     for name, judged in recipe.updated(here).weights.items():
@@ -95,10 +95,10 @@ def _fitted(recipe: Recipe, here: Moment, part: str) -> Fitted | None:
     )
     if found is None or abs(found.value["weight"]) < 8 * found.error["weight"]:
         return None
-    return Fitted(found.value["weight"], found.error["weight"])
+    return DecayFit(found.value["weight"], found.error["weight"])
 
 
-def _nice(fitted: Fitted) -> float:
+def _nice(fitted: DecayFit) -> float:
     """A factor of two digits where it is one within its error."""
     nice = float(f"{fitted.factor:.2g}")
     near = max(1e-3 * abs(nice), 4 * fitted.error)

@@ -37,7 +37,7 @@ MOST = 8
 
 
 @dataclass(frozen=True)
-class Explained:
+class Explanation:
     """What became of one side's steps.
 
     `margins` are the largest sizes seen per rung, in the clean recipe, as shares of the rung's
@@ -56,7 +56,7 @@ def explain(
     *,
     side: Side,
     plain: Recipe | None = None,
-) -> Explained:
+) -> Explanation:
     """Judge the steps of one side and name what broke.
 
     `plain` is the specification's own recipe, where `recipe` holds more than that: what an original
@@ -67,7 +67,7 @@ def explain(
     odd = misshapen(recipe.spec.model, steps)
     if odd is not None:
         shapes = _as_break(odd, side, Cause("other_shapes", odd.note))
-        return Explained((*skipped, shapes), margins, (), recipe)
+        return Explanation((*skipped, shapes), margins, (), recipe)
     findings = judge(recipe, steps)
     for seen in findings:
         margins[seen.rung] = max(margins[seen.rung], seen.size / LIMITS[seen.rung])
@@ -95,7 +95,7 @@ def explain(
             recipe = hypothesis.recipe
             named.add(finding.rung)
         findings = _out_of_the_fog(recipe, judge(recipe, steps))
-    return Explained(tuple(breaks), margins, tuple(noted), recipe)
+    return Explanation(tuple(breaks), margins, tuple(noted), recipe)
 
 
 def _without_skipped(
@@ -132,7 +132,14 @@ LINKS: dict[str, tuple[str, ...]] = {
     "gradient": ("gradient",),
     "update": ("update", "spec"),
 }
-"""The links of a recipe that each rung depends on."""
+"""The fields of a recipe that each rung depends on."""
+
+OF_NO_RUNG = {
+    "image_shape": "tells where a pixel is, and is the same on both sides",
+    "slack": "is what a hypothesis allows its own rung",
+    "muted": "holds rungs, and is no way of computing one",
+}
+"""The other fields, with the reason why an original and its port cannot differ in them."""
 
 
 def _left_out(recipe: Recipe, plain: Recipe, rung: str) -> Iterator[Hypothesis]:
@@ -171,5 +178,5 @@ def _residual(findings: Sequence[Finding], first: Finding) -> str:
     places = sorted({f"{f.tensor} of layer {f.layer}" for f in same if f.layer is not None})
     sizes = [f.size for f in same if np.isfinite(f.size)]
     spread = f"{min(sizes):.3g} to {max(sizes):.3g} roundings" if sizes else "not finite"
-    told = ", ".join(places[:4]) + (" ..." if len(places) > 4 else "")
-    return f"{spread} at {len(steps)} judged steps from {first.step}; {told or first.tensor}"
+    details = ", ".join(places[:4]) + (" ..." if len(places) > 4 else "")
+    return f"{spread} at {len(steps)} judged steps from {first.step}; {details or first.tensor}"

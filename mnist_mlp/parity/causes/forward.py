@@ -10,9 +10,9 @@ import numpy as np
 
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
-from mnist_mlp.parity.steps.arbiter import Judged, OtherActivation, keep_bits, not_looked_at
+from mnist_mlp.parity.steps.arbiter import Expected, OtherActivation, keep_bits, unjudged
 from mnist_mlp.parity.steps.moment import Moment
-from mnist_mlp.parity.steps.recipe import Recipe, Updated
+from mnist_mlp.parity.steps.recipe import NewState, Recipe
 from mnist_mlp.reference import Array, activate, bias_name, kernel_name, sigmoid
 from mnist_mlp.spec import ACTIVATIONS
 
@@ -88,10 +88,10 @@ def _arranged(
     def kernel(index: int, own: Array) -> Array:
         return use(own) if index in layers else own
 
-    def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+    def gradient(exact: dict[str, Expected], moment: Moment) -> dict[str, Expected]:
         own = recipe.gradient(exact, moment)
         back = _BACK[use]
-        turned = {n: Judged(back(own[n].value), back(own[n].terms)) for n in names}
+        turned = {n: Expected(back(own[n].value), back(own[n].terms)) for n in names}
         return {**own, **turned}
 
     moved = replace(recipe, kernel=kernel)
@@ -123,18 +123,18 @@ def without_biases(recipe: Recipe, layers: Sequence[int]) -> Recipe:
     def bias(index: int, own: Array) -> Array:
         return np.zeros_like(own) if index in layers else recipe.bias(index, own)
 
-    def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+    def gradient(exact: dict[str, Expected], moment: Moment) -> dict[str, Expected]:
         own = recipe.gradient(exact, moment)
-        return own | {n: Judged(np.zeros_like(own[n].value), own[n].terms) for n in names}
+        return own | {n: Expected(np.zeros_like(own[n].value), own[n].terms) for n in names}
 
-    def update(changed: Recipe, moment: Moment) -> Updated:
+    def update(changed: Recipe, moment: Moment) -> NewState:
         updated = recipe.update(changed, moment)
-        nothing = {n: not_looked_at(updated.weights[n]) for n in names}
+        nothing = {n: unjudged(updated.weights[n].value) for n in names}
         slots = {
-            slot: tensors | {n: not_looked_at(tensors[n]) for n in names & tensors.keys()}
+            slot: tensors | {n: unjudged(tensors[n].value) for n in names & tensors.keys()}
             for slot, tensors in updated.slots.items()
         }
-        return Updated(updated.weights | nothing, slots)
+        return NewState(updated.weights | nothing, slots)
 
     return replace(recipe, bias=bias, gradient=gradient, update=update)
 
@@ -282,8 +282,8 @@ def _between_layers(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hy
         if np.allclose(factor, factor.flat[0], rtol=1e-4):
             rate = dropped.sum() / (dropped.sum() + kept.sum())
             scaled = 1 - 1 / float(factor.flat[0])
-            told = scaled if scaled > 0 else rate
-            yield Hypothesis(Cause("dropout", f"rate {told:.3g} after layer {layer}"), blind)
+            fitted = scaled if scaled > 0 else rate
+            yield Hypothesis(Cause("dropout", f"rate {fitted:.3g} after layer {layer}"), blind)
     for axis, cause in ((0, "batch_normalisation"), (1, "layer_normalisation")):
         for epsilon in (1e-3, 1e-5):
 

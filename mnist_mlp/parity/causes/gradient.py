@@ -10,12 +10,12 @@ import numpy as np
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.causes.rules import unmoved, unmoved_tensors
 from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
-from mnist_mlp.parity.steps.arbiter import Judged
+from mnist_mlp.parity.steps.arbiter import Expected, unjudged
 from mnist_mlp.parity.steps.moment import Moment, doubles
-from mnist_mlp.parity.steps.recipe import CLIP_EPSILON, Recipe, Updated
+from mnist_mlp.parity.steps.recipe import CLIP_EPSILON, NewState, Recipe
 from mnist_mlp.reference import Array
 
-Gradients = dict[str, Judged]
+Gradients = dict[str, Expected]
 Change = Callable[[Gradients, Moment], Gradients]
 
 
@@ -46,14 +46,15 @@ def _changed(recipe: Recipe, cause: Cause, change: Change) -> Hypothesis:
 
 def not_judged(moment: Moment) -> Gradients:
     """The side's own numbers, for a step whose history was not seen."""
-    return {name: Judged(g, np.full_like(g, np.inf)) for name, g in moment.gradient.items()}
+    return {name: unjudged(g) for name, g in moment.gradient.items()}
 
 
 def _added(exact: Gradients, moment: Moment) -> Gradients:
     """A gradient on top of what the side had after its step before."""
     old = doubles(moment.before[-1].record.gradient)
     return {
-        name: Judged(g.value + old[name], g.terms + np.abs(old[name])) for name, g in exact.items()
+        name: Expected(g.value + old[name], g.terms + np.abs(old[name]))
+        for name, g in exact.items()
     }
 
 
@@ -84,8 +85,8 @@ def _gathered(recipe: Recipe, steps: Sequence[JudgedStep]) -> Iterator[Hypothesi
         return
     for every in GATHERED:
         for share in (1 / every, 1.0):
-            told = "their mean" if share < 1 else "their sum"
-            cause = Cause("gradient_accumulation", f"one update every {every} steps, by {told}")
+            details = "their mean" if share < 1 else "their sum"
+            cause = Cause("gradient_accumulation", f"one update every {every} steps, by {details}")
             yield Hypothesis(
                 cause,
                 replace(
@@ -103,7 +104,7 @@ def _buffered(every: int, share: float, per_epoch: int) -> Change:
     def change(exact: Gradients, moment: Moment) -> Gradients:
         if moment.now.stress:
             return not_judged(moment)
-        own = {name: Judged(share * g.value, share * g.terms) for name, g in exact.items()}
+        own = {name: Expected(share * g.value, share * g.terms) for name, g in exact.items()}
         past = (moment.now.epoch - 1) * per_epoch if per_epoch > 0 else 0
         if (moment.step - past - 1) % every == 0:
             return own
@@ -112,10 +113,10 @@ def _buffered(every: int, share: float, per_epoch: int) -> Change:
     return change
 
 
-def _seldom(rule: Callable[[Recipe, Moment], Updated]) -> Callable[[Recipe, Moment], Updated]:
+def _seldom(rule: Callable[[Recipe, Moment], NewState]) -> Callable[[Recipe, Moment], NewState]:
     """The rule where a side moved at all: at the end of each group, and of an epoch."""
 
-    def changed(recipe: Recipe, moment: Moment) -> Updated:
+    def changed(recipe: Recipe, moment: Moment) -> NewState:
         return rule(recipe, moment) if _moved(moment.now) else unmoved(moment)
 
     return changed
@@ -127,11 +128,11 @@ def _stale(recipe: Recipe) -> Change:
     def change(exact: Gradients, moment: Moment) -> Gradients:
         if moment.step == 1:  # nothing is there yet, or the first gradient is used twice
             nothing = not any(g.any() for g in moment.gradient.values())
-            return {n: Judged((not nothing) * g.value, g.terms) for n, g in exact.items()}
+            return {n: Expected((not nothing) * g.value, g.terms) for n, g in exact.items()}
         if not moment.before:
             return not_judged(moment)
         old = recipe.gradients(Moment(moment.before[-1], moment.before[:-1]))
-        return {name: Judged(g.value, exact[name].terms + g.terms) for name, g in old.items()}
+        return {name: Expected(g.value, exact[name].terms + g.terms) for name, g in old.items()}
 
     return change
 
@@ -144,7 +145,7 @@ def _frozen(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Itera
     def change(gradients: Gradients, moment: Moment) -> Gradients:
         del moment
         return {
-            name: Judged(np.zeros_like(g.value), g.terms) if name in still else g
+            name: Expected(np.zeros_like(g.value), g.terms) if name in still else g
             for name, g in gradients.items()
         }
 
@@ -164,7 +165,7 @@ def _clipped(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Iter
         def by_value(gradients: Gradients, moment: Moment) -> Gradients:
             del moment
             return {
-                name: Judged(np.clip(g.value, -largest, largest), g.terms)
+                name: Expected(np.clip(g.value, -largest, largest), g.terms)
                 for name, g in gradients.items()
             }
 
@@ -195,11 +196,11 @@ def _length(g: Array) -> float:
     return float(np.sqrt((g * g).sum()))
 
 
-def _limited(g: Judged, norm: float, limit: float, eps: float) -> Judged:
+def _limited(g: Expected, norm: float, limit: float, eps: float) -> Expected:
     """torch adds 1e-6 to the norm it divides by."""
     factor = min(1.0, limit / norm) if norm else 1.0
     loose = 1 + CLIP_EPSILON / limit / eps
-    return Judged(g.value * factor, g.terms + loose * factor * np.abs(g.value))
+    return Expected(g.value * factor, g.terms + loose * factor * np.abs(g.value))
 
 
 def _decayed(
@@ -225,7 +226,7 @@ def _decayed(
         ) -> Gradients:
             own = moment.weights
             return {
-                name: Judged(g.value + factor * own[name], g.terms + np.abs(factor * own[name]))
+                name: Expected(g.value + factor * own[name], g.terms + np.abs(factor * own[name]))
                 if name in chosen
                 else g
                 for name, g in gradients.items()
@@ -256,7 +257,7 @@ def _scaled(
         def change(gradients: Gradients, moment: Moment) -> Gradients:
             by = factor_of(len(moment.now.labels))
             return {
-                name: Judged(g.value * by, abs(by) * (g.terms + 4 * np.abs(g.value)))
+                name: Expected(g.value * by, abs(by) * (g.terms + 4 * np.abs(g.value)))
                 for name, g in gradients.items()
             }
 

@@ -78,14 +78,14 @@ def _explains(recipe: Recipe, finding: Finding, at: Sequence[Moment]) -> bool:
     very tensor that broke, unless it gives the rung up."""
     alone = only(recipe, finding.rung)
     allowed = min(SLACK * LIMITS[finding.rung], finding.size / 2)
-    told = finding.rung in recipe.muted
+    says_something = finding.rung in recipe.muted
     for moment in at:
         for result in judge_step(alone, moment):
             if not result.size <= allowed:
                 return False
             here = (result.layer, result.tensor) == (finding.layer, finding.tensor)
-            told = told or (here and result.note != NOT_JUDGED)
-    return told
+            says_something = says_something or (here and result.note != NOT_JUDGED)
+    return says_something
 
 
 Spot = tuple[int, bool, int | None, str]

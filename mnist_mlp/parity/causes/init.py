@@ -140,13 +140,13 @@ def _native(
     cause: Cause,
 ) -> Break:
     every = len(where) == len(layers)
-    told = "every layer" if every else "layers " + ", ".join(str(layer) for layer in where)
+    details = "every layer" if every else "layers " + ", ".join(str(layer) for layer in where)
     return Break(
         side=side,
         rung="init",
         place=Place(epoch=0, step=0, layer=where[0], tensor=part),
         layers=tuple(where),
-        got=f"{cause.value}; {told}",
+        got=f"{cause.value}; {details}",
         expected="Glorot uniform" if part == "kernel" else "zero",
         cause=cause,
     )

@@ -16,7 +16,7 @@ from mnist_mlp.parity.causes import penalty
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
 from mnist_mlp.parity.steps import arbiter
-from mnist_mlp.parity.steps.arbiter import Judged
+from mnist_mlp.parity.steps.arbiter import Expected
 from mnist_mlp.parity.steps.moment import Moment
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.reference import Array, bias_name, kernel_name
@@ -116,7 +116,7 @@ class Form:
     derivative: RowLosses | None = None
     """Gradient of the summed loss, `(n, classes)`, where rows depend on each other."""
 
-    def loss(self, logits: Array, labels: Array) -> Judged:
+    def loss(self, logits: Array, labels: Array) -> Expected:
         """As `arbiter.mean_cross_entropy`."""
         z = np.asarray(logits, np.float64)
         with np.errstate(all="ignore"):
@@ -125,9 +125,9 @@ class Form:
         value = np.asarray(losses.real.mean() * factor)
         base = arbiter.mean_cross_entropy(logits, labels).terms
         loose = 1 + self.fitted / EPS
-        return Judged(value, abs(factor) * (loose * np.abs(losses).mean() + base))
+        return Expected(value, abs(factor) * (loose * np.abs(losses).mean() + base))
 
-    def at_logits(self, logits: Array, labels: Array) -> Judged:
+    def at_logits(self, logits: Array, labels: Array) -> Expected:
         """As `arbiter.logit_gradient`, by a complex step."""
         z = np.asarray(logits, np.float64)
         y = one_hot(labels, z.shape[1])
@@ -136,7 +136,7 @@ class Form:
         gradient = self.derivative(z, y) if self.derivative else self._by_complex_step(z, y)
         base = arbiter.logit_gradient(logits, labels).terms * n
         loose = 1 + self.fitted / EPS
-        return Judged(gradient * factor, np.abs(factor) * (loose * np.abs(gradient) + 2 * base))
+        return Expected(gradient * factor, np.abs(factor) * (loose * np.abs(gradient) + 2 * base))
 
     def _by_complex_step(self, z: Array, y: Array) -> Array:
         h = 1e-30
@@ -259,9 +259,9 @@ def _weighted(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     # the smallest is then called 1.
     for how, found in (("divided by the batch size", weights), ("divided by their sum", weights)):
         torch_way = how.endswith("sum")
-        told: Any = found / found[present].min() if torch_way else found
-        if np.abs(told - np.round(told, 3)).max() < WEIGHTS:
-            told = np.round(told, 3)
-        rows = normalised(told) if torch_way else rows_of(told)
-        text = ", ".join(f"{value:.4g}" for value in told) + f" ({how})"
+        shown: Any = found / found[present].min() if torch_way else found
+        if np.abs(shown - np.round(shown, 3)).max() < WEIGHTS:
+            shown = np.round(shown, 3)
+        rows = normalised(shown) if torch_way else rows_of(shown)
+        text = ", ".join(f"{value:.4g}" for value in shown) + f" ({how})"
         yield _with(recipe, Cause("class_weights", text), Form(rows, fitted=WEIGHTS))

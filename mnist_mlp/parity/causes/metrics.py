@@ -16,7 +16,7 @@ formula (an unweighted mean over batches) by 1e-5."""
 
 
 @dataclass(frozen=True, eq=False)
-class Counted:
+class EpochMeasures:
     """What an epoch's numbers are made of: per batch, and per true and predicted class.
 
     `confusion` (classes, classes) has true classes as rows; None where it was not counted.
@@ -38,7 +38,7 @@ class Counted:
         return float(self.correct.sum() / self.rows.sum())
 
 
-def right(kind: str, counted: Counted) -> float:
+def right(kind: str, counted: EpochMeasures) -> float:
     """What a reported `loss` or `accuracy` should be."""
     return counted.loss if kind == "loss" else counted.accuracy
 
@@ -48,7 +48,7 @@ def close(reported: float, value: float, *, tolerance: float = TOLERANCE) -> boo
     return bool(abs(reported - value) <= tolerance * max(abs(value), 1e-3))
 
 
-def formulas(kind: str, counted: Counted) -> Iterator[tuple[Cause, float]]:
+def formulas(kind: str, counted: EpochMeasures) -> Iterator[tuple[Cause, float]]:
     """Wrong formulas that are in use, and what they give."""
     if kind == "loss":
         yield Cause("unweighted_epoch_mean", "mean over batches"), float(counted.losses.mean())
@@ -77,7 +77,7 @@ def formulas(kind: str, counted: Counted) -> Iterator[tuple[Cause, float]]:
 
 
 def name(
-    kind: str, reported: float, counted: Counted, *, tolerance: float = TOLERANCE
+    kind: str, reported: float, counted: EpochMeasures, *, tolerance: float = TOLERANCE
 ) -> Cause | None:
     """The wrong formula a number follows; None when several do, or none."""
     found = [

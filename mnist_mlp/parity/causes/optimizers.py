@@ -10,10 +10,10 @@ import numpy as np
 from mnist_mlp.parity.causes.rules import Rule, overall
 from mnist_mlp.parity.findings import JudgedStep
 from mnist_mlp.parity.steps import arbiter
-from mnist_mlp.parity.steps.arbiter import Judged
+from mnist_mlp.parity.steps.arbiter import Expected
 from mnist_mlp.parity.steps.memory import memory_of
 from mnist_mlp.parity.steps.moment import Moment
-from mnist_mlp.parity.steps.recipe import Recipe, Updated, not_judged
+from mnist_mlp.parity.steps.recipe import NewState, Recipe, not_judged
 from mnist_mlp.reference import Array
 
 
@@ -22,7 +22,7 @@ def adam_like(
 ) -> Rule:
     """Adam from the shared moments, with one thing done another way."""
 
-    def rule(recipe: Recipe, moment: Moment) -> Updated:
+    def rule(recipe: Recipe, moment: Moment) -> NewState:
         o = recipe.spec.optimizer
         eps = o.epsilon if epsilon is None else epsilon
         rate, t = o.rate_at(moment.step), moment.step
@@ -39,8 +39,8 @@ def adam_like(
             below = np.sqrt(s / c2) + eps if epsilon_after else (np.sqrt(s) + eps) / sqrt(c2)
             move = rate * m / c1 / below
             loose = 4 + arbiter.adam_cancellation(o.beta_1, o.beta_2, t)
-            new[name] = Judged(w - move, np.abs(w) + loose * np.abs(move))
-        return Updated(new)
+            new[name] = Expected(w - move, np.abs(w) + loose * np.abs(move))
+        return NewState(new)
 
     return rule
 
@@ -53,7 +53,7 @@ Advance = Callable[[Array, dict[str, Array], int], Array]
 def _from_the_start(advance: Advance, rate: float) -> Rule:
     """An optimizer with memory of its own: replayed from step 1, so only the first window."""
 
-    def rule(recipe: Recipe, moment: Moment) -> Updated:
+    def rule(recipe: Recipe, moment: Moment) -> NewState:
         del recipe
         past: Sequence[JudgedStep] = moment.before
         if [step.step for step in past] != list(range(1, moment.step)):
@@ -66,8 +66,8 @@ def _from_the_start(advance: Advance, rate: float) -> Rule:
         for name, w in moment.weights.items():
             move = rate * advance(moment.gradient[name], memory[name], moment.step)
             # Their own denominators cancel and differ in the last digits between libraries.
-            new[name] = Judged(w - move, np.abs(w) + 2000 * np.abs(move))
-        return Updated(new)
+            new[name] = Expected(w - move, np.abs(w) + 2000 * np.abs(move))
+        return NewState(new)
 
     return rule
 

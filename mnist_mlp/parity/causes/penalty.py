@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.findings import Cause, JudgedStep
-from mnist_mlp.parity.steps.arbiter import Judged, units
+from mnist_mlp.parity.steps.arbiter import Expected, units
 from mnist_mlp.parity.steps.judge import LIMITS, SLACK
 from mnist_mlp.parity.steps.moment import Doubles, Moment
 from mnist_mlp.parity.steps.recipe import Recipe
@@ -66,27 +66,27 @@ def _penalty(
     power: Callable[[Array], Array],
     derivative: Callable[[Array], Array],
 ) -> Hypothesis:
-    def penalty(weights: Doubles) -> Judged:
+    def penalty(weights: Doubles) -> Expected:
         total = sum(float(power(w).sum()) for name, w in weights.items() if holds(name))
         # The factor was fitted on a loss that is itself rounded.
-        own = Judged(np.asarray(factor * total), np.asarray(8 * abs(factor) * total + 8))
+        own = Expected(np.asarray(factor * total), np.asarray(8 * abs(factor) * total + 8))
         if recipe.penalty is None:
             return own
         before = recipe.penalty(weights)
-        return Judged(own.value + before.value, own.terms + before.terms)
+        return Expected(own.value + before.value, own.terms + before.terms)
 
-    def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+    def gradient(exact: dict[str, Expected], moment: Moment) -> dict[str, Expected]:
         added = {}
         for name, judged in recipe.gradient(exact, moment).items():
             extra = factor * derivative(moment.weights[name]) if holds(name) else 0.0
             # The factor has four digits that are sure.
-            added[name] = Judged(judged.value + extra, judged.terms + 8 * np.abs(extra))
+            added[name] = Expected(judged.value + extra, judged.terms + 8 * np.abs(extra))
         return added
 
-    told = f"{factor:.4g} on {scope}"
+    details = f"{factor:.4g} on {scope}"
     if recipe.penalty is not None:
-        told = f"{factor:+.4g} on {scope}, compared with the original"
-    cause = Cause(f"{kind}_in_loss", told)
+        details = f"{factor:+.4g} on {scope}, compared with the original"
+    cause = Cause(f"{kind}_in_loss", details)
     changed = replace(recipe, penalty=penalty, gradient=gradient)
     decay = recipe.spec.optimizer.weight_decay
     if kind == "l2" and scope == "all tensors" and abs(2 * factor - decay) <= 1e-3 * decay:

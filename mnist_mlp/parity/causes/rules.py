@@ -9,13 +9,13 @@ from math import sqrt
 import numpy as np
 
 from mnist_mlp.parity.findings import JudgedStep
-from mnist_mlp.parity.steps.arbiter import TINY, Judged
+from mnist_mlp.parity.steps.arbiter import TINY, Expected
 from mnist_mlp.parity.steps.memory import memory_of
 from mnist_mlp.parity.steps.moment import Doubles, Moment, doubles
-from mnist_mlp.parity.steps.recipe import Recipe, Updated, entering, not_judged
+from mnist_mlp.parity.steps.recipe import NewState, Recipe, entering, not_judged
 from mnist_mlp.reference import Array
 
-Rule = Callable[[Recipe, Moment], Updated]
+Rule = Callable[[Recipe, Moment], NewState]
 Cut = Callable[[Doubles], Doubles]
 
 
@@ -31,10 +31,12 @@ def with_gradient(moment: Moment, gradient: Doubles) -> Moment:
 def frozen(rule: Rule, names: Set[str]) -> Rule:
     """The rule, but some tensors stay as they are."""
 
-    def changed(recipe: Recipe, moment: Moment) -> Updated:
+    def changed(recipe: Recipe, moment: Moment) -> NewState:
         updated = rule(recipe, moment)
-        still = {name: Judged(moment.weights[name], np.abs(moment.weights[name])) for name in names}
-        return Updated(updated.weights | still, {})
+        still = {
+            name: Expected(moment.weights[name], np.abs(moment.weights[name])) for name in names
+        }
+        return NewState(updated.weights | still, {})
 
     return changed
 
@@ -45,7 +47,7 @@ def gathered(every: int) -> Rule:
     Each step starts from other shared weights: only the steps without an update can be replayed.
     """
 
-    def rule(recipe: Recipe, moment: Moment) -> Updated:
+    def rule(recipe: Recipe, moment: Moment) -> NewState:
         del recipe
         return unmoved(moment) if moment.step % every else not_judged(moment)
 
@@ -58,15 +60,15 @@ def unmoved_tensors(step: JudgedStep) -> set[str]:
     return {name for name in old if np.array_equal(new[name], old[name])}
 
 
-def unmoved(moment: Moment) -> Updated:
+def unmoved(moment: Moment) -> NewState:
     """No update."""
-    return Updated({name: Judged(w, np.abs(w)) for name, w in moment.weights.items()})
+    return NewState({name: Expected(w, np.abs(w)) for name, w in moment.weights.items()})
 
 
 def rates(rule: Rule, factors: Mapping[int, float]) -> Rule:
     """The rule with its step made longer or shorter, by step number."""
 
-    def changed(recipe: Recipe, moment: Moment) -> Updated:
+    def changed(recipe: Recipe, moment: Moment) -> NewState:
         if moment.step not in factors:  # another side is judged at other steps, too
             return not_judged(moment)
         factor = factors[moment.step]
@@ -76,8 +78,8 @@ def rates(rule: Rule, factors: Mapping[int, float]) -> Rule:
             whole = w - judged.value
             moved = factor * whole
             loose = 4 * np.abs(moved) + 2 * np.abs(whole)
-            new[name] = Judged(w - moved, judged.terms + loose)
-        return Updated(new)
+            new[name] = Expected(w - moved, judged.terms + loose)
+        return NewState(new)
 
     return changed
 
@@ -92,7 +94,7 @@ def decayed(rule: Rule, factor: float, *, scope: str) -> Rule:
     decay left in them is not carried over.
     """
 
-    def changed(recipe: Recipe, moment: Moment) -> Updated:
+    def changed(recipe: Recipe, moment: Moment) -> NewState:
         weights = moment.weights
         gradient = {
             name: g + factor * weights[name] if name.endswith(scope) else g
@@ -107,15 +109,17 @@ def decayed(rule: Rule, factor: float, *, scope: str) -> Rule:
         for name, judged in updated.weights.items():
             moved = np.abs(weights[name] - judged.value)
             cancelled = sizes[name] / (np.abs(gradient[name]) + TINY)
-            new[name] = Judged(judged.value, judged.terms + moved * cancelled)
+            new[name] = Expected(judged.value, judged.terms + moved * cancelled)
         slots = {
             slot: {
-                name: Judged(t.value, t.terms + entering(recipe.spec.optimizer, slot, sizes[name]))
+                name: Expected(
+                    t.value, t.terms + entering(recipe.spec.optimizer, slot, sizes[name])
+                )
                 for name, t in tensors.items()
             }
             for slot, tensors in updated.slots.items()
         }
-        return Updated(new, slots)
+        return NewState(new, slots)
 
     return changed
 
@@ -123,21 +127,21 @@ def decayed(rule: Rule, factor: float, *, scope: str) -> Rule:
 def decayed_beside(rule: Rule, factor: float, *, scope: str) -> Rule:
     """`w - lr * factor * w` beside the rule, as AdamW and Keras do."""
 
-    def changed(recipe: Recipe, moment: Moment) -> Updated:
+    def changed(recipe: Recipe, moment: Moment) -> NewState:
         rate = recipe.spec.optimizer.rate_at(moment.step)
         updated = rule(recipe, moment)
         new = {
-            name: Judged(judged.value - rate * factor * moment.weights[name], judged.terms)
+            name: Expected(judged.value - rate * factor * moment.weights[name], judged.terms)
             if name.endswith(scope)
             else judged
             for name, judged in updated.weights.items()
         }
-        return Updated(new, updated.slots)
+        return NewState(new, updated.slots)
 
     return changed
 
 
-def decoupled_decay(recipe: Recipe, moment: Moment) -> Updated:
+def decoupled_decay(recipe: Recipe, moment: Moment) -> NewState:
     """The specified decay, but decoupled."""
     optimizer = recipe.spec.optimizer
     bare = optimizer.model_copy(update={"weight_decay": 0.0})
@@ -151,11 +155,11 @@ def decoupled_decay(recipe: Recipe, moment: Moment) -> Updated:
 def scaled(rule: Rule, factor: float, scope: str) -> Rule:
     """The rule, and then tensors whose name ends with `scope` multiplied by a number."""
 
-    def changed(recipe: Recipe, moment: Moment) -> Updated:
+    def changed(recipe: Recipe, moment: Moment) -> NewState:
         updated = rule(recipe, moment)
-        return Updated(
+        return NewState(
             {
-                name: Judged(w.value * factor, w.terms + np.abs(w.value))
+                name: Expected(w.value * factor, w.terms + np.abs(w.value))
                 if name.endswith(scope)
                 else w
                 for name, w in updated.weights.items()
@@ -182,17 +186,17 @@ def previous_step(recipe: Recipe, step: JudgedStep) -> Doubles:
 def hidden_momentum(rule: Rule, factor: float) -> Rule:
     """A velocity of the side's own, read off its previous step in the window."""
 
-    def changed(recipe: Recipe, moment: Moment) -> Updated:
+    def changed(recipe: Recipe, moment: Moment) -> NewState:
         if moment.step > 1 and not moment.before:
             return not_judged(moment)
         updated = rule(recipe, moment)
         if moment.step == 1:
-            return Updated(updated.weights)
+            return NewState(updated.weights)
         rate = recipe.spec.optimizer.rate_at(moment.step)
         old = previous_step(recipe, moment.before[-1])
-        return Updated(
+        return NewState(
             {
-                name: Judged(
+                name: Expected(
                     judged.value - rate * factor * old[name],
                     # The old velocity was read off weights: their rounding comes back.
                     judged.terms + np.abs(moment.weights[name]) + rate * np.abs(old[name]),
@@ -207,7 +211,7 @@ def hidden_momentum(rule: Rule, factor: float) -> Rule:
 def hidden_nesterov(momentum: float) -> Rule:
     """`v = momentum * v + g; w = w - lr * (g + momentum * v)`, `v` read off the last step."""
 
-    def rule(recipe: Recipe, moment: Moment) -> Updated:
+    def rule(recipe: Recipe, moment: Moment) -> NewState:
         if moment.step > 1 and not moment.before:
             return not_judged(moment)
         rate, gradient = recipe.spec.optimizer.rate_at(moment.step), moment.gradient
@@ -223,13 +227,13 @@ def hidden_nesterov(momentum: float) -> Rule:
             terms = np.abs(w) * (1 + momentum) + rate * (1 + momentum) * (
                 np.abs(gradient[name]) + np.abs(v)
             )
-            new[name] = Judged(w - moved, terms)
-        return Updated(new)
+            new[name] = Expected(w - moved, terms)
+        return NewState(new)
 
     return rule
 
 
-def rate_in_velocity(recipe: Recipe, moment: Moment) -> Updated:
+def rate_in_velocity(recipe: Recipe, moment: Moment) -> NewState:
     """`v = momentum * v - lr * g; w = w + v`: an old velocity keeps the rate of its time."""
     optimizer = recipe.spec.optimizer
     rate, old_rate = optimizer.rate_at(moment.step), optimizer.rate_at(max(moment.step - 1, 1))
@@ -243,8 +247,8 @@ def rate_in_velocity(recipe: Recipe, moment: Moment) -> Updated:
         v = kept + rate * d
         move = optimizer.momentum * v + rate * d if optimizer.nesterov else v
         terms = np.abs(w) + np.abs(kept) + 2 * rate * np.abs(d)
-        new[name] = Judged(w - move, terms + memory.terms.get(name, 0.0) * old_rate / rate)
-    return Updated(new)
+        new[name] = Expected(w - move, terms + memory.terms.get(name, 0.0) * old_rate / rate)
+    return NewState(new)
 
 
 # --- Clipping -------------------------------------------------------------------------------------
@@ -279,7 +283,7 @@ def overall(limit: float) -> Cut:
 def clipped(rule: Rule, cut: Cut) -> Rule:
     """The rule on a gradient that was cut another way; the specified clip is then left out."""
 
-    def changed(recipe: Recipe, moment: Moment) -> Updated:
+    def changed(recipe: Recipe, moment: Moment) -> NewState:
         bare = recipe.spec.optimizer.model_copy(update={"clip_norm": 0.0})
         without = replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": bare}))
         return rule(without, with_gradient(moment, cut(moment.gradient)))

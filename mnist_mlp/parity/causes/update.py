@@ -13,7 +13,7 @@ from mnist_mlp.parity.causes import decay, optimizers, rules
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.causes.rules import Rule
 from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
-from mnist_mlp.parity.steps.arbiter import Judged, adam_cancellation, not_looked_at
+from mnist_mlp.parity.steps.arbiter import Expected, adam_cancellation, unjudged
 from mnist_mlp.parity.steps.judge import moments
 from mnist_mlp.parity.steps.memory import memory_of
 from mnist_mlp.parity.steps.moment import Moment
@@ -78,17 +78,17 @@ def _not_updated(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> I
             replace(
                 recipe,
                 update=rules.frozen(recipe.update, moving),
-                gradient=_not_looked_at(recipe, moving),
+                gradient=_unjudged(recipe, moving),
             ),
         )
 
 
-def _not_looked_at(
+def _unjudged(
     recipe: Recipe, names: Set[str]
-) -> Callable[[dict[str, Judged], Moment], dict[str, Judged]]:
-    def gradient(exact: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+) -> Callable[[dict[str, Expected], Moment], dict[str, Expected]]:
+    def gradient(exact: dict[str, Expected], moment: Moment) -> dict[str, Expected]:
         own = recipe.gradient(exact, moment)
-        return own | {name: not_looked_at(own[name]) for name in names}
+        return own | {name: unjudged(own[name].value) for name in names}
 
     return gradient
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from mnist_mlp.parity.causes import metrics
-from mnist_mlp.parity.causes.metrics import Counted
+from mnist_mlp.parity.causes.metrics import EpochMeasures
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.ports.protocol import PortEpoch
 
@@ -26,8 +26,8 @@ def breaks(
     judged = 0
     for epoch in epochs:
         found: list[Break] = []
-        train = Counted(epoch.losses, epoch.rows, epoch.correct, epoch.confusion)
-        validation = Counted(
+        train = EpochMeasures(epoch.losses, epoch.rows, epoch.correct, epoch.confusion)
+        validation = EpochMeasures(
             epoch.val_losses, epoch.val_rows, epoch.val_correct, epoch.val_confusion
         )
         for name, reported in epoch.reported.items():
@@ -70,8 +70,8 @@ def _kind(name: str) -> str | None:
 
 def _is_entropy(reported: float, epoch: PortEpoch) -> bool:
     """Whether a training loss is the mean cross-entropy, where something else was minimised."""
-    minimised = Counted(epoch.losses, epoch.rows, epoch.correct).loss
-    entropy = Counted(epoch.cross_entropies, epoch.rows, epoch.correct).loss
+    minimised = EpochMeasures(epoch.losses, epoch.rows, epoch.correct).loss
+    entropy = EpochMeasures(epoch.cross_entropies, epoch.rows, epoch.correct).loss
     if metrics.close(minimised, entropy, tolerance=OTHER_LOSS):
         return False  # one number, and to be judged as sharply as that one can be
     return metrics.close(reported, entropy, tolerance=OTHER_LOSS)
@@ -79,7 +79,7 @@ def _is_entropy(reported: float, epoch: PortEpoch) -> bool:
 
 def _other_function(name: str, reported: float, epoch: PortEpoch, side: Side) -> Break | None:
     """A validation loss that is the mean of its batches', which are no cross-entropies."""
-    entropy = Counted(epoch.val_cross_entropies, epoch.val_rows, epoch.val_correct).loss
+    entropy = EpochMeasures(epoch.val_cross_entropies, epoch.val_rows, epoch.val_correct).loss
     if metrics.close(reported, entropy, tolerance=OTHER_LOSS):
         return None
     cause = Cause(UNKNOWN, f"{name} is another function than the training loss")
@@ -94,7 +94,7 @@ def _other_function(name: str, reported: float, epoch: PortEpoch, side: Side) ->
 
 
 def _judged_metric(
-    name: str, kind: str, reported: float, counted: Counted, epoch: int, side: Side
+    name: str, kind: str, reported: float, counted: EpochMeasures, epoch: int, side: Side
 ) -> Break | None:
     value = metrics.right(kind, counted)
     if metrics.close(reported, value):

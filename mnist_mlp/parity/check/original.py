@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mnist_mlp.parity.check.side import PortSeen
+from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
 from mnist_mlp.parity.findings import STEP_RUNGS, UNKNOWN, Break, Cause
 
 
-def as_the_original(first: PortSeen, given: Setting) -> Setting:
+def as_the_original(first: PortEvidence, given: Setting) -> Setting:
     """Judge the port by what the original really does."""
     given = replace(given, draws=first.facts.draws, logits=first.logits)
     if blind_rungs(first):  # where it goes, and what it answers in the end, measures nothing
@@ -20,10 +20,10 @@ def as_the_original(first: PortSeen, given: Setting) -> Setting:
     return replace(given, recipe=first.explained.recipe, plain=given.recipe, way=first.found)
 
 
-def drop_shared_habits(first: PortSeen, second: PortSeen) -> None:
+def drop_shared_habits(first: PortEvidence, second: PortEvidence) -> None:
     """What original and port do alike, outside the steps, is no difference between them."""
 
-    def habits(seen: PortSeen) -> list[tuple[str, str | None, Cause]]:
+    def habits(seen: PortEvidence) -> list[tuple[str, str | None, Cause]]:
         """By rung and tensor; what has no name is not the same twice."""
         return [
             (item.rung, item.tensor, item.cause)
@@ -39,11 +39,11 @@ def drop_shared_habits(first: PortSeen, second: PortSeen) -> None:
         if (item.rung, item.tensor, item.cause) not in theirs and not _gathers_alike(first, item)
     ]
     if first.of_loader and second.facts.order is None:
-        told = ", ".join(item.cause.name for item in first.of_loader)
-        second.missing["order"] = f"the original's own loader ({told}) has none beside it"
+        names = ", ".join(item.cause.name for item in first.of_loader)
+        second.missing["order"] = f"the original's own loader ({names}) has none beside it"
 
 
-def _gathers_alike(first: PortSeen, item: Break) -> bool:
+def _gathers_alike(first: PortEvidence, item: Break) -> bool:
     """Whether both make an update once every so many steps: Keras gathers in the optimizer,
     Lightning in the gradients."""
     if item.cause.name != "gradient_accumulation":
@@ -55,7 +55,7 @@ def _gathers_alike(first: PortSeen, item: Break) -> bool:
     )
 
 
-def blind_rungs(first: PortSeen | None) -> set[str]:
+def blind_rungs(first: PortEvidence | None) -> set[str]:
     """Rungs at which the original does something that has no name: nobody can be held to it."""
     if first is None:
         return set()
@@ -65,7 +65,7 @@ def blind_rungs(first: PortSeen | None) -> set[str]:
     return found | {"trajectory", "predictions"} if found else found
 
 
-def told_of_original(first: PortSeen | None) -> tuple[Cause, ...]:
+def habits_of_original(first: PortEvidence | None) -> tuple[Cause, ...]:
     if first is None:
         return ()
     return tuple(

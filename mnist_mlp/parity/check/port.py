@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
 from mnist_mlp.parity.check.read_spec import read_spec
-from mnist_mlp.parity.check.side import PortSeen, look_at_port, setting
+from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
 from mnist_mlp.parity.check.steps import Setting
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import port_outcome
@@ -72,7 +72,7 @@ def check_port(
             shape = image_shape or (given.data.train_images.shape[1],)
             return worker.open_port(target.text, data=given.data, image_shape=shape)
 
-        first: PortSeen | None = None
+        first: PortEvidence | None = None
         given = setting(spec, dataset)
         if original is not None:
             worker = host(original)

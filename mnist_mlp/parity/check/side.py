@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import UsageError
+from mnist_mlp.errors import DivergedError, UsageError
 from mnist_mlp.parity.causes import init
-from mnist_mlp.parity.causes.explain import Explained
+from mnist_mlp.parity.causes.explain import Explanation
 from mnist_mlp.parity.causes.forward import without_biases
 from mnist_mlp.parity.check import metrics, own_data
 from mnist_mlp.parity.check.steps import Setting, look_at_steps
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Evidence, Place, Side
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.trajectory import run_reference
@@ -28,24 +28,24 @@ from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
 
-@dataclass(eq=False)
-class PortSeen:
-    """What a port showed."""
+@dataclass(eq=False, kw_only=True)
+class PortEvidence(Evidence):
+    """What a port showed.
+
+    `found` holds its own weights before a window's first step, `of_loader` the breaks of its own
+    loader, `logits` its answers for the test rows, of which `different` are in other classes than
+    the reference's from the same final weights. `explained` is None where no step was judged.
+    """
 
     label: str
     framework: str
     facts: PortFacts
-    breaks: list[Break] = field(default_factory=list)
-    noted: list[Cause] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-    steps: list[JudgedStep] = field(default_factory=list)
     epochs: list[PortEpoch] = field(default_factory=list)
     found: dict[int, Tensors] = field(default_factory=dict)
-    explained: Explained | None = None
+    explained: Explanation | None = None
     of_loader: list[Break] = field(default_factory=list)
     logits: Array | None = None
     different: int = 0
-    """Test rows that port and reference predict differently from the same final weights."""
 
 
 def setting(spec: Spec, dataset: Dataset) -> Setting:
@@ -58,11 +58,18 @@ def setting(spec: Spec, dataset: Dataset) -> Setting:
 
 def look_at_port(
     worker: Worker, facts: PortFacts, given: Setting, *, label: str, side: Side
-) -> PortSeen:
-    """Run a port and climb every rung that a port has."""
-    seen = PortSeen(label, facts.framework, facts)
+) -> PortEvidence:
+    """Run a port and climb every rung that a port has.
+
+    Raises
+    ------
+    DivergedError
+        Its numbers are not finite, and nothing broke before.
+    """
+    seen = PortEvidence(label=label, framework=facts.framework, facts=facts)
     if not _layers(seen, given, side):
         return seen
+    _refuse_strange_draws(seen)
     given = _without_biases(seen, given, side)
     layers = given.plan.spec.model.layers
     if given.draws:
@@ -83,7 +90,27 @@ def look_at_port(
     return seen
 
 
+def _diverged(seen: PortEvidence, what: str) -> DivergedError:
+    return DivergedError(
+        f"{seen.label}: {what}; the same step from the same weights is finite in exact arithmetic. "
+        f"Look there for a division by zero, a logarithm of 0, or a learning rate that is no number"
+    )
+
+
+def _refuse_strange_draws(seen: PortEvidence) -> None:
+    for number, draw in enumerate(seen.facts.draws, start=1):
+        for name, w in draw.items():
+            if not np.isfinite(w).all():
+                raise DivergedError(
+                    f"{seen.label}: {name} is not finite before training (draw {number} of its "
+                    f"initial weights); see how that layer is initialised"
+                )
+
+
 # --- Layers and initial weights -------------------------------------------------------------------
+
+AFTER_LAYERS = ("forward", "loss", "gradient", "update", "metrics", "predictions")
+"""Rungs that cannot be looked at without the specification's layers."""
 
 HARMLESS = (
     "Linear", "Dense", "Flatten", "Reshape", "Rescaling", "InputLayer", "Identity", "Activation",
@@ -93,7 +120,7 @@ HARMLESS = (
 """Kinds of layers whose work is judged by its numbers alone."""
 
 
-def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
+def _layers(seen: PortEvidence, given: Setting, side: Side) -> bool:
     """Whether the port's dense layers are those of the specification."""
     spec = given.plan.spec
     dense = [layer for layer in seen.facts.layers if layer.dense]
@@ -102,8 +129,11 @@ def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
     if shapes == expected:
         return True
     if not dense and not seen.facts.layers:
-        for rung in ("init", "forward", "loss", "gradient", "update", "metrics", "predictions"):
-            seen.missing[rung] = "its weights are in no layer that can be watched"
+        seen.leave_out(
+            "init",
+            *AFTER_LAYERS,
+            reason="its weights are in no layer that can be watched",
+        )
         return False
     others = [
         layer for layer in seen.facts.layers if not layer.dense and layer.kind not in HARMLESS
@@ -112,38 +142,37 @@ def _layers(seen: PortSeen, given: Setting, side: Side) -> bool:
         (i for i, (x, y) in enumerate(zip(shapes, expected, strict=False)) if x != y),
         min(len(shapes), len(expected)),
     )
-    told = " ".join(f"{i}-{u}" for i, u in shapes) or "no dense layer was found"
+    details = " ".join(f"{i}-{u}" for i, u in shapes) or "no dense layer was found"
     if (others and not dense) or (others and len(dense) <= len(expected)):
         cause = Cause("unsupported_layer", f"{others[0].kind} {others[0].name}")
     elif len(shapes) > len(expected):
         cause = Cause("extra_layer", f"{dense[at].kind} {dense[at].name}")
     elif len(shapes) < len(expected):
-        cause = Cause("layers_missing", told)
+        cause = Cause("layers_missing", details)
     else:
-        cause = Cause("other_shapes", told)
+        cause = Cause("other_shapes", details)
     seen.breaks.append(
         Break(
             side=side,
             rung="init",
             place=Place(epoch=0, step=0, layer=at, tensor="kernel"),
-            got=told,
+            got=details,
             expected=" ".join(f"{i}-{u}" for i, u in expected),
             cause=cause,
         )
     )
-    for rung in ("forward", "loss", "gradient", "update", "metrics", "predictions"):
-        seen.missing[rung] = "the layers are not those of the specification"
+    seen.leave_out(*AFTER_LAYERS, reason="the layers are not those of the specification")
     return False
 
 
-def _without_biases(seen: PortSeen, given: Setting, side: Side) -> Setting:
+def _without_biases(seen: PortEvidence, given: Setting, side: Side) -> Setting:
     """Layers that have no bias: told, and no longer expected of the steps."""
     dense = [layer for layer in seen.facts.layers if layer.dense]
     without = [number for number, layer in enumerate(dense) if not layer.bias]
     if not without:
         return given
-    told = f"layer{'s' if len(without) > 1 else ''} {', '.join(map(str, without))}"
-    cause = Cause("bias_missing", told)
+    details = f"layer{'s' if len(without) > 1 else ''} {', '.join(map(str, without))}"
+    cause = Cause("bias_missing", details)
     seen.breaks.append(
         Break(
             side=side,
@@ -160,7 +189,7 @@ def _without_biases(seen: PortSeen, given: Setting, side: Side) -> Setting:
 # --- Order ----------------------------------------------------------------------------------------
 
 
-def _own_order(seen: PortSeen, given: Setting, side: Side) -> None:
+def _own_order(seen: PortEvidence, given: Setting, side: Side) -> None:
     """An own loader's batches; and what was given beside the model."""
     breaks, noted = own_data.breaks(seen.facts, given.plan, given.data, given.recipe, side=side)
     seen.of_loader = breaks
@@ -170,7 +199,7 @@ def _own_order(seen: PortSeen, given: Setting, side: Side) -> None:
         seen.missing["order"] = "the port was fed by the plan: it brought no loader of its own"
 
 
-def _scaled_once(seen: PortSeen) -> None:
+def _scaled_once(seen: PortEvidence) -> None:
     """A loader that gives greys to a model that scales them itself: together they are right."""
     halves = ("pixels_not_scaled", "pixels_scaled_twice")
     found = [item for item in seen.breaks if item.cause.name in halves]
@@ -181,18 +210,22 @@ def _scaled_once(seen: PortSeen) -> None:
 # --- Steps ----------------------------------------------------------------------------------------
 
 
-def _steps(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
-    ran, explained, whole = look_at_steps(worker, given, side)
+def _steps(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> None:
+    try:
+        ran, explained, whole = look_at_steps(worker, given, side)
+    except DivergedError as error:
+        raise _diverged(seen, str(error)) from None
     seen.steps, seen.epochs, seen.found = ran.steps, ran.epochs, ran.found
     seen.explained = explained
     seen.breaks += [*whole, *explained.breaks]
     seen.noted += explained.noted
+    seen.margins = explained.margins
 
 
 # --- Predictions ----------------------------------------------------------------------------------
 
 
-def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> None:
+def _predictions(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> None:
     """Classes of the test rows by the port when it evaluates, from the reference's last weights."""
     plan = given.plan
     end = plan.steps_per_epoch * plan.spec.training.epochs + 1
@@ -203,14 +236,24 @@ def _predictions(seen: PortSeen, worker: Worker, given: Setting, side: Side) -> 
         seen.missing["predictions"] = str(error)
         return
     if len(logits) != len(given.data.test_labels):
-        told = f"{len(logits)} of {len(given.data.test_labels)} test rows"
-        cause = Cause(UNKNOWN, f"the port answers for {told}")
+        details = f"{len(logits)} of {len(given.data.test_labels)} test rows"
+        cause = Cause(UNKNOWN, f"the port answers for {details}")
         seen.breaks.append(
             Break(
-                side=side, rung="predictions", place=Place(tensor="logits"), got=told, cause=cause
+                side=side,
+                rung="predictions",
+                place=Place(tensor="logits"),
+                got=details,
+                cause=cause,
             )
         )
         return
+    if not np.isfinite(logits).all():
+        row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+        raise DivergedError(
+            f"{seen.label}: its logits are not finite for test row {row}, from weights that are; "
+            f"look at what the model does in evaluation only"
+        )
     seen.logits = logits
     exact = given.logits
     if exact is None:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mnist_mlp.contract import TrainingData
-from mnist_mlp.parity.causes.explain import Explained, explain
+from mnist_mlp.errors import DivergedError
+from mnist_mlp.parity.causes.explain import Explanation, explain
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import drift
 from mnist_mlp.parity.steps.drift import one_ulp_away
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.sampling import between, merged, place, windows
+from mnist_mlp.parity.steps.shapes import finite_part
 from mnist_mlp.parity.steps.stress import Stress, stress_batch
 from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
 from mnist_mlp.plan import Plan
@@ -53,19 +55,30 @@ class Setting:
 
 
 @dataclass(eq=False)
-class Ran:
-    """One run of a port; `found` holds its own weights before a window's first step."""
+class PortRun:
+    """One run of a port; `found` holds its own weights before a window's first step.
+
+    `steps` end before the first one that is not finite; `strange` says what is wrong with that one.
+    """
 
     steps: list[JudgedStep] = field(default_factory=list)
     epochs: list[PortEpoch] = field(default_factory=list)
     found: dict[int, Tensors] = field(default_factory=dict)
+    strange: str = ""
 
 
-def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Explained, list[Break]]:
+def look_at_steps(
+    worker: Worker, given: Setting, side: Side
+) -> tuple[PortRun, Explanation, list[Break]]:
     """Run a port, and run it again where its steps have to be looked at more closely.
 
     Answers with the last run, what became of its judged steps, and what is wrong with the run as a
     whole.
+
+    Raises
+    ------
+    DivergedError
+        The port's numbers are not finite, and nothing broke before; names step and tensor.
     """
     spans = windows(given.plan)
     stress = stress_batch(given.plan, given.data)
@@ -81,6 +94,7 @@ def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Expl
         spans = merged(((span.start, span.stop) for span in [*spans, *more]), last=last)
         ran = _run(worker, given, spans, stress)
         explained = explain(given.recipe, ran.steps, side=side, plain=given.plain)
+    _refuse_strange(ran, explained)
     whole = _counts(ran, given.plan, side)
     gap = None if whole or explained.breaks else _astray(ran, explained, given)
     if gap is not None:
@@ -91,13 +105,13 @@ def look_at_steps(worker: Worker, given: Setting, side: Side) -> tuple[Ran, Expl
     return ran, explained, whole
 
 
-def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress) -> Ran:
+def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress) -> PortRun:
     """One training run of the port, recorded in the windows."""
     plan, data = given.plan, given.data
     asked = {step for span in spans for step in span}
     states = run_reference(plan, data, before=asked).states
     window_of = {step: number for number, span in enumerate(spans) for step in span}
-    ran = Ran()
+    ran = PortRun()
 
     def on_step(recorded: PortStep) -> None:
         step = recorded.step
@@ -122,20 +136,33 @@ def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress)
         stress=(stress.state, stress.images, stress.labels),
     )
     worker.fit_port(job, on_step=on_step, on_epoch=ran.epochs.append)
+    ran.steps, ran.strange = finite_part(ran.steps)
     return ran
+
+
+def _refuse_strange(ran: PortRun, explained: Explanation) -> None:
+    """Raise where numbers are not finite. A break before that explains more than NaN does."""
+    if explained.breaks:
+        return
+    if ran.strange:
+        raise DivergedError(ran.strange)
+    for step, weights in sorted(ran.found.items()):
+        for name, w in weights.items():
+            if not np.isfinite(w).all():
+                raise DivergedError(f"{name} is not finite before step {step}")
 
 
 # --- Where to look more closely -------------------------------------------------------------------
 
 
-def _gap(ran: Ran, explained: Explained) -> tuple[int, int] | None:
+def _gap(ran: PortRun, explained: Explanation) -> tuple[int, int] | None:
     """The last clean step before the first broken one, where they are not neighbours."""
     broken = min((item.step for item in explained.breaks if item.step), default=0)
     clean = max((s.step for s in ran.steps if not s.stress and s.step < broken), default=0)
     return (clean, broken) if broken and clean + 1 < broken else None
 
 
-def _astray(ran: Ran, explained: Explained, given: Setting) -> tuple[int, int] | None:
+def _astray(ran: PortRun, explained: Explanation, given: Setting) -> tuple[int, int] | None:
     """The last judged step before the first window that begins elsewhere, and that beginning."""
     broken = min((item.step or 1 for item in explained.breaks), default=None)
     at = sorted(step for step in ran.found if step > 1 and (broken is None or step < broken))
@@ -161,14 +188,14 @@ def _astray(ran: Ran, explained: Explained, given: Setting) -> tuple[int, int] |
     return None
 
 
-def _counts(ran: Ran, plan: Plan, side: Side) -> list[Break]:
+def _counts(ran: PortRun, plan: Plan, side: Side) -> list[Break]:
     """Epochs that end before their last batch, or a run that ends before its last epoch."""
     per_epoch = plan.steps_per_epoch
     for epoch in ran.epochs:
         if epoch.batches < per_epoch:
             step = (epoch.epoch - 1) * per_epoch + epoch.batches + 1
-            told = f"{epoch.batches} of {per_epoch} batches"
-            cause = Cause("steps_missing", f"epoch {epoch.epoch} has {told}")
+            details = f"{epoch.batches} of {per_epoch} batches"
+            cause = Cause("steps_missing", f"epoch {epoch.epoch} has {details}")
             cut = Place(epoch=epoch.epoch, step=step, tensor="ids")
             return [Break(side=side, rung="order", place=cut, cause=cause)]
     done, asked = len(ran.epochs), plan.spec.training.epochs

@@ -7,17 +7,19 @@ from dataclasses import replace
 
 from mnist_mlp.parity.causes.catalogue import described
 from mnist_mlp.parity.causes.explain import LINKS
-from mnist_mlp.parity.check.original import blind_rungs, told_of_original
-from mnist_mlp.parity.check.side import PortSeen
+from mnist_mlp.parity.check.original import blind_rungs, habits_of_original
+from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
 from mnist_mlp.parity.findings import RUNGS, Break, Cause
 from mnist_mlp.parity.not_exercised import not_exercised
-from mnist_mlp.parity.outcome import Outcome, Proof, Rung, Verdict, ordered
+from mnist_mlp.parity.outcome import NamedSide, Outcome, Predictions, Proof, Rung, Verdict, ordered
 from mnist_mlp.parity.steps.judge import LIMITS
 from mnist_mlp.spec import Spec
 
 
-def port_outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec: Spec) -> Outcome:
+def port_outcome(
+    first: PortEvidence | None, second: PortEvidence, given: Setting, spec: Spec
+) -> Outcome:
     """What a port showed (`second`), held against its original (`first`) where there is one."""
     breaks = tuple(_described(item, second, given, spec) for item in ordered(second.breaks))
     noted = tuple(described(cause, framework=second.framework) for cause in second.noted)
@@ -28,23 +30,28 @@ def port_outcome(first: PortSeen | None, second: PortSeen, given: Setting, spec:
     return Outcome(
         verdict=verdict,
         text=text,
-        sides=({"label": label, "path": label}, {"label": second.label, "path": second.label}),
+        sides={
+            "a": NamedSide(label=label, path=label),
+            "b": NamedSide(label=second.label, path=second.label),
+        },
         rungs=_rungs(breaks, second, missing, noted),
         breaks=breaks,
-        noted=(*noted, *told_of_original(first)),
+        noted=(*noted, *habits_of_original(first)),
         not_exercised=(
             *not_exercised(second.steps, given.plan.spec),
             *second.facts.left_out,
             *(f"{rung}: {why}" for rung, why in missing.items()),
         ),
-        predictions_total=0 if "predictions" in missing else len(given.data.test_labels),
-        predictions_different=second.different,
+        predictions=Predictions(
+            total=0 if "predictions" in missing else len(given.data.test_labels),
+            different=second.different,
+        ),
         report_identical=None if _stopped(second) else second.different == 0,
-        proof=Proof("not_run", reason="a port is judged step by step"),
+        proof=Proof(status="not_run", reason="a port is judged step by step"),
     )
 
 
-def _described(item: Break, second: PortSeen, given: Setting, spec: Spec) -> Break:
+def _described(item: Break, second: PortEvidence, given: Setting, spec: Spec) -> Break:
     """With its cure: in the specification's numbers, or whatever the original has instead."""
     cause = described(item.cause, framework=second.framework, spec=spec)
     links = LINKS.get(item.rung, ())
@@ -53,15 +60,17 @@ def _described(item: Break, second: PortSeen, given: Setting, spec: Spec) -> Bre
     )
     if other or (given.draws and item.rung == "init"):
         cause = replace(cause, fix="by hand, do here what the original does")
-    return replace(item, cause=cause)
+    return item.caused_by(cause)
 
 
-def _stopped(seen: PortSeen) -> bool:
+def _stopped(seen: PortEvidence) -> bool:
     """Whether predictions were not looked at, because something broke before."""
     return bool(seen.breaks) and not any(item.rung == "predictions" for item in seen.breaks)
 
 
-def _verdict(breaks: tuple[Break, ...], second: PortSeen, blind: set[str]) -> tuple[Verdict, str]:
+def _verdict(
+    breaks: tuple[Break, ...], second: PortEvidence, blind: set[str]
+) -> tuple[Verdict, str]:
     if breaks:
         names = ", ".join(dict.fromkeys(item.cause.name for item in breaks))
         return "different", f"The port is not faithful: {names}."
@@ -77,11 +86,10 @@ def _verdict(breaks: tuple[Break, ...], second: PortSeen, blind: set[str]) -> tu
 
 def _rungs(
     breaks: tuple[Break, ...],
-    seen: PortSeen,
+    seen: PortEvidence,
     missing: Mapping[str, str],
     noted: tuple[Cause, ...],
 ) -> tuple[Rung, ...]:
-    margins = seen.explained.margins if seen.explained else {}
     of_rung = {
         "reciprocal_scaling": "data",
         "own_shuffle": "order",
@@ -97,14 +105,15 @@ def _rungs(
     rungs = []
     for name in RUNGS:
         mine = [item for item in breaks if item.rung == name]
-        margin = margins.get(name) if name in LIMITS else None
+        margin = seen.margins.get(name) if name in LIMITS else None
         if mine:
-            told = ", ".join(dict.fromkeys(item.cause.name for item in mine))
-            rungs.append(Rung(name, "broken", None, told))
+            names = ", ".join(dict.fromkeys(item.cause.name for item in mine))
+            rungs.append(Rung(name=name, status="broken", text=names))
         elif name in remarks:
-            rungs.append(Rung(name, "noted", margin, remarks[name]))
+            rungs.append(Rung(name=name, status="noted", margin=margin, text=remarks[name]))
         elif name in missing or name in absent:
-            rungs.append(Rung(name, "not_exercised", None, missing.get(name) or absent[name]))
+            reason = missing.get(name) or absent[name]
+            rungs.append(Rung(name=name, status="not_exercised", text=reason))
         else:
-            rungs.append(Rung(name, "clean", margin))
+            rungs.append(Rung(name=name, status="clean", margin=margin))
     return tuple(rungs)

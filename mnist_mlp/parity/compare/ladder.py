@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from mnist_mlp.parity.compare.side import Seen
-from mnist_mlp.parity.findings import Break, Cause, JudgedStep, Side
+from dataclasses import dataclass, field
+
+from mnist_mlp.contract import EpochRecord
+from mnist_mlp.parity.findings import Evidence, Side
 from mnist_mlp.run.folder import Run
 
 
-class Ladder:
-    """Gathers breaks, missing evidence and margins while the rungs are climbed."""
+@dataclass(eq=False, kw_only=True)
+class CompareEvidence(Evidence):
+    """Of a comparison; `inconclusive` holds why a verdict without a break would be no proof."""
 
-    def __init__(self, a: Run, b: Run) -> None:
-        self.runs: dict[Side, Run] = {"a": a, "b": b}
-        self.breaks: list[Break] = []
-        self.missing: dict[str, str] = {}
-        self.inconclusive: list[str] = []
-        self.noted: list[Cause] = []
-        self.margins: dict[str, float] = {}
-        self.steps: list[JudgedStep] = []
+    inconclusive: list[str] = field(default_factory=list)
 
-    def broken(self, *rungs: str) -> bool:
-        """Whether any of these rungs broke."""
-        return any(item.rung in rungs for item in self.breaks)
+    def leave_open(self, *rungs: str, reason: str) -> None:
+        """Say why these rungs are not looked at, and that the verdict suffers from it."""
+        self.leave_out(*rungs, reason=reason)
+        self.inconclusive.append(reason)
 
-    def take(self, seen: Seen) -> None:
+
+@dataclass(eq=False, kw_only=True)
+class SideEvidence(CompareEvidence):
+    """What a side's backend showed; filled rung by rung."""
+
+    records: list[EpochRecord] = field(default_factory=list)
+
+
+@dataclass(eq=False, kw_only=True)
+class Ladder(CompareEvidence):
+    """Both sides' runs, and what was found of them so far."""
+
+    runs: dict[Side, Run]
+
+    def take(self, seen: SideEvidence) -> None:
         """Add what one side showed."""
-        self.breaks += seen.breaks
-        self.missing |= seen.missing
+        self.add(seen)
         self.inconclusive += seen.inconclusive
-        self.steps += seen.steps
-        if seen.explained:
-            self.noted += [cause for cause in seen.explained.noted if cause not in self.noted]
-            for rung, margin in seen.explained.margins.items():
-                self.margins[rung] = max(margin, self.margins.get(rung, 0.0))

@@ -9,7 +9,7 @@ import numpy as np
 from mnist_mlp.contract import EpochRecord, TrainingData
 from mnist_mlp.evaluate import confusion_matrix
 from mnist_mlp.parity.causes import metrics
-from mnist_mlp.parity.causes.metrics import Counted
+from mnist_mlp.parity.causes.metrics import EpochMeasures
 from mnist_mlp.parity.compare.whole_fit import FirstEpochs
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.parity.steps.arbiter import mean_cross_entropy
@@ -20,7 +20,9 @@ UNDECIDED = 1e-5
 """Rows whose two best logits are closer than this share of the largest may fall either way."""
 
 
-def _validated(plan: Plan, data: TrainingData, weights: Tensors) -> tuple[Counted, int, float]:
+def _validated(
+    plan: Plan, data: TrainingData, weights: Tensors
+) -> tuple[EpochMeasures, int, float]:
     """The test rows, exactly, by a side's own weights; how many of them are undecided; and how far
     their mean loss may be rounded: a small loss is the difference of large logits."""
     classes = plan.spec.model.layer_sizes[-1]
@@ -32,7 +34,7 @@ def _validated(plan: Plan, data: TrainingData, weights: Tensors) -> tuple[Counte
     losses = sample_losses(logits, labels)
     best = np.sort(logits, axis=1)
     undecided = best[:, -1] - best[:, -2] < UNDECIDED * np.abs(logits).max()
-    counted = Counted(
+    counted = EpochMeasures(
         losses=np.array([losses.mean()]),
         rows=np.array([len(labels)]),
         correct=np.array([int((predicted == labels).sum())]),

@@ -38,11 +38,11 @@ def prove(runs: Sequence[Run], plan: Plan, data: TrainingData) -> Proof:
                 worker = stack.enter_context(worker_of(run))
                 capabilities, _ = worker.describe()
                 if capabilities.refusals(double.spec):
-                    return Proof("unavailable", reason=f"{run.label} has no float64")
+                    return Proof(status="unavailable", reason=f"{run.label} has no float64")
                 worker.open(double.spec)
             except (SetupError, UsageError) as error:
                 reason = f"{run.label} cannot be run here: {error}"
-                return Proof("unavailable", reason=reason)
+                return Proof(status="unavailable", reason=reason)
             finals.append(fitted(worker, double, data)[-1].weights)
     end = double.steps_per_epoch * double.spec.training.epochs + 1
     base, nudged = (
@@ -52,7 +52,12 @@ def prove(runs: Sequence[Run], plan: Plan, data: TrainingData) -> Proof:
     bound = max(1e-10, 10 * largest_gap(base, nudged))
     gap = largest_gap(finals[0], finals[1])
     a, b = (largest_gap(final, base) for final in finals)
-    return Proof("passed" if gap <= bound else "failed", gap, bound, further="a" if a > b else "b")
+    return Proof(
+        status="passed" if gap <= bound else "failed",
+        max_abs_difference=gap,
+        bound=bound,
+        further="a" if a > b else "b",
+    )
 
 
 def in_float64(plan: Plan) -> Plan:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import RunFolderError, UsageError
+from mnist_mlp.errors import DivergedError, RunFolderError, UsageError
 from mnist_mlp.parity.compare import folders
 from mnist_mlp.parity.compare.ladder import Ladder
 from mnist_mlp.parity.compare.proof import ensemble, prove
@@ -52,8 +53,15 @@ def compare_runs(
         Make the float64 proof even where every prediction agrees.
     say : function of one line
         Told what is going on; a comparison of tutorial runs takes about a minute.
+
+    Raises
+    ------
+    DivergedError
+        A run's weights, logits or losses are not finite; names file and place.
     """
-    ladder = Ladder(a, b)
+    for run in (a, b):
+        _refuse_strange(run)
+    ladder = Ladder(runs={"a": a, "b": b})
     ladder.breaks += folders.spec_breaks(a, b)
     plan = _plan(ladder, dataset)
     if plan is not None and dataset is not None:
@@ -66,7 +74,7 @@ def compare_runs(
             ladder.breaks.append(altered)
     if folders.permuted(a, b):
         return _permuted(ladder)
-    proof, chaos = Proof("not_run"), None
+    proof, chaos = Proof(status="not_run"), None
     shared: Shared | None = None
     if plan is None or dataset is None or ladder.broken("spec", "data", "order", "init"):
         _without_backends(ladder)
@@ -82,6 +90,20 @@ def compare_runs(
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
     return compare_outcome(ladder, proof, chaos)
+
+
+def _refuse_strange(run: Run) -> None:
+    """Nothing can be said of NaN and infinity but where they are."""
+    for name, tensor in run.weights.items():
+        if not np.isfinite(tensor).all():
+            raise DivergedError(f"{run.path}: {name} of its final weights is not finite")
+    for row in run.history:
+        if not np.isfinite([row.loss, row.val_loss]).all():
+            raise DivergedError(
+                f"{run.path}/history.csv: a loss of epoch {row.epoch} is not finite"
+            )
+    if not np.isfinite(run.predictions["logits"]).all():
+        raise DivergedError(f"{run.path}/predictions.npz: a logit is not finite")
 
 
 # --- Before any backend ---------------------------------------------------------------------------
@@ -113,8 +135,7 @@ def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
             except RunFolderError as error:
                 if "missing" not in str(error):
                     raise
-                ladder.missing[rung] = str(error)
-                ladder.inconclusive.append(str(error))
+                ladder.leave_open(rung, reason=str(error))
 
 
 def _hold_together(ladder: Ladder) -> None:
@@ -140,10 +161,11 @@ def _without_backends(ladder: Ladder) -> None:
 def _permuted(ladder: Ladder) -> Outcome:
     ladder.breaks = [item for item in ladder.breaks if item.rung not in ("init", "trajectory")]
     _without_backends(ladder)
-    outcome = compare_outcome(ladder, Proof("not_run"), None)
+    outcome = compare_outcome(ladder, Proof(status="not_run"), None)
     if outcome.breaks:
         return outcome
-    return replace(outcome, verdict="equivalent", text="Equal up to a permutation of hidden units.")
+    text = "Equal up to a permutation of hidden units."
+    return outcome.model_copy(update={"verdict": "equivalent", "text": text})
 
 
 # --- With backends --------------------------------------------------------------------------------
@@ -180,7 +202,7 @@ def _beyond(
     a, b = ladder.runs["a"], ladder.runs["b"]
     differing = differing_predictions(a, b)
     if ladder.breaks or not (always_prove or differing.any()):
-        return Proof("not_run"), None
+        return Proof(status="not_run"), None
     say("float64 proof: training both sides in float64")
     proof = prove((a, b), shared.plan, shared.data)
     chaos = None

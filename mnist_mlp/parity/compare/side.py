@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from mnist_mlp.contract import EpochRecord, State, TrainingData
-from mnist_mlp.errors import RunFolderError, SetupError, UsageError
+from mnist_mlp.errors import DivergedError, RunFolderError, SetupError, UsageError
 from mnist_mlp.parity.causes import init
-from mnist_mlp.parity.causes.explain import Explained, explain
+from mnist_mlp.parity.causes.explain import Explanation, explain
 from mnist_mlp.parity.compare import whole_fit
+from mnist_mlp.parity.compare.ladder import SideEvidence
 from mnist_mlp.parity.compare.metrics import metric_breaks
 from mnist_mlp.parity.compare.replay import fitted, judged_steps, open_side
 from mnist_mlp.parity.compare.trace import read_trace
@@ -21,6 +22,7 @@ from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, 
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.sampling import between
+from mnist_mlp.parity.steps.shapes import finite_part
 from mnist_mlp.parity.steps.stress import Stress
 from mnist_mlp.parity.steps.trajectory import run_reference
 from mnist_mlp.plan import Plan
@@ -48,22 +50,9 @@ class Shared:
         return whole_fit.in_double(self.first)
 
 
-@dataclass(eq=False)
-class Seen:
-    """What a side's backend showed; filled rung by rung."""
-
-    breaks: list[Break] = field(default_factory=list)
-    explained: Explained | None = None
-    steps: list[JudgedStep] = field(default_factory=list)
-    records: list[EpochRecord] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-    """Rungs that could not be looked at, with the reason."""
-    inconclusive: list[str] = field(default_factory=list)
-
-
-def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Seen:
+def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> SideEvidence:
     """Run one side's backend through every rung that needs it."""
-    seen = Seen()
+    seen = SideEvidence()
     try:
         worker = open_side(run, verbose=verbose)
     except (SetupError, UsageError) as error:
@@ -71,31 +60,28 @@ def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Seen
             run, shared, side=side, reason=f"{run.label} cannot be run here: {error}"
         )
     with worker:
-        _look_at_steps(seen, worker, shared, side)
+        _look_at_steps(seen, worker, run, shared, side)
         if seen.breaks:
-            reason = "a step breaks already"
-            seen.missing |= dict.fromkeys(("trajectory", "metrics"), reason)
+            seen.leave_out("trajectory", "metrics", reason="a step breaks already")
             return seen
         _look_at_fit(seen, worker, run, shared, side)
         _look_at_predictions(seen, worker, run, shared, side)
     return seen
 
 
-def look_at_trace(run: Run, shared: Shared, *, side: Side, reason: str) -> Seen:
+def look_at_trace(run: Run, shared: Shared, *, side: Side, reason: str) -> SideEvidence:
     """Judge the steps a folder keeps, in place of a backend at work; say what that leaves open."""
-    seen = Seen()
-    seen.missing |= dict.fromkeys(("trajectory", "metrics"), reason)
-    seen.inconclusive.append(reason)
+    seen = SideEvidence()
+    seen.leave_open("trajectory", "metrics", reason=reason)
     try:
         seen.steps = read_trace(run, shared.plan, shared.data)
     except RunFolderError as error:
         if not str(error).endswith("missing"):
             raise
-        told = f"{reason}, and {run.label} keeps no trace"
-        seen.missing |= dict.fromkeys(("forward", "loss", "gradient", "update"), told)
+        reason = f"{reason}, and {run.label} keeps no trace"
+        seen.leave_out("forward", "loss", "gradient", "update", reason=reason)
         return seen
-    seen.explained = explain(recipe_for(shared), seen.steps, side=side)
-    seen.breaks += seen.explained.breaks
+    _take_steps(seen, explain(recipe_for(shared), seen.steps, side=side))
     return seen
 
 
@@ -108,7 +94,9 @@ def recipe_for(shared: Shared) -> Recipe:
     return Recipe(spec, arbiter.eps_of(spec.training.precision), shared.image_shape)
 
 
-def _look_at_steps(seen: Seen, worker: Worker, shared: Shared, side: Side) -> None:
+def _look_at_steps(
+    seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side
+) -> None:
     seen.steps = judged_steps(
         worker,
         shared.plan,
@@ -117,15 +105,25 @@ def _look_at_steps(seen: Seen, worker: Worker, shared: Shared, side: Side) -> No
         states=shared.states,
         stress=shared.stress,
     )
-    seen.explained = explain(recipe_for(shared), seen.steps, side=side)
-    if seen.explained.breaks:
-        seen.steps = _closer(worker, shared, seen.steps, seen.explained)
-        seen.explained = explain(recipe_for(shared), seen.steps, side=side)
-    seen.breaks += seen.explained.breaks
+    seen.steps, strange = finite_part(seen.steps)
+    explained = explain(recipe_for(shared), seen.steps, side=side)
+    if strange and not explained.breaks:
+        raise DivergedError(f"{run.label}, replayed: {strange}")
+    if explained.breaks:
+        seen.steps = _closer(worker, shared, seen.steps, explained)
+        explained = explain(recipe_for(shared), seen.steps, side=side)
+    _take_steps(seen, explained)
+
+
+def _take_steps(seen: SideEvidence, explained: Explanation) -> None:
+    """Gather what became of the judged steps."""
+    seen.breaks += explained.breaks
+    seen.noted += explained.noted
+    seen.margins = explained.margins
 
 
 def _closer(
-    worker: Worker, shared: Shared, steps: list[JudgedStep], explained: Explained
+    worker: Worker, shared: Shared, steps: list[JudgedStep], explained: Explanation
 ) -> list[JudgedStep]:
     """Judge steps between the last clean one and the first broken one, until they are neighbours.
 
@@ -152,16 +150,15 @@ def _closer(
 # --- The whole run --------------------------------------------------------------------------------
 
 
-def _look_at_fit(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+def _look_at_fit(seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
     seen.records = fitted(worker, shared.plan, shared.data)
     records, first = seen.records, shared.first
     if not whole_fit.is_calm(first):
         double = _in_double(worker, shared)
         if double is None:
-            told = "roundings grow in this network"
-            reason = f"{told}, and {run.label} has no float64 in which `fit` could be judged"
-            seen.missing["metrics"] = reason
-            seen.inconclusive.append(reason)
+            why = "roundings grow in this network"
+            reason = f"{why}, and {run.label} has no float64 in which `fit` could be judged"
+            seen.leave_open("metrics", reason=reason)
         records, first = double or [], shared.double
     breaks = whole_fit.fit_breaks(records, first, side=side)
     if breaks and breaks[0].epoch == 1:
@@ -173,8 +170,7 @@ def _look_at_fit(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Sid
         return
     other = _other_environment(worker, run)
     if other:
-        seen.missing["trajectory"] = other
-        seen.inconclusive.append(other)
+        seen.leave_open("trajectory", reason=other)
         return
     _compare_history(seen, worker, run, shared, side)
 
@@ -227,7 +223,9 @@ def _other_environment(worker: Worker, run: Run) -> str:
     return ""
 
 
-def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+def _compare_history(
+    seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side
+) -> None:
     digests = [tensors_digest(record.weights) for record in seen.records]
     wrong = [
         row.epoch
@@ -240,8 +238,7 @@ def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side:
         again = [tensors_digest(r.weights) for r in fitted(worker, shared.plan, shared.data)]
         if again != digests:
             reason = f"{run.label} does not repeat itself: two replays differ"
-            seen.inconclusive.append(reason)
-            seen.missing["trajectory"] = reason
+            seen.leave_open("trajectory", reason=reason)
             return
         isolated = len(wrong) < len(digests) - wrong[0] + 1
         text = f"weights_sha256 of epochs {', '.join(map(str, wrong[:5]))}"
@@ -257,15 +254,15 @@ def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side:
         return
     for row, record in zip(run.history, seen.records, strict=True):
         for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            told, replayed = getattr(row, column), getattr(record, column)
-            if told != replayed:
+            stored_value, replayed = getattr(row, column), getattr(record, column)
+            if stored_value != replayed:
                 cause = Cause("altered_file", f"history.csv: {column} of epoch {row.epoch}")
                 seen.breaks.append(
                     Break(
                         side=side,
                         rung="metrics",
                         place=Place(epoch=row.epoch, tensor=column),
-                        got=repr(told),
+                        got=repr(stored_value),
                         expected=repr(replayed),
                         cause=cause,
                     )
@@ -273,7 +270,9 @@ def _compare_history(seen: Seen, worker: Worker, run: Run, shared: Shared, side:
                 return
 
 
-def _look_at_predictions(seen: Seen, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
+def _look_at_predictions(
+    seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side
+) -> None:
     """Stored logits against what the stored weights give, bit for bit where that can be."""
     place = Place(tensor="logits")
     stored = run.predictions["logits"]

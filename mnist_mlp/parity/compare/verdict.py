@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,16 @@ from mnist_mlp.parity.causes.catalogue import described
 from mnist_mlp.parity.compare.ladder import Ladder
 from mnist_mlp.parity.findings import RUNGS, STEP_RUNGS, Break, Cause, Place
 from mnist_mlp.parity.not_exercised import not_exercised
-from mnist_mlp.parity.outcome import Chaos, Outcome, Proof, Rung, Verdict, ordered
+from mnist_mlp.parity.outcome import (
+    Chaos,
+    NamedSide,
+    Outcome,
+    Predictions,
+    Proof,
+    Rung,
+    Verdict,
+    ordered,
+)
 from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.folder import Run
 
@@ -53,9 +61,7 @@ def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcom
             Break(side=side, rung="trajectory", place=Place(tensor="weights"), cause=cause)
         )
     breaks = tuple(
-        replace(
-            item, cause=described(item.cause, framework=ladder.runs[item.side].label, spec=a.spec)
-        )
+        item.caused_by(described(item.cause, framework=ladder.runs[item.side].label, spec=a.spec))
         for item in ordered(ladder.breaks)
     )
     verdict, text = _verdict(ladder, breaks, different=different, proof=proof, identical=identical)
@@ -63,15 +69,17 @@ def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcom
     return Outcome(
         verdict=verdict,
         text=text,
-        sides=tuple({"label": run.label, "path": str(run.path)} for run in (a, b)),  # type: ignore[arg-type]
+        sides={
+            side: NamedSide(label=run.label, path=str(run.path))
+            for side, run in ladder.runs.items()
+        },
         rungs=_rungs(
             ladder, breaks, different=different, total=len(differing), identical=identical
         ),
         breaks=breaks,
         noted=tuple(ladder.noted),
         not_exercised=(*unseen, *(f"{rung}: {why}" for rung, why in ladder.missing.items())),
-        predictions_total=len(differing),
-        predictions_different=different,
+        predictions=Predictions(total=len(differing), different=different),
         report_identical=identical,
         proof=proof,
         chaos=chaos,
@@ -109,7 +117,7 @@ def _rungs(
     identical: bool,
 ) -> tuple[Rung, ...]:
     rungs = []
-    told = {
+    texts = {
         "predictions": f"{different} of {total} differ",
         "report": "classification reports are " + ("identical" if identical else "different"),
     }
@@ -117,13 +125,13 @@ def _rungs(
         mine = [item for item in breaks if item.rung == name]
         margin = ladder.margins.get(name) if name in STEP_RUNGS else None
         if mine:
-            rungs.append(Rung(name, "broken", None, mine[0].cause.name))
+            rungs.append(Rung(name=name, status="broken", text=mine[0].cause.name))
         elif name in ladder.missing:
-            rungs.append(Rung(name, "not_exercised", None, ladder.missing[name]))
+            rungs.append(Rung(name=name, status="not_exercised", text=ladder.missing[name]))
         elif name in ("predictions", "report") and (different or not identical):
-            rungs.append(Rung(name, "noted", None, told[name]))
+            rungs.append(Rung(name=name, status="noted", text=texts[name]))
         elif name == "data" and ladder.noted:
-            rungs.append(Rung(name, "noted", margin, ladder.noted[0].name))
+            rungs.append(Rung(name=name, status="noted", margin=margin, text=ladder.noted[0].name))
         else:
-            rungs.append(Rung(name, "clean", margin, told.get(name, "")))
+            rungs.append(Rung(name=name, status="clean", margin=margin, text=texts.get(name, "")))
     return tuple(rungs)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mnist_mlp.contract import EpochRecord, State, TrainingData
 from mnist_mlp.parity.causes import order
-from mnist_mlp.parity.causes.metrics import Counted
+from mnist_mlp.parity.causes.metrics import EpochMeasures
 from mnist_mlp.parity.compare.proof import in_float64
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.parity.steps import drift
@@ -46,8 +46,8 @@ class FirstEpochs:
     data: TrainingData
     exact: Mapping[int, State]
     honest: Mapping[int, State]
-    counted: Sequence[Counted]
-    honest_counted: Sequence[Counted]
+    counted: Sequence[EpochMeasures]
+    honest_counted: Sequence[EpochMeasures]
 
     @property
     def epochs(self) -> int:
@@ -112,8 +112,8 @@ def in_double(first: FirstEpochs) -> FirstEpochs:
     return first_epochs(plan, first.data, run_reference(plan, first.data, before=ends))
 
 
-def _counted(batches: Batches) -> Counted:
-    return Counted(batches.losses, batches.rows, batches.correct)
+def _counted(batches: Batches) -> EpochMeasures:
+    return EpochMeasures(batches.losses, batches.rows, batches.correct)
 
 
 def distance(got: Tensors, first: FirstEpochs, epoch: int) -> float:

@@ -35,16 +35,25 @@ TINY = 1e-30
 """Below this, magnitudes are noise of any kind: TensorFlow flushes denormals to zero on a CPU."""
 
 
-class Judged(NamedTuple):
+class Expected(NamedTuple):
     """An exact value and the absolute terms it was summed from, of one shape."""
 
     value: Array
     terms: Array
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether there is anything to hold a result against."""
+        return not bool(np.isinf(self.terms).all())
 
-def not_looked_at(judged: Judged) -> Judged:
-    """A value that anything agrees with."""
-    return Judged(judged.value, np.full_like(judged.terms, np.inf))
+
+NOT_JUDGED = np.inf
+"""Terms of a value that says nothing. They stay what they are in all that is computed from it."""
+
+
+def unjudged(value: Array) -> Expected:
+    """A value that no result is held against."""
+    return Expected(value, np.full_like(value, NOT_JUDGED))
 
 
 def eps_of(precision: str) -> float:
@@ -52,7 +61,7 @@ def eps_of(precision: str) -> float:
     return float(np.finfo(precision).eps)
 
 
-def units(got: Array, judged: Judged, *, eps: float) -> Array:
+def units(got: Array, judged: Expected, *, eps: float) -> Array:
     """Distance from the exact value in roundings; infinite where the result is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.abs(np.asarray(got, np.float64) - judged.value)
@@ -70,17 +79,17 @@ def keep_bits(tensor: Array, mantissa: int, cut: Callable[[Array], Array] = np.r
 # --- Forward --------------------------------------------------------------------------------------
 
 
-def dense(a: Array, kernel: Array, bias: Array) -> Judged:
+def dense(a: Array, kernel: Array, bias: Array) -> Expected:
     """`a @ kernel + bias`."""
     a, kernel, bias = (np.asarray(t, np.float64) for t in (a, kernel, bias))
-    return Judged(a @ kernel + bias, np.abs(a) @ np.abs(kernel) + np.abs(bias))
+    return Expected(a @ kernel + bias, np.abs(a) @ np.abs(kernel) + np.abs(bias))
 
 
-def activation(name: str, z: Array) -> Judged:
+def activation(name: str, z: Array) -> Expected:
     """A hidden activation at `z`; its argument's own rounding counts, hence `|z * slope|`."""
     z = np.asarray(z, np.float64)
     a, slope = activate(name, z)
-    return Judged(a, np.abs(a) + np.abs(z * slope) + _added_up(name, z))
+    return Expected(a, np.abs(a) + np.abs(z * slope) + _added_up(name, z))
 
 
 def _added_up(name: str, z: Array) -> Array:
@@ -103,19 +112,19 @@ class OtherActivation:
     function: Callable[[Array], Array]
     derivative: Callable[[Array], Array]
 
-    def judged(self, z: Array) -> Judged:
+    def judged(self, z: Array) -> Expected:
         """As `activation`."""
         z = np.asarray(z, np.float64)
         a = self.function(z)
-        return Judged(a, np.abs(a) + np.abs(z * self.derivative(z)) + np.abs(z) + 1)
+        return Expected(a, np.abs(a) + np.abs(z * self.derivative(z)) + np.abs(z) + 1)
 
-    def slope(self, z: Array) -> Judged:
+    def slope(self, z: Array) -> Expected:
         """As `slope`."""
         s = self.derivative(np.asarray(z, np.float64))
-        return Judged(s, np.abs(s) + 1)
+        return Expected(s, np.abs(s) + 1)
 
 
-def slope(name: str, z: Array, a: Array) -> Judged:
+def slope(name: str, z: Array, a: Array) -> Expected:
     """An activation's derivative, for a side that has `z` and `a`, whichever it starts from."""
     z, a = np.asarray(z, np.float64), np.asarray(a, np.float64)
     _, s = activate(name, z)
@@ -134,13 +143,13 @@ def slope(name: str, z: Array, a: Array) -> Judged:
         terms = np.abs(s) * (1 + np.abs(z))
     else:
         terms = np.abs(s)
-    return Judged(s, terms)
+    return Expected(s, terms)
 
 
 # --- Loss -----------------------------------------------------------------------------------------
 
 
-def mean_cross_entropy(logits: Array, labels: Array) -> Judged:
+def mean_cross_entropy(logits: Array, labels: Array) -> Expected:
     """Mean categorical cross-entropy over the batch, a scalar."""
     z = np.asarray(logits, np.float64)
     rows = np.arange(len(labels))
@@ -149,10 +158,10 @@ def mean_cross_entropy(logits: Array, labels: Array) -> Judged:
     shifted = z - largest[:, None]
     logsum = np.log(np.exp(shifted).sum(axis=1))
     terms = np.abs(largest) + np.abs(z[rows, labels]) + np.abs(logsum) + np.abs(losses) + 1
-    return Judged(np.asarray(losses.mean()), np.asarray(terms.mean()))
+    return Expected(np.asarray(losses.mean()), np.asarray(terms.mean()))
 
 
-def logit_gradient(logits: Array, labels: Array) -> Judged:
+def logit_gradient(logits: Array, labels: Array) -> Expected:
     """Gradient of the mean cross-entropy for the logits, `(softmax - one_hot) / n`."""
     z = np.asarray(logits, np.float64)
     n = len(labels)
@@ -161,14 +170,14 @@ def logit_gradient(logits: Array, labels: Array) -> Judged:
     one_hot = np.zeros_like(p)
     one_hot[np.arange(n), labels] = 1
     shift = np.abs(z - z.max(axis=1, keepdims=True))
-    return Judged((p - one_hot) / n, (p * (2 + shift + np.abs(log_p)) + one_hot) / n)
+    return Expected((p - one_hot) / n, (p * (2 + shift + np.abs(log_p)) + one_hot) / n)
 
 
 # --- Gradient -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class Passed:
+class ForwardValues:
     """What one side computed going forward: `x`, every `z`, every hidden `a`, in its precision."""
 
     inputs: Array
@@ -179,25 +188,25 @@ class Passed:
 def gradients(
     weights: Tensors,
     activations: Sequence[str | OtherActivation],
-    passed: Passed,
-    at_logits: Judged,
-) -> dict[str, Judged]:
+    passed: ForwardValues,
+    at_logits: Expected,
+) -> dict[str, Expected]:
     """Gradient of every tensor, from one side's forward values and a gradient at the logits."""
-    result: dict[str, Judged] = {}
+    result: dict[str, Expected] = {}
     dz = at_logits
     for layer in reversed(range(len(activations))):
         below = passed.activations[layer - 1] if layer else passed.inputs
         below = np.asarray(below, np.float64)
-        result[kernel_name(layer)] = Judged(
+        result[kernel_name(layer)] = Expected(
             below.T @ dz.value, np.abs(below).T @ np.maximum(dz.terms, np.abs(dz.value))
         )
-        result[bias_name(layer)] = Judged(dz.value.sum(axis=0), dz.terms.sum(axis=0))
+        result[bias_name(layer)] = Expected(dz.value.sum(axis=0), dz.terms.sum(axis=0))
         if layer:
             kernel = np.asarray(weights[kernel_name(layer)], np.float64)
-            da = Judged(dz.value @ kernel.T, dz.terms @ np.abs(kernel).T)
+            da = Expected(dz.value @ kernel.T, dz.terms @ np.abs(kernel).T)
             name, z = activations[layer - 1], passed.pre_activations[layer - 1]
             s = slope(name, z, below) if isinstance(name, str) else name.slope(z)
-            dz = Judged(da.value * s.value, da.terms * np.maximum(s.terms, np.abs(s.value)))
+            dz = Expected(da.value * s.value, da.terms * np.maximum(s.terms, np.abs(s.value)))
     return result
 
 

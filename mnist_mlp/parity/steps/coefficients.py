@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_mlp.parity.steps.arbiter import Judged, adam_cancellation
+from mnist_mlp.parity.steps.arbiter import Expected, adam_cancellation
 from mnist_mlp.parity.steps.memory import is_own
 from mnist_mlp.parity.steps.moment import Moment
 from mnist_mlp.reference import Array
@@ -78,7 +78,9 @@ def fit(residual: Array, columns: Mapping[str, Array], sigma: Array) -> Fit | No
     )
 
 
-def off_coefficients(recipe: Recipe, moment: Moment, exact: Mapping[str, Judged]) -> dict[str, Off]:
+def off_coefficients(
+    recipe: Recipe, moment: Moment, exact: Mapping[str, Expected]
+) -> dict[str, Off]:
     """For each tensor the coefficient that is furthest from 0, where one is."""
     result: dict[str, Off] = {}
     if moment.step > 1 and is_own(moment):

@@ -23,14 +23,15 @@ DOUBLE = 1e-10
 
 
 def distance(got: Tensors, exact: Tensors, honest: Tensors, *, precision: str) -> float:
-    """How many times further from the exact weights than the honest run, worst tensor."""
+    """How many times further from the exact weights than the honest run, worst tensor; infinite
+    where weights are not finite."""
     floor = 0.25 * float(np.finfo(precision).eps)
     least = DOUBLE / LIMIT if precision == "float64" else 1e-300
     ratios = []
     for name, w in exact.items():
         scale = max(rms(honest[name] - w), floor * rms(w), least)
         ratios.append(rms(np.asarray(got[name], np.float64) - w) / scale)
-    return max(ratios)
+    return max(ratios) if np.isfinite(ratios).all() else np.inf
 
 
 def rms(array: Array) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from mnist_mlp.parity.findings import STEP_RUNGS, Finding, JudgedStep
-from mnist_mlp.parity.steps.arbiter import Judged, units
+from mnist_mlp.parity.steps.arbiter import Expected, units
 from mnist_mlp.parity.steps.coefficients import off_coefficients
 from mnist_mlp.parity.steps.moment import Moment
 from mnist_mlp.parity.steps.recipe import Recipe
@@ -28,14 +29,23 @@ NOT_JUDGED = "not judged"
 """Note of a finding that says nothing, since what the tensor depends on was not seen."""
 
 
-def moments(steps: Sequence[JudgedStep]) -> list[Moment]:
+def moments(steps: Sequence[JudgedStep]) -> tuple[Moment, ...]:
     """Each step with those before it in its window, in order of time."""
-    ordered = sorted(steps, key=lambda s: (s.stress, s.step))
+    return _moments(tuple(steps))
+
+
+@lru_cache(maxsize=1)  # every hypothesis asks for the same steps; more would keep old records alive
+def _moments(steps: tuple[JudgedStep, ...]) -> tuple[Moment, ...]:
     result = []
-    for number, step in enumerate(ordered):
-        before = [s for s in ordered[:number] if s.window == step.window and not s.stress]
-        result.append(Moment(step, [] if step.stress else before))
-    return result
+    windows: dict[int, tuple[JudgedStep, ...]] = {}
+    for step in sorted(steps, key=lambda s: (s.stress, s.step)):
+        if step.stress:
+            result.append(Moment(step))
+            continue
+        before = windows.get(step.window, ())
+        result.append(Moment(step, before))
+        windows[step.window] = (*before, step)
+    return tuple(result)
 
 
 def judge(recipe: Recipe, steps: Sequence[JudgedStep]) -> list[Finding]:
@@ -112,7 +122,7 @@ def _measure(
     layer: int | None,
     tensor: str,
     got: Array,
-    judged: Judged,
+    judged: Expected,
 ) -> Finding:
     now = moment.now
     common: dict[str, Any] = {
@@ -126,7 +136,7 @@ def _measure(
     if np.shape(got) != np.shape(judged.value):
         note = f"shape {np.shape(got)} for {np.shape(judged.value)}"
         return Finding(size=np.inf, got=np.nan, expected=np.nan, note=note, **common)
-    if np.isinf(judged.terms).all():
+    if not judged.is_judged:
         return Finding(size=0.0, got=np.nan, expected=np.nan, note=NOT_JUDGED, **common)
     distance = units(got, judged, eps=recipe.eps)
     if distance.size == 0:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnist_mlp.parity.steps import arbiter
-from mnist_mlp.parity.steps.arbiter import Judged, Passed
+from mnist_mlp.parity.steps.arbiter import Expected, ForwardValues
 from mnist_mlp.parity.steps.memory import memory_of
 from mnist_mlp.parity.steps.moment import Doubles, Moment, doubles
 from mnist_mlp.reference import (
@@ -33,10 +33,10 @@ CLIP_EPSILON = 1e-6
 """What torch's `clip_grad_norm_` adds to a norm."""
 
 
-def scaled_pixels(images: Array) -> Judged:
+def scaled_pixels(images: Array) -> Expected:
     """uint8 / 255: one correctly rounded division, so one unit is already an ulp too many."""
     x = np.asarray(images, np.float64) / 255
-    return Judged(x, np.abs(x))
+    return Expected(x, np.abs(x))
 
 
 def same_tensor(layer: int, tensor: Array) -> Array:
@@ -50,27 +50,27 @@ def same_operand(tensor: Array) -> Array:
     return tensor
 
 
-def same_gradient(gradient: dict[str, Judged], moment: Moment) -> dict[str, Judged]:
+def same_gradient(gradient: dict[str, Expected], moment: Moment) -> dict[str, Expected]:
     """The gradient as it comes."""
     del moment
     return gradient
 
 
 @dataclass(frozen=True, eq=False)
-class Updated:
+class NewState:
     """New weights, and the new optimizer state as far as the specification knows it."""
 
-    weights: dict[str, Judged]
-    slots: dict[str, dict[str, Judged]] = field(default_factory=dict)
+    weights: dict[str, Expected]
+    slots: dict[str, dict[str, Expected]] = field(default_factory=dict)
 
 
-def not_judged(moment: Moment) -> Updated:
+def not_judged(moment: Moment) -> NewState:
     """The side's own numbers, for a step whose history was not seen."""
     new = doubles(moment.now.record.state.weights)
-    return Updated({name: Judged(w, np.full_like(w, np.inf)) for name, w in new.items()})
+    return NewState({name: arbiter.unjudged(w) for name, w in new.items()})
 
 
-def specified_update(recipe: Recipe, moment: Moment) -> Updated:
+def specified_update(recipe: Recipe, moment: Moment) -> NewState:
     """`reference.update` on the side's own gradient."""
     optimizer = recipe.spec.optimizer
     weights, gradient = moment.weights, moment.gradient
@@ -94,16 +94,16 @@ def specified_update(recipe: Recipe, moment: Moment) -> Updated:
         name: t + loose * np.abs(weights[name] - new[name]) + memory.terms.get(name, 0.0)
         for name, t in terms.items()
     }
-    judged_slots: dict[str, dict[str, Judged]] = {}
+    judged_slots: dict[str, dict[str, Expected]] = {}
     for slot, tensors in new_slots.items():
         judged_slots[slot] = {}
         for name, value in tensors.items():
             # A square doubles the relative error of what is squared.
             entering = (1 + 2 * loose) * _entering(recipe, moment, name, slot)
-            judged_slots[slot][name] = Judged(
+            judged_slots[slot][name] = Expected(
                 value, np.abs(value) + np.abs(slots[slot][name]) + entering
             )
-    return Updated({name: Judged(new[name], terms[name]) for name in new}, judged_slots)
+    return NewState({name: Expected(new[name], terms[name]) for name in new}, judged_slots)
 
 
 def _entering(recipe: Recipe, moment: Moment, name: str, slot: str) -> Array:
@@ -126,20 +126,20 @@ class Recipe:
     spec: Spec
     eps: float
     image_shape: tuple[int, int] = (0, 0)
-    pixels: Callable[[Array], Judged] = scaled_pixels
+    pixels: Callable[[Array], Expected] = scaled_pixels
     kernel: Callable[[int, Array], Array] = same_tensor
     bias: Callable[[int, Array], Array] = same_tensor
     operand: Callable[[Array], Array] = same_operand
     activations: tuple[Any, ...] = ()
     """Per hidden layer: a name of the specification, or an `arbiter.OtherActivation`."""
-    loss: Callable[[Array, Array], Judged] = arbiter.mean_cross_entropy
-    at_logits: Callable[[Array, Array], Judged] = arbiter.logit_gradient
-    penalty: Callable[[Doubles], Judged] | None = None
+    loss: Callable[[Array, Array], Expected] = arbiter.mean_cross_entropy
+    at_logits: Callable[[Array, Array], Expected] = arbiter.logit_gradient
+    penalty: Callable[[Doubles], Expected] | None = None
     """Added to the loss, as a function of the weights (a regulariser)."""
-    gradient: Callable[[dict[str, Judged], Moment], dict[str, Judged]] = same_gradient
+    gradient: Callable[[dict[str, Expected], Moment], dict[str, Expected]] = same_gradient
     gradient_eps: float = 0.0
     """Rounding of the gradient's own matrix products, where it is coarser than `eps`."""
-    update: Callable[[Recipe, Moment], Updated] = specified_update
+    update: Callable[[Recipe, Moment], NewState] = specified_update
     slack: float = 0.0
     """Relative error of a whole step, beyond rounding, that a hypothesis has to allow."""
     muted: frozenset[str] = frozenset()
@@ -161,7 +161,7 @@ class Recipe:
 
     # --- The stages, each from the one before it on the same side ---------------------------------
 
-    def pre_activation(self, moment: Moment, layer: int) -> Judged:
+    def pre_activation(self, moment: Moment, layer: int) -> Expected:
         """`z` of a layer, from the side's own input to it."""
         record, weights = moment.now.record, moment.now.shared.weights
         below = record.activations[layer - 1] if layer else record.inputs
@@ -170,21 +170,21 @@ class Recipe:
         operand = np.asarray(below, np.float64)
         return arbiter.dense(self.operand(operand), self.operand(kernel), bias)
 
-    def activation(self, moment: Moment, layer: int) -> Judged:
+    def activation(self, moment: Moment, layer: int) -> Expected:
         """`a` of a hidden layer, from the side's own `z`."""
         z = moment.now.record.pre_activations[layer]
         chosen = self.names[layer]
         return arbiter.activation(chosen, z) if isinstance(chosen, str) else chosen.judged(z)
 
-    def batch_loss(self, moment: Moment) -> Judged:
+    def batch_loss(self, moment: Moment) -> Expected:
         """The loss, from the side's own logits."""
         judged = self.loss(moment.now.record.pre_activations[-1], moment.now.labels)
         if self.penalty is not None:
             extra = self.penalty(moment.weights)
-            judged = Judged(judged.value + extra.value, judged.terms + extra.terms)
+            judged = Expected(judged.value + extra.value, judged.terms + extra.terms)
         return judged
 
-    def gradients(self, moment: Moment) -> dict[str, Judged]:
+    def gradients(self, moment: Moment) -> dict[str, Expected]:
         """Every gradient, from the side's own forward values."""
         record = moment.now.record
         at_logits = self.at_logits(record.pre_activations[-1], moment.now.labels)
@@ -195,13 +195,13 @@ class Recipe:
         exact = arbiter.gradients(
             weights,
             (*self.names, "softmax"),
-            Passed(record.inputs, record.pre_activations, record.activations),
+            ForwardValues(record.inputs, record.pre_activations, record.activations),
             at_logits,
         )
         coarser = max(self.gradient_eps / self.eps, 1.0)
-        exact = {name: Judged(g.value, g.terms * coarser) for name, g in exact.items()}
+        exact = {name: Expected(g.value, g.terms * coarser) for name, g in exact.items()}
         return self.gradient(exact, moment)
 
-    def updated(self, moment: Moment) -> Updated:
+    def updated(self, moment: Moment) -> NewState:
         """New weights and slots, from the side's own gradient."""
         return self.update(self, moment)

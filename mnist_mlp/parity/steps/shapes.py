@@ -1,6 +1,8 @@
-"""Whether records hold what a step of the specification has: tensors of its shapes and precision.
+"""Whether records hold what a step of the specification has: tensors of its shapes and precision,
+and finite numbers.
 
-What has other shapes cannot be judged; float64 numbers can, but pass everywhere in float32.
+What has other shapes, or is not finite, cannot be judged; float64 numbers can, but pass everywhere
+in float32.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ def misshapen(model: ModelSpec, steps: Sequence[JudgedStep]) -> Finding | None:
     for step in sorted(steps, key=lambda s: (s.stress, s.step)):
         for rung, layer, tensor, got, expected in _tensors(model, step):
             if got != expected:
-                told = "none" if got is None else f"shape {got}"
+                found = "none" if got is None else f"shape {got}"
                 return Finding(
                     rung=rung,
                     epoch=step.epoch,
@@ -33,9 +35,37 @@ def misshapen(model: ModelSpec, steps: Sequence[JudgedStep]) -> Finding | None:
                     got=np.nan,
                     expected=np.nan,
                     stress=step.stress,
-                    note=f"{told} for {expected}",
+                    note=f"{found} for {expected}",
                 )
     return None
+
+
+def finite_part(steps: Sequence[JudgedStep]) -> tuple[list[JudgedStep], str]:
+    """The steps before the first one with NaN or infinity in it, and what is wrong there, in words.
+
+    The words are empty where all is finite. Stress batches stay as they are: large numbers are
+    their purpose, and a side that cannot cope with them is judged by that.
+    """
+    for step in sorted((s for s in steps if not s.stress), key=lambda s: s.step):
+        for name, array in _numbers(step):
+            if not np.isfinite(array).all():
+                before = [s for s in steps if s.stress or s.step < step.step]
+                return before, f"{name} is not finite at step {step.step} (epoch {step.epoch})"
+    return list(steps), ""
+
+
+def _numbers(step: JudgedStep) -> Iterator[tuple[str, Array]]:
+    """All that a step computed, in the order in which it is computed."""
+    record, shared = step.record, step.shared.weights
+    yield from ((f"{name} before the update", w) for name, w in shared.items())
+    yield "the batch", record.inputs
+    for layer, z in enumerate(record.pre_activations):
+        yield f"the output of layer {layer}", z
+        if layer < len(record.activations):
+            yield f"the activation of layer {layer}", record.activations[layer]
+    yield "the loss", np.asarray(record.loss)
+    yield from ((f"the gradient of {name}", g) for name, g in record.gradient.items())
+    yield from ((f"{name} after the update", w) for name, w in record.state.weights.items())
 
 
 def too_exact(steps: Sequence[JudgedStep]) -> Finding | None:

@@ -88,7 +88,8 @@ def run_reference(
     } or reference.initial_slots(plan.spec.optimizer, weights)
     wanted, last, step = set(before), max(before, default=0), state.step
     size = plan.spec.training.batch_size
-    with one_blas_thread():
+    # A run that diverges is for the caller to tell of; NumPy's warnings would only come before.
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         for epoch in range(step // plan.steps_per_epoch + 1, plan.spec.training.epochs + 2):
             seen: list[tuple[float, int, int]] = []
             positions = (order or plan.order)(epoch)
