@@ -62,7 +62,7 @@ def train(
         The finished folder.
     """
     chosen = specification(spec, settings)
-    rows = dataset or _rows(chosen, data_dir)
+    rows = dataset or (lambda: _rows(chosen, data_dir))
     with telling_where(chosen, rows):
         return _train(
             chosen,

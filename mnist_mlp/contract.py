@@ -41,6 +41,7 @@ __all__ = [
     "Environment",
     "EpochRecord",
     "Exporter",
+    "Fallback",
     "FitPath",
     "Plan",
     "Progress",
@@ -95,10 +96,14 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Environment:
-    """What a backend found: versions by distribution name, and the GPUs it can use, by name."""
+    """What a backend found: versions by distribution name, and the GPUs it can use, by name.
+
+    `gpu_install` is the command that makes a GPU visible to the framework, where it sees none.
+    """
 
     versions: Mapping[str, str]
     gpus: tuple[str, ...] = ()
+    gpu_install: str = ""
 
 
 FitPath = Literal["fast", "plain"]
@@ -171,12 +176,26 @@ class StepRecord:
     state: State
 
 
+@dataclass(frozen=True)
+class Fallback:
+    """Why the fast path does without what makes it fast, in words a user will read.
+
+    `failed` tells a failure here from what is never done: a user who asked for the fast path by
+    hand gets an error in its place.
+    """
+
+    reason: str
+    failed: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """What a backend reports while it trains: `step(n)` within an epoch (may be rare), `epoch`."""
+    """What a backend reports while it trains: `step(n)` within an epoch (may be rare), `epoch`,
+    and `fallback`, where the fast path is not what it should be."""
 
     epoch: Callable[[EpochRecord], None]
     step: Callable[[int], None] = lambda _: None
+    fallback: Callable[[Fallback], None] = lambda _: None
 
 
 class Backend(Protocol):

@@ -6,7 +6,7 @@ the same run again, in the same precision, and the first number that is not fini
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import log
 
@@ -29,13 +29,15 @@ are hundreds apart, and most of them wrong."""
 
 
 @contextmanager
-def telling_where(spec: Spec, dataset: Dataset) -> Iterator[None]:
+def telling_where(spec: Spec, dataset: Dataset | Callable[[], Dataset]) -> Iterator[None]:
     """Add epoch, step and tensor to a `DivergedError` of a training run."""
     try:
         yield
     except DivergedError as error:
-        plan = make_plan(spec, dataset)
-        raise DivergedError(f"{error}\n{where(plan, training_data(plan, dataset))}") from None
+        rows = dataset() if callable(dataset) else dataset
+        plan = make_plan(spec, rows)
+        error.args = (f"{error}\n{where(plan, training_data(plan, rows))}",)
+        raise
 
 
 def where(plan: Plan, data: TrainingData) -> str:

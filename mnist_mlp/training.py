@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from mnist_mlp.contract import EpochRecord, FitPath, Progress
+from mnist_mlp.contract import EpochRecord, Fallback, FitPath, Progress
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, Stop
+from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, SetupError, Stop
 from mnist_mlp.evaluate import accuracy, loss
 from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
 from mnist_mlp.reference import Array
@@ -25,6 +25,7 @@ from mnist_mlp.run.folder import HistoryRow, Run
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.run.writer import RunWriter, check_free, first_files
 from mnist_mlp.spec import Spec
+from mnist_mlp.worker.accelerator import require_driver
 from mnist_mlp.worker.parent import Opened, Worker
 
 Keep = Callable[[Worker, Plan, TrainingData], Mapping[str, bytes]]
@@ -37,17 +38,19 @@ class Observer:
     opened: Callable[[Opened, Plan], None] = lambda *_: None
     step: Callable[[int], None] = lambda _: None
     epoch: Callable[[HistoryRow], None] = lambda _: None
+    fallback: Callable[[str], None] = lambda _: None
 
 
 def train(
     spec: Spec,
     *,
     backend: str,
-    dataset: Dataset,
+    dataset: Dataset | Callable[[], Dataset],
     out: Path,
     accelerator: str = "auto",
     threads: int = 1,
     fit_path: FitPath = "fast",
+    insist: bool = False,
     overwrite: bool = False,
     keep: Keep | None = None,
     verbose: bool = False,
@@ -60,8 +63,9 @@ def train(
     spec : Spec
     backend : str
         A registered name or `module:Class`.
-    dataset : Dataset
-        See `mnist_mlp.data.load_dataset`.
+    dataset : Dataset, or a function that loads it
+        See `mnist_mlp.data.load_dataset`. A function is called while the framework is imported, or,
+        for `gpu`, once the GPU is known to be there.
     out : Path
         The run folder itself; must not hold a run unless `overwrite`.
     accelerator : {"auto", "cpu", "gpu"}
@@ -72,6 +76,9 @@ def train(
     keep : callable, optional
         Called with the worker, the plan and the data after training; the files that it answers
         with, contents by name, are kept in the folder. `parity.compare.trace.trace_files` is one.
+    insist : bool
+        A fast path that fails is an error; otherwise training goes on without it, which is told to
+        the observer and kept in `run.json`.
     verbose : bool
         Let the framework's own chatter through.
     observer : Observer, optional
@@ -90,23 +97,27 @@ def train(
     observer = observer or Observer()
     start = time.perf_counter()
     check_free(out, overwrite=overwrite)
+    if accelerator == "gpu":
+        require_driver(backend)
     with Worker(
         backend, accelerator=accelerator, threads=threads, fit_path=fit_path, verbose=verbose
     ) as worker:
         worker.start_opening(spec)
+        opened = worker.open(spec) if accelerator == "gpu" else None
         # Importing a framework takes seconds; all that this process has to do goes into them.
+        dataset = dataset() if callable(dataset) else dataset
         plan = make_plan(spec, dataset)
         data = training_data(plan, dataset)
         of_plan = _record_of_plan(plan, dataset)
         files = first_files(plan)
         import_evaluator()
-        opened = worker.open(spec)
+        opened = opened or worker.open(spec)
         writer = RunWriter(out, {**_record_of_backend(worker, opened), **of_plan})
         writer.begin(files)
         with _marking(writer):
             observer.opened(opened, plan)
             fitting = time.perf_counter()
-            fitted = _fit(worker, plan, data, writer=writer, observer=observer)
+            fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
             weights = fitted.weights
             writer.add_flags(fitted.flags)
             predicting = time.perf_counter()
@@ -142,7 +153,13 @@ class _Fitted:
 
 
 def _fit(
-    worker: Worker, plan: Plan, data: TrainingData, *, writer: RunWriter, observer: Observer
+    worker: Worker,
+    plan: Plan,
+    data: TrainingData,
+    *,
+    writer: RunWriter,
+    observer: Observer,
+    insist: bool,
 ) -> _Fitted:
     weights: dict[str, Array] = {}
     first_step: float | None = None
@@ -160,8 +177,16 @@ def _fit(
         on_step(record.epoch * plan.steps_per_epoch)
         observer.epoch(writer.epoch(record))
 
+    def on_fallback(fallback: Fallback) -> None:
+        writer.add_flags({"fallback": fallback.reason})
+        if fallback.failed and insist:
+            raise SetupError(
+                f"--fast was asked for, and {fallback.reason}; leave --fast out to train that way"
+            )
+        observer.fallback(fallback.reason)
+
     start = time.perf_counter()
-    ran = worker.fit(plan, data, Progress(epoch=on_epoch, step=on_step))
+    ran = worker.fit(plan, data, Progress(epoch=on_epoch, step=on_step, fallback=on_fallback))
     seconds = time.perf_counter() - start
     return _Fitted(weights, flags=ran, seconds=seconds, first_step_s=first_step or seconds)
 

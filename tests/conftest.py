@@ -40,6 +40,11 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--accelerator gpu`: the shared workers compute on a GPU; `make gpu` runs conformance so."""
+    parser.addoption("--accelerator", choices=("cpu", "gpu"), default="cpu")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `backend` runs once for each registered backend, strangers' included."""
     if "backend" in metafunc.fixturenames:
@@ -47,13 +52,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def workers() -> Iterator[Callable[[str], Worker]]:
+def workers(pytestconfig: pytest.Config) -> Iterator[Callable[[str], Worker]]:
     """A running worker of a backend, shared by the whole session."""
+    accelerator = pytestconfig.getoption("--accelerator")
     running: dict[str, Worker] = {}
 
     def get(backend: str) -> Worker:
         if backend not in running:
-            running[backend] = Worker(backend, accelerator="cpu", threads=1)
+            running[backend] = Worker(backend, accelerator=accelerator, threads=1)
         return running[backend]
 
     yield get

@@ -37,7 +37,12 @@ class KerasBackend:
     def environment(self) -> Environment:
         """Versions, and the GPUs TensorFlow can use."""
         engine = self._engine()
-        return Environment(versions=engine.versions(), gpus=engine.gpus())
+        gpus = engine.gpus()
+        return Environment(
+            versions=engine.versions(),
+            gpus=gpus,
+            gpu_install="" if gpus else "pip install 'mnist-mlp[gpu]'",
+        )
 
     def open(self, spec: Spec, runtime: Runtime) -> Mapping[str, Any]:
         """Pin the threads and the arithmetic, build and compile the model."""

@@ -24,7 +24,9 @@ def versions() -> Mapping[str, str]:
 
 
 def gpus() -> tuple[str, ...]:
-    """Names of the GPUs TensorFlow can use."""
+    """Names of the GPUs TensorFlow can use through CUDA."""
+    if not tf.test.is_built_with_cuda():  # a plugin may bring Apple's or AMD's
+        return ()
     found = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(device) for device in found]
     return tuple(str(detail.get("device_name", "GPU")) for detail in details)

@@ -50,9 +50,12 @@ class TorchBackend:
                 f"torch and torchvision do not fit together here ({error}): "
                 f"reinstall both from one index, {self.install} --force-reinstall"
             ) from None
-        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        has_cuda = torch.version.cuda is not None  # AMD's GPUs answer to the same calls
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()) if has_cuda]
         return Environment(
-            versions={name: version(name) for name in self.packages}, gpus=tuple(gpus)
+            versions={name: version(name) for name in self.packages},
+            gpus=tuple(gpus),
+            gpu_install="" if has_cuda else "pip install --force-reinstall torch torchvision",
         )
 
     def open(self, spec: Spec, runtime: Runtime) -> Mapping[str, Any]:

@@ -101,6 +101,7 @@ class FastPerceptron(Perceptron):
         self.captured: CapturedSteps | None = None
         self.traced: TracedGradient | None = None
         self.traced_forward: Callable[[Tensor], Tensor] | None = None
+        self.capture_failed: Callable[[str], None] = lambda _: None
 
     def on_fit_start(self) -> None:
         """Forget what belongs to an earlier fit's optimizer and device."""
@@ -114,7 +115,13 @@ class FastPerceptron(Perceptron):
         if whole:
             if self.captured is None:
                 most = steps_per_call(data.plan)
-                self.captured = CapturedSteps(self, data.train_rows, batch_size=size, most=most)
+                self.captured = CapturedSteps(
+                    self,
+                    data.train_rows,
+                    batch_size=size,
+                    most=most,
+                    failed=self.capture_failed,
+                )
             logits, losses = self.captured.run(positions[:whole])
             self._count(positions[:whole], logits, losses)
         if whole < len(positions):

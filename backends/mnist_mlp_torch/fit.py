@@ -9,7 +9,8 @@ from typing import Any
 import lightning as L  # noqa: N812
 from lightning.pytorch.callbacks import Callback
 
-from mnist_mlp.contract import EpochRecord, Plan, Progress, Runtime, TrainingData
+from mnist_mlp.contract import EpochRecord, Fallback, Plan, Progress, Runtime, TrainingData
+from mnist_mlp_torch.captured import why_not_captured
 from mnist_mlp_torch.data import PlannedData
 from mnist_mlp_torch.fast import FastPerceptron, ResidentData
 from mnist_mlp_torch.module import Perceptron
@@ -64,6 +65,10 @@ def fit(
     """Train `module` from the plan's initial weights; answers with what was seen to run."""
     module.load_weights(plan.initial_weights)
     fast = isinstance(module, FastPerceptron)
+    if isinstance(module, FastPerceptron):
+        module.capture_failed = lambda reason: progress.fallback(_uncaptured(reason))
+        if module.device.type == "cuda" and (reason := why_not_captured(module)):
+            progress.fallback(Fallback(reason, failed=False))
     reports = Reports(progress)
     trainer = L.Trainer(
         max_epochs=plan.spec.training.epochs,
@@ -79,9 +84,18 @@ def fit(
     )
     trainer.fit(module, datamodule=(ResidentData if fast else PlannedData)(plan, data))
     traced = module.traced if isinstance(module, FastPerceptron) else None
+    captured = module.captured if isinstance(module, FastPerceptron) else None
     return {
         "steps_per_call": round(trainer.global_step / reports.calls, 2),
         "traced_gradient": traced is not None,
         "onednn_products": traced.onednn_products if traced else 0,
-        "cuda_graph": isinstance(module, FastPerceptron) and module.captured is not None,
+        "cuda_graph": captured is not None and captured.failure is None,
     }
+
+
+def _uncaptured(reason: str) -> Fallback:
+    return Fallback(
+        f"a step could not be captured as a CUDA graph ({reason}): its kernels are launched one "
+        f"by one",
+        failed=True,
+    )

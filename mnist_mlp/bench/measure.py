@@ -26,7 +26,7 @@ from mnist_mlp.errors import (
     SetupError,
 )
 from mnist_mlp.plan import Plan, make_plan, training_data
-from mnist_mlp.registry import target_of
+from mnist_mlp.registry import label_of
 from mnist_mlp.run.folder import Run
 from mnist_mlp.settings import OTHER_VARIABLES
 from mnist_mlp.spec import Spec
@@ -102,8 +102,8 @@ def sample(case: Case, bench: Bench, *, number: int, place: int) -> Sample:
         absent = isinstance(error, SetupError) and not isinstance(error, BackendError)
         text = str(error)
         if absent and text.startswith(_REFUSED_GPU):
-            words = text.removeprefix(_REFUSED_GPU).partition(";")[0].removesuffix(" here")
-            text = "no GPU here: " + words.replace(repr(target_of(case.backend)), case.backend)
+            words = text.removeprefix(_REFUSED_GPU).partition(";")[0].partition(" here")[0]
+            text = "no GPU here: " + words.replace(repr(label_of(case.backend)), case.backend)
         return empty.model_copy(
             update={"status": "absent" if absent else "failed", "message": text}
         )

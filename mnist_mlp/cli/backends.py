@@ -28,6 +28,8 @@ def backends(json: o.Json = False) -> None:
         versions = ", ".join(f"{package} {number}" for package, number in facts["versions"].items())
         typer.echo(f"{name:<8}{versions}")
         typer.echo(f"        devices: {', '.join(['cpu', *facts['gpus']])}")
+        if facts["gpu_install"]:
+            typer.echo(f"        no GPU, though a driver is installed: run {facts['gpu_install']}")
         supports = facts["supports"]
         typer.echo(f"        precision: {', '.join(supports['precisions'])}")
         typer.echo(f"        activations: {', '.join(supports['activations'])}")
@@ -39,6 +41,7 @@ def _describe(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from mnist_mlp.errors import MnistMlpError
+    from mnist_mlp.worker.accelerator import missing_driver
     from mnist_mlp.worker.parent import Worker
 
     try:
@@ -46,9 +49,12 @@ def _describe(name: str) -> dict[str, Any]:
             capabilities, environment = worker.describe()
     except MnistMlpError as error:
         return {"usable": False, "problem": str(error)}
+    # Without a driver no installation would help.
+    hint = "" if environment.gpus or missing_driver() else environment.gpu_install
     return {
         "usable": True,
         "versions": dict(environment.versions),
         "gpus": list(environment.gpus),
+        "gpu_install": hint,
         "supports": asdict(capabilities),
     }

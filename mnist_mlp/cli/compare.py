@@ -73,7 +73,7 @@ def compare(
 
     if len(sides) < 2:
         raise UsageError(f"compare needs two sides or more, not {len(sides)}: {' '.join(sides)}")
-    request = o.Request(context.params)
+    request = o.Request.of(context)
     resolved = request.resolve()
     spec = resolved.spec
     if dry_run:
@@ -140,10 +140,13 @@ def _train_all(
     from mnist_mlp.logs.parent import logged, together
     from mnist_mlp.run.writer import check_free
     from mnist_mlp.training import train
+    from mnist_mlp.worker.accelerator import require_gpu
 
     names = _folder_names(sides)
     for name in names.values():  # all of them before the first is trained
         check_free(out / name, overwrite=request.options["overwrite"])
+    if request.options["accelerator"] == o.Accelerator.gpu:
+        require_gpu(sides.values())
     data = request.load_dataset(spec.data.dataset)
     for number, name in names.items():
         with (

@@ -130,9 +130,23 @@ DEFAULT_THREADS = 1
 
 @dataclass(frozen=True)
 class Request:
-    """The shared options, as Typer's context has them."""
+    """The shared options, as Typer's context has them.
+
+    `by_hand` names those that stand on the command line.
+    """
 
     options: dict[str, Any]
+    by_hand: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, context: typer.Context) -> Request:
+        """The options of a command that is called."""
+        named = {
+            name
+            for name in context.params
+            if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+        }
+        return cls(context.params, frozenset(named))
 
     def resolve(self) -> Resolved:
         """The specification, with the origin of each value."""
@@ -160,6 +174,7 @@ class Request:
         return {
             "accelerator": str(self.options["accelerator"]),
             "fit_path": "fast" if self.options["fast"] else "plain",
+            "insist": "fast" in self.by_hand,
             **{key: self.options[key] for key in ("threads", "overwrite", "verbose")},
         }
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown(label: str, spec: Spec, *, style: ProgressStyle) -> Iterator[Observer]:
-    """An observer that shows one run while the block lasts."""
+    """An observer that shows one run while the block lasts; a fallback is told in any style."""
     if style is ProgressStyle.auto:
         style = ProgressStyle.rich if sys.stderr.isatty() else ProgressStyle.plain
     if style is ProgressStyle.none:
-        yield Observer()
+        yield Observer(fallback=lambda reason: print(f"{label}: {reason}", file=sys.stderr))
     elif style is ProgressStyle.plain:
         yield _plain(label, spec)
     else:
@@ -40,7 +40,10 @@ def _plain(label: str, spec: Spec) -> Observer:
     def epoch(row: HistoryRow) -> None:
         print(f"{label}: epoch {row.epoch}/{spec.training.epochs} {_figures(row)}", file=sys.stderr)
 
-    return Observer(opened=opened, epoch=epoch)
+    def fallback(reason: str) -> None:
+        print(f"{label}: {reason}", file=sys.stderr)
+
+    return Observer(opened=opened, epoch=epoch, fallback=fallback)
 
 
 def _figures(row: HistoryRow) -> str:
@@ -82,4 +85,9 @@ def _live(label: str, spec: Spec) -> Iterator[Observer]:
         bar.update(task, epoch=row.epoch, figures=figures)
 
     with bar:
-        yield Observer(opened=opened, step=lambda n: bar.update(task, completed=n), epoch=epoch)
+        yield Observer(
+            opened=opened,
+            step=lambda n: bar.update(task, completed=n),
+            epoch=epoch,
+            fallback=lambda reason: bar.console.print(f"{label}: {reason}", markup=False),
+        )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_mlp.cli import options as o
+
+if TYPE_CHECKING:
+    from mnist_mlp.data import Dataset
 
 
 def train(
@@ -58,7 +61,7 @@ def train(
     from mnist_mlp.training import default_folder
     from mnist_mlp.training import train as run_training
 
-    request = o.Request(context.params)
+    request = o.Request.of(context)
     resolved = request.resolve()
     if dry_run:
         from mnist_mlp.cli.dry_run import show
@@ -73,18 +76,21 @@ def train(
 
         keep = trace_files
     spec = resolved.spec
-    data = request.load_dataset(spec.data.dataset)
     label = label_of(backend)
     out = out or default_folder(spec, label)
+
+    def rows() -> Dataset:
+        return request.load_dataset(spec.data.dataset)
+
     with (
         shown(label, spec, style=progress) as screen,
         logged(log, out=out, label=label) as logs,
-        telling_where(spec, data),
+        telling_where(spec, rows),
     ):
         run = run_training(
             spec,
             backend=backend,
-            dataset=data,
+            dataset=rows,
             out=out,
             observer=together(screen, logs),
             keep=keep,
@@ -94,7 +100,7 @@ def train(
         print_json({**run.record.document(), "path": str(run.path)})
     else:
         typer.echo(summary(run))
-        warning = exploded(run.history, classes=data.classes)
+        warning = exploded(run.history, classes=run.dataset.classes)
         if warning:
             typer.echo(f"warning: {warning}", err=True)
         typer.echo(run.path)

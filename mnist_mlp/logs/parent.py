@@ -122,4 +122,8 @@ def together(*observers: Observer) -> Observer:
         for observer in observers:
             observer.epoch(row)
 
-    return Observer(opened=opened, step=step, epoch=epoch)
+    def fallback(reason: str) -> None:
+        for observer in observers:
+            observer.fallback(reason)
+
+    return Observer(opened=opened, step=step, epoch=epoch, fallback=fallback)

@@ -1,4 +1,7 @@
-"""The child's side of a worker: `python -m mnist_mlp.worker.child module:Class`."""
+"""The child's side of a worker: `python -m mnist_mlp.worker.child module:Class NAME`.
+
+NAME is what the user calls the backend, for what is told of it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from mnist_mlp.contract import (
     Backend,
     Environment,
     EpochRecord,
+    Fallback,
     FitPath,
     Plan,
     Progress,
@@ -29,6 +33,8 @@ from mnist_mlp.contract import (
 from mnist_mlp.errors import BackendError, MnistMlpError, SetupError, UsageError
 from mnist_mlp.ports.protocol import PortFacts, PortHost
 from mnist_mlp.run.machine import peak_memory
+from mnist_mlp.worker.accelerator import gpu_refusal
+from mnist_mlp.worker.out_of_memory import is_out_of_memory, memory_words
 from mnist_mlp.worker.parent import Opened
 
 
@@ -43,7 +49,8 @@ def main() -> None:
 
     calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(source, calls), daemon=True).start()
-    server = _Server(sys.argv[1], sink)
+    target, name = sys.argv[1:]
+    server = _Server(target, name, sink)
     while True:
         method, arguments = calls.get()
         try:
@@ -51,6 +58,9 @@ def main() -> None:
         except MnistMlpError as error:
             server.send("error", (type(error).__name__, str(error), ""))
         except Exception as error:
+            if is_out_of_memory(error):
+                server.send("error", (SetupError.__name__, server.memory_words(error), ""))
+                continue
             text = str(error).strip().splitlines()
             summary = text[0] if text else "no message"
             server.send("error", (type(error).__name__, summary, traceback.format_exc()))
@@ -68,9 +78,12 @@ def _listen(source: IO[bytes], calls: queue.SimpleQueue[tuple[str, tuple[Any, ..
 
 
 class _Server:
-    def __init__(self, target: str, sink: IO[bytes]) -> None:
+    def __init__(self, target: str, name: str, sink: IO[bytes]) -> None:
         self.target = target
+        self.name = name
         self.sink = sink
+        self.device = "cpu"
+        self.batch_size: int | None = None
         self._backend: Backend | None = None
         self._port: PortHost | None = None
         self._imported: dict[str, float] = {}
@@ -82,7 +95,7 @@ class _Server:
     @property
     def backend(self) -> Backend:
         if self._backend is None:
-            self._backend = load(self.target)
+            self._backend = load(self.target, name=self.name)
         return self._backend
 
     def describe(self) -> Any:
@@ -92,8 +105,9 @@ class _Server:
         start = time.perf_counter()
         backend = self.backend
         refused = backend.capabilities.refusals(spec)
+        self.batch_size = spec.training.batch_size
         if refused:
-            raise UsageError(f"backend {self.target!r} does not support: {', '.join(refused)}")
+            raise UsageError(f"backend {self.name!r} does not support: {', '.join(refused)}")
         environment = backend.environment()
         self._imported = {
             "import_s": time.perf_counter() - start,
@@ -112,14 +126,16 @@ class _Server:
         )
 
     def _device(self, accelerator: str, environment: Environment) -> str:
-        able = "gpu" in self.backend.capabilities.accelerators
-        if accelerator == "gpu" and not (able and environment.gpus):
-            why = "sees none here" if able else "cannot use one"
-            raise SetupError(
-                f"--accelerator gpu: backend {self.target!r} {why}; "
-                f"use --accelerator cpu, or see `mnist_mlp backends`"
-            )
-        return "gpu" if accelerator != "cpu" and able and environment.gpus else "cpu"
+        refused = gpu_refusal(self.name, self.backend.capabilities, environment)
+        if accelerator == "gpu" and refused is not None:
+            raise refused
+        self.device = "gpu" if accelerator != "cpu" and refused is None else "cpu"
+        return self.device
+
+    def memory_words(self, error: BaseException) -> str:
+        return memory_words(
+            error, backend=self.name, device=self.device, batch_size=self.batch_size
+        )
 
     def fit(self, plan: Plan, data: TrainingData) -> dict[str, Any]:
         last = 0.0
@@ -133,7 +149,11 @@ class _Server:
                 last = time.monotonic()
                 self.send("progress", step)
 
-        ran = dict(self.backend.fit(plan, data, Progress(epoch=on_epoch, step=on_step)) or {})
+        def on_fallback(fallback: Fallback) -> None:
+            self.send("progress", fallback)
+
+        progress = Progress(epoch=on_epoch, step=on_step, fallback=on_fallback)
+        ran = dict(self.backend.fit(plan, data, progress) or {})
         _check_flags(ran, method="fit")
         return ran
 
@@ -176,7 +196,7 @@ class _Server:
         """A method of the backend that `contract` calls optional."""
         found = getattr(self.backend, method, None)
         if not callable(found):
-            raise UsageError(f"backend {self.target!r} {refusal}")
+            raise UsageError(f"backend {self.name!r} {refusal}")
         wanted: Callable[..., Any] = found
         return wanted
 
@@ -194,25 +214,29 @@ def _check_flags(flags: dict[str, Any], *, method: str) -> None:
         ) from None
 
 
-def load(target: str) -> Backend:
-    """Import `module:Class` and make an instance, once its distributions are found."""
+def load(target: str, *, name: str | None = None) -> Backend:
+    """Import `module:Class` and make an instance, once its distributions are found.
+
+    `name` is what the backend is called in errors.
+    """
+    name = name or target
     module_name, _, class_name = target.partition(":")
     try:
         backend_class = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
-        raise UsageError(f"backend {target!r}: no module named {error.name!r}") from None
+        raise UsageError(f"backend {name!r}: no module named {error.name!r}") from None
     except AttributeError:
-        raise UsageError(f"backend {target!r}: {module_name} has no {class_name}") from None
-    absent = [name for name in backend_class.packages if not importlib.util.find_spec(name)]
+        raise UsageError(f"backend {name!r}: {module_name} has no {class_name}") from None
+    absent = [each for each in backend_class.packages if not importlib.util.find_spec(each)]
     if absent:
         raise SetupError(
-            f"backend {target!r} needs {' and '.join(absent)}, not installed here: "
+            f"backend {name!r} needs {' and '.join(absent)}, not installed here: "
             f"run {backend_class.install}"
         )
     backend: Backend = backend_class()
     for method in ("environment", "open", "fit", "step", "predict"):
         if not callable(getattr(backend, method, None)):
-            raise BackendError(f"backend {target!r} has no method {method!r}: see contract.py")
+            raise BackendError(f"backend {name!r} has no method {method!r}: see contract.py")
     return backend
 
 

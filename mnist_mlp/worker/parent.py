@@ -27,6 +27,7 @@ from mnist_mlp.contract import (
     Capabilities,
     Environment,
     EpochRecord,
+    Fallback,
     FitPath,
     Progress,
     Runtime,
@@ -118,7 +119,7 @@ class Worker:
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
         # A session of its own: Ctrl-C reaches the parent alone, which then decides.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mnist_mlp.worker.child", target],
+            [sys.executable, "-m", "mnist_mlp.worker.child", target, backend],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -238,6 +239,8 @@ class Worker:
         def tell(content: Any) -> None:
             if isinstance(content, EpochRecord):
                 progress.epoch(content)
+            elif isinstance(content, Fallback):
+                progress.fallback(content)
             else:
                 progress.step(content)
 

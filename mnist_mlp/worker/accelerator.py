@@ -1,0 +1,75 @@
+"""A GPU that is asked for: whether one is here, told before anything else is done.
+
+`gpu` means an NVIDIA GPU, used through CUDA. Whether its driver is installed is known at once;
+whether a framework can use the GPU only it can tell, which takes its import.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from mnist_mlp.contract import Capabilities, Environment
+from mnist_mlp.errors import SetupError
+from mnist_mlp.registry import label_of
+from mnist_mlp.worker.parent import Worker
+
+
+def missing_driver() -> str | None:
+    """Why no backend can find a GPU here, or None where a driver is installed."""
+    if sys.platform == "darwin":
+        return "`gpu` means an NVIDIA GPU, through CUDA; Apple's is not used"
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return f"no NVIDIA driver is installed, as {library} cannot be loaded"
+    return None
+
+
+def gpu_refusal(
+    label: str, capabilities: Capabilities, environment: Environment
+) -> SetupError | None:
+    """Why a backend cannot compute on a GPU, as an error; None where it can."""
+    if "gpu" not in capabilities.accelerators:
+        return _refusal(f"backend {label!r} cannot use one")
+    if environment.gpus:
+        return None
+    reason = missing_driver()
+    if reason is None and environment.gpu_install:
+        reason = f"though a driver is installed: run {environment.gpu_install}"
+    return _refusal(f"backend {label!r} sees none here" + (f" ({reason})" if reason else ""))
+
+
+def require_driver(backend: str) -> None:
+    """`SetupError` where no backend can find a GPU; takes milliseconds."""
+    reason = missing_driver()
+    if reason is not None:
+        raise _refusal(f"backend {label_of(backend)!r} sees none here ({reason})")
+
+
+def require_gpu(backends: Iterable[str]) -> None:
+    """`SetupError` unless each of some backends can compute on a GPU.
+
+    Their frameworks are imported for it, all at once, each in a process of its own.
+    """
+    different = list(dict.fromkeys(backends))
+    for backend in different:
+        require_driver(backend)
+    with ThreadPoolExecutor() as pool:
+        for refused in pool.map(_asked, different):
+            if refused is not None:
+                raise refused
+
+
+def _asked(backend: str) -> SetupError | None:
+    with Worker(backend, accelerator="gpu") as worker:
+        return gpu_refusal(worker.label, *worker.describe())
+
+
+def _refusal(what: str) -> SetupError:
+    return SetupError(
+        f"--accelerator gpu: {what}; use --accelerator cpu, or see `mnist_mlp backends`"
+    )
