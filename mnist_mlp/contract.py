@@ -11,6 +11,14 @@ Arrays cross the border as NumPy, weights by canonical name: per layer a kernel 
 and a bias `(units,)`, called `layers.0.kernel`, `layers.0.bias`, `layers.1.kernel`, ... The
 mathematics is written down in `mnist_mlp.reference`; `tests/conformance` checks a backend against
 it by itself, as soon as the backend is registered.
+
+`Backend` is what every backend has. Two methods are optional, and a user is told in words where one
+is missing: `export` (see `Exporter`), and `open_port`, with which a backend runs a user's own model
+(see `mnist_mlp.ports.protocol`):
+
+    def open_port(
+        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
+    ) -> PortHost
 """
 
 from __future__ import annotations
@@ -32,6 +40,7 @@ __all__ = [
     "Capabilities",
     "Environment",
     "EpochRecord",
+    "Exporter",
     "Fallback",
     "FitPath",
     "Plan",
@@ -64,8 +73,8 @@ class Capabilities:
     clip_norm: bool = True
     schedule: bool = True
     fast_path: bool = False
-    """Whether `Runtime.path` makes a difference; `fit` then answers with `steps_per_call`, counted
-    by the framework: more than 1 on the fast path, 1 on the plain one."""
+    """Whether `Runtime.fit_path` makes a difference; `fit` then answers with `steps_per_call`,
+    counted by the framework: more than 1 on the fast path, 1 on the plain one."""
 
     def refusals(self, spec: Spec) -> list[str]:
         """What of a specification is not supported, a phrase each."""
@@ -98,19 +107,25 @@ class Environment:
 
 
 FitPath = Literal["fast", "plain"]
+"""The way of `fit`: `fast`, many steps per call of the framework, or `plain`, a call per step."""
 
 
 @dataclass(frozen=True)
 class Runtime:
     """How to run: the device, already decided, the number of CPU threads, and the way of `fit`.
 
-    `path` is `fast` (many steps per call of the framework) or `plain` (the way a textbook has it,
-    a call per step). Both train the same; a backend that has one way only ignores it.
+    `fit_path` is `fast` (many steps per call of the framework) or `plain` (the way a textbook has
+    it, a call per step). Both train the same; a backend that has one way only ignores it.
     """
 
     accelerator: str = "cpu"
     threads: int = 1
-    path: FitPath = "fast"
+    fit_path: FitPath = "fast"
+
+    @property
+    def path(self) -> FitPath:
+        """`fit_path`, by the name that it had first; backends may go on to read it."""
+        return self.fit_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,4 +231,16 @@ class Backend(Protocol):
 
     def predict(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
         """Logits `(n, classes)` of images `(n, inputs)`, in the precision of the specification."""
+        ...
+
+
+class Exporter(Protocol):
+    """Optional: a backend that writes a network in its framework's own formats."""
+
+    def export(self, weights: Tensors, kind: str, folder: str) -> list[str]:
+        """Write the opened network with given weights; answers with the files' names in `folder`.
+
+        `kind` is the framework's own format (`keras`, `torch`) or `onnx`; the first file is the one
+        that is loaded again and checked. Called after `open`.
+        """
         ...

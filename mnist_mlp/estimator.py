@@ -18,9 +18,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mnist_mlp.contract import EpochRecord, Progress, TrainingData
 from mnist_mlp.errors import DivergedError
-from mnist_mlp.evaluate.measures import log_softmax
 from mnist_mlp.plan import Plan, glorot_uniform
-from mnist_mlp.reference import forward, scale_pixels
+from mnist_mlp.reference import forward, log_softmax, scale_pixels
 from mnist_mlp.spec import MAX_SEED, Spec, parse_spec, repeated_activations
 from mnist_mlp.worker.parent import Worker
 

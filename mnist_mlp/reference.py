@@ -38,6 +38,31 @@ def bias_name(layer: int) -> str:
     return f"layers.{layer}.bias"
 
 
+def layer_of(name: str) -> int:
+    """The layer, from 0, of a tensor by its canonical name."""
+    return name_parts(name)[0]
+
+
+def name_parts(name: str) -> tuple[int, str]:
+    """Layer and part (`kernel`, `bias`) of a canonical name: the inverse of `kernel_name`.
+
+    >>> name_parts("layers.2.bias")
+    (2, 'bias')
+    """
+    _, layer, part = name.split(".")
+    return int(layer), part
+
+
+def is_kernel(name: str) -> bool:
+    """Whether a canonical name is a kernel's."""
+    return name_parts(name)[1] == "kernel"
+
+
+def tensor_name(layer: int, part: str) -> str:
+    """Canonical name of a layer's `kernel` or `bias`."""
+    return {"kernel": kernel_name, "bias": bias_name}[part](layer)
+
+
 def scale_pixels(images: Array, *, dtype: Any) -> Array:
     """Pixels as floats in [0, 1]: uint8 divided by 255.
 
@@ -180,7 +205,7 @@ def forward(weights: Tensors, activations: Sequence[str], x: Array) -> Forward:
 
 def log_softmax(logits: Array) -> Array:
     """`z - logsumexp(z)` over the last axis, `(n, classes)`."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted = logits - logits.max(axis=-1, keepdims=True)  # so that exp cannot overflow
     normal: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return normal
 

@@ -52,7 +52,7 @@ def train(
     out: Path,
     accelerator: str = "auto",
     threads: int = 1,
-    path: FitPath = "fast",
+    fit_path: FitPath = "fast",
     insist: bool = False,
     overwrite: bool = False,
     keep: Keep | None = None,
@@ -75,7 +75,7 @@ def train(
     accelerator : {"auto", "cpu", "gpu"}
     threads : int
         CPU threads, pinned before the framework starts.
-    path : {"fast", "plain"}
+    fit_path : {"fast", "plain"}
         Many steps per call of the framework, or a call per step.
     keep : callable, optional
         Called with the worker, the plan and the data after training; the files that it answers
@@ -105,7 +105,7 @@ def train(
     with (
         claimed(out, overwrite=overwrite) as claim,
         Worker(
-            backend, accelerator=accelerator, threads=threads, path=path, verbose=verbose
+            backend, accelerator=accelerator, threads=threads, fit_path=fit_path, verbose=verbose
         ) as worker,
     ):
         worker.start_opening(spec)
@@ -125,7 +125,7 @@ def train(
             fitting = time.perf_counter()
             fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
             weights = fitted.weights
-            writer.record["flags"] |= fitted.flags
+            writer.add_flags(fitted.flags)
             predicting = time.perf_counter()
             logits = worker.predict(weights, data.test_images)
             _refuse_non_finite({"a test logit": logits}, when="training")
@@ -186,7 +186,7 @@ def _fit(
         observer.epoch(writer.epoch(record))
 
     def on_fallback(fallback: Fallback) -> None:
-        writer.record["flags"]["fallback"] = fallback.reason
+        writer.add_flags({"fallback": fallback.reason})
         if fallback.failed and insist:
             raise SetupError(
                 f"--fast was asked for, and {fallback.reason}; leave --fast out to train that way"
@@ -211,7 +211,7 @@ def _record_of_backend(worker: Worker, opened: Opened) -> dict[str, Any]:
         "accelerator": opened.runtime.accelerator,
         "device": opened.device,
         "threads": opened.runtime.threads,
-        "fit_path": opened.runtime.path,
+        "fit_path": opened.runtime.fit_path,
         "flags": dict(opened.flags),
     }
 

@@ -63,7 +63,7 @@ def headline() -> Iterator[str]:
             for b in ("keras", "torch")
         )
         result = compare_runs(keras, torch, dataset=data)
-        accuracy = min(run.record["metrics"]["accuracy"] for run in (keras, torch))
+        accuracy = min(run.metrics.accuracy for run in (keras, torch))
         passed = result.verdict == "identical" and accuracy >= 0.912
         yield say("## The headline: 100 epochs, float32\n")
         yield say(

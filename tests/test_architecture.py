@@ -7,6 +7,7 @@ Read from the syntax tree. Imports inside functions count, and so do those for t
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,36 @@ def test_the_contract_rests_on_little() -> None:
         assert not within(reached, f"mnist_mlp.{part}")
 
 
+def optional_calls(source: str) -> set[str]:
+    """Methods of a backend that the worker's child does without: `self._optional("name", ...)`."""
+    return {
+        str(node.args[0].value)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "_optional"
+        and isinstance(node.args[0], ast.Constant)
+    }
+
+
+def undocumented(calls: set[str], text: str) -> set[str]:
+    """Those of which a page does not give the signature."""
+    return {name for name in calls if not re.search(rf"`?\b{name}\(\s*self, ", text)}
+
+
+def test_optional_methods_are_told_of_where_an_author_reads() -> None:
+    """What the child calls if it is there has its signature in `contract.py` and in the page."""
+    child = MODULES["mnist_mlp.worker.child"].read_text(encoding="utf-8")
+    calls = optional_calls(child)
+    assert calls == {"export", "open_port"}
+    # Nothing else is looked up on a backend without the contract's word for it.
+    assert re.findall(r"getattr\((?:self\.)?backend, (\w+)", child) == ["method", "method"]
+    for page in (MODULES["mnist_mlp.contract"], ROOT / "docs" / "backends.md"):
+        text = page.read_text(encoding="utf-8")
+        assert not undocumented(calls, text), page
+        assert undocumented({*calls, "tune"}, text) == {"tune"}
+
+
 def cycle_in(graph: dict[str, set[str]]) -> list[str]:
     """Modules that import each other in a ring, or none."""
     done: set[str] = set()
@@ -183,8 +214,8 @@ def test_no_ring_of_rooms() -> None:
 STAIRS = (
     ("errors", "nearest"),
     ("spec", "registry", "data", "settings"),
-    ("reference", "evaluate"),
-    ("plan",),
+    ("reference",),
+    ("plan", "evaluate"),
     ("contract",),
     ("ports", "run"),
     ("worker",),

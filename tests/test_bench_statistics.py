@@ -223,13 +223,17 @@ def test_a_row_counts_steps_and_images() -> None:
 def test_gpu_over_cpu() -> None:
     document = sitting({"a/cpu/fast": noisy(1, seed=1), "a/gpu/fast": noisy(0.1, seed=2)})
     cases = [
-        case.model_copy(update={"accelerator": case.key.split("/")[1]}) for case in document.cases
+        case.model_copy(update={"backend": "a", "accelerator": accelerator, "fit_path": "fast"})
+        for case, accelerator in zip(document.cases, ("cpu", "gpu"), strict=True)
     ]
     document = document.model_copy(update={"cases": tuple(cases)})
     found = gpu_ratios(document)["a/fast"]
     assert found.holds(10)
     assert not found.holds(8)
     assert "times as fast as the CPU" in table(document)
+    # Another variant on the CPU is no counterpart.
+    other = (cases[0].model_copy(update={"validated": False}), cases[1])
+    assert gpu_ratios(document.model_copy(update={"cases": other})) == {}
 
 
 def test_targets_are_judged_by_the_right_side() -> None:

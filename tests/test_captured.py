@@ -49,13 +49,13 @@ def spec_of(**optimizer: Any) -> Any:
 def fitted(worker: Worker, plan: Plan, data: Dataset, *, path: Any = "fast") -> Run:
     epochs: list[EpochRecord] = []
     fallbacks: list[Fallback] = []
-    worker.path = path
+    worker.fit_path = path
     try:
         worker.open(plan.spec)
         progress = Progress(epoch=epochs.append, fallback=fallbacks.append)
         ran = worker.fit(plan, training_data(plan, data), progress)
     finally:
-        worker.path = "fast"
+        worker.fit_path = "fast"
     return epochs, dict(ran), fallbacks
 
 
@@ -151,10 +151,10 @@ def test_it_is_told_and_kept_in_the_record(
         accelerator="cpu",
         observer=Observer(fallback=told.append),
     )
-    assert [run.record["flags"]["fallback"]] == told
+    assert [run.record.flags["fallback"]] == told
     assert "could not be captured" in told[0]
-    assert run.record["flags"]["cuda_graph"] is False
-    assert run.record["status"] == "complete"
+    assert run.record.flags["cuda_graph"] is False
+    assert run.record.status == "complete"
 
 
 @pytest.mark.parametrize(("words", "code"), [((), 0), (("--fast",), 3)])

@@ -203,7 +203,7 @@ def test_evaluate(cli: Cli, finished_run: Path) -> None:
     answer = document(cli("evaluate", finished_run, "--json").stdout)
     assert answer["path"] == str(finished_run)
     assert answer["n"] == 63
-    assert answer["accuracy"] == Run(finished_run).record["metrics"]["accuracy"]
+    assert answer["accuracy"] == Run(finished_run).metrics.accuracy
 
 
 def test_data(cli: Cli, idx_dir: Path, small_data: Dataset) -> None:

@@ -55,13 +55,13 @@ def test_a_call_is_about_ten_gflop(
 
 
 def ran(worker: Worker, data: Dataset, path: Any) -> dict[str, Any]:
-    worker.path = path
+    worker.fit_path = path
     plan = plan_for(data)
     try:
         flags = dict(worker.open(plan.spec).flags)
         return flags | dict(worker.fit(plan, training_data(plan, data)))
     finally:
-        worker.path = "fast"
+        worker.fit_path = "fast"
 
 
 def test_keras_compiles_the_fast_path_and_says_so(workers: Any, small_data: Dataset) -> None:

@@ -81,7 +81,7 @@ def test_a_log_that_fails_is_told_and_the_run_goes_on(
     )  # fmt: skip
     assert done.returncode == 0
     assert "the tensorboard log is not complete: RuntimeError: no space left" in done.stderr
-    assert Run(tmp_path / "mine").record["status"] == "complete"
+    assert Run(tmp_path / "mine").record.status == "complete"
 
 
 def test_a_missing_library_is_told_before_anything_starts(

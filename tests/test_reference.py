@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 from mnist_mlp import reference
-from mnist_mlp.reference import Array, activate, backward, forward, log_softmax
+from mnist_mlp.reference import (
+    Array,
+    activate,
+    backward,
+    bias_name,
+    forward,
+    is_kernel,
+    kernel_name,
+    layer_of,
+    log_softmax,
+    name_parts,
+    tensor_name,
+)
 from mnist_mlp.spec import ACTIVATIONS
 
 HIDDEN = (*ACTIVATIONS, "leaky_relu(0.2)")
@@ -165,3 +177,12 @@ def test_a_wrong_gradient_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(AssertionError):
         check_gradient(["tanh", "softmax"], [4, 5, 3])
+
+
+def test_canonical_names_are_read_as_they_are_written() -> None:
+    for layer in (0, 7, 12):
+        for part in ("kernel", "bias"):
+            name = tensor_name(layer, part)
+            assert (name_parts(name), layer_of(name)) == ((layer, part), layer)
+            assert is_kernel(name) is (part == "kernel")
+    assert (kernel_name(3), bias_name(3)) == ("layers.3.kernel", "layers.3.bias")

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mnist_mlp.errors import EXIT_DATA, RunFolderError
+from mnist_mlp.errors import EXIT_DATA, BackendError, RunFolderError
 from mnist_mlp.run.evaluation import evidence
+from mnist_mlp.run.files import json_bytes
 from mnist_mlp.run.folder import Run
-from mnist_mlp.run.writer import npz_bytes
+from mnist_mlp.run.writer import RunWriter, npz_bytes
+from mnist_mlp.spec import parse_spec
 
 READERS: dict[str, Callable[[Run], Any]] = {
     "history.csv": lambda run: run.history,
@@ -100,13 +102,27 @@ def test_a_damaged_run_json(folder: Path, content: bytes, words: str) -> None:
     ("key", "value", "words"),
     [
         ("backend", {}, "backend.name is missing"),
-        ("backend", "numpy", "backend.name is missing"),
+        ("backend", "numpy", "backend is 'numpy', expected an object"),
         ("backend", {"name": 3}, "backend.name is 3, expected a text"),
         ("spec", None, "spec is None, expected an object"),
         ("spec", {"sede": 1}, "spec: unknown key 'sede'; did you mean 'seed'?"),
         ("dataset", {"name": "mnist"}, "dataset.sha256 is missing"),
         ("metrics", {"loss": 0.5}, "metrics.accuracy is missing"),
         ("metrics", {"loss": "low", "accuracy": 1}, "metrics.loss is 'low', expected a number"),
+        ("metrics", None, "metrics is missing"),
+        ("metrics", {"loss": float("inf"), "accuracy": 1}, "metrics.loss is inf, expected a fin"),
+        ("metrics", {"loss": True, "accuracy": 1}, "metrics.loss is True, expected a number"),
+        ("backend", {"name": "numpy", "target": None}, "backend.target is None, expected a text"),
+        ("threads", "two", "threads is 'two', expected a whole number"),
+        ("threads", 0, "threads is 0, expected greater than or equal to 1"),
+        pytest.param("threads", 10**4000, "threads is 1000000", id="a number of 4,000 digits"),
+        ("accelerator", "tpu", "accelerator is 'tpu', expected 'cpu', 'gpu'"),
+        ("fit_path", "slow", "fit_path is 'slow', expected 'fast' or 'plain'"),
+        ("versions", {"numpy": 2}, "versions.numpy is 2, expected a text"),
+        ("versions", ["numpy"], "versions is ['numpy'], expected an object"),
+        ("machine", "mine", "machine is 'mine', expected an object"),
+        ("timings", {"fit_s": "long"}, "timings.fit_s is 'long', expected a number"),
+        ("flags", [1], "flags is [1], expected an object"),
     ],
 )
 def test_a_run_json_with_other_content(folder: Path, key: str, value: Any, words: str) -> None:
@@ -117,10 +133,64 @@ def test_a_run_json_with_other_content(folder: Path, key: str, value: Any, words
     assert str(folder / "run.json") in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["x" * 10**6, [[0] * 1000] * 1000, {"k" * 5000: "v" * 5000}])
+def test_a_wrong_value_is_shown_in_part(folder: Path, value: Any) -> None:
+    change_record(folder, lambda record: record.update(threads=value))
+    with pytest.raises(RunFolderError) as caught:
+        Run(folder)
+    text = str(caught.value)
+    assert text.startswith(f"{folder}/run.json: threads is ")
+    assert len(text) < len(str(folder)) + 250
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", [[]] * 10**5])
+def test_a_schema_version_of_another_type(folder: Path, version: Any) -> None:
+    change_record(folder, lambda record: record.update(schema_version=version))
+    with pytest.raises(
+        RunFolderError, match=r"schema_version .*, but this program reads 1"
+    ) as caught:
+        Run(folder)
+    assert len(str(caught.value)) < len(str(folder)) + 250
+
+
+def test_what_may_be_missing_and_what_is_unknown(folder: Path) -> None:
+    """The keys that `docs/run-folder.md` says a reader needs are enough; others are kept."""
+    whole = json.loads((folder / "run.json").read_text())
+    least = {
+        **{key: whole[key] for key in ("schema_version", "status", "spec", "metrics")},
+        "backend": {"name": "numpy"},
+        "dataset": {
+            key: whole["dataset"][key] for key in ("name", "sha256", "image_shape", "classes")
+        },
+        "of their own": {"deep": [1, {}]},
+    }
+    (folder / "run.json").write_text(json.dumps(least))
+    record = Run(folder).record
+    assert record.document() == least
+    assert record.not_recorded == (
+        "backend.target", "versions", "accelerator", "threads", "fit_path", "machine.processor",
+    )  # fmt: skip
+    assert Run(folder).spec == parse_spec(whole["spec"])
+
+
+def test_the_record_comes_back_as_it_was_written(finished_run: Path) -> None:
+    """Values and the order of the keys."""
+    written = (finished_run / "run.json").read_bytes()
+    assert json_bytes(Run(finished_run).record.document()) == written
+    assert Run(finished_run).record.not_recorded == ()
+
+
+def test_a_record_that_cannot_be_written_is_refused(tmp_path: Path, finished_run: Path) -> None:
+    """A backend that tells of a version as a number."""
+    record = Run(finished_run).record.document()
+    with pytest.raises(BackendError, match=r"versions\.mine is 3, expected a text"):
+        RunWriter(tmp_path, {**record, "versions": {"mine": 3}})
+
+
 def test_numbers_may_be_whole(folder: Path) -> None:
     """Another language's writer may leave `1` for 1.0."""
     change_record(folder, lambda record: record.update(metrics={"loss": 0, "accuracy": 1}))
-    assert Run(folder).record["metrics"]["accuracy"] == 1
+    assert Run(folder).metrics.accuracy == 1
 
 
 @pytest.mark.parametrize("shape", [[30], [6, 5, 1], ["6", "5"], []])

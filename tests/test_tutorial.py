@@ -21,8 +21,8 @@ def runs(tutorial_runs: dict[str, Run]) -> dict[str, Run]:
 def test_the_data_is_mnist(mnist: Dataset, runs: dict[str, Run]) -> None:
     assert mnist.digest == MNIST_DIGEST
     for run in runs.values():
-        assert run.dataset["train_rows"] == 52_500
-        assert run.dataset["test_rows"] == 17_500
+        assert run.dataset.train_rows == 52_500
+        assert run.dataset.test_rows == 17_500
 
 
 def test_reports_and_every_prediction_are_identical(runs: dict[str, Run]) -> None:
@@ -39,7 +39,7 @@ def test_reports_and_every_prediction_are_identical(runs: dict[str, Run]) -> Non
 
 def test_accuracy_is_the_tutorial_s(runs: dict[str, Run]) -> None:
     for run in runs.values():
-        assert 0.66 <= run.record["metrics"]["accuracy"] <= 0.79
+        assert 0.66 <= run.metrics.accuracy <= 0.79
 
 
 def test_report_files_are_equal_byte_for_byte(runs: dict[str, Run]) -> None:

@@ -81,7 +81,7 @@ from mnist_mlp.training import train
 spec = parse_spec({{"model": {{"layer_sizes": [30, 9, 4]}}, "training": {{"epochs": 1}}}})
 data = load_dataset("auto", data_dir=Path({str(idx_dir)!r}))
 run = train(spec, backend="numpy", dataset=data, out=Path({str(tmp_path / "run")!r}))
-print(run.record["status"], *sorted({FRAMEWORKS!r} & set(sys.modules)))
+print(run.record.status, *sorted({FRAMEWORKS!r} & set(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
@@ -234,3 +234,25 @@ def test_threads_and_devices_are_fixed_before_the_start(
     assert flags["OMP_NUM_THREADS"] == flags["OPENBLAS_NUM_THREADS"] == "3"
     assert flags["CUDA_VISIBLE_DEVICES"] == visible
     assert flags["threads"] == 3
+
+
+def test_calls_of_a_host_are_forwarded_by_name() -> None:
+    """With arguments, answers and what is told on the way; a new one needs nothing here."""
+    given: Any = "rows"
+    with Worker("hosts:EchoBackend", accelerator="cpu", threads=3) as worker:
+        with pytest.raises(BackendError, match="no port is open; call open_port first"):
+            worker.predict_port({}, given)
+        facts = worker.open_port("port.py:Port", data=given, image_shape=(2, 3))
+        assert facts.framework == "port.py:Port 3 (2, 3) rows"
+        told: list[Any] = []
+        job: Any = "job"
+        worker.fit_port(job, on_step=told.append, on_epoch=lambda epoch: told.append([epoch]))
+        assert told == [[("epoch", "job")], ("step", "job")]
+        assert worker.predict_port({"w": np.ones(1)}, given) == "rows"
+        assert worker.train_port(given, given, seed=7, native=True) == 7.5
+        assert worker._port("added", 3, by=4) == 7
+    with (
+        Worker("numpy", accelerator="cpu") as worker,
+        pytest.raises(UsageError, match="cannot run a model of your own"),
+    ):
+        worker.open_port("port.py:Port", data=given, image_shape=(2, 3))

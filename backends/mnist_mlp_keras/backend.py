@@ -7,7 +7,7 @@ them; the rest of the package is imported from there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mnist_mlp.contract import (
     Tensors,
     TrainingData,
 )
-from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortHost
 
 
 class KerasBackend:
@@ -56,7 +56,7 @@ class KerasBackend:
         keras.config.set_floatx(spec.training.precision)
         keras.config.set_dtype_policy(spec.training.precision)
         self.spec = spec
-        self.model = build(spec, path=runtime.path)
+        self.model = build(spec, fit_path=runtime.fit_path)
         return {
             **flags,
             "keras_engine": keras.config.backend(),
@@ -87,12 +87,12 @@ class KerasBackend:
 
         return predict_logits(self.model, weights, images)
 
-    # --- Ports: see `mnist_mlp.ports.protocol.PortHost` ---
+    # --- A user's own model: see `mnist_mlp.ports.protocol.PortBackend` ---
 
     def open_port(
         self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
-    ) -> PortFacts:
-        """Load a user's model and describe it."""
+    ) -> PortHost:
+        """Load a user's model."""
         self._engine().configure(runtime)
         import keras
 
@@ -104,26 +104,7 @@ class KerasBackend:
         # What the user's file says of precision comes after this; the policy, which `clear_session`
         # has put back, follows it.
         keras.config.set_floatx("float32")
-        self.port = KerasPort(target, data=data, image_shape=image_shape)
-        return self.port.facts
-
-    def fit_port(
-        self,
-        job: PortJob,
-        *,
-        on_step: Callable[[PortStep], None],
-        on_epoch: Callable[[PortEpoch], None],
-    ) -> None:
-        """One real `fit` of it."""
-        self.port.fit(job, on_step=on_step, on_epoch=on_epoch)
-
-    def predict_port(self, weights: Tensors, images: Array) -> Array:
-        """Its logits."""
-        return self.port.predict(weights, images)
-
-    def train_port(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
-        """Its accuracy after free training."""
-        return self.port.train(plan, data, seed=seed, native=native)
+        return KerasPort(target, data=data, image_shape=image_shape)
 
     @staticmethod
     def _engine() -> Any:

@@ -39,14 +39,14 @@ def activation(name: str) -> Any:
     return gelu if kind == "gelu" else kind
 
 
-def build(spec: Spec, *, path: FitPath = "plain") -> keras.Sequential:
+def build(spec: Spec, *, fit_path: FitPath = "plain") -> keras.Sequential:
     """Build and compile, for one way of `fit`.
 
     The last Dense layer and its softmax are two layers, so that logits can be read. The loss is
     exact all the same: Keras's softmax remembers the logits it was given, and its cross-entropy
     uses them instead of clipping probabilities at 1e-7.
     """
-    kind = FastSequential if path == "fast" else keras.Sequential
+    kind = FastSequential if fit_path == "fast" else keras.Sequential
     model = kind([keras.Input((spec.model.layer_sizes[0],))])
     for _, units, name in spec.model.layers[:-1]:
         model.add(keras.layers.Dense(units, activation=activation(name)))
@@ -56,7 +56,7 @@ def build(spec: Spec, *, path: FitPath = "plain") -> keras.Sequential:
         optimizer=make_optimizer(spec.optimizer),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=path == "fast",
+        jit_compile=fit_path == "fast",
     )
     return model
 

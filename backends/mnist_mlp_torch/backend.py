@@ -6,7 +6,7 @@ them; the rest of the package is imported from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.errors import SetupError
-from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortHost
 
 _CHUNK = 4096  # rows of a prediction at a time
 
@@ -73,7 +73,7 @@ class TorchBackend:
         self.spec = spec
         self.runtime = runtime
         self.device = torch.device("cuda" if runtime.accelerator == "gpu" else "cpu")
-        kind = FastPerceptron if runtime.path == "fast" else Perceptron
+        kind = FastPerceptron if runtime.fit_path == "fast" else Perceptron
         self.module = kind(spec).to(self.device)
         return {"tf32": False, "float32_matmul_precision": torch.get_float32_matmul_precision()}
 
@@ -108,31 +108,12 @@ class TorchBackend:
                 chunks.append(self.module(x).cpu().numpy())
         return np.concatenate(chunks)
 
-    # --- A user's own module: `mnist_mlp.ports.protocol.PortHost` ---
+    # --- A user's own module: see `mnist_mlp.ports.protocol.PortBackend` ---
 
     def open_port(
         self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
-    ) -> PortFacts:
-        """Load and describe a LightningModule."""
+    ) -> PortHost:
+        """Load a user's LightningModule."""
         from mnist_mlp_torch.port.host import Port
 
-        self.port = Port(target, runtime, data=data, image_shape=image_shape)
-        return self.port.facts
-
-    def fit_port(
-        self,
-        job: PortJob,
-        *,
-        on_step: Callable[[PortStep], None],
-        on_epoch: Callable[[PortEpoch], None],
-    ) -> None:
-        """One real `Trainer.fit`, recorded."""
-        self.port.fit(job, on_step=on_step, on_epoch=on_epoch)
-
-    def predict_port(self, weights: Tensors, images: Array) -> Array:
-        """Output of the last dense layer in evaluation."""
-        return self.port.predict(weights, images)
-
-    def train_port(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
-        """Accuracy after free training."""
-        return self.port.train(plan, data, seed=seed, native=native)
+        return Port(target, runtime, data=data, image_shape=image_shape)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnist_mlp.contract import Array, State, StepRecord
+from mnist_mlp.reference import tensor_name
 from mnist_mlp_torch.module import Perceptron
 from mnist_mlp_torch.optimizers import SLOTS
 
@@ -58,7 +59,7 @@ def _load_slots(module: Perceptron, optimizer: torch.optim.Optimizer, state: Sta
     for index, layer in enumerate(module.layers):
         for parameter, part in ((layer.weight, "kernel"), (layer.bias, "bias")):
             for slot, tensors in state.slots.items():
-                array = tensors[f"layers.{index}.{part}"]
+                array = tensors[tensor_name(index, part)]
                 value = torch.from_numpy(np.array(array.T, order="C"))  # a copy: updated in place
                 optimizer.state[parameter][SLOTS[slot]] = value.to(parameter.device)
                 if slot != "velocity":

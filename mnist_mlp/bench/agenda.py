@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from mnist_mlp.bench.cases import (
     ACCELERATORS,
-    PATHS,
+    FIT_PATHS,
     Choice,
     checked_words,
     our_cases,
@@ -18,6 +18,7 @@ from mnist_mlp.bench.cases import (
 from mnist_mlp.bench.profile import profile_cases
 from mnist_mlp.bench.record import Case
 from mnist_mlp.bench.scale import checked_points, scale_cases, tiled
+from mnist_mlp.contract import FitPath
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UsageError
 from mnist_mlp.plan import make_plan
@@ -80,7 +81,10 @@ class Agenda:
             accelerators=checked_words(
                 self.accelerators, known=ACCELERATORS, option="--accelerators"
             ),
-            paths=checked_words(self.paths, known=PATHS, option="--paths"),
+            fit_paths=cast(
+                "tuple[FitPath, ...]",
+                checked_words(self.paths, known=FIT_PATHS, option="--paths"),
+            ),
             epochs=self.epochs or (3 if self.scale else 7),
             command_epochs=self.command_epochs,
             threads=self.threads,

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from mnist_mlp.bench.record import Case
+from mnist_mlp.contract import FitPath
 from mnist_mlp.errors import UsageError
 from mnist_mlp.registry import label_of
 from mnist_mlp.spec import Spec
 
 ACCELERATORS = ("cpu", "gpu")
-PATHS = ("fast", "plain")
+FIT_PATHS: tuple[FitPath, ...] = get_args(FitPath)
 LIMIT = "limit/sgemm"
 COMMAND = "/command"
 TRAINING = "/training"
@@ -38,21 +40,21 @@ class Choice:
 
     backends: tuple[str, ...]
     accelerators: tuple[str, ...] = ("cpu",)
-    paths: tuple[str, ...] = ("fast",)
+    fit_paths: tuple[FitPath, ...] = ("fast",)
     epochs: int = 7
     command_epochs: int = 10
     threads: int | None = None
 
-    def worker(self, backend: str, spec: Spec, *, accelerator: str, path: str) -> Case:
+    def worker(self, backend: str, spec: Spec, *, accelerator: str, fit_path: FitPath) -> Case:
         """One of our cases, phase by phase."""
         return Case(
-            key=f"{label_of(backend)}/{accelerator}/{path}",
+            key=f"{label_of(backend)}/{accelerator}/{fit_path}",
             kind="worker",
             spec=spec,
             epochs=self.epochs,
             backend=backend,
             accelerator=accelerator,
-            path=path,
+            fit_path=fit_path,
             threads=self.threads,
         )
 
@@ -65,8 +67,8 @@ def our_cases(spec: Spec, choice: Choice, *, training: bool = False) -> list[Cas
     cases = []
     for backend in choice.backends:
         for accelerator in choice.accelerators:
-            for path in choice.paths:
-                case = choice.worker(backend, spec, accelerator=accelerator, path=path)
+            for fit_path in choice.fit_paths:
+                case = choice.worker(backend, spec, accelerator=accelerator, fit_path=fit_path)
                 cases.append(case)
                 if training:
                     changed = {"key": case.key + TRAINING, "validated": False}

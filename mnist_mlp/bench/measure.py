@@ -27,6 +27,7 @@ from mnist_mlp.errors import (
 )
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.registry import label_of
+from mnist_mlp.run.folder import Run
 from mnist_mlp.settings import OTHER_VARIABLES
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
@@ -128,7 +129,7 @@ def _worker(case: Case, bench: Bench) -> _Content:
         case.backend,
         accelerator=case.accelerator,
         threads=case.threads or 1,
-        path="plain" if case.path == "plain" else "fast",
+        fit_path=case.fit_path or "fast",
         verbose=bench.verbose,
     ) as worker:
         opened = worker.open(plan.spec)
@@ -177,18 +178,18 @@ def _command(case: Case, bench: Bench) -> _Content:
         words = ["train", "--backend", case.backend, "--config", str(config), "--out", str(out)]
         words += ["--accelerator", case.accelerator, "--progress", "none"]
         words += [] if case.threads is None else ["--threads", str(case.threads)]
-        words += ["--plain"] if case.path == "plain" else []
+        words += ["--plain"] if case.fit_path == "plain" else []
         command = [sys.executable, "-m", "mnist_mlp", *words, *bench.data_words]
         finished = timed(command, environment=bench.environment())
         if finished.code == EXIT_ENVIRONMENT and _REFUSED_GPU in finished.last_words:
             raise SetupError(_REFUSED_GPU + finished.last_words.partition(_REFUSED_GPU)[2])
         if finished.code:
             raise BackendError(finished.last_words)
-        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        run = Run(out)
     return {
         "phases": {"process_s": finished.seconds},
         "memory": {"peak": finished.peak} if finished.peak else {},
-        "facts": {"timings": record.get("timings", {}), "accuracy": record["metrics"]["accuracy"]},
+        "facts": {"timings": run.record.timings, "accuracy": run.metrics.accuracy},
     }
 
 

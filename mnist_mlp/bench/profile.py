@@ -60,8 +60,8 @@ def profile_cases(spec: Spec, choice: Choice, *, train_rows: int) -> list[Case]:
     cases = []
     for backend in choice.backends:
         for accelerator in choice.accelerators:
-            for path in choice.paths:
-                base = choice.worker(backend, spec, accelerator=accelerator, path=path)
+            for fit_path in choice.fit_paths:
+                base = choice.worker(backend, spec, accelerator=accelerator, fit_path=fit_path)
                 for version, change in changes.items():
                     key = f"{base.key}/profile-{version}"
                     cases.append(base.model_copy(update={"key": key, **change}))
@@ -70,9 +70,7 @@ def profile_cases(spec: Spec, choice: Choice, *, train_rows: int) -> list[Case]:
 
 def profiles(document: Document) -> list[Profile]:
     """The parts of each backend's epoch."""
-    names = dict.fromkeys(
-        case.key.rpartition("/")[0] for case in document.cases if "/profile-" in case.key
-    )
+    names = dict.fromkeys(case.group for case in document.cases if case.kind == "worker")
     found = []
     for name in names:
         times = [epoch_medians(document.of(f"{name}/profile-{version}")) for version in VERSIONS]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from mnist_mlp.contract import FitPath
 from mnist_mlp.errors import DataError, UsageError
+from mnist_mlp.registry import label_of
 from mnist_mlp.run.files import json_bytes, write_atomically
 from mnist_mlp.spec import Spec
 
@@ -54,12 +56,21 @@ class Case(_Value):
     epochs: int
     backend: str = ""
     accelerator: str = "cpu"
-    path: str = ""
+    # `path` in the file, as sittings that are kept have it.
+    fit_path: Annotated[
+        FitPath | Literal[""],
+        Field(validation_alias=AliasChoices("fit_path", "path"), serialization_alias="path"),
+    ] = ""
     threads: int | None = None
     validated: bool = True
     train_rows: int | None = None
     point: int | None = None
     arguments: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """Backend, accelerator and way of fitting: what the variants of a case share."""
+        return f"{label_of(self.backend)}/{self.accelerator}/{self.fit_path}"
 
 
 class Sample(_Value):
@@ -113,9 +124,13 @@ class Document(_Value):
         found = [sample for sample in self.samples if sample.case == key and sample.status == "ok"]
         return sorted(found, key=lambda sample: sample.round)
 
+    def as_json(self) -> dict[str, Any]:
+        """The content of the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        write_atomically(path, json_bytes(self.model_dump(mode="json")))
+        write_atomically(path, json_bytes(self.as_json()))
 
 
 def read(path: Path) -> Document:

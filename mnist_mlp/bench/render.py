@@ -32,7 +32,7 @@ def as_data(document: Document) -> dict[str, Any]:
         derived["profiles"] = [asdict(each) for each in profile.profiles(document)]
     if has_peers(document):
         derived["targets"] = targets.as_data(targets.judge(document))
-    return {**document.model_dump(mode="json"), "results": derived}
+    return {**document.as_json(), "results": derived}
 
 
 def write_figures(document: Document, folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from mnist_mlp.bench.statistics import (
     ratio,
     spread,
 )
+from mnist_mlp.registry import label_of
 
 PHASES = ("spawn_s", "import_s", "build_s", "first_epoch_s", "predict_s", "process_s")
 _MIB = 2**20
@@ -96,11 +97,21 @@ def gpu_ratios(document: Document) -> dict[str, Ratio]:
     for case in document.cases:
         if case.kind != "worker" or case.accelerator != "gpu":
             continue
-        on_cpu = epoch_medians(document.of(case.key.replace("/gpu/", "/cpu/")))
+        same = _on_cpu(document, case)
+        on_cpu = epoch_medians(document.of(same.key)) if same else {}
         on_gpu = epoch_medians(document.of(case.key))
         if on_cpu and on_gpu:
-            found[case.key.replace("/gpu/", "/")] = ratio(on_cpu, on_gpu)
+            variant = case.key.removeprefix(case.group)
+            name = f"{label_of(case.backend)}/{case.fit_path}{variant}"
+            found[name] = ratio(on_cpu, on_gpu)
     return found
+
+
+def _on_cpu(document: Document, case: Case) -> Case | None:
+    """The case that differs in its accelerator alone."""
+    wanted = case.model_copy(update={"accelerator": "cpu", "key": ""})
+    cases = (c for c in document.cases if c.model_copy(update={"key": ""}) == wanted)
+    return next(cases, None)
 
 
 def results(document: Document) -> dict[str, Any]:

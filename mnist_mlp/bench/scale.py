@@ -45,8 +45,8 @@ def scale_cases(spec: Spec, choice: Choice, *, axis: str, points: Sequence[int])
     cases = []
     for backend in choice.backends:
         for accelerator in choice.accelerators:
-            for path in choice.paths:
-                base = choice.worker(backend, spec, accelerator=accelerator, path=path)
+            for fit_path in choice.fit_paths:
+                base = choice.worker(backend, spec, accelerator=accelerator, fit_path=fit_path)
                 for point in points:
                     change = {"key": f"{base.key}/{axis}-{point}", "point": point}
                     change |= {"spec": at(spec, axis=axis, point=point)}
@@ -142,7 +142,7 @@ def series(document: Document) -> list[Series]:
     groups: dict[str, list[Case]] = {}
     for case in document.cases:
         if case.point is not None:
-            groups.setdefault(case.key.rpartition("/")[0], []).append(case)
+            groups.setdefault(case.group, []).append(case)
     lines = []
     for name, cases in groups.items():
         points = []

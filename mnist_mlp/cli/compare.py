@@ -196,13 +196,13 @@ def _rows_of(request: o.Request, run: Run) -> Dataset | None:
     """The data set a run was trained on, if it is at hand here."""
     from mnist_mlp.errors import MnistMlpError
 
-    name = run.dataset["name"]
+    name = run.dataset.name
     try:
         data = request.load_dataset(name if name in ("mnist", "digits") else "auto")
     except MnistMlpError as error:
         typer.echo(f"the data set is not at hand: {error}", err=True)
         return None
-    return data if data.digest == run.dataset["sha256"] else None
+    return data if data.digest == run.dataset.sha256 else None
 
 
 def _folder_names(sides: dict[int, str]) -> dict[int, str]:

@@ -50,7 +50,7 @@ def export(
     from mnist_mlp.run.folder import Run
 
     folder = Run(run)
-    name = folder.dataset["name"]
+    name = folder.dataset.name
     exported = export_run(
         folder,
         to.value,

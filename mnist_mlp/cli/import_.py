@@ -55,7 +55,7 @@ def import_(
         overwrite=overwrite,
     )
     if json:
-        print_json({**run.record, "path": str(run.path)})
+        print_json({**run.record.document(), "path": str(run.path)})
     else:
         typer.echo(summary(run))
         typer.echo(run.path)

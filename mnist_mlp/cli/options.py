@@ -173,7 +173,7 @@ class Request:
         """Keyword arguments of `training.train`."""
         return {
             "accelerator": str(self.options["accelerator"]),
-            "path": "fast" if self.options["fast"] else "plain",
+            "fit_path": "fast" if self.options["fast"] else "plain",
             "insist": "fast" in self.by_hand,
             **{key: self.options[key] for key in ("threads", "overwrite", "verbose")},
         }

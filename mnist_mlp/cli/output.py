@@ -25,17 +25,16 @@ def summary(run: Run) -> str:
 
     A run made elsewhere may lack what only our own writer records.
     """
-    record, dataset = run.record, run.dataset
-    metrics = record["metrics"]
-    where, threads = record.get("device", "device not recorded"), record.get("threads")
+    record, dataset, metrics = run.record, run.dataset, run.metrics
+    where, threads = record.device or "device not recorded", record.threads
     if where == "cpu" and threads:
         where = f"cpu, {threads} thread{'s' if threads != 1 else ''}"
-    training = f"{dataset['train_rows']:,} training and " if "train_rows" in dataset else ""
+    training = "" if dataset.train_rows is None else f"{dataset.train_rows:,} training and "
     return (
-        f"{run.spec.name} by {run.label} ({where}), {dataset['name']}: "
+        f"{run.spec.name} by {run.label} ({where}), {dataset.name}: "
         f"{training}{len(run.predictions['ids']):,} test rows\n\n"
         f"{run.report_text.rstrip()}\n\n"
-        f"test loss {metrics['loss']:.4f}, accuracy {metrics['accuracy']:.4f}"
+        f"test loss {metrics.loss:.4f}, accuracy {metrics.accuracy:.4f}"
     )
 
 

@@ -22,9 +22,8 @@ def predict(
     import numpy as np
 
     from mnist_mlp.cli.output import print_json, sketch
-    from mnist_mlp.evaluate.measures import log_softmax
     from mnist_mlp.exchange.pictures import read_picture
-    from mnist_mlp.reference import forward, scale_pixels
+    from mnist_mlp.reference import forward, log_softmax, scale_pixels
     from mnist_mlp.run.folder import Run
 
     folder = Run(run)

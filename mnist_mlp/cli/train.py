@@ -97,10 +97,10 @@ def train(
             **request.training(),
         )
     if json:
-        print_json({**run.record, "path": str(run.path)})
+        print_json({**run.record.document(), "path": str(run.path)})
     else:
         typer.echo(summary(run))
-        warning = exploded(run.history, classes=run.dataset["classes"])
+        warning = exploded(run.history, classes=run.dataset.classes)
         if warning:
             typer.echo(f"warning: {warning}", err=True)
         typer.echo(run.path)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_mlp.reference import log_softmax, sample_losses
+
 Integers = NDArray[np.integer[Any]]
 Logits = NDArray[np.floating[Any]]
 
@@ -32,18 +34,6 @@ class Mistakes:
     rows: NDArray[np.int64]
     predicted: NDArray[np.int64]
     probability: NDArray[np.float64]
-
-
-def log_softmax(logits: Logits) -> NDArray[np.float64]:
-    """Logarithm of the softmax over the last axis, float64, shape of `logits` (n, classes).
-
-    >>> log_softmax(np.array([[0.0, 1000.0]])).tolist()
-    [[-1000.0, 0.0]]
-    """
-    z = logits.astype(np.float64)
-    z -= z.max(axis=1, keepdims=True)
-    z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
-    return z
 
 
 def predictions(logits: Logits) -> NDArray[np.int64]:
@@ -67,7 +57,7 @@ def accuracy(logits: Logits, y_true: Integers) -> float:
 
 def loss(logits: Logits, y_true: Integers) -> float:
     """Mean categorical cross-entropy, in nats, of logits (n, classes) for true classes (n,)."""
-    return float(-np.mean(log_softmax(logits)[np.arange(len(y_true)), y_true]))
+    return float(np.mean(sample_losses(logits.astype(np.float64), y_true)))
 
 
 def confusion_matrix(y_true: Integers, y_pred: Integers, *, classes: int) -> NDArray[np.int64]:
@@ -85,7 +75,7 @@ def mistakes(logits: Logits, y_true: Integers, ids: Integers) -> Mistakes:
     """Wrongly classified rows by falling (rounded) probability; equal ones by rising id (n,)."""
     y_pred = predictions(logits)
     rows = np.flatnonzero(y_pred != y_true)
-    top = np.exp(log_softmax(logits[rows])[np.arange(len(rows)), y_pred[rows]])
+    top = np.exp(log_softmax(logits[rows].astype(np.float64))[np.arange(len(rows)), y_pred[rows]])
     probability: NDArray[np.float64] = top.round(PROBABILITY_DECIMALS)
     order = np.lexsort((ids[rows], -probability))
     rows = rows[order]

@@ -112,9 +112,9 @@ def _safetensors(run: Run, out: Path) -> Exported:
 
 
 def _test_pixels(run: Run, dataset: Dataset) -> Array:
-    if dataset.digest != run.dataset["sha256"]:
+    if dataset.digest != run.dataset.sha256:
         raise RunFolderError(
-            f"{run.path}: trained on other data than is at hand here ({run.dataset['name']}); "
+            f"{run.path}: trained on other data than is at hand here ({run.dataset.name}); "
             f"give its folder with --data-dir"
         )
     images = dataset.flat()[run.predictions["ids"]]

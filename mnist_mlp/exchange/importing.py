@@ -5,7 +5,6 @@ Only safetensors and npz are read, never pickles: a pickle runs what its author 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
@@ -20,6 +19,7 @@ from mnist_mlp.reference import Array, bias_name, forward, kernel_name, scale_pi
 from mnist_mlp.run.claim import claimed
 from mnist_mlp.run.evaluation import write_evaluation
 from mnist_mlp.run.folder import Run
+from mnist_mlp.run.guarded import read_npz
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.run.writer import RunWriter
@@ -37,16 +37,10 @@ _CHUNK = 4096
 def read_weights(path: Path) -> dict[str, Array]:
     """Arrays of a `.safetensors` or `.npz` file by their own names, in the file's order."""
     if path.suffix == ".safetensors":
-        return read_tensors(path)
+        return read_tensors(path, follow=True)
     if path.suffix != ".npz":
         raise DataError(f"{path}: expected a .safetensors or .npz file (pickles are not read)")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable npz file: {error}") from None
+    return read_npz(path, follow=True)
 
 
 def canonical(tensors: Mapping[str, Array], spec: Spec, *, layout: Layout) -> dict[str, Array]:
@@ -168,7 +162,7 @@ def import_weights(
         "accelerator": "cpu",
         "device": "cpu",
         "threads": 1,
-        "path": "",
+        "fit_path": "",
         "flags": {"file": path.name, "layout": layout},
         "machine": describe_machine(),
         "spec": spec.model_dump(mode="json"),

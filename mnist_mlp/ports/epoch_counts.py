@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_mlp.evaluate import confusion_matrix
 from mnist_mlp.ports.protocol import PortEpoch
 from mnist_mlp.reference import Array, sample_losses
 
@@ -22,7 +23,7 @@ class _Pass:
         entropy = float(sample_losses(np.asarray(logits, np.float64), labels).mean())
         correct = int((predicted == labels).sum())
         self._batches.append((entropy if loss is None else loss, entropy, len(labels), correct))
-        self.confusion += confusion(labels, predicted, classes=self.classes)
+        self.confusion += confusion_matrix(labels, predicted, classes=self.classes)
 
     @property
     def columns(
@@ -83,10 +84,3 @@ class EpochCounts:
         self._train, self._validation = _Pass(self.classes), _Pass(self.classes)
         self._batches = 0
         return record
-
-
-def confusion(labels: Array, predicted: Array, *, classes: int) -> NDArray[np.int64]:
-    """How often true class `i` was predicted as `j`, `(classes, classes)`."""
-    pairs = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
-    counts = np.bincount(pairs, minlength=classes * classes)
-    return counts.reshape(classes, classes).astype(np.int64)

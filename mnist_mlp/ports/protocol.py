@@ -1,6 +1,6 @@
 """A user's own model, run by the backend of its framework: the optional part of the contract.
 
-A backend that also has the methods of `PortHost` can run a port: a `LightningModule`, a compiled
+A backend that also has `open_port` (`PortBackend`) can run a port: a `LightningModule`, a compiled
 `keras.Model`, a function or class that makes one, or a dictionary around it. The code runs as its
 framework would run it, in one real `Trainer.fit` or `Model.fit`, fed with the plan's batches; at
 the judged steps the host sets the weights before the batch and records what the code makes of it.
@@ -179,23 +179,22 @@ class PortJob:
     data: TrainingData
     shared: Mapping[int, State]
     stress: tuple[State, Array, Array] | None = None
-    image_shape: tuple[int, ...] = ()
 
 
 class PortHost(Protocol):
-    """Methods of a backend that can run ports. `open_port` comes first."""
+    """A user's model, loaded by its framework's backend.
 
-    def open_port(
-        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
-    ) -> PortFacts:
-        """Load `path/to/file.py:NAME` and describe it.
+    A new call is added here and to the hosts of the backends (`backends/*/port/host.py`); the
+    worker process forwards any method of this protocol by name, as `worker.parent.Worker` asks it
+    to. Arguments named `on_...` are functions that tell the parent of what happens on the way.
+    """
 
-        `image_shape` is the shape of one input as the port wants it, without the batch axis
-        (`(784,)`, `(1, 28, 28)`). Errors in the user's code are raised as `UserCodeError`.
-        """
+    @property
+    def facts(self) -> PortFacts:
+        """What can be said of the model before it trains."""
         ...
 
-    def fit_port(
+    def fit(
         self,
         job: PortJob,
         *,
@@ -205,11 +204,25 @@ class PortHost(Protocol):
         """One real `fit` over the plan's epochs, from the plan's initial weights."""
         ...
 
-    def predict_port(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
+    def predict(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
         """Logits (or log-probabilities) `(n, classes)` of the port in evaluation mode."""
         ...
 
-    def train_port(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
+    def train(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
         """Train freely, from the port's own initial weights (drawn with `seed`) or from the
         plan's; accuracy on the test rows."""
+        ...
+
+
+class PortBackend(Protocol):
+    """The method of a backend that can run ports."""
+
+    def open_port(
+        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
+    ) -> PortHost:
+        """Load `path/to/file.py:NAME`.
+
+        `image_shape` is the shape of one input as the port wants it, without the batch axis
+        (`(784,)`, `(1, 28, 28)`). Errors in the user's code are raised as `UserCodeError`.
+        """
         ...

@@ -20,24 +20,6 @@ WHOLE = 0.02
 """Pixels count as greys when a scaling brings them this close to whole numbers."""
 
 
-def match_rows(pixels: Array, images: NDArray[np.uint8]) -> Positions:
-    """Positions in `images` of rows that a loader gave.
-
-    Parameters
-    ----------
-    pixels : (n, ...)
-        Any number type; pixels may be scaled and shifted, all by the same two numbers (mean and
-        deviation, -1 .. 1, inverted), or come in another order within the image.
-    images : uint8 (m, inputs)
-
-    Returns
-    -------
-    int64 (n,)
-        -1 where a row is no row of `images`. Equal rows take their positions in turn.
-    """
-    return RowFinder(images).find(pixels)
-
-
 def classes_of(labels: Array) -> NDArray[np.int64]:
     """Classes (n,) of labels that are integers or one-hot."""
     labels = np.asarray(labels)
@@ -65,7 +47,7 @@ def read_validation(
     finder.start_epoch()
     found = [finder.find(x) for x, _ in read]
     strange = [x[at < 0] for (x, _), at in zip(read, found, strict=True) if (at < 0).any()]
-    of_training = match_rows(np.concatenate(strange), data.train_images) if strange else ()
+    of_training = RowFinder(data.train_images).find(np.concatenate(strange)) if strange else ()
     return OwnValidation(
         positions=np.concatenate(found),
         labels=np.concatenate([labels for _, labels in read]),
@@ -75,8 +57,10 @@ def read_validation(
 
 
 class RowFinder:
-    """Finds rows batch by batch; each epoch begins with `start_epoch`, from where equal rows take
-    their first position again."""
+    """Finds rows of `images`, uint8 (m, inputs), batch by batch.
+
+    Each epoch begins with `start_epoch`, from where equal rows take their first position again.
+    """
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
         self.images = images
@@ -94,7 +78,19 @@ class RowFinder:
         self._taken.clear()
 
     def find(self, pixels: Array) -> Positions:
-        """As `match_rows`, for the next batch of an epoch."""
+        """Positions in `images` of the rows of an epoch's next batch.
+
+        Parameters
+        ----------
+        pixels : (n, ...)
+            Any number type; pixels may be scaled and shifted, all by the same two numbers (mean
+            and deviation, -1 .. 1, inverted), or come in another order within the image.
+
+        Returns
+        -------
+        int64 (n,)
+            -1 where a row is no row of `images`. Equal rows take their positions in turn.
+        """
         self._batch += 1
         rows = np.asarray(pixels, np.float64).reshape(len(pixels), -1)
         best = np.full(len(rows), -1, np.int64)

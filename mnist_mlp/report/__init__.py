@@ -24,7 +24,7 @@ GENERATOR = '<meta name="generator" content="mnist_mlp">'
 """What our pages are known by: it stands in the template's head."""
 
 
-def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "compare.json") -> str:
+def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "") -> str:
     """The page as text.
 
     Parameters
@@ -34,7 +34,8 @@ def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "com
     document : JSON value, optional
         What `compare` wrote about these runs. Without it `compare.json` is looked for beside them.
     origin : str
-        How an error names the document.
+        The file that the document was read from: the page then says that it quotes it. Empty for
+        an outcome that has just been made.
 
     Raises
     ------
@@ -52,9 +53,7 @@ def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "com
     return render(sides, pairs)
 
 
-def write_report(
-    runs: Sequence[Run], *, out: Path, document: Any = None, origin: str = "compare.json"
-) -> int:
+def write_report(runs: Sequence[Run], *, out: Path, document: Any = None, origin: str = "") -> int:
     """Write the page; answers with its size in bytes. Raises as `report_html`, and `SetupError`."""
     from mnist_mlp.run.files import write_atomically
 

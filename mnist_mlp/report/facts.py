@@ -10,6 +10,7 @@ from typing import Any
 
 from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import seconds
+from mnist_mlp.run.record import RunRecord
 
 NOT_RECORDED = "not recorded"
 
@@ -70,18 +71,17 @@ def data_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
     """The data set; a difference is marked."""
 
     def rows(side: ShownRun) -> str:
-        data = side.run.dataset
-        parts = [(data.get("train_rows"), "training"), (len(side.evidence.ids), "test")]
-        return ", ".join(f"{n:,} {what}" for n, what in parts if isinstance(n, int))
+        parts = [(side.run.dataset.train_rows, "training"), (len(side.evidence.ids), "test")]
+        return ", ".join(f"{n:,} {what}" for n, what in parts if n is not None)
 
     tellers: dict[str, Tell] = {
-        "Data set": lambda side: str(side.run.dataset["name"]),
-        "Source": lambda side: str(side.run.dataset.get("source", NOT_RECORDED)),
+        "Data set": lambda side: side.run.dataset.name,
+        "Source": lambda side: _told(side.run.dataset.source),
         "Images": lambda side: "{} x {} pixels, {} classes".format(
             *side.evidence.image_shape, side.evidence.classes
         ),
         "Rows": rows,
-        "SHA-256": lambda side: str(side.run.dataset["sha256"]),
+        "SHA-256": lambda side: side.run.dataset.sha256,
     }
     return _facts(sides, tellers, code=("SHA-256",), mark=("Data set", "Images", "Rows", "SHA-256"))
 
@@ -89,29 +89,27 @@ def data_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
 def run_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
     """How each run was made; that these differ is the point of comparing."""
 
-    def key(*keys: str) -> Tell:
-        return lambda side: _told(_at(side, *keys))
+    def told(read: Callable[[RunRecord], Any], *, missing: str = NOT_RECORDED) -> Tell:
+        return lambda side: _told(read(side.run.record), missing=missing)
 
     def device(side: ShownRun) -> str:
-        accelerator, at = _told(_at(side, "accelerator")), _told(_at(side, "device"))
-        return at if accelerator in (at, "", NOT_RECORDED) else f"{at} ({accelerator})"
-
-    def optional(*keys: str) -> Tell:
-        return lambda side: _told(_at(side, *keys), missing="")
+        record = side.run.record
+        at = _told(record.device)
+        return at if record.accelerator in (at, "") else f"{at} ({record.accelerator})"
 
     tellers: dict[str, Tell] = {
-        "Backend": key("backend", "target"),
-        "Versions": key("versions"),
+        "Backend": told(lambda record: record.backend.target),
+        "Versions": told(lambda record: record.versions),
         "Device": device,
-        "CPU threads": key("threads"),
-        "Way of fitting": optional("path"),
-        "Flags": key("flags"),
-        "Python": key("machine", "python"),
-        "System": key("machine", "platform"),
-        "Processor": key("machine", "processor"),
-        "Core packages": optional("machine", "packages"),
-        "Started": lambda side: _when(_at(side, "started")),
-        "Finished": lambda side: _when(_at(side, "finished")),
+        "CPU threads": told(lambda record: record.threads),
+        "Way of fitting": told(lambda record: record.fit_path, missing=""),
+        "Flags": told(lambda record: record.flags),
+        "Python": told(lambda record: record.machine.python),
+        "System": told(lambda record: record.machine.platform),
+        "Processor": told(lambda record: record.machine.processor),
+        "Core packages": told(lambda record: record.machine.packages, missing=""),
+        "Started": lambda side: _when(side.run.record.started),
+        "Finished": lambda side: _when(side.run.record.finished),
     }
     return _facts(sides, tellers, code=("Backend",), mark=())
 
@@ -129,7 +127,7 @@ def timing_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
         "Images a second": _pace,
     }
     for name, stage in stages.items():
-        tellers[name] = lambda side, stage=stage: seconds(_at(side, "timings", stage))  # type: ignore[misc]
+        tellers[name] = lambda side, stage=stage: seconds(side.run.record.timings.get(stage))  # type: ignore[misc]
     return _facts(sides, tellers, mark=())
 
 
@@ -140,8 +138,8 @@ def epoch_s(side: ShownRun) -> float | None:
 
 
 def _pace(side: ShownRun) -> str:
-    rows, each = side.run.dataset.get("train_rows"), epoch_s(side)
-    return f"{rows / each:,.0f}" if isinstance(rows, int) and each else NOT_RECORDED
+    rows, each = side.run.dataset.train_rows, epoch_s(side)
+    return f"{rows / each:,.0f}" if rows is not None and each else NOT_RECORDED
 
 
 def _layers(side: ShownRun) -> str:
@@ -168,15 +166,8 @@ def _when(value: Any) -> str:
     return re.sub(r"^([0-9-]{10})T([0-9:]{8})\+00:00$", r"\1 \2 UTC", text)
 
 
-def _at(side: ShownRun, *keys: str) -> Any:
-    value: Any = side.run.record
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
 def _told(value: Any, *, missing: str = NOT_RECORDED) -> str:
-    """A recorded value in words: a run made elsewhere may hold anything here."""
+    """A recorded value in words: flags and whatever a backend recorded may hold anything."""
     match value:
         case None | "":
             return missing

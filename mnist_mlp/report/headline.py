@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mnist_mlp.parity.causes.catalogue import catalogue
@@ -70,10 +70,21 @@ def judge(sides: Sequence[ShownRun], pairs: Sequence[Pair], cases: Sequence[Case
 
 
 def judge_pair(pair: Pair) -> Judgement:
-    """The verdict on two runs."""
-    outcome = pair.comparison
-    if outcome is None:
+    """The verdict on two runs; one that is quoted from a file is said to be."""
+    if pair.comparison is None:
         return _unjudged(pair)
+    judged = _judged(pair, pair.comparison)
+    if not pair.origin:
+        return judged
+    quoted = (
+        f"This verdict is quoted from {pair.origin}. The two folders' predictions, reports, "
+        f"digests and specifications do not speak against it; only compare, which replays the "
+        f"runs, proves it."
+    )
+    return replace(judged, reasons=(*judged.reasons, quoted))
+
+
+def _judged(pair: Pair, outcome: Outcome) -> Judgement:
     a, b = pair.a.label, pair.b.label
     total, different = outcome.predictions.total, outcome.predictions.different
     agree = f"all {total:,} predictions agree"

@@ -143,7 +143,7 @@ def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def _data_name(side: ShownRun) -> str:
-    name = str(side.run.dataset["name"])
+    name = side.run.dataset.name
     return {"mnist": "MNIST", "idx": "IDX files"}.get(name, name)
 
 

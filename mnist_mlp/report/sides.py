@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.evaluate import Evidence, accuracy, confusion_matrix, predictions
-from mnist_mlp.evaluate.measures import log_softmax
+from mnist_mlp.reference import log_softmax
 from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.folder import Run
 from mnist_mlp.spec import Spec
@@ -49,7 +49,7 @@ class ShownRun:
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """Softmax of the logits (n, classes)."""
-        shares: NDArray[np.float64] = np.exp(log_softmax(self.evidence.logits))
+        shares: NDArray[np.float64] = np.exp(log_softmax(self.evidence.logits.astype(np.float64)))
         return shares
 
     @cached_property
@@ -64,7 +64,7 @@ class ShownRun:
 
     def same_rows(self, other: ShownRun) -> bool:
         """Whether both were tested on the same rows of the same data set, in one order."""
-        return self.run.dataset["sha256"] == other.run.dataset["sha256"] and np.array_equal(
+        return self.run.dataset.sha256 == other.run.dataset.sha256 and np.array_equal(
             self.evidence.ids, other.evidence.ids
         )
 

@@ -32,7 +32,7 @@ def evidence(run: Run) -> Evidence:
     try:
         return Evidence(
             **run.predictions,
-            classes=dataset["classes"],
+            classes=dataset.classes,
             first_kernel=run.weights[kernel],
             image_shape=run.image_shape,
             example_ids=run.examples["ids"],
@@ -43,7 +43,7 @@ def evidence(run: Run) -> Evidence:
                 val_loss=[row.val_loss for row in history],
                 val_accuracy=[row.val_accuracy for row in history],
             ),
-            heading=HEADINGS.get(dataset["name"], f"Data set {dataset['name']}, not MNIST"),
+            heading=HEADINGS.get(dataset.name, f"Data set {dataset.name}, not MNIST"),
         )
     except EvidenceError as error:
         raise RunFolderError(f"{run.path}: {error}") from None

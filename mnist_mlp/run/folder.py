@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import os
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mnist_mlp.errors import RunFolderError
 from mnist_mlp.reference import Array
+from mnist_mlp.run.guarded import parsed, read_json, read_npz, read_text
+from mnist_mlp.run.record import DatasetRecord, Metrics, parse_record
 from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.spec import Spec, SpecError, parse_spec
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -42,26 +37,6 @@ class HistoryRow:
 
 HISTORY_COLUMNS = tuple(field.name for field in fields(HistoryRow))
 
-_RECORD: dict[str, type] = {
-    "backend.name": str,
-    "spec": dict,
-    "dataset.name": str,
-    "dataset.sha256": str,
-    "dataset.image_shape": list,
-    "dataset.classes": int,
-}
-"""What every `run.json` holds; a finished run's has `metrics` too."""
-
-_METRICS: dict[str, type] = {"metrics.loss": Real, "metrics.accuracy": Real}
-
-_KINDS = {
-    str: "a text",
-    dict: "an object",
-    list: "an array",
-    int: "a whole number",
-    Real: "a number",
-}
-
 
 class Run:
     """A finished run folder. Files are read when they are asked for, and checked then.
@@ -73,10 +48,15 @@ class Run:
     complete : bool
         Refuse a run that is not marked complete.
 
+    Attributes
+    ----------
+    record : RunRecord
+        The content of `run.json`.
+
     Raises
     ------
     RunFolderError
-        No `run.json`, another schema, an unfinished run, or (later) a damaged file.
+        No `run.json`, another schema, a wrong key, an unfinished run, or (later) a damaged file.
     """
 
     def __init__(self, path: Path, *, complete: bool = True) -> None:
@@ -87,67 +67,46 @@ class Run:
             raise RunFolderError(f"{path}: cannot be looked at: {error.strerror}") from None
         if not found:
             raise RunFolderError(f"{path}: no such run folder")
-        self.record: dict[str, Any] = self._json("run.json")
-        version = self.record.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise RunFolderError(
-                f"{path}/run.json: schema_version {version!r}, but this program reads "
-                f"{SCHEMA_VERSION}"
-            )
-        status = self.record.get("status")
-        if complete and status != "complete":
-            raise RunFolderError(
-                f"{path}: the run is marked {status!r}, not 'complete': train it again"
-            )
-        for key, kind in (_RECORD | (_METRICS if complete else {})).items():
-            value = self._get(*key.split("."))
-            if not isinstance(value, kind):
-                raise RunFolderError(
-                    f"{path}/run.json: {key} is {value!r}, expected {_KINDS[kind]}"
-                )
+        self.record = parse_record(_record_in(path), folder=path, complete=complete)
 
     @property
     def label(self) -> str:
         """Short name for tables: the backend's."""
-        return str(self._get("backend", "name"))
+        return self.record.backend.name
 
     @cached_property
     def spec(self) -> Spec:
         """The specification the run was made from."""
         try:
-            return parse_spec(self._get("spec"))
+            return parse_spec(self.record.spec)
         except SpecError as error:
             raise RunFolderError(f"{self.path}/run.json: spec: {error}") from None
 
     @property
-    def dataset(self) -> dict[str, Any]:
+    def dataset(self) -> DatasetRecord:
         """The data set's name, digest, shape and counts."""
-        return dict(self._get("dataset"))
+        return self.record.dataset
 
     @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image, in pixels."""
-        match self._get("dataset", "image_shape"):
-            case [int(height), int(width)]:
-                return height, width
-            case other:
-                raise RunFolderError(
-                    f"{self.path}/run.json: dataset.image_shape is {other!r}, "
-                    f"expected [height, width]"
-                )
+        return self.dataset.image_shape
+
+    @property
+    def metrics(self) -> Metrics:
+        """Loss and accuracy on the test rows; only a finished run has them."""
+        if self.record.metrics is None:
+            raise RunFolderError(f"{self.path}/run.json: metrics is missing")
+        return self.record.metrics
 
     @cached_property
     def history(self) -> list[HistoryRow]:
         """One row an epoch, from epoch 1; empty for imported weights."""
         path = self.path / "history.csv"
-        if not path.exists():
+        if not os.path.lexists(path):
             return []
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                header, *lines = csv.reader(file)
-            rows = [_history_row(header, line) for line in lines if line]
-        except (OSError, ValueError, csv.Error) as error:
-            raise RunFolderError(f"{path}: not a readable history: {error}") from None
+        text = read_text(path)
+        rows = parsed(path, "a readable history", lambda: _history_rows(text))
         if [row.epoch for row in rows] != list(range(1, len(rows) + 1)):
             raise RunFolderError(f"{path}: epochs must be numbered 1, 2, 3, ...")
         return rows
@@ -165,7 +124,7 @@ class Run:
     @cached_property
     def predictions(self) -> dict[str, Array]:
         """`y_true` (n,), `logits` (n, classes), `ids` (n,) of the test rows."""
-        arrays = self._npz("predictions.npz", ("y_true", "logits", "ids"))
+        arrays = read_npz(self.path / "predictions.npz", ("y_true", "logits", "ids"))
         logits = arrays["logits"]
         if logits.ndim != 2 or not len(logits) == len(arrays["y_true"]) == len(arrays["ids"]):
             raise RunFolderError(
@@ -177,74 +136,39 @@ class Run:
     @cached_property
     def examples(self) -> dict[str, Array]:
         """`ids` (k,) and uint8 `images` (k, height, width) of the wrongly classified test rows."""
-        return self._npz("examples.npz", ("ids", "images"))
+        return read_npz(self.path / "examples.npz", ("ids", "images"))
 
     @cached_property
     def order(self) -> dict[str, Array]:
         """`train_ids` (n_train,) and `epochs` (epochs, n_train): positions in visiting order."""
-        return self._npz("order.npz", ("train_ids", "epochs"))
+        return read_npz(self.path / "order.npz", ("train_ids", "epochs"))
 
     @cached_property
     def report_text(self) -> str:
         """The classification report."""
-        try:
-            return (self.path / "report.txt").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunFolderError(f"{self.path}/report.txt: cannot be read: {error}") from None
-
-    def _get(self, *keys: str) -> Any:
-        value: Any = self.record
-        for key in keys:
-            if not isinstance(value, dict) or key not in value:
-                raise RunFolderError(f"{self.path}/run.json: {'.'.join(keys)} is missing")
-            value = value[key]
-        return value
-
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunFolderError(f"{path}: missing, so this is no run folder") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RunFolderError(f"{path}: not readable JSON: {error}") from None
-        if not isinstance(value, dict):
-            raise RunFolderError(f"{path}: expected a JSON object")
-        return value
+        return read_text(self.path / "report.txt")
 
     def arrays(self, name: str) -> dict[str, Array]:
         """Every array of an npz file of the folder."""
-        return self._npz(name, None)
-
-    def _npz(self, name: str, keys: tuple[str, ...] | None) -> dict[str, Array]:
-        path = self.path / name
-        try:
-            content = io.BytesIO(path.read_bytes())
-            with zipfile.ZipFile(content) as archive:
-                if keys is None:
-                    keys = tuple(entry.removesuffix(".npy") for entry in archive.namelist())
-                return {key: _npy(archive.read(f"{key}.npy")) for key in keys}
-        except FileNotFoundError:
-            raise RunFolderError(f"{path}: missing") from None
-        except _DAMAGE as error:
-            raise RunFolderError(f"{path}: not a readable npz file: {error}") from None
+        return read_npz(self.path / name)
 
 
-# What zipfile, zlib and NumPy raise for files that are not what they seem.
-_DAMAGE = (
-    EOFError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+def _record_in(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not os.path.lexists(path):
+        raise RunFolderError(f"{path}: missing, so this is no run folder")
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise RunFolderError(f"{path}: expected a JSON object")
+    return value
 
 
-def _npy(content: bytes) -> Array:
-    array: Array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    return array
+def _history_rows(text: str) -> list[HistoryRow]:
+    header, *lines = csv.reader(io.StringIO(text, newline=""))
+    missing = [column for column in HISTORY_COLUMNS if column not in header]
+    if missing:
+        raise ValueError(f"column {missing[0]} is missing")
+    return [_history_row(header, line) for line in lines if line]
 
 
 def _history_row(header: list[str], line: list[str]) -> HistoryRow:
@@ -252,9 +176,6 @@ def _history_row(header: list[str], line: list[str]) -> HistoryRow:
     if len(line) != len(header):
         raise ValueError(f"a line of {len(line)} columns below {len(header)} headings")
     row = dict(zip(header, line, strict=True))
-    missing = [column for column in HISTORY_COLUMNS if column not in row]
-    if missing:
-        raise ValueError(f"column {missing[0]} is missing")
     digest = row["weights_sha256"]
     if not re.fullmatch("[0-9a-f]{64}", digest):
         raise ValueError(f"{digest!r} is not a SHA-256")

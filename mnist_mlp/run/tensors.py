@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_mlp.errors import RunFolderError
 from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.run.guarded import ARRAYS_LIMIT, parsed, read_bytes
 
 
 def tensors_digest(tensors: Tensors) -> str:
@@ -28,14 +28,12 @@ def tensors_to_bytes(tensors: Tensors) -> bytes:
     return bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
 
-def read_tensors(path: Path) -> dict[str, Array]:
-    """Read a safetensors file; `RunFolderError` when it is missing or damaged."""
-    from safetensors import SafetensorError
+def read_tensors(path: Path, *, follow: bool = False) -> dict[str, Array]:
+    """Read a safetensors file; `RunFolderError` when it is missing, damaged or no regular file.
+
+    `follow` takes a link, too: for a file that a user names.
+    """
     from safetensors.numpy import load
 
-    try:
-        return dict(load(path.read_bytes()))
-    except FileNotFoundError:
-        raise RunFolderError(f"{path}: missing") from None
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise RunFolderError(f"{path}: not a readable safetensors file: {error}") from None
+    content = read_bytes(path, limit=ARRAYS_LIMIT, follow=follow)
+    return parsed(path, "a readable safetensors file", lambda: dict(load(content)))

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from mnist_mlp.contract import EpochRecord
-from mnist_mlp.errors import SetupError, UsageError
+from mnist_mlp.errors import BackendError, SetupError, UsageError
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.run.files import json_bytes, write_atomically
-from mnist_mlp.run.folder import HISTORY_COLUMNS, SCHEMA_VERSION, HistoryRow
+from mnist_mlp.run.folder import HISTORY_COLUMNS, HistoryRow
+from mnist_mlp.run.record import SCHEMA_VERSION, RecordError, RunRecord, checked
 from mnist_mlp.run.tensors import tensors_digest, tensors_to_bytes
 
 OWN_FILES = (
@@ -48,16 +49,23 @@ class RunWriter:
         The folder; made by `begin`.
     record : dict
         Everything of `run.json` that is known before training.
+
+    Raises
+    ------
+    BackendError
+        The record holds what `run.json` cannot: a backend answered with it.
     """
 
     def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
         self.path = path
-        self.record: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "status": "running",
-            "started": now(),
-            **record,
-        }
+        self.record = self._checked(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "status": "running",
+                "started": now(),
+                **record,
+            }
+        )
         self.history: list[HistoryRow] = []
 
     def begin(self, files: Mapping[str, bytes]) -> None:
@@ -97,15 +105,28 @@ class RunWriter:
 
     def finish(self, status: str, **more: Any) -> None:
         """Mark the run `complete`, `interrupted` or `failed`, with what else is known now."""
-        self.record |= {"status": status, "finished": now(), **more}
+        self._change(status=status, finished=now(), **more)
         self._write_record()
+
+    def add_flags(self, flags: Mapping[str, Any]) -> None:
+        """Record what a backend saw while it trained."""
+        self._change(flags=self.record.flags | dict(flags))
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file of the folder."""
         write_atomically(self.path / name, content)
 
     def _write_record(self) -> None:
-        self.write("run.json", json_bytes(self.record))
+        self.write("run.json", json_bytes(self.record.document()))
+
+    def _change(self, **values: Any) -> None:
+        self.record = self._checked({**self.record.document(), **values})
+
+    def _checked(self, document: Mapping[str, Any]) -> RunRecord:
+        try:
+            return checked(document)
+        except RecordError as error:
+            raise BackendError(f"{self.path}/run.json cannot be written: {error}") from None
 
 
 def first_files(plan: Plan) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import IO, Any
 
 from mnist_mlp.contract import (
@@ -31,7 +32,7 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.errors import BackendError, MnistMlpError, SetupError, UsageError
-from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortHost, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortFacts, PortHost
 from mnist_mlp.run.machine import peak_memory
 from mnist_mlp.worker.accelerator import gpu_refusal
 from mnist_mlp.worker.out_of_memory import is_out_of_memory, memory_words
@@ -86,6 +87,7 @@ class _Server:
         self.device = "cpu"
         self.batch_size: int | None = None
         self._backend: Backend | None = None
+        self._port: PortHost | None = None
         self._imported: dict[str, float] = {}
 
     def send(self, kind: str, content: Any) -> None:
@@ -101,7 +103,7 @@ class _Server:
     def describe(self) -> Any:
         return self.backend.capabilities, self.backend.environment()
 
-    def open(self, spec: Spec, accelerator: str, threads: int, path: FitPath) -> Opened:
+    def open(self, spec: Spec, accelerator: str, threads: int, fit_path: FitPath) -> Opened:
         start = time.perf_counter()
         backend = self.backend
         refused = backend.capabilities.refusals(spec)
@@ -114,7 +116,7 @@ class _Server:
             "import_peak": peak_memory(),
         }
         chosen = self._device(accelerator, environment)
-        runtime = Runtime(accelerator=chosen, threads=threads, path=path)
+        runtime = Runtime(accelerator=chosen, threads=threads, fit_path=fit_path)
         flags = dict(backend.open(spec, runtime))
         _check_flags(flags, method="open")
         return Opened(
@@ -161,10 +163,7 @@ class _Server:
         return self.backend.step(*arguments)
 
     def export(self, weights: Any, kind: str, folder: str) -> Any:
-        export = getattr(self.backend, "export", None)
-        if export is None:
-            raise UsageError(f"backend {self.name!r} cannot export")
-        return export(weights, kind, folder)
+        return self._optional("export", refusal="cannot export")(weights, kind, folder)
 
     def predict(self, *arguments: Any) -> Any:
         return self.backend.predict(*arguments)
@@ -177,29 +176,31 @@ class _Server:
         data: TrainingData,
         image_shape: tuple[int, ...],
     ) -> PortFacts:
-        host = self._host()
+        load_port = self._optional("open_port", refusal="cannot run a model of your own")
         chosen = self._device(accelerator, self.backend.environment())
         runtime = Runtime(accelerator=chosen, threads=threads)
-        return host.open_port(target, runtime, data=data, image_shape=image_shape)
+        port: PortHost = load_port(target, runtime, data=data, image_shape=image_shape)
+        self._port = port
+        return port.facts
 
-    def fit_port(self, job: PortJob) -> None:
-        def tell(content: PortStep | PortEpoch) -> None:
-            self.send("progress", content)
+    def port(self, method: str, arguments: Any, options: dict[str, Any], told: Any) -> Any:
+        """Any method of the opened `PortHost`; `told` names its functions that tell the parent."""
+        if self._port is None:
+            raise BackendError(f"{method}: no port is open; call open_port first")
 
-        self._host().fit_port(job, on_step=tell, on_epoch=tell)
+        def teller(name: str) -> Callable[[Any], None]:
+            return lambda content: self.send("progress", (name, content))
 
-    def predict_port(self, *arguments: Any) -> Any:
-        return self._host().predict_port(*arguments)
+        call = getattr(self._port, method)
+        return call(*arguments, **options, **{name: teller(name) for name in told})
 
-    def train_port(self, plan: Plan, data: TrainingData, options: dict[str, Any]) -> float:
-        return self._host().train_port(plan, data, **options)
-
-    def _host(self) -> PortHost:
-        backend: Any = self.backend
-        if not callable(getattr(backend, "open_port", None)):
-            raise UsageError(f"backend {self.name!r} cannot run a model of your own")
-        host: PortHost = backend
-        return host
+    def _optional(self, method: str, *, refusal: str) -> Callable[..., Any]:
+        """A method of the backend that `contract` calls optional."""
+        found = getattr(self.backend, method, None)
+        if not callable(found):
+            raise UsageError(f"backend {self.name!r} {refusal}")
+        wanted: Callable[..., Any] = found
+        return wanted
 
     def usage(self) -> dict[str, float]:
         return {**self._imported, "peak": peak_memory()}

@@ -36,10 +36,10 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.plan import Plan
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
-from mnist_mlp.worker.port_calls import PortCalls, ignore
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -80,7 +80,12 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-class Worker(PortCalls):
+def ignore(content: Any) -> None:
+    """For calls that report nothing on the way."""
+    del content
+
+
+class Worker:
     """A running backend; its methods mirror `contract.Backend`. Use it as a context manager.
 
     Parameters
@@ -91,7 +96,7 @@ class Worker(PortCalls):
         With `cpu` the child cannot see a GPU at all.
     threads : int
         CPU threads of the framework and of the BLAS beneath it.
-    path : {"fast", "plain"}
+    fit_path : {"fast", "plain"}
         The way of `fit`: many steps per call of the framework, or a call per step.
     verbose : bool
         Let the framework's own chatter through to stderr; else it is kept for the error text.
@@ -103,14 +108,14 @@ class Worker(PortCalls):
         *,
         accelerator: str = "auto",
         threads: int = 1,
-        path: FitPath = "fast",
+        fit_path: FitPath = "fast",
         verbose: bool = False,
     ) -> None:
         self.backend = backend
         self.label = label_of(backend)
         self.accelerator = accelerator
         self.threads = threads
-        self.path = path
+        self.fit_path = fit_path
         self.opened: Opened | None = None
         self._opening: Spec | None = None
         target = target_of(backend)
@@ -173,7 +178,7 @@ class Worker(PortCalls):
 
         `open` with the same specification has to be the next call; it waits and answers.
         """
-        self._send("open", spec, self.accelerator, self.threads, self.path)
+        self._send("open", spec, self.accelerator, self.threads, self.fit_path)
         self._opening = spec
 
     def fit(
@@ -202,6 +207,44 @@ class Worker(PortCalls):
         """Write native files of an opened network; their names. Not every backend can."""
         answer: list[str] = self._call("export", dict(weights), kind, str(folder.resolve()))
         return answer
+
+    # --- A user's own model: `mnist_mlp.ports.protocol.PortHost`, opened first ---
+
+    def open_port(
+        self, target: str, *, data: TrainingData, image_shape: tuple[int, ...]
+    ) -> PortFacts:
+        """Load `file.py:NAME` and describe it; `UserCodeError` where the user's code raises."""
+        facts: PortFacts = self._call(
+            "open_port", target, self.accelerator, self.threads, data, image_shape
+        )
+        return facts
+
+    def fit_port(
+        self,
+        job: PortJob,
+        *,
+        on_step: Callable[[PortStep], None],
+        on_epoch: Callable[[PortEpoch], None],
+    ) -> None:
+        """One real training run of the port, recorded."""
+        self._port("fit", job, on_step=on_step, on_epoch=on_epoch)
+
+    def predict_port(self, weights: Tensors, images: Array) -> Array:
+        """Logits of the port in evaluation mode."""
+        logits: Array = self._port("predict", dict(weights), images)
+        return logits
+
+    def train_port(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
+        """Accuracy on the test rows after free training."""
+        accuracy: float = self._port("train", plan, data, seed=seed, native=native)
+        return accuracy
+
+    def _port(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the opened `PortHost`; functions stay here and are called from there."""
+        told = {name: value for name, value in options.items() if callable(value)}
+        plain = {name: value for name, value in options.items() if name not in told}
+        self._send("port", method, arguments, plain, tuple(told))
+        return self._answer(method, lambda content: told[content[0]](content[1]))
 
     def _call(self, method: str, *arguments: Any, progress: Progress = NO_PROGRESS) -> Any:
         def tell(content: Any) -> None:

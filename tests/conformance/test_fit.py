@@ -29,9 +29,9 @@ CASES: dict[str, dict[str, Any]] = {
 def worker(backend: str, workers: Callable[[str], Worker], request: pytest.FixtureRequest) -> Any:
     """The shared worker of the backend under test, to be opened for one of the two paths."""
     worker = workers(backend)
-    worker.path = request.param
+    worker.fit_path = request.param
     yield worker
-    worker.path = "fast"
+    worker.fit_path = "fast"
 
 
 def plan_for(data: Dataset, *, precision: str = "float64", **optimizer: Any) -> Plan:
@@ -152,11 +152,11 @@ def test_the_path_asked_for_is_the_one_that_ran(worker: Worker, small_data: Data
     plan = plan_for(small_data)
     capabilities, _ = worker.describe()
     opened = worker.open(plan.spec)
-    assert opened.runtime.path == worker.path
+    assert opened.runtime.path == opened.runtime.fit_path == worker.fit_path
     ran = worker.fit(plan, training_data(plan, small_data))
     if not capabilities.fast_path:
         return
-    if worker.path == "fast":
+    if worker.fit_path == "fast":
         assert 3 <= ran["steps_per_call"] <= plan.steps_per_epoch
     else:
         assert ran["steps_per_call"] == 1
@@ -184,7 +184,7 @@ def test_fast_and_plain_end_with_the_same_weights(
     plan, ends = plan_for(small_data, precision="float32"), []
     worker = workers(backend)
     for path in ("plain", "fast"):
-        worker.path = path
+        worker.fit_path = path
         ends.append(fitted(worker, plan, small_data)[-1].weights)
     assert largest_gap(*ends) <= 1e-6
 

@@ -47,7 +47,7 @@ def fit(worker: Worker, spec: Any, data: Any, *, path: Any) -> dict[str, Any]:
         arrivals.append(time.perf_counter())
         epochs.append(record)
 
-    worker.path = path
+    worker.fit_path = path
     plan = make_plan(spec, data)
     worker.open(spec)
     progress = Progress(epoch=on_epoch, fallback=fallbacks.append)

@@ -20,8 +20,11 @@ def status(outcome: Outcome) -> dict[str, str]:
     return {rung.name: rung.status for rung in outcome.rungs}
 
 
+MISSING = object()
+
+
 def edited(run: Run, folder: Path, **changes: Any) -> Run:
-    """A copy whose record says something else."""
+    """A copy whose record says something else; `MISSING` takes a key away."""
     path = copied(run, folder) / "run.json"
     record = json.loads(path.read_text())
     for key, value in changes.items():
@@ -30,6 +33,8 @@ def edited(run: Run, folder: Path, **changes: Any) -> Run:
         for name in outer:
             inner = inner[name]
         inner[last] = value
+        if value is MISSING:
+            del inner[last]
     path.write_text(json.dumps(record))
     return Run(folder)
 
@@ -94,6 +99,36 @@ def test_a_backend_that_is_not_installed(target: str, runs: Path, tmp_path: Path
     assert (outcome.verdict, outcome.exit_code) == ("inconclusive", 6)
     assert outcome.breaks == ()
     assert "cannot be run here" in " ".join(outcome.not_exercised)
+
+
+@pytest.mark.parametrize(
+    "key", ["accelerator", "threads", "fit_path", "versions", "machine", "backend__target"]
+)
+def test_what_a_folder_does_not_record_is_said(key: str, runs: Path, tmp_path: Path) -> None:
+    """`docs/run-folder.md` lets it be missing; then a replay is no proof, for nor against."""
+    foreign = edited(trained("numpy", runs), tmp_path / "foreign", **{key: MISSING})
+    for pair in ((trained("numpy", runs), foreign), (foreign, trained("numpy", runs))):
+        outcome = compared(*pair)
+        assert (outcome.verdict, outcome.breaks) == ("inconclusive", ())
+        assert key.replace("__", ".") in outcome.text
+        told = status(outcome)
+        assert told["trajectory"] == "not_exercised"
+        assert told["update"] == ("not_exercised" if key == "backend__target" else "clean")
+
+
+def test_the_least_that_a_folder_may_record(runs: Path, tmp_path: Path) -> None:
+    """With other predictions, so that the float64 proof and the ensemble are asked for, too."""
+    keys = ("accelerator", "threads", "fit_path", "versions", "machine", "device", "flags")
+    keys += ("started", "finished", "timings", "spec_sha256", "backend__target")
+    keys += tuple(f"dataset__{key}" for key in ("source", "rows", "train_rows", "test_rows"))
+    keys += ("dataset__train_ids_sha256", "dataset__test_ids_sha256")
+    foreign = edited(trained("numpy", runs), tmp_path / "foreign", **dict.fromkeys(keys, MISSING))
+    whole = trained("numpy", runs)
+    assert compared(whole, foreign).verdict == "inconclusive"
+    assert compared(whole, foreign, dataset=None).breaks == ()
+    proven = compared(foreign, whole, always_prove=True)
+    assert (proven.verdict, proven.proof.status) == ("inconclusive", "unavailable")
+    assert "backend.target" in proven.proof.reason
 
 
 def test_its_trace_serves_instead(runs: Path, tmp_path: Path) -> None:

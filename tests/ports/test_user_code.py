@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mnist_mlp.errors import UsageError, UserCodeError
-from mnist_mlp.ports.epoch_counts import EpochCounts, confusion
-from mnist_mlp.ports.rows import RowFinder, match_rows
+from mnist_mlp.ports.epoch_counts import EpochCounts
+from mnist_mlp.ports.rows import RowFinder
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp.reference import Array
 
@@ -77,7 +77,7 @@ def test_an_error_of_our_own_stays_what_it_is(tmp_path: Path) -> None:
     """Whatever the file of this project that raised it is called."""
     path = written(tmp_path, "x = 1\n")
     with pytest.raises(TypeError, match="unsized"), user_errors(path):
-        match_rows(np.zeros(()), np.zeros((1, 4), np.uint8))
+        RowFinder(np.zeros((1, 4), np.uint8)).find(np.zeros(()))
 
 
 # --- Rows -----------------------------------------------------------------------------------------
@@ -100,16 +100,16 @@ def test_an_error_of_our_own_stays_what_it_is(tmp_path: Path) -> None:
 def test_rows_are_found_whatever_was_done_to_the_pixels(change: object, images: Array) -> None:
     order = np.random.default_rng(1).permutation(len(images))[:64]
     assert callable(change)
-    np.testing.assert_array_equal(match_rows(change(images[order] / 255), images), order)
+    np.testing.assert_array_equal(RowFinder(images).find(change(images[order] / 255)), order)
 
 
 def test_strange_rows_are_not_found(images: Array) -> None:
     x = images[:4] / 255
     x[1] = 0.5 * (x[1] + x[2])
-    found = match_rows(x, images)
+    found = RowFinder(images).find(x)
     assert found[1] == -1
-    assert (match_rows(np.full((2, 30), np.nan), images) == -1).all()
-    assert (match_rows(np.zeros((2, 29)), images) == -1).all()
+    assert (RowFinder(images).find(np.full((2, 30), np.nan)) == -1).all()
+    assert (RowFinder(images).find(np.zeros((2, 29))) == -1).all()
 
 
 def test_equal_rows_take_turns_within_an_epoch(images: Array) -> None:
@@ -139,8 +139,3 @@ def test_an_epoch_is_counted() -> None:
     assert (epoch.val_losses.tolist(), epoch.val_rows.tolist()) == ([0.25], [3])
     np.testing.assert_array_equal(epoch.val_confusion, [[1, 0, 0], [0, 1, 0], [0, 1, 0]])
     assert len(counts.finish(5, {}).rows) == 0
-
-
-def test_the_confusion_has_true_classes_in_rows() -> None:
-    found = confusion(np.array([2, 2]), np.array([0, 1]), classes=3)
-    np.testing.assert_array_equal(found, [[0, 0, 0], [0, 0, 0], [1, 1, 0]])

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mnist_mlp.evaluate.report import report_text
 from mnist_mlp.parity.findings import RUNGS
 from mnist_mlp.parity.outcome import NamedSide, Outcome, Predictions, Rung
 from mnist_mlp.report import report_html
+from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.folder import Run
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "base", "embed"}
@@ -126,6 +128,8 @@ class Twins:
         assert len(wrong) == rows
         arrays["logits"][wrong, arrays["y_true"][wrong]] = arrays["logits"].max() + 5
         np.savez(path, **arrays)
+        report = report_text(evidence(Run(self.folder / "right")))
+        (self.folder / "right" / "report.txt").write_text(report)
         return [int(row) for row in wrong]
 
     def outcome(self, verdict: Any, **more: Any) -> Outcome:

@@ -167,6 +167,77 @@ def test_a_comparison_that_tells_of_other_predictions_is_not_believed(
         pairs_from(read_sides(twins.runs), document, origin="given.json")
 
 
+def _other_rate(record: dict[str, Any]) -> None:
+    record["spec"]["optimizer"]["learning_rate"] = 0.25
+
+
+def _other_digest(record: dict[str, Any]) -> None:
+    record["dataset"]["sha256"] = "0" * 64
+
+
+@pytest.mark.parametrize("verdict", ["identical", "equivalent"])
+@pytest.mark.parametrize(
+    ("forged", "words"),
+    [
+        (_other_rate, "the specifications differ"),
+        (_other_digest, "the data sets differ"),
+        ("report.txt", "report.txt of right is not what its predictions give"),
+        ("history.csv", "the weights of right are not those that its history ends with"),
+        ("epochs", "the histories have 3 and 2 epochs"),
+        ("break", "it tells of a break itself"),
+        ("rung", "it tells of a break itself"),
+    ],
+)
+def test_a_forged_agreement_is_not_believed(
+    twins: Any, read_page: Any, verdict: str, forged: Any, words: str
+) -> None:
+    """A compare.json that says what its folders themselves refute."""
+    more: dict[str, Any] = {}
+    right = twins.folder / "right"
+    history = (right / "history.csv").read_text()
+    if callable(forged):
+        twins.edit("right", forged)
+    elif forged == "report.txt":
+        text = (right / forged).read_text()
+        (right / forged).write_text(text.replace("accuracy", "accuracy ", 1))
+    elif forged == "history.csv":
+        (right / forged).write_text(f"{history[:-5]}0000\n")
+    elif forged == "epochs":
+        (right / "history.csv").write_text("\n".join(history.splitlines()[:-1]) + "\n")
+    elif forged == "break":
+        more = {"breaks": (INIT,)}
+    else:
+        more = {"rungs": (Rung(name="init", status="broken", text=KERNEL.name),)}
+    twins.compared(verdict, **more)
+    page = read_page(report_html(twins.runs))
+    assert page.one("h1").text.startswith("Not judged")
+    assert f"it says {verdict}, but {words}" in page.text
+
+
+def test_a_forged_count_of_predictions_or_reports(twins: Any, read_page: Any) -> None:
+    twins.compared("identical", report_identical=False)
+    text = read_page(report_html(twins.runs)).text
+    assert "it calls the reports different, the folders' are equal" in text
+    twins.put_right(rows=2)
+    twins.compared("identical", report_identical=None)
+    page = read_page(report_html(twins.runs))
+    assert "it says identical, but 2 predictions differ" in page.text
+    assert page.one("h1").text.startswith("Not judged")
+
+
+def test_a_verdict_from_a_file_is_said_to_be_quoted(twins: Any, read_page: Any) -> None:
+    """What a replay alone shows cannot be looked up in two folders."""
+    twins.compared("identical")
+    page = read_page(report_html(twins.runs))
+    assert "This verdict is quoted from the compare.json beside the runs" in page.text
+    document = json.loads((twins.folder / "compare.json").read_text())
+    given = read_page(report_html(twins.runs, document=document, origin="given.json"))
+    assert "This verdict is quoted from given.json" in given.text
+    made = read_page(report_html(twins.runs, document=document))
+    assert "quoted from" not in made.text
+    assert made.one("h1").text == given.one("h1").text == page.one("h1").text
+
+
 @pytest.mark.parametrize(
     "content", ["[1]", "{", '{"schema_version": 9}', '{"schema_version": 1, "verdict": "great"}']
 )
@@ -272,7 +343,7 @@ def test_what_the_command_refuses(cli: Cli, twins: Any, tmp_path: Path) -> None:
     for words, code, text in (
         ((left, "nowhere"), 4, "nowhere: no such run folder"),
         ((left, "--compare", "x.json"), 2, "--compare needs the runs that were compared"),
-        ((left, right, "--compare", "x.json"), 4, "x.json: not readable JSON"),
+        ((left, right, "--compare", "x.json"), 4, "x.json: missing"),
         ((left, "--out", tmp_path), 2, "is a folder; name a file"),
         ((), 2, "Missing argument"),
     ):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mnist_mlp.contract import Array, Tensors, TrainingData
 from mnist_mlp.ports.protocol import OwnOrder, OwnValidation
-from mnist_mlp.ports.rows import RowFinder, classes_of, is_soft, match_rows, read_validation
+from mnist_mlp.ports.rows import RowFinder, classes_of, is_soft, read_validation
 from mnist_mlp.reference import bias_name, kernel_name
 from mnist_mlp_keras.port.load import Given, dense_of, layers_in_order
 from mnist_mlp_keras.port.recorder import innermost
@@ -170,7 +170,7 @@ def own_order(given: Given, data: TrainingData, x: Array, y: Array) -> OwnOrder 
     if matched.pixels is None:
         return None
     strange = np.concatenate(matched.strange)
-    tested = match_rows(strange, data.test_images) if len(strange) else np.full(0, -1)
+    tested = RowFinder(data.test_images).find(strange) if len(strange) else np.full(0, -1)
     return OwnOrder(
         epochs=tuple(matched.epochs),
         pixels=matched.pixels,

@@ -115,7 +115,7 @@ class KerasPort:
         on_step: Callable[[PortStep], None],
         on_epoch: Callable[[PortEpoch], None],
     ) -> None:
-        """See `PortHost.fit_port`."""
+        """See `PortHost.fit`."""
         plan, data = job.plan, job.data
         size = plan.spec.training.batch_size
         with user_errors(self.path):
@@ -183,7 +183,7 @@ class KerasPort:
         return np.array([given.get(int(label), 1.0) for label in classes], np.float32)
 
     def predict(self, weights: Tensors, images: Array) -> Array:
-        """See `PortHost.predict_port`."""
+        """See `PortHost.predict`."""
         with user_errors(self.path):
             model, dense = self._opened(images)
             PortState(model, dense).load_weights(weights)
@@ -203,7 +203,7 @@ class KerasPort:
         return np.concatenate(parts)
 
     def train(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
-        """See `PortHost.train_port`."""
+        """See `PortHost.train`."""
         with user_errors(self.path):
             keras.utils.set_random_seed(seed)
             model, dense = self._opened(data.train_images)

@@ -89,7 +89,7 @@ class Port:
         """One real fit over the plan's epochs, recorded; then the stress batch."""
         plan, data = job.plan, job.data
         module = self._module = self.given.fresh(seed=plan.spec.seed)
-        feed = self._feed(plan, data, job.image_shape)
+        feed = self._feed(plan, data)
         recorder = self._recorder(module, job, feed, data.train_labels, on_step, on_epoch)
         trainer = make_trainer(
             self.given,
@@ -110,7 +110,7 @@ class Port:
         assert job.stress is not None
         state, images, labels = job.stress
         alone = replace(job, shared={1: state}, stress=None)
-        rows = self._rows(images, labels, job.plan, job.image_shape)
+        rows = self._rows(images, labels, job.plan)
         # Three batches, and only the first is run: nothing happens that an epoch's end brings.
         feed = Feed(
             rows,
@@ -161,21 +161,21 @@ class Port:
             on_epoch=on_epoch,
         )
 
-    def _feed(self, plan: Plan, data: TrainingData, shape: tuple[int, ...] = ()) -> Feed:
+    def _feed(self, plan: Plan, data: TrainingData) -> Feed:
         return Feed(
-            self._rows(data.train_images, data.train_labels, plan, shape),
-            self._rows(data.test_images, data.test_labels, plan, shape),
+            self._rows(data.train_images, data.train_labels, plan),
+            self._rows(data.test_images, data.test_labels, plan),
             lambda epoch: list(plan.batches(epoch)),
             steps_per_epoch=plan.steps_per_epoch,
             batch_size=plan.spec.training.batch_size,
         )
 
-    def _rows(self, images: Array, labels: Array, plan: Plan, shape: tuple[int, ...] = ()) -> Rows:
+    def _rows(self, images: Array, labels: Array, plan: Plan) -> Rows:
         """float32, but float64 where both the specification and the module are."""
         kinds = {layer.dtype for layer in self.facts.layers if layer.dense}
         double = kinds == {"float64"} and plan.spec.training.precision == "float64"
         dtype = torch.float64 if double else torch.float32
-        return Rows(images, labels, shape=shape or self.image_shape, dtype=dtype)
+        return Rows(images, labels, shape=self.image_shape, dtype=dtype)
 
     # --- Free training, and evaluation ------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_mlp.contract import Array, State, Tensors
-from mnist_mlp.reference import bias_name, kernel_name
+from mnist_mlp.reference import bias_name, is_kernel, kernel_name
 from mnist_mlp_torch.optimizers import SLOTS
 from mnist_mlp_torch.port.layers import Dense, to_array
 
@@ -33,7 +33,7 @@ def canonical(parameters: Parameters, of: Callable[[Any], Tensor | None]) -> dic
     for name, (layer, parameter) in parameters.items():
         value = None if parameter is None else of(parameter)
         if value is None:
-            bias = name.endswith("bias")
+            bias = not is_kernel(name)
             tensors[name] = np.zeros(
                 (layer.units,) if bias else (layer.inputs, layer.units), np.float32
             )
@@ -104,4 +104,4 @@ def slots(
 
 
 def _array(layer: Dense, value: Tensor, name: str) -> Array:
-    return to_array(value).reshape(-1) if name.endswith("bias") else layer.canonical(value)
+    return to_array(value).reshape(-1) if not is_kernel(name) else layer.canonical(value)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.causes.rules import unmoved
+from mnist_mlp.parity.causes.rules import unmoved, unmoved_tensors
 from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
 from mnist_mlp.parity.steps.arbiter import Expected, unjudged
 from mnist_mlp.parity.steps.moment import Moment, doubles
@@ -97,8 +97,7 @@ def _gathered(recipe: Recipe, steps: Sequence[JudgedStep]) -> Iterator[Hypothesi
 
 
 def _moved(step: JudgedStep) -> bool:
-    new = step.record.state.weights
-    return any(not np.array_equal(new[name], w) for name, w in step.shared.weights.items())
+    return unmoved_tensors(step) != step.shared.weights.keys()
 
 
 def _buffered(every: int, share: float, per_epoch: int) -> Change:

@@ -9,7 +9,15 @@ import numpy as np
 from mnist_mlp.parity.causes.initialisers import ALPHA, BIASES, KERNELS, follows, named
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.plan import Plan
-from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.reference import (
+    Array,
+    Tensors,
+    is_kernel,
+    kernel_name,
+    layer_of,
+    name_parts,
+    tensor_name,
+)
 
 
 def native_breaks(
@@ -21,11 +29,11 @@ def native_breaks(
         causes: dict[str, Cause] = {}
         where: dict[str, list[int]] = {}
         for layer, (inputs, units, _) in enumerate(layers):
-            tensors = [draw[f"layers.{layer}.{part}"] for draw in draws]
+            tensors = [draw[tensor_name(layer, part)] for draw in draws]
             values = np.concatenate([np.asarray(t, np.float64).ravel() for t in tensors])
             if follows(values, (KERNELS if part == "kernel" else BIASES)[0], (inputs, units)):
                 continue
-            if part == "kernel" and _is_orthogonal(draws, f"layers.{layer}.kernel"):
+            if part == "kernel" and _is_orthogonal(draws, kernel_name(layer)):
                 causes.setdefault("orthogonal", Cause("orthogonal", "orthogonal rows or columns"))
                 where.setdefault("orthogonal", []).append(layer)
                 continue
@@ -60,7 +68,7 @@ def pair_breaks(
         layers_of = {
             number: (_name_at(theirs, part, number), _name_at(own, part, number))
             for number in range(len(layers))
-            if not _same_distribution(original, port, f"layers.{number}.{part}")
+            if not _same_distribution(original, port, tensor_name(number, part))
         }
         differing = [n for n, (a, b) in layers_of.items() if a != b or a == UNKNOWN]
         if not differing:
@@ -107,7 +115,7 @@ def _same_distribution(a: Sequence[Tensors], b: Sequence[Tensors], name: str) ->
 def _is_orthogonal(draws: Sequence[Tensors], name: str) -> bool:
     """Whether rows or columns of every drawn kernel are orthogonal and of one length: their
     elements alone look as if drawn from a normal distribution."""
-    if not name.endswith("kernel"):
+    if not is_kernel(name):
         return False
     for draw in draws:
         kernel = np.asarray(draw[name], np.float64)
@@ -163,7 +171,7 @@ def breaks(weights: Tensors, plan: Plan, *, side: Side) -> list[Break]:
     differing = [n for n in planned if not np.array_equal(weights[n], planned[n])]
     result = []
     for part in ("kernel", "bias"):
-        names = [name for name in differing if name.endswith(part)]
+        names = [name for name in differing if name_parts(name)[1] == part]
         if names:
             result.append(_differing(side, part, names, weights, planned, plan))
     return result
@@ -178,7 +186,7 @@ def _differing(
     plan: Plan,
 ) -> Break:
     first = names[0]
-    layer = int(first.split(".")[1])
+    layer = layer_of(first)
     got, expected = (np.asarray(t[first], np.float64) for t in (weights, planned))
     worst = np.unravel_index(int(np.abs(got - expected).argmax()), got.shape)
     return Break(
@@ -208,7 +216,7 @@ def _cause(
     changed = sum(int((got != expected).sum()) for got, expected in pairs)
     if changed < len(values) / 2:  # what was drawn anew differs everywhere
         return Cause(UNKNOWN, f"{changed} of {len(values)} values differ")
-    layers = [plan.spec.model.layers[int(name.split(".")[1])] for name in names]
+    layers = [plan.spec.model.layers[layer_of(name)] for name in names]
     shapes = [(inputs, units) for inputs, units, _ in layers]
     tensors = [got.ravel() for got, _ in pairs]
     initialiser = named(list(zip(tensors, shapes, strict=True)), part)

@@ -19,7 +19,7 @@ from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.arbiter import Expected
 from mnist_mlp.parity.steps.moment import Moment
 from mnist_mlp.parity.steps.recipe import Recipe
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, bias_name, kernel_name
 
 RowLosses = Callable[[Array, Array], Array]
 """Loss of each row, `(n,)`, from logits `(n, classes)`, real or complex, and one-hot labels."""
@@ -235,8 +235,8 @@ def _weighted(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     last = len(record.pre_activations) - 1
     got = np.concatenate(
         [
-            np.asarray(record.gradient[f"layers.{last}.kernel"], np.float64).ravel(),
-            np.asarray(record.gradient[f"layers.{last}.bias"], np.float64),
+            np.asarray(record.gradient[kernel_name(last)], np.float64).ravel(),
+            np.asarray(record.gradient[bias_name(last)], np.float64),
         ]
     )
     solved, *_ = np.linalg.lstsq(np.stack(columns, axis=1), got, rcond=None)

@@ -13,7 +13,7 @@ from mnist_mlp.parity.steps.arbiter import Expected, units
 from mnist_mlp.parity.steps.judge import LIMITS, SLACK
 from mnist_mlp.parity.steps.moment import Doubles, Moment
 from mnist_mlp.parity.steps.recipe import Recipe
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, is_kernel, kernel_name
 
 
 def hypotheses(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
@@ -21,11 +21,11 @@ def hypotheses(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     base = recipe.batch_loss(Moment(step))
     moment = Moment(step)
     scopes: list[tuple[str, Callable[[str], bool]]] = [
-        ("kernels", lambda name: name.endswith("kernel")),
+        ("kernels", is_kernel),
         ("all tensors", lambda name: True),
     ]
     scopes += [
-        (f"kernel of layer {i}", lambda name, i=i: name == f"layers.{i}.kernel")  # type: ignore[misc]
+        (f"kernel of layer {i}", lambda name, i=i: name == kernel_name(i))  # type: ignore[misc]
         for i in range(len(step.record.pre_activations))
     ]
     found: list[Hypothesis] = []

@@ -54,6 +54,12 @@ def gathered(every: int) -> Rule:
     return rule
 
 
+def unmoved_tensors(step: JudgedStep) -> set[str]:
+    """Names of the tensors that a step left as they were, bit for bit."""
+    new, old = step.record.state.weights, step.shared.weights
+    return {name for name in old if np.array_equal(new[name], old[name])}
+
+
 def unmoved(moment: Moment) -> NewState:
     """No update."""
     return NewState({name: Expected(w, np.abs(w)) for name, w in moment.weights.items()})

@@ -56,10 +56,10 @@ MOST_GATHERED = 64
 
 def _not_updated(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> Iterator[Hypothesis]:
     """All tensors at some steps (gradients are gathered over several), or some at every step."""
-    still = _unmoved(here.now)
+    still = rules.unmoved_tensors(here.now)
     tensors = set(here.weights)
     if still == tensors:
-        acted = {s.step: _unmoved(s) != tensors for s in steps if not s.stress}
+        acted = {s.step: rules.unmoved_tensors(s) != tensors for s in steps if not s.stress}
         if not any(acted.values()):
             cause = Cause("tensor_not_updated", "every tensor")
             yield _by(recipe, cause, rules.frozen(recipe.update, tensors))
@@ -91,11 +91,6 @@ def _unjudged(
         return own | {name: unjudged(own[name].value) for name in names}
 
     return gradient
-
-
-def _unmoved(step: JudgedStep) -> set[str]:
-    new, old = step.record.state.weights, step.shared.weights
-    return {name for name in old if np.array_equal(new[name], old[name])}
 
 
 # --- Other numbers in the same rule ---------------------------------------------------------------

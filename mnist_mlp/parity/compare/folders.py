@@ -14,6 +14,7 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.causes import init, order
 from mnist_mlp.parity.findings import Break, Cause, Place, Side
 from mnist_mlp.plan import Plan
+from mnist_mlp.reference import kernel_name
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.tensors import tensors_digest
 
@@ -38,20 +39,13 @@ def spec_breaks(a: Run, b: Run) -> list[Break]:
 
 def data_breaks(run: Run, plan: Plan, dataset: Dataset, *, side: Side) -> Iterator[Break]:
     """Digest, split and rows of a folder against the data set at hand."""
-    recorded = run.dataset
-    for key, expected in (
-        ("sha256", dataset.digest),
-        ("name", dataset.name),
+    for key, recorded, expected in (
+        ("sha256", run.dataset.sha256, dataset.digest),
+        ("name", run.dataset.name, dataset.name),
     ):
-        if recorded[key] != expected:
+        if recorded != expected:
             cause = Cause("other_data", f"data set {key}")
-            yield Break(
-                side=side,
-                rung="data",
-                cause=cause,
-                got=str(recorded[key]),
-                expected=str(expected),
-            )
+            yield Break(side=side, rung="data", cause=cause, got=recorded, expected=expected)
             return
     ids = run.predictions["ids"]
     if not np.array_equal(ids, plan.test_ids):
@@ -138,7 +132,7 @@ def permuted(a: Run, b: Run) -> bool:
     order_before: np.ndarray | None = None
     moved = False
     for layer in range(layers):
-        kernel, other = left[f"layers.{layer}.kernel"], right[f"layers.{layer}.kernel"]
+        kernel, other = left[kernel_name(layer)], right[kernel_name(layer)]
         if order_before is not None:
             kernel = kernel[order_before]
         if layer == layers - 1:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mnist_mlp.contract import EpochRecord, TrainingData
+from mnist_mlp.evaluate import confusion_matrix
 from mnist_mlp.parity.causes import metrics
 from mnist_mlp.parity.causes.metrics import EpochMeasures
 from mnist_mlp.parity.compare.whole_fit import FirstEpochs
@@ -30,8 +31,6 @@ def _validated(
     logits = forward(exact, plan.spec.model.activations, x).logits
     labels = data.test_labels.astype(np.int64)
     predicted = logits.argmax(axis=1)
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
     losses = sample_losses(logits, labels)
     best = np.sort(logits, axis=1)
     undecided = best[:, -1] - best[:, -2] < UNDECIDED * np.abs(logits).max()
@@ -39,7 +38,7 @@ def _validated(
         losses=np.array([losses.mean()]),
         rows=np.array([len(labels)]),
         correct=np.array([int((predicted == labels).sum())]),
-        confusion=confusion,
+        confusion=confusion_matrix(labels, predicted, classes=classes),
     )
     eps = float(np.finfo(plan.spec.training.precision).eps)
     rounding = 0.25 * eps * float(mean_cross_entropy(logits, labels).terms)

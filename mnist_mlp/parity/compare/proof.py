@@ -9,11 +9,13 @@ differences mean nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 
 from mnist_mlp.contract import TrainingData
+from mnist_mlp.errors import SetupError, UsageError
 from mnist_mlp.parity.compare.replay import fitted, worker_of
 from mnist_mlp.parity.outcome import Chaos, Proof
 from mnist_mlp.parity.steps.drift import largest_gap, one_ulp_away
@@ -33,11 +35,16 @@ def prove(
     double = in_float64(plan)
     finals = []
     for run in runs:
-        with worker_of(run, trusted=trusted) as worker:
-            capabilities, _ = worker.describe()
-            if capabilities.refusals(double.spec):
-                return Proof(status="unavailable", reason=f"{run.label} has no float64")
-            worker.open(double.spec)
+        with ExitStack() as stack:
+            try:
+                worker = stack.enter_context(worker_of(run, trusted=trusted))
+                capabilities, _ = worker.describe()
+                if capabilities.refusals(double.spec):
+                    return Proof(status="unavailable", reason=f"{run.label} has no float64")
+                worker.open(double.spec)
+            except (SetupError, UsageError) as error:
+                reason = f"{run.label} cannot be run here: {error}"
+                return Proof(status="unavailable", reason=reason)
             finals.append(fitted(worker, double, data)[-1].weights)
     end = double.steps_per_epoch * double.spec.training.epochs + 1
     base, nudged = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from mnist_mlp.contract import EpochRecord, Progress, State, TrainingData
+from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.findings import JudgedStep
 from mnist_mlp.parity.steps.sampling import place
 from mnist_mlp.parity.steps.stress import Stress
@@ -15,26 +16,18 @@ from mnist_mlp.run.folder import Run
 from mnist_mlp.worker.parent import Worker
 
 
-def worker_of(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
-    """The backend a run was made by, started with its device, threads and path.
+def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
+    """The backend a run was made by, with its device, threads and path, opened.
+
+    What the folder does not record is left at the worker's own defaults.
 
     Raises
     ------
     UsageError
-        The folder names a backend that is neither registered nor trusted.
+        The folder names no backend, or one that is neither registered nor trusted.
+    SetupError
+        The backend cannot be run here.
     """
-    record = run.record
-    return Worker(
-        target_in_folder(str(record["backend"]["target"]), folder=run.path, trusted=trusted),
-        accelerator=str(record["accelerator"]),
-        threads=int(record["threads"]),
-        path="plain" if record.get("fit_path") == "plain" else "fast",
-        verbose=verbose,
-    )
-
-
-def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
-    """The same, with the run's specification opened."""
     worker = worker_of(run, trusted=trusted, verbose=verbose)
     try:
         worker.open(run.spec)
@@ -42,6 +35,20 @@ def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False)
         worker.close()
         raise
     return worker
+
+
+def worker_of(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
+    """As `open_side`, but not opened."""
+    record = run.record
+    if not record.backend.target:
+        raise UsageError(f"{run.path}/run.json records no backend.target (module:Class)")
+    return Worker(
+        target_in_folder(record.backend.target, folder=run.path, trusted=trusted),
+        accelerator=record.accelerator or "auto",
+        threads=record.threads or 1,
+        fit_path=record.fit_path or "fast",
+        verbose=verbose,
+    )
 
 
 def judged_steps(

@@ -214,11 +214,12 @@ def _other_environment(worker: Worker, run: Run) -> str:
     opened: Opened | None = worker.opened
     if opened is None:
         return "the backend was not opened"
-    here = dict(opened.environment.versions)
-    there = run.record.get("versions")
+    if run.record.not_recorded:
+        return f"{run.label} does not record {', '.join(run.record.not_recorded)}"
+    here, there = dict(opened.environment.versions), run.record.versions
     if here != there:
         return f"{run.label} was trained with {there}, here are {here}"
-    processor = run.record.get("machine", {}).get("processor")
+    processor = run.record.machine.processor
     if processor != processor_name():
         return f"{run.label} was trained on {processor}, this is {processor_name()}"
     return ""

@@ -22,7 +22,7 @@ from mnist_mlp.parity.steps import drift
 from mnist_mlp.parity.steps.drift import one_ulp_away
 from mnist_mlp.parity.steps.trajectory import Batches, Trajectory, run_reference
 from mnist_mlp.plan import Ids, Plan
-from mnist_mlp.reference import Tensors
+from mnist_mlp.reference import Tensors, is_kernel
 from mnist_mlp.spec import activation_parts
 
 EPOCHS = 2
@@ -99,7 +99,7 @@ def is_calm(first: FirstEpochs) -> bool:
         drift.rms(first.honest[epoch].weights[name] - w) <= CALM * eps * drift.rms(w)
         for epoch, state in first.exact.items()
         for name, w in state.weights.items()
-        if name.endswith("kernel")
+        if is_kernel(name)
     )
 
 

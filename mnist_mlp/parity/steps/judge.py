@@ -13,7 +13,7 @@ from mnist_mlp.parity.steps.arbiter import Expected, units
 from mnist_mlp.parity.steps.coefficients import off_coefficients
 from mnist_mlp.parity.steps.moment import Moment
 from mnist_mlp.parity.steps.recipe import Recipe
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, name_parts
 
 LIMITS = {"data": 0.51, "forward": 8.0, "loss": 4.0, "gradient": 12.0, "update": 3.0}
 """K: how many roundings (`eps * terms`) a stage may be off; `docs/parity.md` has what was seen."""
@@ -67,7 +67,7 @@ def judge_step(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
         yield _measure(recipe, moment, "loss", None, "loss", loss, recipe.batch_loss(moment))
     if "gradient" not in recipe.muted:
         for name, judged in recipe.gradients(moment).items():
-            layer, part = _place(name)
+            layer, part = name_parts(name)
             yield _measure(recipe, moment, "gradient", layer, part, record.gradient[name], judged)
     if "update" not in recipe.muted:
         yield from _update(recipe, moment)
@@ -92,7 +92,7 @@ def _update(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
         return  # its state belongs to no step of the plan
     updated = recipe.updated(moment)
     for name, judged in updated.weights.items():
-        layer, part = _place(name)
+        layer, part = name_parts(name)
         yield _measure(recipe, moment, "update", layer, part, record.state.weights[name], judged)
         for slot, tensors in updated.slots.items():
             got = record.state.slots.get(slot, {}).get(name)
@@ -101,7 +101,7 @@ def _update(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
                     recipe, moment, "update", layer, f"{slot} of {part}", got, tensors[name]
                 )
     for name, off in off_coefficients(recipe, moment, updated.weights).items():
-        layer, part = _place(name)
+        layer, part = name_parts(name)
         yield Finding(
             rung="update",
             epoch=moment.now.epoch,
@@ -172,8 +172,3 @@ def first_broken(findings: Sequence[Finding], *, named: Collection[str] = ()) ->
     if not broken:
         return None
     return min(broken, key=lambda f: (f.stress, f.step, STEP_RUNGS.index(f.rung)))
-
-
-def _place(name: str) -> tuple[int, str]:
-    _, layer, part = name.split(".")
-    return int(layer), part

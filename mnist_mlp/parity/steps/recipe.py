@@ -22,7 +22,9 @@ from mnist_mlp.reference import (
     Array,
     bias_name,
     clip_by_global_norm,
+    is_kernel,
     kernel_name,
+    layer_of,
     update,
 )
 from mnist_mlp.spec import OptimizerSpec, Spec
@@ -187,9 +189,7 @@ class Recipe:
         record = moment.now.record
         at_logits = self.at_logits(record.pre_activations[-1], moment.now.labels)
         weights = {
-            name: self.kernel(int(name.split(".")[1]), np.asarray(w, np.float64))
-            if name.endswith("kernel")
-            else w
+            name: self.kernel(layer_of(name), np.asarray(w, np.float64)) if is_kernel(name) else w
             for name, w in moment.now.shared.weights.items()
         }
         exact = arbiter.gradients(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mnist_mlp.parity.findings import Finding, JudgedStep
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, tensor_name
 from mnist_mlp.spec import ModelSpec
 
 Named = tuple[str, int | None, str, tuple[int, ...] | None, tuple[int, ...]]
@@ -102,7 +102,7 @@ def _tensors(model: ModelSpec, step: JudgedStep) -> Iterator[Named]:
     for rung, tensors in (("gradient", record.gradient), ("update", record.state.weights)):
         for layer, (inputs, units, _) in enumerate(model.layers):
             for part, shape in (("kernel", (inputs, units)), ("bias", (units,))):
-                tensor = tensors.get(f"layers.{layer}.{part}")
+                tensor = tensors.get(tensor_name(layer, part))
                 yield rung, layer, part, None if tensor is None else np.shape(tensor), shape
 
 

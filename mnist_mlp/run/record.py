@@ -1,0 +1,204 @@
+"""`run.json` as a value: what was run, where, and how it ended.
+
+One model for whoever reads the file and whoever writes it. What `docs/run-folder.md` says may be
+missing has a default here, which means *not recorded*; keys that this program does not know are
+kept. `parse_record` is the only way from JSON to a `RunRecord`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from reprlib import Repr
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mnist_mlp.contract import FitPath
+from mnist_mlp.errors import RunFolderError
+
+SCHEMA_VERSION = 1
+
+Status = Literal["running", "complete", "interrupted", "failed"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    # Strict: `"3"` is no number and `true` no count. Other writers may add keys of their own.
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
+
+
+class BackendRecord(_Part):
+    """Who trained: a short name, and `module:Class`; without that it cannot be replayed."""
+
+    name: str
+    target: str = ""
+
+
+class MachineRecord(_Part):
+    """The machine, as `mnist_mlp.run.machine.describe_machine` tells it."""
+
+    python: str = ""
+    platform: str = ""
+    processor: str = ""
+    cores: Count | None = None
+    packages: dict[str, str] = {}
+
+
+class DatasetRecord(_Part):
+    """The data set: name, digest, image size in pixels, and how many rows went where."""
+
+    name: str
+    source: str = ""
+    sha256: str
+    rows: Count | None = None
+    image_shape: Annotated[tuple[Count, Count], Field(strict=False)]
+    classes: Count
+    train_rows: Count | None = None
+    test_rows: Count | None = None
+    train_ids_sha256: str = ""
+    test_ids_sha256: str = ""
+
+
+class Metrics(_Part):
+    """Mean cross-entropy in nats and share of right answers (0 to 1), on the test rows."""
+
+    loss: Finite
+    accuracy: Finite
+
+
+class RunRecord(_Part):
+    """The content of `run.json`; `docs/run-folder.md` describes the keys."""
+
+    schema_version: int = SCHEMA_VERSION
+    status: Status | None = None
+    started: str = ""
+    backend: BackendRecord
+    versions: dict[str, str] = {}
+    accelerator: Literal["cpu", "gpu", ""] = ""
+    device: str = ""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    fit_path: FitPath | Literal[""] = ""
+    flags: dict[str, Any] = {}
+    machine: MachineRecord = MachineRecord()
+    spec: dict[str, Any]
+    spec_sha256: str = ""
+    dataset: DatasetRecord
+    finished: str = ""
+    metrics: Metrics | None = None
+    timings: dict[str, Finite] = {}
+    error: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """The JSON object: the keys that were given, and no others."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def changed(self, **values: Any) -> RunRecord:
+        """The record with other values, checked anew."""
+        return checked({**self.document(), **values})
+
+    @property
+    def not_recorded(self) -> tuple[str, ...]:
+        """Keys without which a replay cannot be held to be the same run again."""
+        known = {
+            "backend.target": self.backend.target,
+            # A backend may rightly have no versions to tell.
+            "versions": "versions" in self.model_fields_set,
+            "accelerator": self.accelerator,
+            "threads": self.threads,
+            "fit_path": self.fit_path,
+            "machine.processor": self.machine.processor,
+        }
+        return tuple(key for key, value in known.items() if not value)
+
+
+class RecordError(ValueError):
+    """A key of a record that is missing or is something else than expected."""
+
+
+def checked(document: Mapping[str, Any]) -> RunRecord:
+    """Make a record of a JSON object; `RecordError` names the first key that is wrong."""
+    try:
+        return RunRecord.model_validate(dict(document))
+    except ValidationError as error:
+        raise RecordError(_told(error, document)) from None
+
+
+def parse_record(document: Mapping[str, Any], *, folder: object, complete: bool) -> RunRecord:
+    """A record out of the JSON object of a folder's `run.json`.
+
+    Parameters
+    ----------
+    folder : path
+        For the error's text.
+    complete : bool
+        Refuse a run that is not marked complete, or has no metrics.
+
+    Raises
+    ------
+    RunFolderError
+        Another schema, an unfinished run, or a key that is missing or wrong: with file, key, what
+        was expected and what was found.
+    """
+    version = document.get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise RunFolderError(
+            f"{folder}/run.json: schema_version {shown(version)}, but this program reads "
+            f"{SCHEMA_VERSION}"
+        )
+    status = document.get("status")
+    if complete and status != "complete":
+        raise RunFolderError(
+            f"{folder}: the run is marked {shown(status)}, not 'complete': train it again"
+        )
+    try:
+        record = checked(document)
+        if complete and record.metrics is None:
+            raise RecordError("metrics is missing")
+    except RecordError as error:
+        raise RunFolderError(f"{folder}/run.json: {error}") from None
+    return record
+
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+_SHORT.maxlong = 30
+_SHORT.maxlevel = 3
+_LONGEST = 120
+
+
+def shown(value: Any) -> str:
+    """A value of unknown make as text of a bounded length, whatever its size and depth."""
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # an integer with more digits than Python turns into text
+        text = "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+_KINDS = {
+    "string_type": "a text",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+}
+
+
+def _told(error: ValidationError, document: Mapping[str, Any]) -> str:
+    problem = error.errors(include_url=False)[0]
+    place = [str(part) for part in problem["loc"]]
+    kind, value = problem["type"], problem["input"]
+    if place[:2] == ["dataset", "image_shape"] and "image_shape" in document["dataset"]:
+        # The whole pair tells more than one of its numbers.
+        pair = document["dataset"]["image_shape"]
+        return f"dataset.image_shape is {shown(pair)}, expected [height, width]"
+    # pydantic puts the branch of a union into the place, which is nobody's key.
+    key = ".".join(place[:1] if place[0] in ("fit_path", "threads") else place)
+    if kind == "missing":
+        return f"{key} is missing"
+    expected = _KINDS.get(kind) or problem["msg"][:1].lower() + problem["msg"][1:]
+    expected = expected.removeprefix("input should be ")
+    return f"{key} is {shown(value)}, expected {expected}"

@@ -1,0 +1,46 @@
+"""A backend that hosts a model of nobody's: every call is answered with what came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mnist_mlp.contract import Runtime, TrainingData
+from mnist_mlp.ports.protocol import PortFacts
+from mnist_mlp_numpy import NumpyBackend
+
+
+class EchoHost:
+    """A `PortHost` with one method more than the protocol has."""
+
+    def __init__(self, target: str) -> None:
+        self.facts = PortFacts(framework=target, layers=(), draws=(), optimizer={})
+
+    def fit(
+        self, job: Any, *, on_step: Callable[[Any], None], on_epoch: Callable[[Any], None]
+    ) -> None:
+        """Tell of what came in, in turn."""
+        on_epoch(("epoch", job))
+        on_step(("step", job))
+
+    def predict(self, weights: Any, images: Any) -> Any:
+        """The images."""
+        return images if weights else None
+
+    def train(self, plan: Any, data: Any, *, seed: int, native: bool) -> float:
+        """The seed."""
+        return seed + 0.5 * native
+
+    def added(self, number: int, *, by: int) -> int:
+        """A call that the worker has never heard of."""
+        return number + by
+
+
+class EchoBackend(NumpyBackend):
+    """NumPy's, with a host."""
+
+    def open_port(
+        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
+    ) -> EchoHost:
+        """A host that answers with what came in."""
+        return EchoHost(f"{target} {runtime.threads} {image_shape} {data}")
