@@ -3,6 +3,7 @@
 # make acceptance  the long checks (about 40 minutes); writes docs/acceptance.md
 # make faults      every port of the fault table through check, honest pairs through compare (about 50
 #                  minutes); writes docs/faults.md and docs/false-alarms.md
+# make cases       pairs of originals and ports through check (about 30 minutes); writes docs/cases.md
 # make report-check  the report in a real browser; with RENEW=--renew docs/screenshots anew
 #
 # PYTHON=... chooses the interpreter; any of 3.11, 3.12 and 3.13 will do.
@@ -13,7 +14,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
     2>/dev/null && echo $(name))))
 BIN := .venv/bin
 
-.PHONY: run test acceptance faults report-check clean
+.PHONY: run test acceptance faults cases report-check clean
 
 run: .venv/installed
 	$(BIN)/python -m mnist_mlp compare keras torch --out runs/tutorial --overwrite
@@ -30,6 +31,9 @@ acceptance: .venv/installed-dev
 faults: .venv/installed-dev
 	$(BIN)/python tests/fault_table.py
 	$(BIN)/python tests/clean_pairs.py
+
+cases: .venv/installed-dev
+	$(BIN)/python tests/cases_table.py
 
 report-check: .venv/installed-dev
 	$(BIN)/python tests/report_check $(RENEW)
