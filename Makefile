@@ -3,7 +3,7 @@
 # make acceptance  the long checks (about 40 minutes); writes docs/acceptance.md
 # make faults      every port of the fault table through check, honest pairs through compare (about 50
 #                  minutes); writes docs/faults.md and docs/false-alarms.md
-# make cases       pairs of originals and ports through check (about 30 minutes); writes docs/cases.md
+# make cases       pairs of originals and ports through check (about 35 minutes); writes docs/cases.md
 # make report-check  the report in a real browser; with RENEW=--renew docs/screenshots anew
 #
 # PYTHON=... chooses the interpreter; any of 3.11, 3.12 and 3.13 will do.

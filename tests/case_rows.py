@@ -28,6 +28,8 @@ CLEAN, DIFFERENT, USAGE, INCONCLUSIVE = 0, 1, 2, 6
 LONGEST_LINE, MOST_LINES = 1200, 25
 """Of a refusal that can be read."""
 PROGRESS = re.compile(r"^(starting|running|training) ")
+NAMELESS = ("unknown", "left_out")
+"""Causes that say no more than that something differs: neither right nor wrong."""
 NOT_FOR_PEOPLE = ("Traceback (most recent call last)", " object at 0x")
 
 
@@ -44,6 +46,9 @@ class Row(BaseModel):
         Of a faulty pair: each group is met by what some break tells.
     also : group
         What breaks may tell beside that.
+    never : group
+        What no break may tell, such as rows that only the plan would hold out, where the original
+        brings its own.
     rungs : list of str
         Where the first break may stand; empty is anywhere.
     noted : group
@@ -67,6 +72,7 @@ class Row(BaseModel):
     cause: str
     causes: list[Group] = []
     also: Group = []
+    never: Group = []
     rungs: list[str] = []
     noted: Group = []
     words: Group = []
@@ -82,7 +88,9 @@ class Row(BaseModel):
     def _whole(self) -> Row:
         if (self.truth == "faulty") != bool(self.causes):
             raise ValueError(f"{self.name}: causes belong to a faulty pair, and to no other")
-        for pattern in chain(self.also, self.noted, self.words, *self.causes, *self.refusal):
+        for pattern in chain(
+            self.also, self.never, self.noted, self.words, *self.causes, *self.refusal
+        ):
             re.compile(pattern)
         return self
 
@@ -246,10 +254,13 @@ def _of_different(row: Row, answer: Answer) -> list[str]:
     stray = [
         name
         for name, text in zip(names, told, strict=True)
-        if name != "unknown" and not meets(allowed, text)
+        if name not in NAMELESS and not meets(allowed, text)
     ]
     if stray:
         wrong.append(f"cause: names what is not there: {', '.join(dict.fromkeys(stray))}")
+    untrue = [text for text in told if row.never and meets(row.never, text)]
+    if untrue:
+        wrong.append(f"cause: tells what is not so: {'; '.join(untrue)}")
     first = answer.document["breaks"][0]["rung"] if names else ""
     if row.rungs and first not in row.rungs:
         wrong.append(f"rung: breaks first at {first}, expected {'/'.join(row.rungs)}")

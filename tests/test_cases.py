@@ -95,7 +95,7 @@ FAITHFUL = Row(
 )  # fmt: skip
 FAULTY = Row(
     name="b", truth="faulty", cause="-", causes=[["not_shuffled"], ["adam_epsilon"]],
-    also=["init"], rungs=["order"], refusal=[["Dropout"], ["RMSprop"]],
+    also=["init"], never=["plan"], rungs=["order"], refusal=[["Dropout"], ["RMSprop"]],
 )  # fmt: skip
 NOTED = Row(name="c", truth="noted", cause="-", noted=["he_normal"])
 
@@ -156,6 +156,7 @@ def test_right_answers(row: Row, given: Answer) -> None:
         (NOTED, answer(0), "false verdict"),
         (FAULTY, answer(1, *BOTH[:1]), "cause"),
         (FAULTY, answer(1, *BOTH, ("loss", "softmax_twice")), "cause"),
+        (FAULTY, answer(1, *BOTH, ("update", "rows of the plan: unknown")), "cause"),
         (FAULTY, answer(1, *reversed(BOTH)), "rung"),
         (FAULTY, answer(1, ("order", "unknown")), "cause"),
         (FAITHFUL, answer(0, text="Identical."), "not said"),
