@@ -20,7 +20,20 @@ from mnist_mlp.data.idx import read_folder
 ROWS = table()
 SHARE = [row for row in ROWS if row.share]
 
-WAITING: frozenset[str] = frozenset()
+WAITING = frozenset(
+    {
+        "03_lenet_cnn",
+        "12_adadelta_default",
+        "22_batchnorm_faithful",
+        "28_dropout_forgotten",
+        "43_unshuffled_all_rows",
+        "data_fit_x_y_half",
+        "data_never_scaled_original",
+        "data_only_original",
+        "data_only_port",
+        "data_unshuffled_original",
+    }
+)
 """Rows of the share that `check` answers wrongly today. One that is answered rightly has to go."""
 
 
