@@ -3,6 +3,7 @@
 # make acceptance  the long checks (about 40 minutes); writes docs/acceptance.md
 # make faults      every port of the fault table through check, honest pairs through compare (about 50
 #                  minutes); writes docs/faults.md and docs/false-alarms.md
+# make cases       pairs of originals and ports through check (about 35 minutes); writes docs/cases.md
 # make gpu         everything that needs a GPU (10 minutes); writes docs/gpu.md. Without make:
 #                  python tests/gpu_check; for two environments GPU="--keras-python ..."
 # make report-check  the report in the system's Chromium; with RENEW=--renew docs/screenshots anew
@@ -16,7 +17,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
     2>/dev/null && echo $(name))))
 BIN := .venv/bin
 
-.PHONY: run test acceptance faults gpu report-check wheel-check clean
+.PHONY: run test acceptance faults cases gpu report-check wheel-check clean
 
 run: .venv/installed
 	$(BIN)/python -m mnist_mlp compare keras torch --out runs/tutorial --overwrite
@@ -33,6 +34,9 @@ acceptance: .venv/installed-dev
 faults: .venv/installed-dev
 	$(BIN)/python tests/fault_table.py
 	$(BIN)/python tests/clean_pairs.py
+
+cases: .venv/installed-dev
+	$(BIN)/python tests/cases_table.py
 
 gpu: .venv/installed-dev
 	$(BIN)/python tests/gpu_check $(GPU)
