@@ -6,14 +6,19 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 
-from mnist_mlp.errors import UsageError
+from mnist_mlp.data.download import check_mirror, download_mnist
+from mnist_mlp.errors import DataError, UsageError
 from mnist_mlp.registry import target_in_folder
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.tensors import tensors_to_bytes
 from mnist_mlp.worker.parent import Worker
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -58,6 +63,51 @@ def test_a_folder_that_is_trusted_runs(
     words = ("--data-dir", idx_dir, "--trust-backend", "theirs.payload:X")
     cli("compare", finished_run, theirs.name, *words)
     assert (theirs / "it-ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("backend.name", "\x1b[2Jnumpy"),
+        ("dataset.name", "mnist\x1b]0;title\x07"),
+        ("device", "cpu\x9b31m"),
+        ("versions", {"numpy": "2\r3"}),
+    ],
+)
+def test_escape_codes_do_not_reach_the_terminal(
+    cli: Cli, finished_run: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    folder = tmp_path / "theirs"
+    shutil.copytree(finished_run, folder)
+    record = json.loads((folder / "run.json").read_text())
+    *outer, last = key.split(".")
+    (record[outer[0]] if outer else record)[last] = value
+    (folder / "run.json").write_text(json.dumps(record))
+    done = cli("evaluate", folder)
+    assert (done.returncode, "without control characters" in done.stderr) == (4, True)
+    assert (done.stdout + done.stderr).replace("\n", "").isprintable()
+
+
+def test_names_of_tensors_are_printable(cli: Cli, finished_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    shutil.copytree(finished_run, folder)
+    weights = Run(folder).weights | {"\x1b[31mextra": np.zeros(1, np.float32)}
+    (folder / "weights.safetensors").write_bytes(tensors_to_bytes(weights))
+    done = cli("evaluate", folder)
+    assert (done.returncode, "\\x1b[31mextra" in done.stderr) == (4, True)
+    assert done.stderr.replace("\n", "").isprintable()
+
+
+def test_a_mirror_s_password_is_not_shown() -> None:
+    secret = "http://me:secret@127.0.0.1:9/mnist"
+    said: list[str] = []
+    with pytest.raises(DataError) as caught, tempfile.TemporaryDirectory() as folder:
+        download_mnist(Path(folder) / "got", mirror=secret, say=said.append)
+    with pytest.raises(UsageError) as wrong:
+        check_mirror("ftp://me:secret@host.example/mnist")
+    for text in (str(caught.value), str(wrong.value), *said):
+        assert "secret" not in text
+    assert "127.0.0.1:9/mnist" in str(caught.value)
 
 
 def test_registered_backends_and_trusted_ones_may_be_named() -> None:

@@ -74,6 +74,15 @@ def test_close_ends_a_busy_child_at_once(tmp_path: Path, monkeypatch: pytest.Mon
         os.kill(child, 0)
 
 
+def test_close_ends_what_the_child_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Worker("faulty_backends:ParentBackend") as worker:
+        worker.open(Spec())
+        grandchild = pid_in(tmp_path / "child.pid")
+        assert running(grandchild)
+    wait_for(lambda: not running(grandchild), seconds=2)
+
+
 def test_closing_twice_is_harmless() -> None:
     with Worker("numpy") as worker:
         worker.open(Spec())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ import urllib.request
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from mnist_mlp.data.cache import filling
 from mnist_mlp.data.facts import FILES, MIRRORS, REMEDY, Say, quiet
@@ -76,10 +77,20 @@ def check_mirror(mirror: str) -> str:
     parts = urlsplit(mirror)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(
-            f"the mirror {mirror!r} is not an http or https address. "
+            f"the mirror {without_password(mirror)!r} is not an http or https address. "
             "For a folder on this machine use --data-dir."
         )
     return mirror.rstrip("/") + "/"
+
+
+def without_password(address: str) -> str:
+    """An address as it may be shown and recorded: who logs in, and with what, is nobody's business.
+
+    >>> without_password("https://me:secret@host.example/mnist/")
+    'https://host.example/mnist/'
+    """
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _from_first(
@@ -89,16 +100,17 @@ def _from_first(
     for mirror in mirrors:
         if mirror in failures:
             continue
-        say(f"downloading {name} from {mirror}")
+        shown = without_password(mirror)
+        say(f"downloading {name} from {shown}")
         try:
             _fetch(mirror, name, folder)
         # Whatever fails on the way, requests' own errors included, is an OSError.
         except (OSError, EOFError, zlib.error, DataError) as err:
             failures[mirror] = _short(err)
-            say(f"{mirror} failed: {failures[mirror]}")
+            say(f"{shown} failed: {failures[mirror]}")
         else:
-            return mirror
-    tried = "; ".join(f"{mirror}: {failures[mirror]}" for mirror in mirrors)
+            return shown
+    tried = "; ".join(f"{without_password(mirror)}: {failures[mirror]}" for mirror in mirrors)
     raise DataError(f"no mirror gave MNIST: {tried}.\n{REMEDY}")
 
 
@@ -161,4 +173,5 @@ def _connect(mirror: str, failures: dict[str, str]) -> None:
 def _short(err: Exception) -> str:
     """What went wrong in at most 160 characters of one line."""
     text = (isinstance(err, OSError) and err.strerror) or str(err) or type(err).__name__
+    text = re.sub(r"//[^/@\s]*@", "//", text)  # requests quotes the address, password and all
     return text.splitlines()[0][:160].rstrip(". ")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from reprlib import Repr
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mnist_mlp.contract import FitPath
 from mnist_mlp.errors import RunFolderError
@@ -23,6 +23,20 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
+def printable(text: str) -> str:
+    """The text itself, if a terminal shows it as it is; else `ValueError`.
+
+    Names of a stranger's folder are printed. An escape code in one could clear the screen, or write
+    another verdict there.
+    """
+    if not text.isprintable():
+        raise ValueError("input should be a text without control characters")
+    return text
+
+
+Name = Annotated[str, AfterValidator(printable)]
+
+
 class _Part(BaseModel):
     # Strict: `"3"` is no number and `true` no count. Other writers may add keys of their own.
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
@@ -31,25 +45,25 @@ class _Part(BaseModel):
 class BackendRecord(_Part):
     """Who trained: a short name, and `module:Class`; without that it cannot be replayed."""
 
-    name: str
-    target: str = ""
+    name: Name
+    target: Name = ""
 
 
 class MachineRecord(_Part):
     """The machine, as `mnist_mlp.run.machine.describe_machine` tells it."""
 
-    python: str = ""
-    platform: str = ""
-    processor: str = ""
+    python: Name = ""
+    platform: Name = ""
+    processor: Name = ""
     cores: Count | None = None
-    packages: dict[str, str] = {}
+    packages: dict[Name, Name] = {}
 
 
 class DatasetRecord(_Part):
     """The data set: name, digest, image size in pixels, and how many rows went where."""
 
-    name: str
-    source: str = ""
+    name: Annotated[Name, Field(max_length=200)]
+    source: Name = ""
     sha256: str
     rows: Count | None = None
     image_shape: Annotated[tuple[Count, Count], Field(strict=False)]
@@ -74,9 +88,9 @@ class RunRecord(_Part):
     status: Status | None = None
     started: str = ""
     backend: BackendRecord
-    versions: dict[str, str] = {}
+    versions: dict[Name, Name] = {}
     accelerator: Literal["cpu", "gpu", ""] = ""
-    device: str = ""
+    device: Name = ""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     fit_path: FitPath | Literal[""] = ""
     flags: dict[str, Any] = {}
@@ -200,5 +214,5 @@ def _told(error: ValidationError, document: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"{key} is missing"
     expected = _KINDS.get(kind) or problem["msg"][:1].lower() + problem["msg"][1:]
-    expected = expected.removeprefix("input should be ")
+    expected = expected.removeprefix("value error, ").removeprefix("input should be ")
     return f"{key} is {shown(value)}, expected {expected}"

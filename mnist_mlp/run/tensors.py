@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mnist_mlp.errors import RunFolderError
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.run.guarded import ARRAYS_LIMIT, parsed, read_bytes
 
@@ -36,4 +37,8 @@ def read_tensors(path: Path, *, follow: bool = False) -> dict[str, Array]:
     from safetensors.numpy import load
 
     content = read_bytes(path, limit=ARRAYS_LIMIT, follow=follow)
-    return parsed(path, "a readable safetensors file", lambda: dict(load(content)))
+    tensors = parsed(path, "a readable safetensors file", lambda: dict(load(content)))
+    for name in tensors:
+        if not name.isprintable():
+            raise RunFolderError(f"{path}: a tensor's name holds control characters: {name[:60]!a}")
+    return tensors

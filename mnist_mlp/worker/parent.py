@@ -150,7 +150,12 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """End the child, at once."""
+        """End the child and all that it started, at once."""
+        if self._process.poll() is None:
+            # It leads a session of its own, so its own children share its process group: the
+            # workers of a user's DataLoader, or what a user's file started.
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):

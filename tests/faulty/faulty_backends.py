@@ -87,6 +87,15 @@ class DeafBackend(NumpyBackend):
         return {}
 
 
+class ParentBackend(NumpyBackend):
+    """Starts a process of its own, as a DataLoader with workers does; its id is in `child.pid`."""
+
+    def open(self, spec, runtime):
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        Path("child.pid").write_text(str(child.pid))
+        return super().open(spec, runtime)
+
+
 class MissingBackend(NumpyBackend):
     packages = ("numpy", "no_such_framework", "nor_this_one")
     install = "pip install no-such-framework"
