@@ -95,7 +95,7 @@ def trained(backend: str, folder: Path, spec: Spec = SPEC, *, trace: bool = Fals
 
 def compared(a: Run, b: Run, **options: Any) -> Outcome:
     """The two put on the ladder, folders read anew."""
-    trusted = [str(run.record["backend"]["target"]) for run in (a, b)]
+    trusted = [run.record.backend.target for run in (a, b)]
     options = {"dataset": made_up(), "trusted": trusted} | options
     return compare_runs(Run(a.path), Run(b.path), **options)
 
