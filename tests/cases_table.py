@@ -10,11 +10,13 @@ users would write them, after public reports, and pairs that differ in data and 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,7 +153,7 @@ def _shown(answer: Answer) -> str:
 
 
 def main() -> None:
-    """Run the rows that were asked for, one after the other."""
+    """Run the rows that were asked for, one on each core."""
     parser = argparse.ArgumentParser(description="Put the table of cases through check.")
     parser.add_argument("patterns", nargs="*", help="parts of rows' names; none means all")
     parser.add_argument("--share", action="store_true", help="the rows that the tests run")
@@ -169,9 +171,9 @@ def main() -> None:
     whole = not (asked.patterns or asked.share)
     target = asked.page or (PAGE if whole else None)
     ran: list[Ran] = []
-    with world() as here:
-        for row in rows:
-            ran.append(run(row, here))
+    with world() as here, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for result in pool.map(lambda row: run(row, here), rows):
+            ran.append(result)
             print(f"{ran[-1].answer.seconds:5.1f} s  {ran[-1].line}", flush=True)
             if target:  # after every row: a table that breaks off is a table still
                 target.write_text(page(ran, data=here.data, of=len(rows)), encoding="utf-8")

@@ -7,6 +7,7 @@ Every pair has to be `identical` or `equivalent`.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -17,6 +18,8 @@ from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from joblib import Parallel, delayed
 
 from mnist_mlp.data import Dataset, load_dataset
 from mnist_mlp.parity.compare.runs import compare_runs
@@ -121,6 +124,11 @@ def pairs(name: str, seed: int, dataset: Dataset) -> Iterator[Pair]:
             yield Pair(name, seed, (a, b), outcome, time.perf_counter() - start)
 
 
+def list_pairs(name: str, seed: int, dataset: Dataset) -> list[Pair]:
+    """All pairs of a setting and a seed, for a process of its own."""
+    return list(pairs(name, seed, dataset))
+
+
 def page(compared: list[Pair]) -> str:
     """`docs/false-alarms.md`."""
     machine = describe_machine()
@@ -156,12 +164,13 @@ def page(compared: list[Pair]) -> str:
 def main() -> None:
     pattern = sys.argv[1] if len(sys.argv) > 1 else ""
     dataset = load_dataset("mnist")
+    chosen = [(name, seed) for name in SETTINGS if pattern in name for seed in SEEDS]
+    run = Parallel(n_jobs=os.cpu_count(), return_as="generator")
     compared = []
-    for name in SETTINGS:
-        for seed in SEEDS if pattern in name else ():
-            for pair in pairs(name, seed, dataset):
-                compared.append(pair)
-                print(f"{pair.seconds:5.1f} s  {pair.row}", flush=True)
+    for several in run(delayed(list_pairs)(name, seed, dataset) for name, seed in chosen):
+        for pair in several:
+            compared.append(pair)
+            print(f"{pair.seconds:5.1f} s  {pair.row}", flush=True)
     if not pattern:
         PAGE.write_text(page(compared), encoding="utf-8")
     sys.exit(not all(pair.good for pair in compared))

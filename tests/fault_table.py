@@ -2,12 +2,16 @@
 
     python tests/fault_table.py [PATTERN]     # for instance torch/t0; then nothing is written
 
+Ports are checked side by side, one on each core: each is a process of its own on one thread.
+
 A port's number says nothing of its fault, and nothing of a port but its code reaches the checker.
 What it must say stands in `tests/faults/expected_*.toml`.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 import time
 import tomllib
@@ -16,6 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from joblib import Parallel, delayed
 
 from mnist_mlp.data import Dataset, load_dataset
 from mnist_mlp.parity.check.port import check_port
@@ -201,15 +207,19 @@ def page(judged: list[EntryResult]) -> str:
 
 
 def main() -> None:
-    pattern = sys.argv[1] if len(sys.argv) > 1 else ""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pattern", nargs="?", default="", help="part of a port's number")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="ports at a time")
+    options = parser.parse_args()
     dataset = load_dataset("mnist")
+    chosen = [entry for entry in entries() if options.pattern in entry.number]
+    run = Parallel(n_jobs=options.jobs, return_as="generator")
     judged = []
-    for entry in entries():
-        if pattern in entry.number:
-            judged.append(judge(entry, dataset))
-            print(f"{judged[-1].seconds:5.1f} s  {judged[-1].row}", flush=True)
+    for result in run(delayed(judge)(entry, dataset) for entry in chosen):
+        judged.append(result)
+        print(f"{result.seconds:5.1f} s  {result.row}", flush=True)
     print("\n".join(summary(judged)))
-    if not pattern:
+    if not options.pattern:
         PAGE.write_text(page(judged), encoding="utf-8")
     sys.exit(not all(item.good for item in judged))
 
