@@ -1,9 +1,9 @@
 # make run         set up .venv, train Keras and Lightning on the tutorial's network, compare them
 # make test        set up .venv, lint, type-check, run all tests
 # make acceptance  the long checks (about 40 minutes); writes docs/acceptance.md
-# make faults      every port of the fault table through check, honest pairs through compare (about 50
-#                  minutes); writes docs/faults.md and docs/false-alarms.md
-# make cases       pairs of originals and ports through check (about 35 minutes); writes docs/cases.md
+# make faults      every port of the fault table through check, honest pairs through compare (about 30
+#                  minutes on two cores); writes docs/faults.md and docs/false-alarms.md
+# make cases       pairs of originals and ports through check (about 20 minutes); writes docs/cases.md
 # make gpu         everything that needs a GPU (10 minutes); writes docs/gpu.md. Without make:
 #                  python tests/gpu_check; for two environments GPU="--keras-python ..."
 # make report-check  the report in the system's Chromium; with RENEW=--renew docs/screenshots anew
