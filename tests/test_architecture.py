@@ -256,7 +256,7 @@ def test_check_and_compare_know_nothing_of_each_other() -> None:
 
 
 ONLY_ONE_HAS = {
-    # Keras feeds and watches a model inside its own `fit`, and reads its data in `facts`.
+    # Keras feeds and watches a model inside its own `fit`.
     "mnist_mlp_keras": {"run"},
     "mnist_mlp_torch": {
         "feed",
@@ -264,7 +264,6 @@ ONLY_ONE_HAS = {
         "gradient",
         "layers",
         "listener",
-        "own_data",
         "products",
     },
 }

@@ -63,6 +63,10 @@ COMPUTED = {
         *("clip_by_norm", "clip_by_value", "clip_per_tensor"),
         *("gradient_ascent", "learning_rate"),
     },
+    ("check/pair_data.py", "name"): {
+        *("last_batch_dropped", "last_batch_kept", "not_shuffled", "shuffled", "steps_missing"),
+        *(data.MOVES.keys() - {"image_rotated_back"}),
+    },
     ("compare/folders.py", "name"): {
         "float32_arithmetic",
         "float64_arithmetic",

@@ -27,6 +27,11 @@ EXIT_CODES = {
 }
 
 
+BUT_FOR_DATA = "Identical, but for the data"
+"""How the text of a verdict begins that is `identical` in all that both sides have: only one of
+them brings data, or they say which rows."""
+
+
 class NamedSide(Value):
     """A side by its label and where it comes from."""
 
@@ -118,6 +123,13 @@ class Outcome(Value):
         """As in the design: 0, 1 or 6."""
         return EXIT_CODES[self.verdict]
 
+    @property
+    def headline(self) -> str:
+        """The verdict for a terminal; one that leaves the data out says so."""
+        if self.text.startswith(BUT_FOR_DATA):
+            return BUT_FOR_DATA.upper()
+        return self.verdict.upper()
+
     def document(self) -> dict[str, Any]:
         """One strict JSON document."""
         content = self.model_dump(mode="json")
@@ -185,7 +197,7 @@ def document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def as_text(outcome: Outcome) -> str:
     """For a terminal: the verdict, the first break, a line for each rung, and what was not seen."""
     a, b = outcome.sides["a"].label, outcome.sides["b"].label
-    lines = [f"{a} (a) against {b} (b): {outcome.verdict.upper()}", outcome.text, ""]
+    lines = [f"{a} (a) against {b} (b): {outcome.headline}", outcome.text, ""]
     for item in outcome.breaks:
         lines += [break_text(item, outcome.sides), ""]
     width = max(len(rung.name) for rung in outcome.rungs)

@@ -44,42 +44,89 @@ class PortLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class OwnOrder:
-    """What the port's own training loader does, over a few epochs.
+class Rows:
+    """Rows `(m, inputs)` as a user's code gave them, flattened, losslessly packed.
 
-    `epochs` holds, for each epoch, the batches as arrays of positions in the training set, found by
-    content (-1: a row that is no training row), `labels` for each epoch the class of every row;
-    `pixels` are the first batch's inputs `(n, ...)` as the loader gave them. `test_rows` counts the
-    rows of the first epoch that are test rows, `weighted` says whether rows came with weights and
-    `soft` whether labels were shares of classes,
-    `rescaled` names the first batch (epoch and batch, from 1) whose pixels are scaled otherwise.
-    `moved_by_validation` says whether the order of the second epoch changes when the validation
-    loader is iterated in between (None: not tried).
+    Where `levels` is set, `values` are uint8 indices into it: images have at most 256 different
+    greys, whatever was done to their scale. Otherwise `values` are the numbers themselves.
     """
 
-    epochs: tuple[tuple[NDArray[np.int64], ...], ...]
-    pixels: Array
-    labels: tuple[NDArray[np.int64], ...]
-    test_rows: int = 0
-    weighted: bool = False
-    soft: bool = False
-    rescaled: tuple[int, int] | None = None
-    moved_by_validation: bool | None = None
+    values: Array
+    levels: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in a row."""
+        return int(self.values.shape[1])
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The smallest and the largest number."""
+        numbers = self.values if self.levels is None else self.levels
+        return float(np.min(numbers)), float(np.max(numbers))
+
+    def take(self, ids: Any) -> Array:
+        """Some rows, as they were given."""
+        values = self.values[ids]
+        return values if self.levels is None else self.levels[values]
 
 
 @dataclass(frozen=True, eq=False)
-class OwnValidation:
-    """What the port's own validation data hold, in one pass.
+class OwnPass:
+    """One pass over own data.
 
-    `positions` (n,) are places in the test set, found by content (-1: no test row), `labels` (n,)
-    the classes; `pixels` are the first batch's inputs as they were given, and `training_rows`
-    counts the rows that are training rows.
+    `batches` holds arrays of indices into `OwnData.rows`. `targets` are classes, int64 (n,), where
+    labels are integers or one-hot, else the numbers as they were given, float64 (n, k). `weights`
+    (n,) are there where rows came with weights of their own.
     """
 
-    positions: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    pixels: Array
-    training_rows: int = 0
+    batches: tuple[NDArray[np.int64], ...]
+    targets: Array
+    weights: Array | None = None
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Indices into `OwnData.rows`, row by row."""
+        return np.concatenate(self.batches)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows of each batch."""
+        return tuple(len(batch) for batch in self.batches)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnData:
+    """What a port brings itself, from whichever way of giving data: the batches of a few epochs.
+
+    Parameters
+    ----------
+    rows : Rows
+        Each different row once, in order of its first appearance.
+    shape : tuple of int
+        Of one row, as it was given.
+    epochs : tuple of OwnPass
+        Passes over the training data; empty where only validation data were given.
+    validation : OwnPass or None
+    shuffle : bool or None
+        By its own word (a sequential sampler, `fit(shuffle=False)`); None where it says nothing.
+    total : int or None
+        Rows that an epoch could have by the loader's own word; more than it gives with `drop_last`.
+    moved_by_validation : bool or None
+        Whether the order of the second epoch changes when the validation loader is iterated in
+        between (None: not tried).
+    """
+
+    rows: Rows
+    shape: tuple[int, ...]
+    epochs: tuple[OwnPass, ...] = ()
+    validation: OwnPass | None = None
+    shuffle: bool | None = None
+    total: int | None = None
+    moved_by_validation: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +148,8 @@ class PortFacts:
         As given beside the model (`fit` or `loader`).
     shuffle : bool or None
         As given beside the model.
-    order : OwnOrder or None
-        Of an own loader, where one was given.
-    validation : OwnValidation or None
-        Of own validation data, where they were given as `(x, y)`.
+    own : OwnData or None
+        Own training and validation data, where some were given.
     options : dict
         The other arguments given beside the model (`trainer`, `fit`), as text.
     left_out : tuple of str
@@ -119,8 +164,7 @@ class PortFacts:
     batch_size: int | None = None
     epochs: int | None = None
     shuffle: bool | None = None
-    order: OwnOrder | None = None
-    validation: OwnValidation | None = None
+    own: OwnData | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 

@@ -1,165 +1,327 @@
-"""Which training rows a loader gave, found by their content."""
+"""Rows that a user's code gave: kept once each, and found again by their content.
+
+Nothing is known of such rows but their numbers. Two sides may scale them otherwise, or lay out an
+image otherwise, and are still given the same rows: `find` looks through that.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_mlp.contract import TrainingData
-from mnist_mlp.ports.protocol import OwnValidation
+from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.protocol import OwnPass, Rows
 from mnist_mlp.reference import Array
 
 Positions = NDArray[np.int64]
-Scaling = tuple[float, float]
 
-WHOLE = 0.02
-"""Pixels count as greys when a scaling brings them this close to whole numbers."""
+MOST_LEVELS = 256
+"""Different numbers that a uint8 can index."""
+
+CHUNK = 4096
+"""Rows that are unpacked at a time."""
+
+# --- Gathering, where the user's code runs --------------------------------------------------------
 
 
-def classes_of(labels: Array) -> NDArray[np.int64]:
-    """Classes (n,) of labels that are integers or one-hot."""
+class RowTable:
+    """Numbers rows as they come; equal rows get one number."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] = ()
+        self._numbers: dict[bytes, int] = {}
+        self._parts: list[Array] = []
+
+    def add(self, x: Array) -> Positions:
+        """Numbers (n,) of rows (n, ...).
+
+        Raises
+        ------
+        UsageError
+            The rows have another length than those before.
+        """
+        x = np.asarray(x)
+        rows = np.ascontiguousarray(x.reshape(len(x), -1))
+        if rows.dtype == bool:
+            rows = rows.astype(np.uint8)
+        if self._parts and rows.shape[1] != self._parts[0].shape[1]:
+            raise UsageError(
+                f"a batch of the data has rows of {rows.shape[1]} numbers, those before had "
+                f"{self._parts[0].shape[1]}: give rows of one length"
+            )
+        self.shape = self.shape or x.shape[1:]
+        numbers = np.empty(len(rows), np.int64)
+        new = []
+        for at, row in enumerate(rows):
+            key = _digest(row)  # the rows themselves would be kept twice
+            if key not in self._numbers:
+                self._numbers[key] = len(self._numbers)
+                new.append(at)
+            numbers[at] = self._numbers[key]
+        if new:
+            self._parts.append(rows[new])
+        return numbers
+
+    def rows(self) -> Rows:
+        """All of them, packed."""
+        return packed(self._parts)
+
+
+def _digest(row: Array) -> bytes:
+    return blake2b(row.data, digest_size=16).digest()
+
+
+def packed(parts: Sequence[Array]) -> Rows:
+    """Rows in parts (n, inputs) as one value: indices into levels where these are few."""
+    if not parts:
+        return Rows(np.zeros((0, 0)))
+    if parts[0].dtype == np.uint8:
+        return Rows(np.concatenate(parts))
+    levels = np.unique(parts[0])
+    for part in parts:
+        if len(levels) > MOST_LEVELS:
+            return Rows(np.concatenate(parts))
+        known = levels[np.searchsorted(levels, part).clip(max=len(levels) - 1)] == part
+        if not known.all():
+            levels = np.union1d(levels, part[~known])
+    if len(levels) > MOST_LEVELS:
+        return Rows(np.concatenate(parts))
+    codes = [np.searchsorted(levels, part).astype(np.uint8) for part in parts]
+    return Rows(np.concatenate(codes), levels)
+
+
+def targets_of(labels: Array) -> Array:
+    """Classes, int64 (n,), of labels that are integers or one-hot; else the numbers, (n, k)."""
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] > 1:
-        return labels.argmax(axis=1).astype(np.int64)
-    return labels.ravel().astype(np.int64)
+        classes = labels.argmax(axis=1)
+        if np.array_equal(labels, np.eye(labels.shape[1])[classes]):
+            return classes.astype(np.int64)
+    flat = labels.reshape(len(labels), -1)
+    if flat.shape[1] <= 1 and np.array_equal(flat, np.round(flat)):
+        return flat.ravel().astype(np.int64)
+    return flat.astype(np.float64)
 
 
-def is_soft(labels: Array) -> bool:
-    """Whether labels (n, classes) are other numbers than 0 and a single 1."""
-    labels = np.asarray(labels)
-    if labels.ndim != 2 or labels.shape[1] < 2:
-        return False
-    return not np.array_equal(labels, np.eye(labels.shape[1])[labels.argmax(axis=1)])
-
-
-def read_validation(
-    batches: Iterable[tuple[Array, Array]], data: TrainingData
-) -> OwnValidation | None:
-    """What one pass over validation batches `(x, y)` holds; None if there is no batch."""
-    read = [(np.asarray(x), classes_of(y)) for x, y in batches]
-    if not read:
-        return None
-    finder = RowFinder(data.test_images)
-    finder.start_epoch()
-    found = [finder.find(x) for x, _ in read]
-    strange = [x[at < 0] for (x, _), at in zip(read, found, strict=True) if (at < 0).any()]
-    of_training = RowFinder(data.train_images).find(np.concatenate(strange)) if strange else ()
-    return OwnValidation(
-        positions=np.concatenate(found),
-        labels=np.concatenate([labels for _, labels in read]),
-        pixels=read[0][0],
-        training_rows=int((np.asarray(of_training) >= 0).sum()),
+def read_pass(batches: Iterable[tuple[Array, Array, Array | None]], table: RowTable) -> OwnPass:
+    """What batches of inputs, labels and perhaps weights hold; no batch at all is an empty pass."""
+    ids, targets, weights = [], [], []
+    for x, y, w in batches:
+        ids.append(table.add(x))
+        targets.append(np.asarray(y))
+        weights.append(np.ones(len(ids[-1])) if w is None else np.ravel(w).astype(np.float64))
+    if not ids:
+        return OwnPass((), np.zeros(0, np.int64))
+    together = np.concatenate(weights)
+    return OwnPass(
+        tuple(ids),
+        targets_of(np.concatenate(targets)),
+        together if np.ptp(together) else None,
     )
 
 
-class RowFinder:
-    """Finds rows of `images`, uint8 (m, inputs), batch by batch.
+# --- Finding --------------------------------------------------------------------------------------
 
-    Each epoch begins with `start_epoch`, from where equal rows take their first position again.
+PER_ROW = 16
+"""Numbers a row must have to be known again when each is stretched to 0 .. 1 by itself; shorter
+rows are stretched alike, all by the smallest and the largest number of the table."""
+
+AS_GIVEN, STRETCHED = 1e-5, 1e-3
+"""How far apart two equal rows may be, as a share of their span. As they are given, float32 may
+have rounded them; when scaled, float16. Two greys of one image are at least 1/255 apart."""
+
+ENOUGH = 0.9
+"""Share of rows found that ends the search: no other reading of the numbers will find the rest."""
+
+FEW = 0.5
+"""Share of rows found from which on no other layout is tried. Some images look alike turned."""
+
+PROJECTIONS = 6
+"""Random directions whose products tell rows apart; the nearest by them is compared whole."""
+
+Reading = Callable[[Rows, Positions], Array]
+
+
+def find(rows: Rows, within: Rows) -> Positions:
+    """Where each row stands in another table, by content.
+
+    Rows are compared as given, then scaled and shifted (all by the same two numbers: mean and
+    deviation, -1 .. 1, greys), inverted, and at last by their sorted numbers alone, wherever these
+    stand in an image.
+
+    Returns
+    -------
+    int64 (n,)
+        -1 where a row is not in the table; of equal rows in it, any.
+    """
+    best = np.full(len(rows), -1, np.int64)
+    if not len(rows) or not len(within) or rows.inputs != within.inputs or not rows.inputs:
+        return best
+    for reading, other, tolerance, last in _readings(rows, within):
+        if last and (best >= 0).mean() > FEW:
+            break
+        found = _nearest(rows, within, reading, other, tolerance)
+        if (found >= 0).sum() > (best >= 0).sum():
+            best = found
+        if (best >= 0).mean() >= ENOUGH:
+            break
+    return best
+
+
+def _readings(rows: Rows, within: Rows) -> Iterator[tuple[Reading, Reading, float, bool]]:
+    """How to read both tables, how near rows must come, and whether only if few were found."""
+    (low, high), (dark, light) = rows.span, within.span
+    if not np.isfinite([low, high, dark, light]).all():
+        return
+    span = light - dark or 1.0
+    # Of different scales, only blank rows are equal.
+    if abs(low - dark) <= 0.1 * span and abs(high - light) <= 0.1 * span:
+        yield _as_given, _as_given, AS_GIVEN * span, False
+    if rows.inputs < PER_ROW:
+        yield _alike(low, high), _alike(dark, light), STRETCHED, False
+        return
+    yield _stretched, _stretched, STRETCHED, False
+    yield _inverted, _stretched, STRETCHED, False
+    yield _sorted, _sorted, STRETCHED, True
+
+
+def _as_given(rows: Rows, ids: Positions) -> Array:
+    return np.asarray(rows.take(ids), np.float64)
+
+
+def _alike(low: float, high: float) -> Reading:
+    return lambda rows, ids: (_as_given(rows, ids) - low) / (high - low or 1.0)
+
+
+def _stretched(rows: Rows, ids: Positions) -> Array:
+    x = np.asarray(rows.take(ids), np.float32)
+    low = x.min(axis=1, keepdims=True)
+    span = x.max(axis=1, keepdims=True) - low
+    return (x - low) / np.where(span > 0, span, 1)
+
+
+def _inverted(rows: Rows, ids: Positions) -> Array:
+    x = _stretched(rows, ids)
+    return x.max(axis=1, keepdims=True) - x
+
+
+def _sorted(rows: Rows, ids: Positions) -> Array:
+    return np.sort(_stretched(rows, ids), axis=1)
+
+
+def _nearest(
+    rows: Rows, within: Rows, reading: Reading, other: Reading, tolerance: float
+) -> Positions:
+    from scipy.spatial import cKDTree
+
+    draw = np.random.default_rng(0).normal(size=(rows.inputs, PROJECTIONS))
+    points = _projected(rows, reading, draw)
+    tree = cKDTree(_projected(within, other, draw))
+    _, nearest = tree.query(points)
+    nearest = nearest.astype(np.int64)
+    for ids in _chunks(len(rows)):
+        apart = np.abs(reading(rows, ids) - other(within, nearest[ids])).max(axis=1)
+        nearest[ids[~(apart <= tolerance)]] = -1
+    return nearest
+
+
+def _projected(rows: Rows, reading: Reading, draw: Array) -> Array:
+    return np.concatenate([reading(rows, ids) @ draw for ids in _chunks(len(rows))])
+
+
+def _chunks(n: int) -> Iterator[Positions]:
+    for start in range(0, n, CHUNK):
+        yield np.arange(start, min(start + CHUNK, n))
+
+
+def first_of_equal(rows: Rows) -> Positions:
+    """For each row of a table the first one that equals it."""
+    seen: dict[bytes, int] = {}
+    values = np.ascontiguousarray(rows.values)
+    return np.array([seen.setdefault(_digest(row), at) for at, row in enumerate(values)], np.int64)
+
+
+class Finder:
+    """Looks the rows of own data up among labelled images.
+
+    Equal images are told apart by their labels, and else take turns within a pass.
+
+    Parameters
+    ----------
+    images : uint8 (m, inputs)
+    labels : (m,)
     """
 
-    def __init__(self, images: NDArray[np.uint8]) -> None:
-        self.images = images
-        self._scalings: list[Scaling] = [(255, 0), (1, 0), (256, 0), (127.5, 127.5), (-255, 255)]
-        self._usual: Scaling | None = None
-        self._epoch = self._batch = 0
-        self._taken: defaultdict[bytes, int] = defaultdict(int)
-        self.rescaled: tuple[int, int] | None = None
-        """The first batch (epoch and batch, from 1) that is scaled otherwise than the first."""
+    def __init__(self, images: NDArray[np.uint8], labels: Array, rows: Rows) -> None:
+        self.labels = np.asarray(labels)
+        self.places = find(rows, Rows(images))
+        self._equal: defaultdict[bytes, list[int]] = defaultdict(list)
+        for place, row in enumerate(np.ascontiguousarray(images)):
+            self._equal[_digest(row)].append(place)
+        self._key = [b"" if at < 0 else _digest(images[at]) for at in self.places]
 
-    def start_epoch(self) -> None:
-        """Forget which of several equal rows were given out; count batches anew."""
-        self._epoch += 1
-        self._batch = 0
-        self._taken.clear()
-
-    def find(self, pixels: Array) -> Positions:
-        """Positions in `images` of the rows of an epoch's next batch.
-
-        Parameters
-        ----------
-        pixels : (n, ...)
-            Any number type; pixels may be scaled and shifted, all by the same two numbers (mean
-            and deviation, -1 .. 1, inverted), or come in another order within the image.
-
-        Returns
-        -------
-        int64 (n,)
-            -1 where a row is no row of `images`. Equal rows take their positions in turn.
-        """
-        self._batch += 1
-        rows = np.asarray(pixels, np.float64).reshape(len(pixels), -1)
-        best = np.full(len(rows), -1, np.int64)
-        if not rows.size or rows.shape[1] != self.images.shape[1] or not np.isfinite(rows).all():
-            return best
-        used: Scaling | None = None
-        readings = list(self._as_greys(rows))
-        for arranged in (False, True):
-            for scaling, greys in readings:
-                found = self._look_up(greys, arranged=arranged)
-                if (found >= 0).sum() > (best >= 0).sum():
-                    best = found
-                    used = scaling
-                    self._scalings = [scaling, *(s for s in self._scalings if s != scaling)][:8]
-                if (best >= 0).all():
-                    break
-            if (best >= 0).any():
-                break
-        self._note(used)
-        for number in np.flatnonzero(best >= 0):
-            best[number] = self._in_turn(int(best[number]))
-        return best
-
-    def _note(self, scaling: Scaling | None) -> None:
-        self._usual = self._usual or scaling
-        if scaling is not None and not np.allclose(scaling, self._usual or scaling, rtol=1e-3):
-            self.rescaled = self.rescaled or (self._epoch, self._batch)
-
-    def _as_greys(self, rows: Array) -> Iterator[tuple[Scaling, NDArray[np.uint8]]]:
-        """The rows as greys, under every scaling that makes whole numbers of them."""
-        low, high = float(rows.min()), float(rows.max())
-        dark, light = int(self.images.min()), int(self.images.max())
-        known = list(self._scalings)
-        if high > low:
-            slope = (light - dark) / (high - low)
-            known += [(slope, dark - slope * low), (-slope, light + slope * low)]
-        for slope, offset in known:
-            greys = slope * rows + offset
-            whole = np.round(greys)
-            if np.abs(greys - whole).max() < WHOLE and whole.min() >= 0 and whole.max() <= 255:
-                yield (slope, offset), whole.astype(np.uint8)
-
-    def _look_up(self, greys: NDArray[np.uint8], *, arranged: bool) -> Positions:
-        places = self._arranged if arranged else self._exact
-        greys = np.sort(greys, axis=1) if arranged else greys
-        found = [places.get(row.tobytes(), (-1,))[0] for row in greys]
-        return np.array(found, np.int64)
-
-    def _in_turn(self, first: int) -> int:
-        """The next position of the rows that equal this one."""
-        key = self.images[first].tobytes()
-        equal = self._exact[key]
-        if len(equal) == 1:
-            return first
-        self._taken[key] += 1
-        return equal[(self._taken[key] - 1) % len(equal)]
-
-    @cached_property
-    def _exact(self) -> dict[bytes, list[int]]:
-        return _places(self.images)
-
-    @cached_property
-    def _arranged(self) -> dict[bytes, list[int]]:
-        """By their greys alone, wherever they stand."""
-        return _places(np.sort(self.images, axis=1))
+    def positions(self, own: OwnPass) -> tuple[Positions, ...]:
+        """Places of the rows of a pass, batch by batch; -1 where a row is none of the images."""
+        taken: dict[bytes, list[int]] = {}
+        places = self.places[own.ids] if own.batches else self.places[:0]
+        classes = own.targets if own.targets.ndim == 1 else np.full(len(places), -1)
+        for at, number in enumerate(own.ids if own.batches else ()):
+            key = self._key[number]
+            equal = self._equal[key] if key else ()
+            if len(equal) < 2:
+                continue
+            free = taken.get(key) or list(equal)
+            chosen = next((place for place in free if self.labels[place] == classes[at]), free[0])
+            free.remove(chosen)
+            taken[key] = free
+            places[at] = chosen
+        return tuple(np.split(places, np.cumsum(own.sizes)[:-1])) if own.batches else ()
 
 
-def _places(images: NDArray[np.uint8]) -> dict[bytes, list[int]]:
-    places: dict[bytes, list[int]] = {}
-    for position, row in enumerate(images):
-        places.setdefault(row.tobytes(), []).append(position)
-    return places
+def scalings(got: Rows, expected: Rows, places: Positions) -> Array:
+    """Slope and offset (n, 2) by which each row of `got` is made of the row it was found as.
+
+    NaN where it was not found, or is blank.
+    """
+    result = np.full((len(got), 2), np.nan)
+    for chunk in _chunks(len(got)):
+        ids = chunk[places[chunk] >= 0]
+        if not len(ids):
+            continue
+        x = np.asarray(got.take(ids), np.float64)
+        images = np.asarray(expected.take(places[ids]), np.float64)
+        dark, light = images.argmin(axis=1)[:, None], images.argmax(axis=1)[:, None]
+        low = np.take_along_axis(x, dark, 1)[:, 0]
+        high = np.take_along_axis(x, light, 1)[:, 0]
+        # Where an image is laid out otherwise, its extremes stand elsewhere.
+        moved = np.abs(high - low) < (1 - STRETCHED) * np.ptp(x, axis=1)
+        low, high = np.where(moved, x.min(axis=1), low), np.where(moved, x.max(axis=1), high)
+        base = np.take_along_axis(images, dark, 1)[:, 0]
+        span = np.ptp(images, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.where(span > 0, (high - low) / span, np.nan)
+        result[ids] = np.stack([slope, low - slope * base], axis=1)
+    return result
+
+
+def rescaled(epochs: Sequence[OwnPass], scales: Array, span: float) -> tuple[int, int] | None:
+    """The first batch (epoch and batch, from 1) that is scaled otherwise than the first one.
+
+    `scales` are `scalings` from rows of a `span`.
+    """
+    usual: Array | None = None
+    for epoch, own in enumerate(epochs, start=1):
+        for number, batch in enumerate(own.batches, start=1):
+            here = scales[batch]
+            here = here[np.isfinite(here).all(axis=1)]
+            if not len(here):
+                continue
+            usual = np.median(here, axis=0) if usual is None else usual
+            allowed = np.abs(usual[0]) * STRETCHED * np.array([2.0, 2.0 * span])
+            if (np.abs(here - usual) > allowed).any():
+                return epoch, number
+    return None

@@ -14,13 +14,13 @@ import pytest
 
 from mnist_mlp.contract import TrainingData
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.parity.check import own_data
+from mnist_mlp.parity.check.own_data import against_plan
 from mnist_mlp.parity.findings import Break
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.plan import Plan, make_plan, training_data
-from mnist_mlp.ports.protocol import OwnOrder, OwnValidation, PortFacts
-from mnist_mlp.ports.rows import read_validation
+from mnist_mlp.ports.protocol import OwnData, OwnPass, PortFacts, Rows
+from mnist_mlp.ports.rows import RowTable, read_pass, rescaled, scalings
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import parse_spec
 
@@ -39,30 +39,52 @@ class Setting:
         height, width = dataset.images.shape[1:]
         self.recipe = Recipe(spec, arbiter.eps_of("float32"), (height, width))
 
-    def order(self, *epochs: Array) -> OwnOrder:
+    def own(self, *epochs: Array) -> OwnData:
         """Epochs as permutations of positions, cut into batches."""
         if not epochs:
             draw = np.random.default_rng(5)
             epochs = tuple(draw.permutation(len(self.data.train_labels)) for _ in range(3))
-        return OwnOrder(
-            epochs=tuple(tuple(np.split(rows, range(SIZE, len(rows), SIZE))) for rows in epochs),
-            pixels=(self.data.train_images[epochs[0][:SIZE]] / 255).astype(np.float32),
-            labels=tuple(self.data.train_labels[rows].astype(np.int64) for rows in epochs),
-        )
+        return self.brought(self.data.train_images, self.data.train_labels, *epochs)
 
-    def validation(self, images: Array, labels: Array) -> OwnValidation:
-        """As a host reads it off batches of 20."""
-        cuts = range(20, len(labels), 20)
-        pairs = zip(np.split(images, cuts), np.split(labels, cuts), strict=True)
-        found = read_validation(pairs, self.data)
-        assert found is not None
-        return found
+    def brought(self, images: Array, labels: Array, *epochs: Array) -> OwnData:
+        """As a host reads batches of images in 0 .. 1."""
+        table = RowTable()
+        x = (images / 255).astype(np.float32)
+        passes = [
+            read_pass([(x[rows], labels[rows], None) for rows in cut(epoch, SIZE)], table)
+            for epoch in epochs
+        ]
+        return OwnData(rows=table.rows(), shape=(30,), epochs=tuple(passes))
+
+    def validation(self, pixels: Array, labels: Array) -> OwnData:
+        """Training data that are right, and batches of 20 to validate on."""
+        table = RowTable()
+        own = self.own()
+        train = self.data.train_images / np.float32(255)
+        order = np.random.default_rng(5).permutation(len(train))
+        epochs = tuple(
+            read_pass(
+                [(train[rows], self.data.train_labels[rows], None) for rows in cut(order, SIZE)],
+                table,
+            )
+            for order in (order, order[::-1])
+        )
+        pixels = np.asarray(pixels, np.float32).reshape(len(pixels), -1)
+        batches = [(pixels[rows], labels[rows], None) for rows in cut(np.arange(len(labels)), 20)]
+        validation = read_pass(batches, table)
+        return replace(own, rows=table.rows(), epochs=epochs, validation=validation)
 
     def judge(self, **facts: Any) -> tuple[list[Break], list[str]]:
         """Breaks, and the names of what is noted."""
         given = PortFacts(framework="torch", layers=(), draws=(), optimizer={}, **facts)
-        found, noted = own_data.breaks(given, self.plan, self.data, self.recipe, side="b")
-        return found, [cause.name for cause in noted]
+        found = against_plan(given, self.plan, self.data, self.recipe, side="b")
+        assert found.breaks or found.missing or found.compared["data"] > 0
+        return found.breaks, [cause.name for cause in found.noted]
+
+
+def cut(rows: Array, size: int) -> list[Array]:
+    """Into batches."""
+    return np.split(rows, range(size, len(rows), size))
 
 
 @pytest.fixture
@@ -71,38 +93,50 @@ def here(small_data: Dataset) -> Setting:
 
 
 def test_own_permutations_of_all_rows_are_noted(here: Setting) -> None:
-    assert here.judge(order=here.order()) == ([], ["own_shuffle"])
+    assert here.judge(own=here.own()) == ([], ["own_shuffle"])
 
 
 def test_the_planned_order_is_nothing_to_tell_of(here: Setting) -> None:
     planned = [here.plan.order(epoch) for epoch in (1, 2)]
-    assert here.judge(order=here.order(*planned)) == ([], [])
+    assert here.judge(own=here.own(*planned)) == ([], [])
 
 
 def test_the_test_rows_in_any_order_are_the_right_validation(here: Setting) -> None:
     order = np.random.default_rng(2).permutation(len(here.data.test_labels))
     images, labels = here.data.test_images[order] / np.float32(255), here.data.test_labels[order]
-    assert here.judge(validation=here.validation(images, labels)) == ([], [])
+    assert here.judge(own=here.validation(images, labels)) == ([], ["own_shuffle"])
     one_hot = np.eye(4)[labels]
-    assert here.judge(validation=here.validation(images.reshape(-1, 1, 6, 5), one_hot))[0] == []
+    assert here.judge(own=here.validation(images.reshape(-1, 1, 6, 5), one_hot))[0] == []
 
 
 def whole(here: Setting) -> Array:
     return np.random.default_rng(3).permutation(len(here.data.train_labels))
 
 
-def sorted_by_class(here: Setting) -> OwnOrder:
-    return here.order(np.argsort(here.data.train_labels, kind="stable"))
+def in_batches(here: Setting, size: int) -> OwnData:
+    own = here.own()
+    order = own.epochs[0].ids
+    batches = tuple(cut(order, size))
+    return replace(own, epochs=(OwnPass(batches, own.epochs[0].targets),))
 
 
-def of_other_pixels(here: Setting) -> OwnOrder:
-    order = here.order()
-    return replace(order, pixels=(order.pixels - 0.5) / 0.25)
+def sorted_by_class(here: Setting) -> OwnData:
+    return here.own(np.argsort(here.data.train_labels, kind="stable"))
 
 
-def with_other_labels(here: Setting, change: Callable[[Array], Array]) -> OwnOrder:
-    order = here.order()
-    return replace(order, labels=tuple(change(labels) for labels in order.labels))
+def of_other_pixels(here: Setting) -> OwnData:
+    own = here.own()
+    levels = own.rows.levels
+    assert levels is not None
+    return replace(own, rows=Rows(own.rows.values, (levels - 0.5) / 0.25))
+
+
+def with_other_labels(here: Setting, change: Callable[[Array], Array]) -> OwnData:
+    own = here.own()
+    return replace(
+        own,
+        epochs=tuple(replace(epoch, targets=change(epoch.targets)) for epoch in own.epochs),
+    )
 
 
 def one_label_wrong(labels: Array) -> Array:
@@ -112,16 +146,37 @@ def one_label_wrong(labels: Array) -> Array:
     return changed
 
 
-def with_strange_rows(here: Setting, **told: Any) -> OwnOrder:
-    order = here.order()
-    first = order.epochs[0][0].copy()
-    first[3] = -1
-    return replace(order, epochs=((first, *order.epochs[0][1:]), *order.epochs[1:]), **told)
+def with_weights(here: Setting) -> OwnData:
+    own = here.own()
+    weights = np.linspace(1, 2, 187)
+    return replace(own, epochs=tuple(replace(epoch, weights=weights) for epoch in own.epochs))
+
+
+def rescaled_from_the_second_batch(here: Setting) -> OwnData:
+    x = here.data.train_images / np.float32(255)
+    table = RowTable()
+    order = whole(here)
+    epochs = []
+    for draw in (order, order[::-1]):
+        batches = [(x[rows], here.data.train_labels[rows], None) for rows in cut(draw, SIZE)]
+        for number in range(1, len(batches)):
+            batches[number] = (batches[number][0] * 2 - 1, *batches[number][1:])
+        epochs.append(read_pass(batches, table))
+    return OwnData(rows=table.rows(), shape=(30,), epochs=tuple(epochs))
+
+
+def with_strange_rows(here: Setting, image: Array) -> OwnData:
+    """One row of the first epoch is none of the training rows."""
+    images = np.concatenate([here.data.train_images, image.reshape(1, 30)])
+    labels = np.append(here.data.train_labels, here.data.test_labels[3])
+    first = whole(here)
+    first[3] = 187
+    return here.brought(images, labels, first, whole(here)[::-1])
 
 
 ORDERS: dict[str, tuple[Callable[[Setting], dict[str, Any]], tuple[Any, ...]]] = {
     "batches of another size": (
-        lambda s: {"order": replace(s.order(), epochs=(tuple(np.split(whole(s), [40, 80])),))},
+        lambda s: {"own": in_batches(s, 40)},
         ("order", 1, 1, "ids", "batch_size"),
     ),
     "another size by its own word": (
@@ -141,55 +196,55 @@ ORDERS: dict[str, tuple[Callable[[Setting], dict[str, Any]], tuple[Any, ...]]] =
         ("data", 1, 1, "ids", "other_split"),
     ),
     "rows in their order": (
-        lambda s: {"order": s.order(np.arange(187))},
+        lambda s: {"own": s.own(np.arange(187))},
         ("order", 1, 1, "ids", "not_shuffled"),
     ),
     "rows by class": (
-        lambda s: {"order": sorted_by_class(s)},
+        lambda s: {"own": sorted_by_class(s)},
         ("order", 1, 1, "ids", "not_shuffled"),
     ),
     "one order for every epoch": (
-        lambda s: {"order": s.order(whole(s), whole(s))},
+        lambda s: {"own": s.own(whole(s), whole(s))},
         ("order", 2, 7, "ids", "order_not_reshuffled"),
     ),
     "the last batch dropped": (
-        lambda s: {"order": s.order(whole(s)[: 187 - 187 % SIZE])},
+        lambda s: {"own": s.own(whole(s)[: 187 - 187 % SIZE])},
         ("order", 1, 6, "ids", "last_batch_dropped"),
     ),
     "rows drawn with replacement": (
-        lambda s: {"order": s.order(np.random.default_rng(1).integers(0, 187, 187))},
+        lambda s: {"own": s.own(np.random.default_rng(1).integers(0, 187, 187))},
         ("order", 1, 1, "ids", "unknown"),
     ),
     "mean and deviation": (
-        lambda s: {"order": of_other_pixels(s)},
+        lambda s: {"own": of_other_pixels(s)},
         ("data", 1, 1, "inputs", "mean_std_normalisation"),
     ),
     "scaled otherwise from a batch on": (
-        lambda s: {"order": replace(s.order(), rescaled=(1, 2))},
+        lambda s: {"own": rescaled_from_the_second_batch(s)},
         ("data", 1, 2, "inputs", "unknown"),
     ),
     "labels from 1": (
-        lambda s: {"order": with_other_labels(s, lambda labels: (labels + 1) % 4)},
+        lambda s: {"own": with_other_labels(s, lambda labels: (labels + 1) % 4)},
         ("data", 1, 1, "labels", "labels_shifted"),
     ),
     "one wrong label": (
-        lambda s: {"order": with_other_labels(s, one_label_wrong)},
+        lambda s: {"own": with_other_labels(s, one_label_wrong)},
         ("data", 1, 2, "labels", "unknown"),
     ),
     "soft labels": (
-        lambda s: {"order": replace(s.order(), soft=True)},
+        lambda s: {"own": with_other_labels(s, lambda labels: np.full((len(labels), 4), 0.25))},
         ("data", 1, 1, "labels", "unknown"),
     ),
     "rows with weights": (
-        lambda s: {"order": replace(s.order(), weighted=True)},
+        lambda s: {"own": with_weights(s)},
         ("loss", 1, 1, "loss", "unknown"),
     ),
     "test rows in training": (
-        lambda s: {"order": with_strange_rows(s, test_rows=1)},
+        lambda s: {"own": with_strange_rows(s, s.data.test_images[3])},
         ("data", 1, 1, "ids", "other_split"),
     ),
     "rows of somewhere else": (
-        lambda s: {"order": with_strange_rows(s)},
+        lambda s: {"own": with_strange_rows(s, np.arange(30))},
         ("data", 1, 1, "ids", "unknown"),
     ),
 }
@@ -206,17 +261,14 @@ def test_other_batches_are_told(here: Setting, what: str) -> None:
     assert noted in ([], ["own_shuffle"])
 
 
-def test_the_first_rescaled_batch_is_named_by_the_host_too(here: Setting) -> None:
-    """Batches are counted from the first epoch, however often the finder was used before."""
-    from mnist_mlp.ports.rows import RowFinder
-
-    finder = RowFinder(here.data.train_images)
-    x = here.data.train_images.astype(np.float64)
-    finder.start_epoch()
-    finder.find(x[:SIZE] / 255)
-    assert finder.rescaled is None
-    finder.find(x[SIZE : 2 * SIZE] / 255 * 2 - 1)
-    assert finder.rescaled == (1, 2)
+def test_the_first_rescaled_batch_is_named(here: Setting) -> None:
+    own = rescaled_from_the_second_batch(here)
+    places = np.concatenate([np.arange(len(own.rows))])
+    images = own.rows.take(places)
+    known = Rows(np.where(images.min(axis=1, keepdims=True) < 0, (images + 1) / 2, images) * 255)
+    scales = scalings(own.rows, known, places)
+    assert rescaled(own.epochs, scales, 255.0) == (1, 2)
+    assert rescaled(here.own().epochs, np.tile([1 / 255, 0.0], (250, 1)), 255.0) is None
 
 
 VALIDATION: dict[str, tuple[Callable[[Setting], tuple[Array, Array]], tuple[str, str]]] = {
@@ -261,6 +313,6 @@ VALIDATION: dict[str, tuple[Callable[[Setting], tuple[Array, Array]], tuple[str,
 @pytest.mark.parametrize("what", VALIDATION)
 def test_other_validation_is_told(here: Setting, what: str) -> None:
     plant, (tensor, cause) = VALIDATION[what]
-    found, _ = here.judge(order=here.order(), validation=here.validation(*plant(here)))
+    found, _ = here.judge(own=here.validation(*plant(here)))
     assert [(item.rung, item.epoch, item.step) for item in found] == [("data", 1, 6)]
     assert (found[0].tensor, found[0].cause.name) == (tensor, cause)

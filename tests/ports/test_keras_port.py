@@ -24,7 +24,8 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
 from mnist_mlp.plan import Plan, make_plan, training_data
-from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep, Rows
+from mnist_mlp.ports.rows import find
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker
@@ -452,16 +453,69 @@ def test_own_order(host: Worker, write: Write, small_data: Dataset) -> None:
         port = {"model": build, "fit": {"batch_size": 32}, "loader": loader}
         """
     )
-    order = opened(host, write(text) + ":port", data).order
-    assert order is not None
-    rows = [np.concatenate(epoch) for epoch in order.epochs]
+    own = opened(host, write(text) + ":port", data).own
+    assert own is not None
+    found = find(own.rows, Rows(data.train_images))
+    rows = [found[epoch.ids] for epoch in own.epochs]
     assert len(rows) == 3
     assert np.array_equal(np.sort(rows[0]), np.arange(len(data.train_labels)))
     assert not np.array_equal(rows[0], np.arange(len(data.train_labels)))
     assert np.array_equal(rows[0], rows[1])
-    assert order.pixels.shape == (32, 30)
-    assert np.array_equal(order.labels[0], data.train_labels[rows[0]])
-    assert not order.weighted
+    assert own.epochs[0].sizes[0] == 32
+    assert np.array_equal(own.epochs[0].targets, data.train_labels[rows[0]])
+    assert own.epochs[0].weights is None
+    assert own.shuffle is True
+
+
+IN_FIT = {
+    "arrays": ('"x": x, "y": y, "shuffle": False, "batch_size": 40', [40, 40, 20], 100),
+    "the usual size": ('"x": x, "y": y, "shuffle": False', [32, 32, 32, 4], 100),
+    "a split": ('"x": x, "y": y, "shuffle": False, "validation_split": 0.2', [32, 32, 16], 80),
+    "some steps": (
+        '"x": x, "y": y, "shuffle": False, "steps_per_epoch": 2, "batch_size": 32',
+        [32, 32],
+        64,
+    ),
+    "steps for a size": ('"x": x, "y": y, "shuffle": False, "steps_per_epoch": 2', [50, 50], 100),
+    "a data set": (
+        '"x": tf.data.Dataset.from_tensor_slices((x, y)).batch(30, drop_remainder=True)',
+        [30, 30, 30],
+        90,
+    ),
+    "weights": ('"x": x, "y": y, "shuffle": False, "sample_weight": y + 1.0', [32, 32, 32, 4], 100),
+}
+
+
+@pytest.mark.parametrize("kind", IN_FIT)
+def test_what_fit_is_given_is_own_data(
+    host: Worker, write: Write, small_data: Dataset, kind: str
+) -> None:
+    _, data = setting(small_data)
+    given, sizes, n = IN_FIT[kind]
+    text = "import numpy as np\nimport tensorflow as tf\n" + dedent(MODEL.replace("OPTIMIZER", SGD))
+    text += dedent(
+        f"""
+        x, y = np.random.default_rng(0).random((100, 30)), np.arange(100) % 4
+        port = {{"model": build, "fit": {{{given}}}}}
+        """
+    )
+    facts = opened(host, write(text) + ":port", data)
+    own = facts.own
+    assert own is not None
+    assert len(own.epochs) == 3
+    assert list(own.epochs[0].sizes) == sizes
+    x = np.random.default_rng(0).random((100, 30))
+    np.testing.assert_allclose(own.rows.take(own.epochs[0].ids), x[:n], rtol=1e-6)
+    np.testing.assert_array_equal(own.epochs[0].targets, (np.arange(100) % 4)[:n])
+    if kind == "a split":
+        assert own.validation is not None
+        np.testing.assert_allclose(own.rows.take(own.validation.ids), x[80:], rtol=1e-6)
+    weights = own.epochs[0].weights
+    assert (weights is None) == (kind != "weights")
+    if weights is not None:
+        np.testing.assert_allclose(weights, np.arange(100) % 4 + 1.0)
+    assert own.shuffle is (None if kind == "a data set" else False)
+    assert facts.left_out == ()
 
 
 VALIDATION = {
@@ -494,11 +548,13 @@ def test_own_validation_data(
         """
     )
     facts = opened(host, write(text) + ":port", data)
-    validation = facts.validation
-    assert validation is not None
-    np.testing.assert_array_equal(validation.positions, np.arange(len(data.test_labels))[::-1])
-    np.testing.assert_array_equal(validation.labels, data.test_labels[::-1])
-    assert validation.training_rows == 0
+    own = facts.own
+    assert own is not None
+    assert own.epochs == ()
+    assert own.validation is not None
+    found = find(own.rows, Rows(data.test_images))[own.validation.ids]
+    np.testing.assert_array_equal(found, np.arange(len(data.test_labels))[::-1])
+    np.testing.assert_array_equal(own.validation.targets, data.test_labels[::-1])
     assert facts.left_out == ()
 
 

@@ -20,7 +20,8 @@ from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.stress import stress_batch
 from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
 from mnist_mlp.plan import Plan
-from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep, Rows
+from mnist_mlp.ports.rows import find
 from mnist_mlp.spec import Spec, parse_spec
 from mnist_mlp.worker.parent import Worker
 
@@ -393,30 +394,47 @@ def test_an_own_loader_is_followed_row_by_row(
     data = setting(spec_of(), small_data).data
     np.savez(tmp_path / "rows.npz", x=data.train_images, y=data.train_labels)
     facts = opened(tail=LOADER, name="port").facts
-    order = facts.order
-    assert order is not None
-    assert [len(batch) for batch in order.epochs[0]] == [32] * 5  # 187 rows
-    assert len(order.epochs) == 3
-    first = order.epochs[0][0]
-    np.testing.assert_array_equal(
-        order.labels[0], data.train_labels[np.concatenate(order.epochs[0])]
-    )
-    np.testing.assert_allclose(
-        order.pixels, (data.train_images[first] / 255 - 0.5) / 0.25, atol=1e-5
-    )
-    assert not np.array_equal(first, order.epochs[1][0])
-    assert order.moved_by_validation is True
-    validation = facts.validation  # the training rows again
-    assert validation is not None
-    assert validation.training_rows == len(validation.positions) == 187
-    np.testing.assert_array_equal(validation.labels, data.train_labels)
+    own = facts.own
+    assert own is not None
+    found = find(own.rows, Rows(data.train_images))
+    assert own.epochs[0].sizes == (32,) * 5  # 187 rows
+    assert own.total == 187
+    assert len(own.epochs) == 3
+    first = found[own.epochs[0].ids]
+    np.testing.assert_array_equal(own.epochs[0].targets, data.train_labels[first])
+    pixels = own.rows.take(own.epochs[0].ids)
+    np.testing.assert_allclose(pixels, (data.train_images[first] / 255 - 0.5) / 0.25, atol=1e-5)
+    assert not np.array_equal(own.epochs[0].ids, own.epochs[1].ids)
+    assert own.moved_by_validation is True
+    assert own.shuffle is None
+    assert own.validation is not None  # the training rows again
+    np.testing.assert_array_equal(found[own.validation.ids], np.arange(187))
+    np.testing.assert_array_equal(own.validation.targets, data.train_labels)
 
-    facts = opened(tail=LOADER, name="still").facts
-    assert facts.batch_size == 20
-    assert facts.validation is None
-    assert facts.order is not None
-    assert facts.order.moved_by_validation is None
-    np.testing.assert_array_equal(np.concatenate(facts.order.epochs[2]), np.arange(187))
+    own = opened(tail=LOADER, name="still").facts.own
+    assert own is not None
+    assert own.epochs[0].sizes[0] == 20
+    assert own.validation is None
+    assert own.moved_by_validation is None
+    assert own.shuffle is False
+    found = find(own.rows, Rows(data.train_images))
+    np.testing.assert_array_equal(found[own.epochs[2].ids], np.arange(187))
+
+
+OF_ITS_OWN = """
+def train_dataloader(self):
+    rows = torch.utils.data.TensorDataset(torch.rand(40, 30), torch.arange(40) % 4)
+    return torch.utils.data.DataLoader(rows, batch_size=16, shuffle=True)
+"""
+
+
+def test_the_loaders_of_a_module_are_its_own_data(opened: Open) -> None:
+    own = opened(OF_ITS_OWN).facts.own
+    assert own is not None
+    assert [epoch.sizes for epoch in own.epochs] == [(16, 16, 8)] * 3
+    assert sorted(own.epochs[0].targets) == sorted(np.arange(40) % 4)
+    assert own.validation is None
+    assert opened().facts.own is None
 
 
 # --- What is told of errors -----------------------------------------------------------------------

@@ -9,7 +9,8 @@ import pytest
 
 from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.epoch_counts import EpochCounts
-from mnist_mlp.ports.rows import RowFinder
+from mnist_mlp.ports.protocol import OwnPass, Rows
+from mnist_mlp.ports.rows import Finder, RowTable, find, packed, read_pass
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp.reference import Array
 
@@ -77,7 +78,7 @@ def test_an_error_of_our_own_stays_what_it_is(tmp_path: Path) -> None:
     """Whatever the file of this project that raised it is called."""
     path = written(tmp_path, "x = 1\n")
     with pytest.raises(TypeError, match="unsized"), user_errors(path):
-        RowFinder(np.zeros((1, 4), np.uint8)).find(np.zeros(()))
+        RowTable().add(np.zeros(()))
 
 
 # --- Rows -----------------------------------------------------------------------------------------
@@ -100,26 +101,60 @@ def test_an_error_of_our_own_stays_what_it_is(tmp_path: Path) -> None:
 def test_rows_are_found_whatever_was_done_to_the_pixels(change: object, images: Array) -> None:
     order = np.random.default_rng(1).permutation(len(images))[:64]
     assert callable(change)
-    np.testing.assert_array_equal(RowFinder(images).find(change(images[order] / 255)), order)
+    rows = packed([np.ascontiguousarray(change(images[order] / 255)).reshape(64, -1)])
+    np.testing.assert_array_equal(find(rows, Rows(images)), order)
 
 
 def test_strange_rows_are_not_found(images: Array) -> None:
     x = images[:4] / 255
     x[1] = 0.5 * (x[1] + x[2])
-    found = RowFinder(images).find(x)
-    assert found[1] == -1
-    assert (RowFinder(images).find(np.full((2, 30), np.nan)) == -1).all()
-    assert (RowFinder(images).find(np.zeros((2, 29))) == -1).all()
+    found = find(Rows(x), Rows(images))
+    assert found.tolist() == [0, -1, 2, 3]
+    assert (find(Rows(np.full((2, 30), np.nan)), Rows(images)) == -1).all()
+    assert (find(Rows(np.zeros((2, 29))), Rows(images)) == -1).all()
 
 
 def test_equal_rows_take_turns_within_an_epoch(images: Array) -> None:
     doubled = images.copy()
     doubled[7] = doubled[3]
-    finder = RowFinder(doubled)
+    labels = np.zeros(len(images), np.int64)
+    rows = Rows(doubled[[3, 1]] / 255)
+    finder = Finder(doubled, labels, rows)
+    own = OwnPass((np.array([0, 1]), np.array([0])), np.zeros(3, np.int64))
     for _ in range(2):
-        finder.start_epoch()
-        assert finder.find(doubled[[7, 1]] / 255).tolist() == [3, 1]
-        assert finder.find(doubled[[3]] / 255).tolist() == [7]
+        assert [batch.tolist() for batch in finder.positions(own)] == [[3, 1], [7]]
+
+
+def test_of_equal_rows_each_label_finds_its_own(images: Array) -> None:
+    """MNIST has an image that occurs twice, with two labels."""
+    doubled = images.copy()
+    doubled[7] = doubled[3]
+    labels = np.zeros(len(images), np.int64)
+    labels[7] = 5
+    finder = Finder(doubled, labels, Rows(doubled[[3]] / 255))
+    own = OwnPass((np.array([0, 0]),), np.array([5, 0]))
+    assert finder.positions(own)[0].tolist() == [7, 3]
+
+
+def test_rows_of_numbers_that_are_no_pixels_are_found() -> None:
+    """Each is compared as it is given: stretched to 0 .. 1, short rows are all alike."""
+    draw = np.random.default_rng(4)
+    table = draw.normal(size=(300, 3)) * [1.0, 1e-2, 50.0]
+    order = draw.permutation(300)
+    np.testing.assert_array_equal(find(Rows(table[order].astype(np.float32)), Rows(table)), order)
+
+
+def test_a_table_keeps_each_row_once_and_exactly(images: Array) -> None:
+    table = RowTable()
+    x = (images[:40].astype(np.float32) / 255 - 0.1307) / 0.3081
+    first = read_pass([(x[:30], np.arange(30), None), (x[20:], np.arange(20), None)], table)
+    assert [batch.tolist() for batch in first.batches] == [list(range(30)), list(range(20, 40))]
+    rows = table.rows()
+    assert rows.levels is not None
+    assert rows.values.dtype == np.uint8
+    np.testing.assert_array_equal(rows.take(np.arange(40)), x)
+    with pytest.raises(UsageError, match="rows of 29 numbers, those before had 30"):
+        table.add(np.zeros((2, 29)))
 
 
 # --- Counting -------------------------------------------------------------------------------------

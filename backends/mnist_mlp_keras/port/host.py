@@ -13,7 +13,7 @@ from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp_keras.engine import eager_functions, planned_dataset
-from mnist_mlp_keras.port.facts import draws, optimizer_settings, own_order, own_validation
+from mnist_mlp_keras.port.facts import draws, optimizer_settings
 from mnist_mlp_keras.port.load import (
     Given,
     dense_of,
@@ -25,6 +25,7 @@ from mnist_mlp_keras.port.load import (
     wanted_shape,
     wants_one_hot,
 )
+from mnist_mlp_keras.port.own_data import DATA, OF_ALL, OF_ARRAYS, own_data
 from mnist_mlp_keras.port.recorder import Recorder
 from mnist_mlp_keras.port.run import (
     PASSED_ON,
@@ -39,10 +40,7 @@ from mnist_mlp_keras.port.run import (
 from mnist_mlp_keras.port.state import PortState
 
 TRIED_ROWS = 4
-LOOKED_AT = (
-    *("batch_size", "epochs", "shuffle", "steps_per_epoch", "verbose"),
-    *("validation_batch_size", "validation_data", "validation_split", "validation_steps"),
-)
+LOOKED_AT = (*DATA, *OF_ARRAYS, *OF_ALL, "epochs", "verbose")
 """Arguments of a user's `fit` that are judged without being passed on."""
 PREDICTED_ROWS = 2048
 
@@ -62,11 +60,11 @@ class KerasPort:
             layers = layers_in_order(model, x)
             self.given.remember()
             self.one_hot = wants_one_hot(model, x, data.train_labels[:TRIED_ROWS], self.classes)
-            order = None
-            if self.given.loader is not None:
-                whole, labels = self._fed(data.train_images, data.train_labels)
-                order = own_order(self.given, data, whole, labels)
-            validation = own_validation(self.given, data)
+            own = own_data(
+                self.given,
+                rows=len(data.train_labels),
+                fed=lambda: self._fed(data.train_images, data.train_labels),
+            )
             found = draws(self.given, x)
         self._recorder: Recorder | None = None
         fit = self.given.fit
@@ -79,13 +77,12 @@ class KerasPort:
             batch_size=fit.get("batch_size"),
             epochs=fit.get("epochs"),
             shuffle=fit.get("shuffle"),
-            order=order,
-            validation=validation,
+            own=own,
             left_out=tuple(f"fit({key}=...)" for key in fit if key not in (*PASSED_ON, *LOOKED_AT)),
             options={
                 key: str(value)
                 for key, value in fit.items()
-                if key not in ("batch_size", "epochs", "shuffle")
+                if key not in ("batch_size", "epochs", "shuffle", "validation_data", *DATA)
             },
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mnist_mlp.contract import Runtime, Tensors, TrainingData
-from mnist_mlp.ports.protocol import OwnOrder, OwnValidation, PortFacts
+from mnist_mlp.ports.protocol import OwnData, PortFacts
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.feed import Rows, loader_in_order
 from mnist_mlp_torch.port.layers import Dense, Watch
@@ -39,8 +39,7 @@ def probe(
     *,
     data: TrainingData,
     image_shape: tuple[int, ...],
-    order: OwnOrder | None,
-    validation: OwnValidation | None,
+    own: OwnData | None,
 ) -> Probed:
     """Run one training batch, and look at initial weights and settings on the way."""
     module = given.fresh(seed=0)
@@ -80,8 +79,7 @@ def probe(
         optimizer=seen["optimizer"],
         batch_size=_own_batch_size(given),
         epochs=_number(given.trainer.get("max_epochs")),
-        order=order,
-        validation=validation,
+        own=own,
         options={
             key: str(value) for key, value in given.trainer.items() if key not in ("callbacks",)
         },

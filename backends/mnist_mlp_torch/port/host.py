@@ -61,14 +61,12 @@ class Port:
         watch_clipping()
         self.runtime, self.image_shape = runtime, image_shape
         self.given = load(target)
-        order, validation = own_data(self.given, data)
         self.probed: Probed = probe(
             self.given,
             runtime,
             data=data,
             image_shape=image_shape,
-            order=order,
-            validation=validation,
+            own=own_data(self.given),
         )
         self._module: Any = None  # the one that was trained last
 

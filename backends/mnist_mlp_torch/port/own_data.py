@@ -1,97 +1,101 @@
-"""A user's own training loader: which rows it gives, in which order."""
+"""A user's own loaders: which rows they give, in which order."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 
-from mnist_mlp.contract import Array, TrainingData
+from mnist_mlp.contract import Array
 from mnist_mlp.errors import UserCodeError
-from mnist_mlp.ports.protocol import OwnOrder, OwnValidation
-from mnist_mlp.ports.rows import RowFinder, classes_of, is_soft, read_validation
+from mnist_mlp.ports.protocol import OwnData, OwnPass
+from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.layers import to_array
-from mnist_mlp_torch.port.load import Given, seed_everything
+from mnist_mlp_torch.port.load import Given, overrides, seed_everything
 
 EPOCHS = 3
 SLOW_S = 6.0
-"""A first epoch slower than this: two epochs have to do, and validation is not tried."""
+"""A first epoch slower than this: two epochs have to do, and it is not tried whether validation
+moves the order."""
 
 SEED = 7
 
 Loaders = tuple[Any, Any]
-"""For training and, if there is one, for validation."""
+"""For training and for validation; either may be None."""
 
 
-def own_data(given: Given, data: TrainingData) -> tuple[OwnOrder | None, OwnValidation | None]:
-    """What the user's loader or datamodule does over three epochs, and what it validates on.
+def own_data(given: Given) -> OwnData | None:
+    """What the user's loaders or datamodule do over three epochs, and what they validate on.
 
     The same again, with the same seed, but with validation after the first epoch, tells whether
     that moves the order.
     """
-    if given.loader is None and given.datamodule is None:
-        return None, None
     with user_errors(given.path):
         make = _maker(given)
+        if make is None:
+            return None
         seed_everything(SEED)
         train, validation = make()
-        generators = _generators(train)
-        states = [generator.get_state() for generator in generators]
-        finder = RowFinder(data.train_images)
-        start = time.perf_counter()
-        first = _epoch(train, finder, given)
-        slow = time.perf_counter() - start > SLOW_S
-        strange = any((batch < 0).any() for batch in first.batches)
-        tested = _epoch(train, RowFinder(data.test_images), given) if strange else None
-        others = [_epoch(train, finder, given) for _ in range(1 if slow else EPOCHS - 1)]
-        rescaled = finder.rescaled
-        epochs = [first, *others]
+        table = RowTable()
+
+        def read(loader: Iterable[Any], what: str) -> OwnPass:
+            return read_pass(_triples(loader, given, what), table)
+
+        if train is None and validation is None:
+            return None
+        epochs: list[OwnPass] = []
+        validated: OwnPass | None = None
         moved: bool | None = None
-        validated: OwnValidation | None = None
+        slow = True
+        if train is not None:
+            generators = _generators(train)
+            states = [generator.get_state() for generator in generators]
+            start = time.perf_counter()
+            epochs.append(read(train, "loader"))
+            if not epochs[0].batches:
+                raise UserCodeError(f"{given.path}: the loader gives no batch")
+            slow = time.perf_counter() - start > SLOW_S
+            epochs += [read(train, "loader") for _ in range(1 if slow else EPOCHS - 1)]
         if validation is not None and not slow:
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
             seed_everything(SEED)
-            train, validation = make()
-            _pass_over(train)
-            validated = _validation(validation, data, given)
-            again = _epoch(train, finder, given)
-            moved = not _same(again.batches, epochs[1].batches)
+            again, validation = make()
+            _pass_over(again)
+            validated = read(validation, "validation loader")
+            moved = not _same(read(again, "loader"), epochs[1])
         elif validation is not None:
-            validated = _validation(validation, data, given)
-    order = OwnOrder(
-        epochs=tuple(tuple(epoch.batches) for epoch in epochs),
-        pixels=first.pixels,
-        labels=tuple(epoch.labels for epoch in epochs),
-        soft=any(epoch.soft for epoch in epochs),
-        rescaled=rescaled,
-        test_rows=sum(int((b >= 0).sum()) for b in tested.batches) if tested else 0,
+            validated = read(validation, "validation loader")
+    return OwnData(
+        rows=table.rows(),
+        shape=table.shape,
+        epochs=tuple(epochs),
+        validation=validated if validated is not None and validated.batches else None,
+        shuffle=False if _in_sequence(train) else None,
+        total=_total(train),
         moved_by_validation=moved,
     )
-    return order, validated
 
 
-def _validation(loader: Iterable[Any], data: TrainingData, given: Given) -> OwnValidation | None:
-    return read_validation([_pair(batch, given, "validation loader") for batch in loader], data)
+def _triples(
+    loader: Iterable[Any], given: Given, what: str
+) -> Iterator[tuple[Array, Array, Array | None]]:
+    for batch in loader:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise UserCodeError(
+                f"{given.path}: the {what} gives {type(batch).__name__}, expected (x, y)"
+            )
+        yield _as_array(batch[0]), _as_array(batch[1]), None
 
 
-def _pair(batch: Any, given: Given, what: str) -> tuple[Array, Array]:
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise UserCodeError(
-            f"{given.path}: the {what} gives {type(batch).__name__}, expected (x, y)"
-        )
-    x, y = batch
-    return _as_array(x), _as_array(y)
-
-
-def _maker(given: Given) -> Callable[[], Loaders]:
+def _maker(given: Given) -> Callable[[], Loaders] | None:
     """A function that makes the loaders anew, as far as they can be made anew."""
     if given.datamodule is not None:
 
@@ -108,14 +112,32 @@ def _maker(given: Given) -> Callable[[], Loaders]:
 
         return from_datamodule
 
-    def from_loader() -> Loaders:
-        source = given.loader
-        made = source() if callable(source) else source
-        if isinstance(made, tuple | list):
-            return made[0], made[1] if len(made) > 1 else None
-        return made, None
+    if given.loader is not None:
 
-    return from_loader
+        def from_loader() -> Loaders:
+            source = given.loader
+            made = source() if callable(source) else source
+            if isinstance(made, tuple | list):
+                return made[0], made[1] if len(made) > 1 else None
+            return made, None
+
+        return from_loader
+
+    module = given.fresh(seed=SEED)
+    kinds = ("train_dataloader", "val_dataloader")
+    if not any(overrides(module, kind) for kind in kinds):
+        return None
+
+    def from_module() -> Loaders:
+        made = given.fresh(seed=SEED)
+        made.prepare_data()
+        made.setup("fit")
+        train, validation = (
+            _single(getattr(made, kind)()) if overrides(made, kind) else None for kind in kinds
+        )
+        return train, validation
+
+    return from_module
 
 
 def _single(loaders: Any) -> Any:
@@ -131,6 +153,23 @@ def batch_size_of(loader: Any) -> int | None:
     return None
 
 
+def _in_sequence(loader: Any) -> bool:
+    # Beside a batch sampler, which goes its own way, a loader has a sampler that it never asks.
+    if getattr(loader, "batch_size", None) is None:
+        return False
+    return isinstance(getattr(loader, "sampler", None), SequentialSampler)
+
+
+def _total(loader: Any) -> int | None:
+    """Rows that the sampler draws, before a last, smaller batch is dropped."""
+    if getattr(loader, "batch_size", None) is None:
+        return None
+    try:
+        return len(loader.sampler)
+    except (AttributeError, TypeError):  # no DataLoader, or an iterable data set
+        return None
+
+
 def _generators(loader: Any) -> list[torch.Generator]:
     """Private generators of a loader and its samplers, which seeding does not reach."""
     found = []
@@ -143,31 +182,6 @@ def _generators(loader: Any) -> list[torch.Generator]:
     return found
 
 
-class _Epoch:
-    def __init__(
-        self, batches: list[NDArray[np.int64]], pixels: Array, labels: Array, *, soft: bool
-    ) -> None:
-        self.batches, self.pixels, self.labels, self.soft = batches, pixels, labels, soft
-
-
-def _epoch(loader: Iterable[Any], finder: RowFinder, given: Given) -> _Epoch:
-    finder.start_epoch()
-    batches: list[NDArray[np.int64]] = []
-    pixels: Array = np.zeros((0,))
-    labels: list[NDArray[np.int64]] = []
-    soft = False
-    for number, batch in enumerate(loader):
-        x, y = _pair(batch, given, "loader")
-        batches.append(finder.find(x))
-        labels.append(classes_of(y))
-        soft = soft or is_soft(y)
-        if number == 0:
-            pixels = x
-    if not batches:
-        raise UserCodeError(f"{given.path}: the loader gives no batch")
-    return _Epoch(batches, pixels, np.concatenate(labels), soft=soft)
-
-
 def _as_array(part: Any) -> Array:
     return to_array(part) if isinstance(part, Tensor) else np.asarray(part)
 
@@ -177,5 +191,5 @@ def _pass_over(loader: Iterable[Any]) -> None:
         pass
 
 
-def _same(a: Sequence[Array], b: Sequence[Array]) -> bool:
-    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+def _same(a: OwnPass, b: OwnPass) -> bool:
+    return a.sizes == b.sizes and np.array_equal(a.ids, b.ids)

@@ -24,6 +24,12 @@ MOVES: dict[str, tuple[str, Move]] = {
     "image_turned": ("turned by 180 degrees", lambda i: i[:, ::-1, ::-1]),
 }
 
+SCALINGS = (
+    *("pixels_not_scaled", "pixels_scaled_twice", "pixels_divided_by_256", "pixels_inverted"),
+    *("pixels_scaled_to_minus_one_one", "mean_std_normalisation"),
+)
+"""Causes that `affine_cause` names."""
+
 
 def hypotheses(
     recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
@@ -54,10 +60,12 @@ def _affine(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
         terms = 4 * (np.abs(scale * x) + abs(offset) + abs(scale))
         return Expected(scale * x + offset, terms)
 
-    yield Hypothesis(_affine_cause(float(scale), float(offset)), replace(recipe, pixels=pixels))
+    yield Hypothesis(affine_cause(float(scale), float(offset)), replace(recipe, pixels=pixels))
 
 
-def _affine_cause(scale: float, offset: float) -> Cause:
+def affine_cause(scale: float, offset: float) -> Cause:
+    """The name of inputs `scale * pixel / 255 + offset`."""
+
     def near(a: float, b: float) -> bool:
         return bool(np.isclose(scale, a, rtol=1e-5) and np.isclose(offset, b, atol=1e-5))
 

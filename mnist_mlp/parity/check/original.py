@@ -21,26 +21,26 @@ def as_the_original(first: PortEvidence, given: Setting) -> Setting:
 
 
 def drop_shared_habits(first: PortEvidence, second: PortEvidence) -> None:
-    """What original and port do alike, outside the steps, is no difference between them."""
+    """What original and port do alike, outside the steps, is no difference between them.
+
+    Own data are held against each other already.
+    """
 
     def habits(seen: PortEvidence) -> list[tuple[str, str | None, Cause]]:
         """By rung and tensor; what has no name is not the same twice."""
         return [
             (item.rung, item.tensor, item.cause)
             for item in seen.breaks
-            if item.cause.name != UNKNOWN
-            and (item in seen.of_loader or item.rung not in (*STEP_RUNGS, "init"))
+            if item.cause.name != UNKNOWN and item.rung not in (*STEP_RUNGS, "init")
         ]
 
     theirs = habits(first)
     second.breaks = [
         item
         for item in second.breaks
-        if (item.rung, item.tensor, item.cause) not in theirs and not _gathers_alike(first, item)
+        if item in second.own_data.breaks
+        or ((item.rung, item.tensor, item.cause) not in theirs and not _gathers_alike(first, item))
     ]
-    if first.of_loader and second.facts.order is None:
-        names = ", ".join(item.cause.name for item in first.of_loader)
-        second.missing["order"] = f"the original's own loader ({names}) has none beside it"
 
 
 def _gathers_alike(first: PortEvidence, item: Break) -> bool:

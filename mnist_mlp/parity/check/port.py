@@ -80,13 +80,15 @@ def check_port(
             spec, _ = read_spec(worker, facts, dataset, spec)
             given = setting(spec, dataset)
             say(f"running {original.text}")
-            first = look_at_port(worker, facts, given, label=original.text, side="a")
+            first = look_at_port(worker, facts, given, dataset, label=original.text, side="a")
             worker.close()
             given = as_the_original(first, given)
         worker = host(port)
         facts = opened(worker, port, given)
         say(f"running {port.text}")
-        second = look_at_port(worker, facts, given, label=port.text, side="b")
+        second = look_at_port(
+            worker, facts, given, dataset, label=port.text, side="b", original=first
+        )
         if first is not None:
             drop_shared_habits(first, second)
         prices = _cost(worker, given, say) if cost else None

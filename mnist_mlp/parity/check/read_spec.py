@@ -51,9 +51,8 @@ def read_spec(
         given = getattr(facts, key)
         if given is not None:
             raw["training"][key] = given
-    lengths = [len(batch) for batch in facts.order.epochs[0]] if facts.order else []
-    if facts.batch_size is None and lengths:
-        raw["training"]["batch_size"] = max(lengths)
+    if facts.own is not None and facts.own.epochs:  # what it does stands above what it says
+        raw["training"]["batch_size"] = max(facts.own.epochs[0].sizes)
     spec = parse_spec(raw)
     names = _activations(worker, spec, dataset)
     raw["model"]["activations"] = [

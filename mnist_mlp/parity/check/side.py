@@ -13,9 +13,12 @@ import numpy as np
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError
 from mnist_mlp.parity.causes import init
+from mnist_mlp.parity.causes.data import SCALINGS
 from mnist_mlp.parity.causes.explain import Explanation
 from mnist_mlp.parity.causes.forward import without_biases
-from mnist_mlp.parity.check import metrics, own_data
+from mnist_mlp.parity.check import metrics
+from mnist_mlp.parity.check.own_data import DataVerdict, against_plan
+from mnist_mlp.parity.check.pair_data import Brought, against_original
 from mnist_mlp.parity.check.steps import Setting, look_at_steps
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Evidence, Place, Side
 from mnist_mlp.parity.steps import arbiter
@@ -43,7 +46,7 @@ class PortEvidence(Evidence):
     epochs: list[PortEpoch] = field(default_factory=list)
     found: dict[int, Tensors] = field(default_factory=dict)
     explained: Explanation | None = None
-    of_loader: list[Break] = field(default_factory=list)
+    own_data: DataVerdict = field(default_factory=DataVerdict)
     logits: Array | None = None
     different: int = 0
 
@@ -57,9 +60,18 @@ def setting(spec: Spec, dataset: Dataset) -> Setting:
 
 
 def look_at_port(
-    worker: Worker, facts: PortFacts, given: Setting, *, label: str, side: Side
+    worker: Worker,
+    facts: PortFacts,
+    given: Setting,
+    dataset: Dataset,
+    *,
+    label: str,
+    side: Side,
+    original: PortEvidence | None = None,
 ) -> PortEvidence:
     """Run a port and climb every rung that a port has.
+
+    Side "a" is an `original`, whose own data nothing judges; they judge those of side "b".
 
     Raises
     ------
@@ -76,9 +88,9 @@ def look_at_port(
         seen.breaks += init.pair_breaks(given.draws, facts.draws, layers, side=side)
     else:
         seen.breaks += init.native_breaks(facts.draws, layers, side=side)
-    _own_order(seen, given, side)
     _steps(seen, worker, given, side)
-    _scaled_once(seen)
+    if side == "b":
+        _own_data(seen, given, dataset, original)
     breaks, missing = metrics.breaks(
         seen.epochs, side, before=seen.breaks, plain=given.plain is None
     )
@@ -186,24 +198,45 @@ def _without_biases(seen: PortEvidence, given: Setting, side: Side) -> Setting:
     return replace(given, recipe=without_biases(given.recipe, without))
 
 
-# --- Order ----------------------------------------------------------------------------------------
+# --- Own data -------------------------------------------------------------------------------------
 
 
-def _own_order(seen: PortEvidence, given: Setting, side: Side) -> None:
-    """An own loader's batches; and what was given beside the model."""
-    breaks, noted = own_data.breaks(seen.facts, given.plan, given.data, given.recipe, side=side)
-    seen.of_loader = breaks
-    seen.breaks += breaks
-    seen.noted += noted
-    if not breaks and seen.facts.order is None:
-        seen.missing["order"] = "the port was fed by the plan: it brought no loader of its own"
+def _own_data(
+    seen: PortEvidence, given: Setting, dataset: Dataset, original: PortEvidence | None
+) -> None:
+    """What a port brings, against its original's or, without one, against the plan's."""
+    if original is None:
+        found = against_plan(seen.facts, given.plan, given.data, given.recipe, side="b")
+    else:
+        found = against_original(_brought(original), _brought(seen), given.plan, dataset)
+    seen.own_data = found
+    if found.scaling_judged:
+        seen.breaks = [item for item in seen.breaks if not _of_scaling(item)]
+        assert original is not None
+        original.breaks = [item for item in original.breaks if not _of_scaling(item)]
+    if found.steps_judged:
+        seen.breaks = [item for item in seen.breaks if item.cause.name != "steps_missing"]
+    seen.breaks += found.breaks
+    seen.noted += found.noted
+    seen.missing |= found.missing
+    if original is None:
+        _scaled_once(seen)
+
+
+def _brought(seen: PortEvidence) -> Brought:
+    return Brought(seen.facts, seen.explained.recipe if seen.explained else None)
+
+
+def _of_scaling(item: Break) -> bool:
+    """Whether a model scales its inputs otherwise, as a step showed it."""
+    return item.rung == "data" and item.cause.name in (*SCALINGS, "left_out")
 
 
 def _scaled_once(seen: PortEvidence) -> None:
     """A loader that gives greys to a model that scales them itself: together they are right."""
-    halves = ("pixels_not_scaled", "pixels_scaled_twice")
+    halves = {"pixels_not_scaled", "pixels_scaled_twice"}
     found = [item for item in seen.breaks if item.cause.name in halves]
-    if [item.cause.name for item in found] == list(halves):
+    if len(found) == 2 and {item.cause.name for item in found} == halves:
         seen.breaks = [item for item in seen.breaks if item not in found]
 
 

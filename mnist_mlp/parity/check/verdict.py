@@ -12,7 +12,16 @@ from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
 from mnist_mlp.parity.findings import RUNGS, Break, Cause
 from mnist_mlp.parity.not_exercised import not_exercised
-from mnist_mlp.parity.outcome import NamedSide, Outcome, Predictions, Proof, Rung, Verdict, ordered
+from mnist_mlp.parity.outcome import (
+    BUT_FOR_DATA,
+    NamedSide,
+    Outcome,
+    Predictions,
+    Proof,
+    Rung,
+    Verdict,
+    ordered,
+)
 from mnist_mlp.parity.steps.judge import LIMITS
 from mnist_mlp.spec import Spec
 
@@ -40,6 +49,7 @@ def port_outcome(
         not_exercised=(
             *not_exercised(second.steps, given.plan.spec),
             *second.facts.left_out,
+            *second.own_data.not_exercised,
             *(f"{rung}: {why}" for rung, why in missing.items()),
         ),
         predictions=Predictions(
@@ -81,6 +91,10 @@ def _verdict(
         )
     if second.explained is None:
         return "inconclusive", "No step could be judged."
+    if second.own_data.unjudged:
+        return "inconclusive", f"Nothing breaks, but not judged is: {second.own_data.unjudged}."
+    if second.own_data.but_for:
+        return "identical", f"{BUT_FOR_DATA}: {second.own_data.but_for}."
     return "identical", "Every rung is clean: the port does what it should, down to rounding."
 
 
@@ -92,6 +106,7 @@ def _rungs(
 ) -> tuple[Rung, ...]:
     of_rung = {
         "reciprocal_scaling": "data",
+        "order_not_reshuffled": "order",
         "own_shuffle": "order",
         "validation_moves_order": "order",
     }
@@ -106,14 +121,20 @@ def _rungs(
     for name in RUNGS:
         mine = [item for item in breaks if item.rung == name]
         margin = seen.margins.get(name) if name in LIMITS else None
+        compared = seen.own_data.compared.get(name)
         if mine:
             names = ", ".join(dict.fromkeys(item.cause.name for item in mine))
             rungs.append(Rung(name=name, status="broken", text=names))
         elif name in remarks:
-            rungs.append(Rung(name=name, status="noted", margin=margin, text=remarks[name]))
+            text = remarks[name]
+            rungs.append(
+                Rung(name=name, status="noted", margin=margin, compared=compared, text=text)
+            )
         elif name in missing or name in absent:
             reason = missing.get(name) or absent[name]
             rungs.append(Rung(name=name, status="not_exercised", text=reason))
+        elif name in ("data", "order") and margin is None and not compared:
+            rungs.append(Rung(name=name, status="not_exercised", text="nothing was compared"))
         else:
-            rungs.append(Rung(name=name, status="clean", margin=margin))
+            rungs.append(Rung(name=name, status="clean", margin=margin, compared=compared))
     return tuple(rungs)
