@@ -296,6 +296,7 @@ def names():
         train_set=dataset, train_ids=np.arange(5), order=rng.permutation(12), kernel=kernel,
         bias=bias, weight=self.layer.weight, velocity=torch.zeros(128, 784),
         gradient=torch.ones(128, 784), learning_rate=0.01, accuracy=torch.tensor(0.5),
+        old_rate=0.01, new_rate=0.001,
     )
 
 def run(line):

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from typing import Any
 
 import numpy as np
 
-from mnist_mlp.parity.causes import data, forward, gradient, loss, update
+from mnist_mlp.parity.causes import data, forward, gradient, loss, penalty, update
 from mnist_mlp.parity.causes.hypothesis import Hypothesis, first_that_reproduces
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Finding, JudgedStep, Place, Side
 from mnist_mlp.parity.steps.arbiter import eps_of
@@ -82,7 +82,7 @@ def explain(
     while (finding := first_broken(findings, named=named)) is not None and len(breaks) < MOST:
         candidates = SOURCES[finding.rung](recipe, steps, finding)
         if plain is not None:
-            candidates = chain(_left_out(recipe, plain, finding.rung), candidates)
+            candidates = _against_original(recipe, plain, steps, finding)
         hypothesis = first_that_reproduces(candidates, finding, steps, recipe=recipe)
         if hypothesis is None:
             breaks.append(_as_break(finding, side, Cause(UNKNOWN, _residual(findings, finding))))
@@ -130,7 +130,7 @@ LINKS: dict[str, tuple[str, ...]] = {
     "forward": ("kernel", "bias", "operand", "activations", "eps", "gradient_eps"),
     "loss": ("loss", "at_logits", "penalty"),
     "gradient": ("gradient",),
-    "update": ("update", "spec"),
+    "update": ("update", "spec", "measured"),
 }
 """The fields of a recipe that each rung depends on."""
 
@@ -142,11 +142,40 @@ OF_NO_RUNG = {
 """The other fields, with the reason why an original and its port cannot differ in them."""
 
 
+def _against_original(
+    recipe: Recipe, plain: Recipe, steps: Sequence[JudgedStep], finding: Finding
+) -> Iterator[Hypothesis]:
+    """What a port does where `recipe`, which its original follows, is not the specification's."""
+    source, rung = SOURCES[finding.rung], finding.rung
+    if rung == "loss":
+        yield from penalty.instead(recipe, plain, steps, finding)
+    if rung == "update":
+        yield from update.instead(recipe, plain)
+    yield from _left_out(recipe, plain, rung)
+    yield from source(recipe, steps, finding)
+    if rung == "update" and recipe.update is not plain.update:
+        # The specification's rule, in place of the original's, and something else beside it. The
+        # rates stay those that were measured on the original: a schedule is told against them.
+        yield from source(replace(recipe, update=plain.update), steps, finding)
+
+
 def _left_out(recipe: Recipe, plain: Recipe, rung: str) -> Iterator[Hypothesis]:
     """The specification's own way at one rung, where the original has another."""
-    own = {link: getattr(plain, link) for link in LINKS[rung]}
-    if any(getattr(recipe, link) is not value for link, value in own.items()):
-        yield Hypothesis(Cause("left_out", f"at rung {rung}"), replace(recipe, **own))
+
+    def plainly(links: Sequence[str]) -> dict[str, Any]:
+        return {link: getattr(plain, link) for link in links}
+
+    def another(links: Sequence[str]) -> bool:
+        return any(getattr(recipe, link) is not getattr(plain, link) for link in links)
+
+    cause = Cause("left_out", f"at rung {rung}")
+    links = LINKS[rung]
+    if rung == "loss" and another(links) and another(LINKS["gradient"]):
+        # What is missing in the loss is missing in its gradient: one thing, told once.
+        both = plainly((*links, *LINKS["gradient"]))
+        yield Hypothesis(cause, replace(recipe, **both), also=("gradient",))
+    if another(links):
+        yield Hypothesis(cause, replace(recipe, **plainly(links)))
 
 
 def _as_break(
