@@ -297,6 +297,7 @@ def names():
         bias=bias, weight=self.layer.weight, velocity=torch.zeros(128, 784),
         gradient=torch.ones(128, 784), learning_rate=0.01, accuracy=torch.tensor(0.5),
         old_rate=0.01, new_rate=0.001,
+        scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
     )
 
 def run(line):

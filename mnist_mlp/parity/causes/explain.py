@@ -18,7 +18,7 @@ from mnist_mlp.parity.causes import data, forward, gradient, loss, penalty, upda
 from mnist_mlp.parity.causes.hypothesis import Hypothesis, first_that_reproduces
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Finding, JudgedStep, Place, Side
 from mnist_mlp.parity.steps.arbiter import eps_of
-from mnist_mlp.parity.steps.judge import LIMITS, first_broken, is_noted, judge
+from mnist_mlp.parity.steps.judge import LIMITS, NOT_JUDGED, first_broken, is_noted, judge
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.shapes import misshapen, too_exact
 
@@ -40,8 +40,9 @@ MOST = 8
 class Explanation:
     """What became of one side's steps.
 
-    `margins` are the largest sizes seen per rung, in the clean recipe, as shares of the rung's
-    limit; `noted` are differences that are told and tolerated.
+    `margins` are the largest sizes per rung as shares of the rung's limit, by the recipe that the
+    causes lead to; a rung that nothing was held against has none. `noted` are differences that are
+    told and tolerated.
     """
 
     breaks: tuple[Break, ...]
@@ -62,15 +63,12 @@ def explain(
     `plain` is the specification's own recipe, where `recipe` holds more than that: what an original
     does beyond the specification, which its port may have left out.
     """
-    margins = dict.fromkeys(LIMITS, 0.0)
     skipped, steps = _without_skipped(steps, side)
     odd = misshapen(recipe.spec.model, steps)
     if odd is not None:
         shapes = _as_break(odd, side, Cause("other_shapes", odd.note))
-        return Explanation((*skipped, shapes), margins, (), recipe)
+        return Explanation((*skipped, shapes), {}, (), recipe)
     findings = judge(recipe, steps)
-    for seen in findings:
-        margins[seen.rung] = max(margins[seen.rung], seen.size / LIMITS[seen.rung])
     noted = []
     if any(is_noted(seen) for seen in findings):
         noted.append(Cause("reciprocal_scaling", "pixels one unit of the last place off"))
@@ -95,7 +93,16 @@ def explain(
             recipe = hypothesis.recipe
             named.add(finding.rung)
         findings = _out_of_the_fog(recipe, judge(recipe, steps))
-    return Explanation(tuple(breaks), margins, tuple(noted), recipe)
+    return Explanation(tuple(breaks), _margins(judge(recipe, steps)), tuple(noted), recipe)
+
+
+def _margins(findings: Sequence[Finding]) -> dict[str, float]:
+    margins: dict[str, float] = {}
+    for seen in findings:
+        if seen.note != NOT_JUDGED:
+            margin = seen.size / LIMITS[seen.rung]
+            margins[seen.rung] = max(margins.get(seen.rung, 0.0), margin)
+    return margins
 
 
 def _without_skipped(
