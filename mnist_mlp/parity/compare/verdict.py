@@ -70,7 +70,10 @@ def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcom
     unclimbed = [rung for rung in rungs if rung.status == "not_exercised"]
     if verdict in ("identical", "equivalent") and unclimbed:
         reasons = "; ".join(f"{rung.name}: {rung.text}" for rung in unclimbed)
-        verdict, text = "inconclusive", f"Nothing breaks, but not every rung was climbed: {reasons}."
+        verdict, text = (
+            "inconclusive",
+            f"Nothing breaks, but not every rung was climbed: {reasons}.",
+        )
     unseen = not_exercised(ladder.steps, a.spec) if "order" not in ladder.missing else []
     return Outcome(
         verdict=verdict,
