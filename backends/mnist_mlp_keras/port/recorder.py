@@ -65,7 +65,7 @@ class Recorder:
         places += [f"{how} {name}" for how in ("tape", "applied") for name in self.names.values()]
         self._always = ("loss", "output", "target", *places[len(dense) * 2 - 1 : len(dense) * 2])
         self._sinks = {name: Sink() for name in dict.fromkeys((*places, *self._always))}
-        self._kept: set[tuple[str, int]] = set()
+        self._kept: set[tuple[str, Any]] = set()
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -165,7 +165,7 @@ class Recorder:
 
     def _put(self, name: str, tensor: Any) -> None:
         """Keep what comes first in the graph that is being built; each branch has its own."""
-        key = name, id(tf.compat.v1.get_default_graph())
+        key = name, tf.compat.v1.get_default_graph()
         if key not in self._kept:
             self._kept.add(key)
             self._sinks[name].put(tensor)
