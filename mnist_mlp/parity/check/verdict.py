@@ -47,7 +47,7 @@ def port_outcome(
         breaks=breaks,
         noted=(*noted, *habits_of_original(first)),
         not_exercised=(
-            *not_exercised(second.steps, given.plan.spec),
+            *not_exercised(second.steps, given.recipe.spec),
             *second.facts.left_out,
             *(f"{rung}: {why}" for rung, why in missing.items()),
         ),
@@ -120,9 +120,10 @@ def _verdict(
     )
 
 
-NOT_OF_EVERY_PORT = ("order", "trajectory", "metrics", "report")
-"""Rungs for which a port may give nothing: no loader, no step that is not judged, no reported
-number, no run folder. All the others can be climbed with every port."""
+NOT_OF_EVERY_PORT = ("order", "trajectory", "metrics", "predictions", "report")
+"""Rungs for which a port or its original may give nothing: no loader, no step that is not judged,
+no reported number, no way to evaluate, no run folder. All the others can be climbed with every
+port."""
 
 
 def _rungs(
