@@ -10,7 +10,7 @@ class Network(keras.Sequential):
                 loss = self.compute_loss(x, y, self(x, training=True))
             gradients = tape.gradient(loss, self.trainable_variables)
             self.optimizer.apply(gradients, self.trainable_variables)
-        return {}
+        return {"objective": loss}
 
 
 def build():
