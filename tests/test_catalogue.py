@@ -58,7 +58,7 @@ COMPUTED = {
     ("causes/init.py", "name"): INITIALISERS | CONSTANT_KERNELS,
     ("causes/init.py", "_full_name(name, part)"): INITIALISERS | CONSTANT_KERNELS,
     ("causes/loss.py", "cause"): loss.FORMS.keys() - {"labels_shifted_down"},
-    ("causes/penalty.py", "f'{kind}_in_loss'"): {"l1_in_loss", "l2_in_loss"},
+    ("causes/penalty.py", "f'{penalty.kind}_in_loss'"): {"l1_in_loss", "l2_in_loss"},
     ("causes/update.py", "name"): {
         *("clip_by_norm", "clip_by_value", "clip_per_tensor"),
         *("gradient_ascent", "learning_rate"),
