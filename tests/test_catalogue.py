@@ -58,7 +58,7 @@ COMPUTED = {
     ("causes/init.py", "name"): INITIALISERS | CONSTANT_KERNELS,
     ("causes/init.py", "_full_name(name, part)"): INITIALISERS | CONSTANT_KERNELS,
     ("causes/loss.py", "cause"): loss.FORMS.keys() - {"labels_shifted_down"},
-    ("causes/penalty.py", "f'{kind}_in_loss'"): {"l1_in_loss", "l2_in_loss"},
+    ("causes/penalty.py", "f'{penalty.kind}_in_loss'"): {"l1_in_loss", "l2_in_loss"},
     ("causes/update.py", "name"): {
         *("clip_by_norm", "clip_by_value", "clip_per_tensor"),
         *("gradient_ascent", "learning_rate"),
@@ -300,6 +300,8 @@ def names():
         train_set=dataset, train_ids=np.arange(5), order=rng.permutation(12), kernel=kernel,
         bias=bias, weight=self.layer.weight, velocity=torch.zeros(128, 784),
         gradient=torch.ones(128, 784), learning_rate=0.01, accuracy=torch.tensor(0.5),
+        old_rate=0.01, new_rate=0.001,
+        scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
     )
 
 def run(line):

@@ -178,7 +178,8 @@ class Evidence:
     """What is gathered while the rungs of a ladder are climbed.
 
     `missing` holds the rungs that could not be looked at, with the reason; `margins` the largest
-    deviation of each rung as a share of what is allowed.
+    deviation of each rung as a share of what is allowed; `compared` how many fields, tensors or
+    rows were held against each other where no deviation is allowed.
     """
 
     breaks: list[Break] = field(default_factory=list)
@@ -186,6 +187,7 @@ class Evidence:
     missing: dict[str, str] = field(default_factory=dict)
     steps: list[JudgedStep] = field(default_factory=list)
     margins: dict[str, float] = field(default_factory=dict)
+    compared: dict[str, int] = field(default_factory=dict)
 
     def broken(self, *rungs: str) -> bool:
         """Whether any of these rungs broke."""
@@ -203,3 +205,6 @@ class Evidence:
         self.steps += other.steps
         for rung, margin in other.margins.items():
             self.margins[rung] = max(margin, self.margins.get(rung, 0.0))
+        for rung, count in other.compared.items():
+            # Both sides were looked at as far as the one that was looked at least.
+            self.compared[rung] = min(count, self.compared.get(rung, count))

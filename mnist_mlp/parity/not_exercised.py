@@ -32,7 +32,7 @@ def not_exercised(steps: Sequence[JudgedStep], spec: Spec) -> list[str]:
     if spec.training.epochs == 1:
         unseen.append("a new order in each epoch: there is one epoch only")
     if spec.optimizer.momentum and not spec.optimizer.schedule:
-        unseen.append("where the velocity keeps the learning rate: the learning rate is constant")
+        unseen.append("momentum under a changing rate: the learning rate is constant")
     smallest = min(_smallest_probability(step) for step in plain)
     if smallest > 1e-7:
         unseen.append("probabilities under 1e-7 in training: only the stress batch has them")

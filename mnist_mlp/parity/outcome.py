@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from mnist_mlp.errors import EXIT_DIFFERENT, EXIT_INCONCLUSIVE, EXIT_OK
-from mnist_mlp.parity.findings import RUNGS, Break, Cause, Measured, Side, Value
+from mnist_mlp.parity.findings import RUNGS, STEP_RUNGS, Break, Cause, Measured, Side, Value
 
 SCHEMA_VERSION = 1
 
@@ -42,8 +42,9 @@ class NamedSide(Value):
 class Rung(Value):
     """One rung and how it ended; one that was not exercised says why in its text.
 
-    `margin` is the largest deviation as a share of what rounding allows, where that can be said.
-    Where a rung allows no deviation, `compared` is how many fields, tensors or rows were compared.
+    `margin` is the largest deviation as a share of what is allowed, where that can be said. Where a
+    rung allows no deviation, `compared` is how many fields, tensors or rows were compared. A clean
+    rung has one of them: what was not compared is not clean.
     """
 
     name: str
@@ -56,7 +57,22 @@ class Rung(Value):
     def _says_why(self) -> Self:
         if self.status == "not_exercised" and not self.text:
             raise ValueError("a rung that was not exercised needs a reason in its text")
+        if self.status == "clean":
+            if self.margin is None and not self.compared:
+                raise ValueError(f"rung {self.name} is clean, but nothing was measured or compared")
+            if self.margin is not None and not self.margin <= 1:
+                raise ValueError(f"rung {self.name} is clean at {self.margin:g} of what is allowed")
         return self
+
+
+def clean(name: str, margin: float | None, compared: int | None, text: str = "") -> Rung:
+    """A rung that nothing broke: clean as far as there is evidence for it, else not exercised."""
+    if margin is not None and not margin <= 1:
+        text = f"{margin:.2g} of what rounding allows, which a coarser arithmetic hides"
+        return Rung(name=name, status="not_exercised", margin=margin, text=text)
+    if margin is None and not compared:
+        return Rung(name=name, status="not_exercised", text="nothing was compared")
+    return Rung(name=name, status="clean", margin=margin, compared=compared, text=text)
 
 
 class Predictions(Value):
@@ -137,6 +153,20 @@ class Outcome(Value):
         cause = first["cause"] if first else None
         return {"schema_version": SCHEMA_VERSION, **content, "first_break": first, "cause": cause}
 
+    @model_validator(mode="after")
+    def _verdict_follows_from_rungs(self) -> Self:
+        broken = {rung.name for rung in self.rungs if rung.status == "broken"}
+        if self.verdict != "different" and (broken or self.breaks):
+            raise ValueError(f"the verdict is {self.verdict}, but something broke")
+        unexplained = broken - {item.rung for item in self.breaks}
+        if unexplained:
+            raise ValueError(f"broken without a break: {', '.join(sorted(unexplained))}")
+        if self.verdict == "identical":
+            unseen = [r.name for r in self.rungs if r.status == "not_exercised"]
+            if set(unseen) & set(STEP_RUNGS):
+                raise ValueError(f"the verdict is identical, but {', '.join(unseen)} were not seen")
+        return self
+
     @field_validator("sides")
     @classmethod
     def _two(cls, sides: dict[Side, NamedSide]) -> dict[Side, NamedSide]:
@@ -202,8 +232,7 @@ def as_text(outcome: Outcome) -> str:
         lines += [break_text(item, outcome.sides), ""]
     width = max(len(rung.name) for rung in outcome.rungs)
     for rung in outcome.rungs:
-        margin = "" if rung.margin is None else f"{rung.margin:8.2g} of what rounding allows"
-        line = f"  {rung.name:<{width}}  {rung.status:<14}{rung.text or margin}"
+        line = f"  {rung.name:<{width}}  {rung.status:<14}{rung.text or evidence_of(rung)}"
         lines.append(line.rstrip())
     if outcome.chaos:
         lines += ["", _chaos(outcome.chaos)]
@@ -241,6 +270,28 @@ def break_text(item: Break, sides: Mapping[Side, NamedSide]) -> str:
     if item.cause.fix:
         lines.append(f"  cure:  {item.cause.fix}")
     return "\n".join(lines)
+
+
+UNITS = {
+    "spec": "fields",
+    "data": "digests",
+    "order": "rows",
+    "init": "tensors",
+    "trajectory": "epochs",
+    "metrics": "numbers",
+    "predictions": "rows",
+    "report": "numbers",
+}
+"""What a rung counts where it allows no deviation."""
+
+
+def evidence_of(rung: Rung) -> str:
+    """What a rung's status rests on: its margin, or how much was compared."""
+    if rung.margin is not None:
+        return f"{rung.margin:8.2g} of what rounding allows"
+    if not rung.compared:
+        return ""
+    return f"{rung.compared:>8,} {UNITS.get(rung.name, 'values')} compared"
 
 
 def _chaos(chaos: Chaos) -> str:

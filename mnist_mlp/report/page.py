@@ -10,7 +10,7 @@ from typing import Any
 from mnist_mlp.parity.causes.catalogue import Entry, catalogue
 from mnist_mlp.parity.causes.catalogue_page import ABOUT_RUNGS, is_code
 from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break
-from mnist_mlp.parity.outcome import Rung
+from mnist_mlp.parity.outcome import Rung, evidence_of
 from mnist_mlp.report import curves, digits, facts, gap, pictures, portmap, scores
 from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.headline import RUNG_NAMES, cause_title, judge
@@ -191,12 +191,16 @@ def _rungs(rungs: Sequence[Rung]) -> tuple[RungLine, ...]:
                 status=rung.status,
                 mark=mark,
                 word=word,
-                text=known.title if known else rung.text,
+                text=known.title if known else rung.text or _counted(rung),
                 margin="" if rung.margin is None else percent(rung.margin, decimals=0),
                 width=0.0 if rung.margin is None else round(min(100.0, 100 * rung.margin), 1),
             )
         )
     return tuple(lines)
+
+
+def _counted(rung: Rung) -> str:
+    return evidence_of(rung).strip() if rung.margin is None else ""
 
 
 def _card(item: Break, names: Mapping[str, str]) -> BreakCard:

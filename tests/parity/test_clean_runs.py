@@ -144,6 +144,11 @@ def test_margins_are_told(runs: Path) -> None:
     for rung in ("data", "forward", "loss", "gradient", "update"):
         assert 0 < (margins[rung] or 0) < 1
     assert margins["order"] is None
+    for rung in ("trajectory", "metrics"):
+        assert 0 <= (margins[rung] or 0) < 1
+    counts = {rung.name: rung.compared for rung in outcome.rungs}
+    for rung in ("spec", "order", "init", "trajectory", "predictions", "report"):
+        assert (counts[rung] or 0) > 0
 
 
 # --- Networks in which roundings grow -------------------------------------------------------------
@@ -170,4 +175,4 @@ def test_whole_epochs_of_chaos(hidden: str, options: dict[str, Any], seed: int) 
     side.open(first.plan.spec)
     records = fitted(cast(Worker, side), first.plan, first.data)
     assert fit_breaks(records, first, side="b") == []
-    assert metric_breaks(records, first, side="b") == []
+    assert metric_breaks(records, first, side="b")[0] == []

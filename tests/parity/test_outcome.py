@@ -23,6 +23,7 @@ from mnist_mlp.parity.outcome import (
     Proof,
     Rung,
     as_text,
+    clean,
     document,
     ordered,
     worst,
@@ -43,12 +44,18 @@ def a_break(rung: str, step: int | None, *, side: Any = "a", **more: Any) -> Bre
 
 
 def outcome(verdict: Any = "identical", **more: Any) -> Outcome:
+    broken = {item.rung for item in more.get("breaks", ())}
+    rungs = tuple(
+        Rung(name=name, status="broken", text="cause")
+        if name in broken
+        else Rung(name=name, status="clean", margin=0.25)
+        for name in RUNGS
+    )
     return Outcome(
         verdict=verdict,
         text="text",
         sides={"a": NamedSide(label="keras", path="x"), "b": NamedSide(label="torch", path="y")},
-        rungs=tuple(Rung(name=name, status="clean") for name in RUNGS),
-        **more,
+        **{"rungs": rungs, **more},
     )
 
 
@@ -117,12 +124,66 @@ def test_a_rung_that_was_not_exercised_says_why() -> None:
         Rung(name="order", status="not_exercised")
 
 
+@pytest.mark.parametrize("evidence", [{}, {"compared": 0}, {"margin": 1.01}, {"margin": np.nan}])
+def test_a_rung_without_evidence_cannot_be_clean(evidence: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="rung loss is clean"):
+        Rung(name="loss", status="clean", **evidence)
+
+
+def test_without_evidence_a_rung_is_not_exercised() -> None:
+    assert clean("loss", 0.3, None).status == "clean"
+    assert clean("spec", None, 17).status == "clean"
+    for margin, count in ((None, None), (None, 0), (7e5, None), (np.nan, 3)):
+        rung = clean("loss", margin, count)
+        assert rung.status == "not_exercised"
+        assert rung.text
+
+
+def rungs_with(status: Any, name: str) -> tuple[Rung, ...]:
+    """All clean, but one."""
+    return tuple(
+        Rung(name=n, status=status, text="why")
+        if n == name
+        else Rung(name=n, status="clean", compared=1)
+        for n in RUNGS
+    )
+
+
+def test_a_verdict_cannot_contradict_its_rungs() -> None:
+    """The rule holds in the value itself, so that it holds for every verdict there is."""
+    found = (a_break("update", 1),)
+    with pytest.raises(ValueError, match="something broke"):
+        outcome("identical", rungs=rungs_with("broken", "update"), breaks=found)
+    with pytest.raises(ValueError, match="something broke"):
+        outcome("inconclusive", breaks=found)
+    with pytest.raises(ValueError, match="broken without a break: loss"):
+        outcome("different", rungs=rungs_with("broken", "loss"), breaks=found)
+    with pytest.raises(ValueError, match="update were not seen"):
+        outcome("identical", rungs=rungs_with("not_exercised", "update"))
+    assert outcome("identical", rungs=rungs_with("not_exercised", "order")).verdict == "identical"
+
+
+def test_text_says_what_a_clean_rung_rests_on() -> None:
+    rungs = (
+        Rung(name="spec", status="clean", compared=17),
+        Rung(name="order", status="clean", compared=157500),
+        Rung(name="loss", status="clean", margin=0.25),
+    )
+    lines = as_text(outcome("inconclusive", rungs=rungs)).splitlines()
+    assert "  spec   clean               17 fields compared" in lines
+    assert "  order  clean          157,500 rows compared" in lines
+    assert "  loss   clean             0.25 of what rounding allows" in lines
+
+
 def test_what_a_rung_compared_is_in_its_document() -> None:
-    rungs = (Rung(name="spec", status="clean", compared=17), Rung(name="loss", status="clean"))
+    rungs = (
+        Rung(name="spec", status="clean", compared=17),
+        Rung(name="loss", status="clean", margin=0.5),
+    )
     content = strict(outcome().model_copy(update={"rungs": rungs}).document())
     assert content["rungs"] == {
         "spec": {"status": "clean", "margin": None, "compared": 17, "text": ""},
-        "loss": {"status": "clean", "margin": None, "compared": None, "text": ""},
+        "loss": {"status": "clean", "margin": 0.5, "compared": None, "text": ""},
     }
 
 
@@ -189,12 +250,12 @@ def test_a_document_of_a_later_version_may_hold_more() -> None:
 
 
 def test_numbers_that_are_not_finite_are_null_everywhere() -> None:
-    rungs = (Rung(name="init", status="clean", margin=np.inf),)
+    rungs = (Rung(name="update", status="broken", margin=np.inf),)
     proof = Proof(status="failed", max_abs_difference=np.nan, bound=np.inf)
     chaos = Chaos(backend="keras", spread=(1,), different=1, explained=1, margin=np.nan)
     given = full().model_copy(update={"rungs": rungs, "proof": proof, "chaos": chaos})
     content = strict(given.document())
-    assert content["rungs"]["init"]["margin"] is None
+    assert content["rungs"]["update"]["margin"] is None
     assert (content["proof"]["max_abs_difference"], content["proof"]["bound"]) == (None, None)
     assert content["chaos"]["margin"] is None
     read = Outcome.model_validate(content)

@@ -119,7 +119,7 @@ def test_without_a_comparison_nothing_is_judged(twins: Any, read_page: Any) -> N
 
 def test_the_ladder_with_breaks_causes_and_cures(twins: Any, read_page: Any) -> None:
     rungs = (
-        Rung(name="spec", status="clean"),
+        Rung(name="spec", status="clean", compared=16),
         Rung(name="init", status="broken", text=KERNEL.name),
         Rung(name="forward", status="clean", margin=0.331),
         Rung(name="update", status="not_exercised", text="nothing was climbed"),

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from mnist_mlp.contract import Array
 from mnist_mlp.ports.clipping import shortened
@@ -42,7 +43,8 @@ def innermost(optimizer: Any) -> Any:
 
 
 class Recorder:
-    """Keeps the values of a model's last step.
+    """Keeps the values of a model's last step: of each what comes first, since a step may run the
+    network again after an update.
 
     Parameters
     ----------
@@ -63,6 +65,7 @@ class Recorder:
         places += [f"{how} {name}" for how in ("tape", "applied") for name in self.names.values()]
         self._always = ("loss", "output", "target", *places[len(dense) * 2 - 1 : len(dense) * 2])
         self._sinks = {name: Sink() for name in dict.fromkeys((*places, *self._always))}
+        self._kept: set[tuple[str, Any]] = set()
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -88,6 +91,7 @@ class Recorder:
     def recording(self, mode: Mode) -> Iterator[None]:
         """Let the hooks work while a function is called, and traced if it has not been yet."""
         before, self.mode = self.mode, mode
+        self._kept.clear()
         for name in self._sinks if mode != "light" else self._always:
             self._sinks[name].clear()
         try:
@@ -103,7 +107,7 @@ class Recorder:
             if self.mode == "off" or (self.mode == "light" and not last):
                 return own(inputs, *args, **options)
             if self.mode != "light":
-                self._sinks[f"input {index}"].put(inputs)
+                self._put(f"input {index}", inputs)
             activation, seen = layer.activation, []
 
             def activated(z: Any) -> Any:
@@ -116,7 +120,7 @@ class Recorder:
                 outputs = own(inputs, *args, **options)
             finally:
                 layer.activation = activation
-            self._sinks[f"z {index}"].put(seen[0] if seen else outputs)
+            self._put(f"z {index}", seen[0] if seen else outputs)
             return outputs
 
         return call
@@ -127,9 +131,9 @@ class Recorder:
         ) -> Any:
             value = own(x, y, y_pred, *args, **options)
             if self.mode != "off" and value is not None:
-                self._sinks["loss"].put(keras.ops.sum(value))
+                self._put("loss", keras.ops.sum(value))
                 if len(getattr(y_pred, "shape", ())) == 2:
-                    self._sinks["output"].put(y_pred)
+                    self._put("output", y_pred)
             return value
 
         return compute_loss
@@ -142,7 +146,7 @@ class Recorder:
         }
         if self.mode == "off" or not found:
             return
-        self._sinks["target"].put(keras.ops.sum(target))
+        self._put("target", keras.ops.sum(target))
         if self.mode != "light":
             self._put_all("tape", found)
 
@@ -159,10 +163,17 @@ class Recorder:
 
         return apply
 
+    def _put(self, name: str, tensor: Any) -> None:
+        """Keep what comes first in the graph that is being built; each branch has its own."""
+        key = name, tf.compat.v1.get_default_graph()
+        if key not in self._kept:
+            self._kept.add(key)
+            self._sinks[name].put(tensor)
+
     def _put_all(self, how: str, gradients: Mapping[str, Any]) -> None:
         for name, gradient in gradients.items():
             if gradient is not None:
-                self._sinks[f"{how} {name}"].put(gradient)
+                self._put(f"{how} {name}", gradient)
 
     # --- What the last step left ------------------------------------------------------------------
 

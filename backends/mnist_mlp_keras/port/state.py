@@ -96,7 +96,13 @@ class PortState:
             for name in (kernel_name(index), bias_name(index)):
                 variable = self.variables.get(name)
                 weights[name] = shared.weights[name] if variable is None else number(variable)
-        return State(step=shared.step + 1, weights=weights, slots=self._slots(shared))
+        return State(step=self._step(shared), weights=weights, slots=self._slots(shared))
+
+    def _step(self, shared: State) -> int:
+        """Updates made so far: one more than before, unless a batch had several."""
+        if self.optimizer is None:
+            return shared.step + 1
+        return max(int(number(self.optimizer._iterations)), shared.step + 1)
 
     def _slots(self, shared: State) -> dict[str, dict[str, Array]]:
         if isinstance(self.optimizer, keras.optimizers.Adam):

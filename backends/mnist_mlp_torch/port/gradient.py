@@ -46,15 +46,21 @@ def _telling(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class GradientTaker:
-    """Takes the gradient of each step while `active`; `clips` says that the specification does."""
+    """Takes the gradient of each step while `active`; `clips` says that the specification does.
 
-    def __init__(self, parameters: Parameters, *, clips: bool) -> None:
+    `updates` is called with each optimizer that makes a step.
+    """
+
+    def __init__(
+        self, parameters: Parameters, *, clips: bool, updates: Callable[[Any], None]
+    ) -> None:
         self.parameters = parameters
+        self._updates = updates
         self.clips = clips
         self.active = False
         self._left: dict[str, Any] = {}
         self._taken: dict[str, Any] | None = None
-        self._hooks: list[Any] = [register_optimizer_step_pre_hook(lambda *_: self.take())]
+        self._hooks: list[Any] = [register_optimizer_step_pre_hook(self._steps)]
         for name, (_, parameter) in parameters.items():
             # A frozen parameter takes no hook; its gradient stays None.
             with suppress(AttributeError, RuntimeError):
@@ -66,6 +72,10 @@ class GradientTaker:
         _listeners.remove(self.take)
         for hook in self._hooks:
             hook.remove()
+
+    def _steps(self, optimizer: Any, *_: Any) -> None:
+        self._updates(optimizer)
+        self.take()
 
     def start(self) -> None:
         """Wait for a step's gradient."""

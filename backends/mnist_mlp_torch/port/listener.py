@@ -31,13 +31,28 @@ class Listener:
         self.returned: float | None = None
         self.logged: dict[str, float] = {}
         self.differentiated: list[float] = []
+        self._updates: dict[int, int] = {}
+        self._before_update = 0
+
+    def updated(self, optimizer: Any) -> None:
+        """An optimizer makes a step."""
+        if not self._updates:
+            self._before_update = len(self.differentiated)
+        self._updates[id(optimizer)] = self._updates.get(id(optimizer), 0) + 1
+
+    @property
+    def updates(self) -> int:
+        """How many steps were made of the batch, by the optimizer that made most; 1 if none was."""
+        return max(self._updates.values(), default=1)
 
     @property
     def loss(self) -> float:
         """Of the batch: what `training_step` returned; in manual optimisation, what went into the
-        backward passes, all of them together. NaN if there was none."""
+        backward passes, all of them together, or where an optimizer steps more than once, those
+        before its first step: later ones start from other weights. NaN if there was none."""
         if not self.module.automatic_optimization and self.differentiated:
-            return sum(self.differentiated)
+            first = self._before_update if self.updates > 1 else 0
+            return sum(self.differentiated[:first] or self.differentiated)
         return float("nan") if self.returned is None else self.returned
 
     @property

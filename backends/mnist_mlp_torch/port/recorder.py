@@ -109,7 +109,9 @@ class Recorder:
         self._begun = True
         self.parameters = parameters_of(self.module, self.layers)
         self.forward = ForwardTaker(self.module, self.layers)
-        self.gradient = GradientTaker(self.parameters, clips=self.clips)
+        self.gradient = GradientTaker(
+            self.parameters, clips=self.clips, updates=self.listener.updated
+        )
         set_tensors(self.parameters, self.start, lambda parameter: parameter)
 
     def _batch_starts(self, trainer: Any, module: Any, batch: Any, number: int) -> None:
@@ -139,6 +141,7 @@ class Recorder:
             self.counts.train(loss, labels, logits)
         if self._pending is not None:
             self._stages = (*self.forward.stages(), loss)
+            self._updates = self.listener.updates
 
     def _close_step(self, trainer: Any) -> None:
         """Record the state that the judged step left."""
@@ -158,7 +161,7 @@ class Recorder:
                     activations=activations,
                     loss=loss,
                     gradient=self.gradient.finish(as_left=own_memory),
-                    state=State(step=step, weights=self._weights(), slots=kept),
+                    state=State(step=step - 1 + self._updates, weights=self._weights(), slots=kept),
                 ),
                 found=self._found,
             )

@@ -76,6 +76,8 @@ def in_numbers_of(spec: Spec, fix: str) -> str:
         numbers[r"\bmomentum=0\.9\b"] = f"momentum={optimizer.momentum:g}"
     if optimizer.weight_decay:
         numbers[r"\bweight_decay=(1e-4|0\.0001)\b"] = f"weight_decay={optimizer.weight_decay:g}"
+        product = f"{optimizer.learning_rate:g} * {optimizer.weight_decay:g}"
+        numbers[r"\b0\.01 \* 1e-4\b"] = product
     if optimizer.clip_norm:
         clip = rf"\g<1>={optimizer.clip_norm:g}"
         numbers[r"\b(global_clipnorm|gradient_clip_val|max_norm)=1\.0\b"] = clip

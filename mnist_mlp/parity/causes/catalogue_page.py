@@ -31,7 +31,7 @@ ABOUT_RUNGS = {
 }
 
 _HEAD = """\
-<!-- Made from mnist_mlp/parity/catalogue.toml: python -m mnist_mlp.parity.causes.catalogue_page -->
+<!-- Made from catalogue.toml beside it: python -m mnist_mlp.parity.causes.catalogue_page -->
 
 # Why a Keras model and its PyTorch port train differently
 
@@ -42,8 +42,9 @@ what Keras does, what torch and Lightning do, how it looks from outside, and the
 The defaults are those of Keras 3.15 on TensorFlow, torch 2.14, Lightning 2.6 and torchmetrics 1.9.
 In the lines of code, `layer` is a Dense or Linear layer, `model` a `keras.Model`, `self` a
 LightningModule (beside `super()`, an optimizer), `x` and `y` a batch, `images` and `labels` the raw
-data, `order` the positions of an epoch's rows, `kernel` a Keras kernel (inputs, units) and `weight`
-a torch weight (outputs, inputs); `nn` is `torch.nn`, `F` is `torch.nn.functional`, `L` is
+data, `order` the positions of an epoch's rows, `scheduler` a schedule of the learning rate,
+`kernel` a Keras kernel (inputs, units) and `weight` a torch weight (outputs, inputs); `nn` is
+`torch.nn`, `F` is `torch.nn.functional`, `L` is
 `lightning`, `tf` is `tensorflow`. Figures such as 128 and 0.01 are those of
 `configs/tutorial.toml`; put your own in their place.
 """

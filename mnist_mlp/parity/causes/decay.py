@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,23 +24,57 @@ def hypotheses(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
     """Coupled and decoupled; they are told apart by the velocity or the moments they leave."""
     optimizer = recipe.spec.optimizer
     for scope, part in SCOPES:
-        fitted = _fitted(recipe, here, part)
-        candidates = [] if fitted is None else list(dict.fromkeys((_nice(fitted), fitted.factor)))
-        coupled = COMMON if optimizer.name == "adam" else candidates
-        for factor in coupled:
-            rule = rules.decayed(recipe.update, factor, scope=part)
-            yield Hypothesis(_cause(recipe, factor, scope, part), replace(recipe, update=rule))
+        candidates = candidates_on(recipe, here, part, coupled=False)
+        for factor in candidates_on(recipe, here, part, coupled=True):
+            coupled = rules.decayed(recipe.update, factor, scope=part)
+            yield Hypothesis(_cause(recipe, factor, scope, part), replace(recipe, update=coupled))
         if optimizer.momentum or optimizer.name == "adam":
             for factor in candidates:
-                rule = rules.decayed_beside(recipe.update, factor, scope=part)
-                cause = Cause("decoupled_weight_decay", f"{factor:.3g} on {scope}")
-                yield Hypothesis(cause, replace(recipe, update=rule))
+                beside = rules.DecayedBeside(recipe.update, factor, part)
+                cause = _beside(recipe, factor, scope, part)
+                yield Hypothesis(cause, replace(recipe, update=beside))
     for scope, part in SCOPES:
         shrunk = _shrinkage(recipe, here, part)
         if shrunk is not None:
             cause = Cause("weight_decay", f"{shrunk:.6g} times the weights, {scope}, after a step")
             rule = rules.scaled(recipe.update, shrunk, part)
             yield Hypothesis(cause, replace(recipe, update=rule))
+
+
+def candidates_on(recipe: Recipe, here: Moment, part: str, *, coupled: bool) -> Sequence[float]:
+    """Factors that a decay on tensors whose name ends with `part` may have, the roundest first.
+
+    A coupled one goes through the rule: Nesterov's takes `1 + momentum` of what enters it.
+    """
+    optimizer = recipe.spec.optimizer
+    if coupled and optimizer.name == "adam":
+        return COMMON
+    fitted = _fitted(recipe, here, part)
+    if fitted is None:
+        return []
+    if coupled and optimizer.nesterov:
+        through = 1 + optimizer.momentum
+        fitted = DecayFit(fitted.factor / through, fitted.error / through)
+    return list(dict.fromkeys((_nice(fitted), fitted.factor)))
+
+
+def instead(recipe: Recipe) -> Iterator[Hypothesis]:
+    """What a port does in place of the decay that its original takes off beside the update."""
+    own = recipe.update
+    if isinstance(own, rules.DecayedBeside):
+        coupled = rules.decayed(own.rule, own.factor, scope=own.scope)
+        cause = Cause("coupled_weight_decay", f"{own.factor:.4g}")
+        yield Hypothesis(cause, replace(recipe, update=coupled))
+        yield Hypothesis(Cause("weight_decay_missing"), replace(recipe, update=own.rule))
+
+
+def _beside(recipe: Recipe, factor: float, scope: str, part: str) -> Cause:
+    """`factor` comes on top of what an original takes off already."""
+    own = recipe.update
+    if isinstance(own, rules.DecayedBeside) and own.scope == part:
+        text = f"{own.factor + factor:.3g} instead of {own.factor:.3g} on {scope}, decoupled"
+        return Cause("weight_decay", text)
+    return Cause("decoupled_weight_decay", f"{factor:.3g} on {scope}")
 
 
 def _cause(recipe: Recipe, factor: float, scope: str, part: str) -> Cause:

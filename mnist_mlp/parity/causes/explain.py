@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from typing import Any
 
 import numpy as np
 
-from mnist_mlp.parity.causes import data, forward, gradient, loss, update
+from mnist_mlp.parity.causes import data, forward, gradient, loss, penalty, update
 from mnist_mlp.parity.causes.hypothesis import Hypothesis, first_that_reproduces
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Finding, JudgedStep, Place, Side
 from mnist_mlp.parity.steps.arbiter import eps_of
-from mnist_mlp.parity.steps.judge import LIMITS, first_broken, is_noted, judge
+from mnist_mlp.parity.steps.judge import LIMITS, NOT_JUDGED, first_broken, is_noted, judge
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.shapes import misshapen, too_exact
 
@@ -40,8 +40,9 @@ MOST = 8
 class Explanation:
     """What became of one side's steps.
 
-    `margins` are the largest sizes seen per rung, in the clean recipe, as shares of the rung's
-    limit; `noted` are differences that are told and tolerated.
+    `margins` are the largest sizes per rung as shares of the rung's limit, by the recipe that the
+    causes lead to; a rung that nothing was held against has none. `noted` are differences that are
+    told and tolerated.
     """
 
     breaks: tuple[Break, ...]
@@ -62,15 +63,12 @@ def explain(
     `plain` is the specification's own recipe, where `recipe` holds more than that: what an original
     does beyond the specification, which its port may have left out.
     """
-    margins = dict.fromkeys(LIMITS, 0.0)
     skipped, steps = _without_skipped(steps, side)
     odd = misshapen(recipe.spec.model, steps)
     if odd is not None:
         shapes = _as_break(odd, side, Cause("other_shapes", odd.note))
-        return Explanation((*skipped, shapes), margins, (), recipe)
+        return Explanation((*skipped, shapes), {}, (), recipe)
     findings = judge(recipe, steps)
-    for seen in findings:
-        margins[seen.rung] = max(margins[seen.rung], seen.size / LIMITS[seen.rung])
     noted = []
     if any(is_noted(seen) for seen in findings):
         noted.append(Cause("reciprocal_scaling", "pixels one unit of the last place off"))
@@ -82,7 +80,7 @@ def explain(
     while (finding := first_broken(findings, named=named)) is not None and len(breaks) < MOST:
         candidates = SOURCES[finding.rung](recipe, steps, finding)
         if plain is not None:
-            candidates = chain(_left_out(recipe, plain, finding.rung), candidates)
+            candidates = _against_original(recipe, plain, steps, finding)
         hypothesis = first_that_reproduces(candidates, finding, steps, recipe=recipe)
         if hypothesis is None:
             breaks.append(_as_break(finding, side, Cause(UNKNOWN, _residual(findings, finding))))
@@ -95,7 +93,16 @@ def explain(
             recipe = hypothesis.recipe
             named.add(finding.rung)
         findings = _out_of_the_fog(recipe, judge(recipe, steps))
-    return Explanation(tuple(breaks), margins, tuple(noted), recipe)
+    return Explanation(tuple(breaks), _margins(judge(recipe, steps)), tuple(noted), recipe)
+
+
+def _margins(findings: Sequence[Finding]) -> dict[str, float]:
+    margins: dict[str, float] = {}
+    for seen in findings:
+        if seen.note != NOT_JUDGED:
+            margin = seen.size / LIMITS[seen.rung]
+            margins[seen.rung] = max(margins.get(seen.rung, 0.0), margin)
+    return margins
 
 
 def _without_skipped(
@@ -130,7 +137,7 @@ LINKS: dict[str, tuple[str, ...]] = {
     "forward": ("kernel", "bias", "operand", "activations", "eps", "gradient_eps"),
     "loss": ("loss", "at_logits", "penalty"),
     "gradient": ("gradient",),
-    "update": ("update", "spec"),
+    "update": ("update", "spec", "measured"),
 }
 """The fields of a recipe that each rung depends on."""
 
@@ -142,11 +149,40 @@ OF_NO_RUNG = {
 """The other fields, with the reason why an original and its port cannot differ in them."""
 
 
+def _against_original(
+    recipe: Recipe, plain: Recipe, steps: Sequence[JudgedStep], finding: Finding
+) -> Iterator[Hypothesis]:
+    """What a port does where `recipe`, which its original follows, is not the specification's."""
+    source, rung = SOURCES[finding.rung], finding.rung
+    if rung == "loss":
+        yield from penalty.instead(recipe, plain, steps, finding)
+    if rung == "update":
+        yield from update.instead(recipe, plain)
+    yield from _left_out(recipe, plain, rung)
+    yield from source(recipe, steps, finding)
+    if rung == "update" and recipe.update is not plain.update:
+        # The specification's rule, in place of the original's, and something else beside it. The
+        # rates stay those that were measured on the original: a schedule is told against them.
+        yield from source(replace(recipe, update=plain.update), steps, finding)
+
+
 def _left_out(recipe: Recipe, plain: Recipe, rung: str) -> Iterator[Hypothesis]:
     """The specification's own way at one rung, where the original has another."""
-    own = {link: getattr(plain, link) for link in LINKS[rung]}
-    if any(getattr(recipe, link) is not value for link, value in own.items()):
-        yield Hypothesis(Cause("left_out", f"at rung {rung}"), replace(recipe, **own))
+
+    def plainly(links: Sequence[str]) -> dict[str, Any]:
+        return {link: getattr(plain, link) for link in links}
+
+    def another(links: Sequence[str]) -> bool:
+        return any(getattr(recipe, link) is not getattr(plain, link) for link in links)
+
+    cause = Cause("left_out", f"at rung {rung}")
+    links = LINKS[rung]
+    if rung == "loss" and another(links) and another(LINKS["gradient"]):
+        # What is missing in the loss is missing in its gradient: one thing, told once.
+        both = plainly((*links, *LINKS["gradient"]))
+        yield Hypothesis(cause, replace(recipe, **both), also=("gradient",))
+    if another(links):
+        yield Hypothesis(cause, replace(recipe, **plainly(links)))
 
 
 def _as_break(

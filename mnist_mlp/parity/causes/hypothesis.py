@@ -21,6 +21,8 @@ class Hypothesis:
     before_training: bool = False
     harmless: bool = False
     """Another way to the same thing: it is noted, and breaks nothing."""
+    also: tuple[str, ...] = ()
+    """Other rungs that it has to reproduce, where it says something of them, too."""
 
 
 def only(recipe: Recipe, rung: str) -> Recipe:
@@ -55,8 +57,8 @@ def first_that_reproduces(
     here = [step for step in steps if step.step == finding.step and step.stress == finding.stress]
     with_history = _with_history(here, steps)
     for hypothesis in candidates:
-        if _explains(hypothesis.recipe, finding, with_history) and reproduces(
-            hypothesis.recipe, finding.rung, steps
+        if _explains(hypothesis.recipe, finding, with_history) and all(
+            reproduces(hypothesis.recipe, rung, steps) for rung in (finding.rung, *hypothesis.also)
         ):
             return hypothesis
     if finding.rung == "forward" and recipe is not None:

@@ -2,49 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mnist_mlp.parity.causes import decay, rules
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.findings import Cause, JudgedStep
+from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
 from mnist_mlp.parity.steps.arbiter import Expected, units
-from mnist_mlp.parity.steps.judge import LIMITS, SLACK
+from mnist_mlp.parity.steps.judge import LIMITS, SLACK, moments
 from mnist_mlp.parity.steps.moment import Doubles, Moment
 from mnist_mlp.parity.steps.recipe import Recipe
-from mnist_mlp.reference import Array, is_kernel, kernel_name
+from mnist_mlp.reference import Array, kernel_name
+
+POWERS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "l2": (np.square, lambda w: 2 * w),
+    "l1": (np.abs, np.sign),
+}
+"""What is summed, and its derivative."""
+
+TRAINING = ("gradient", "update")
+"""Rungs at which the decay of the weights shows, wherever it is made."""
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """`factor * sum of powers` of the tensors whose name ends with `part`, on top of `before`.
+
+    A value, not a function, so that what an original adds to its loss can be read off it.
+    """
+
+    kind: str
+    factor: float
+    scope: str
+    part: str
+    before: Callable[[Doubles], Expected] | None = None
+
+    def __call__(self, weights: Doubles) -> Expected:
+        """As `Recipe.penalty`."""
+        power, _ = POWERS[self.kind]
+        total = sum(float(power(w).sum()) for n, w in weights.items() if n.endswith(self.part))
+        # The factor was fitted on a loss that is itself rounded.
+        value = np.asarray(self.factor * total)
+        own = Expected(value, 8 * np.abs(value) + 8)
+        if self.before is None:
+            return own
+        before = self.before(weights)
+        return Expected(own.value + before.value, own.terms + before.terms)
+
+    def gradient(self, name: str, w: Array) -> Array:
+        """What it adds to the gradient of a tensor."""
+        _, derivative = POWERS[self.kind]
+        return self.factor * derivative(w) if name.endswith(self.part) else np.zeros_like(w)
 
 
 def hypotheses(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     """`factor * sum of squares` of the kernels, or of all tensors, added to the loss."""
-    base = recipe.batch_loss(Moment(step))
     moment = Moment(step)
-    scopes: list[tuple[str, Callable[[str], bool]]] = [
-        ("kernels", is_kernel),
-        ("all tensors", lambda name: True),
-    ]
-    scopes += [
-        (f"kernel of layer {i}", lambda name, i=i: name == kernel_name(i))  # type: ignore[misc]
-        for i in range(len(step.record.pre_activations))
-    ]
-    found: list[Hypothesis] = []
-    powers: list[tuple[str, Callable[[Array], Array], Callable[[Array], Array]]] = [
-        ("l2", np.square, lambda w: 2 * w),
-        ("l1", np.abs, np.sign),
-    ]
-    for kind, power, derivative in powers:
-        for scope, holds in scopes:
-            total = sum(float(power(w).sum()) for name, w in moment.weights.items() if holds(name))
-            factor = (step.record.loss - float(base.value)) / total if total else 0.0
-            factor = float(f"{factor:.4g}")
-            if 1e-9 < factor < 10 or (recipe.penalty is not None and -10 < factor < -1e-9):
-                found.append(_penalty(recipe, factor, kind, scope, holds, power, derivative))
+    base = float(recipe.batch_loss(moment).value)
     # The loss alone does not tell what a penalty is on: sums of squares hardly change. The gradient
     # does, and has to agree.
-    for hypothesis in found:
-        if _gradient_agrees(hypothesis.recipe, moment):
-            yield hypothesis
+    for kind, (power, _) in POWERS.items():
+        for scope, part in _scopes(step):
+            total = sum(
+                float(power(w).sum()) for n, w in moment.weights.items() if n.endswith(part)
+            )
+            factor = (step.record.loss - base) / total if total else 0.0
+            factor = float(f"{factor:.4g}")
+            if not (1e-9 < factor < 10 or (recipe.penalty is not None and -10 < factor < -1e-9)):
+                continue
+            penalty = Penalty(kind, factor, scope, part, recipe.penalty)
+            changed = _penalised(recipe, penalty)
+            if not _gradient_agrees(changed, moment):
+                continue
+            cause = _cause(penalty)
+            if kind == "l2" and recipe.spec.optimizer.weight_decay:
+                # In place of the decay that is specified: then it is not missing from the update.
+                yield Hypothesis(cause, _without_decay(changed), also=TRAINING)
+            yield Hypothesis(cause, changed)
+
+
+def instead(
+    recipe: Recipe, plain: Recipe, steps: Sequence[JudgedStep], finding: Finding
+) -> Iterator[Hypothesis]:
+    """A decay in the optimizer in place of a penalty on squares that the original has in its loss.
+
+    Both make the same steps if the decay is twice the penalty's factor (the derivative of a square)
+    and acts on the same tensors; then only the value of the loss is another.
+    """
+    own = recipe.penalty
+    here = [m for m in moments(steps) if m.now.step == finding.step and not m.now.stress]
+    if not isinstance(own, Penalty) or own.kind != "l2" or own.before is not None or not here:
+        return
+    bare = replace(
+        recipe, loss=plain.loss, at_logits=plain.at_logits, penalty=None, gradient=plain.gradient
+    )
+    twice = 2 * own.factor
+    rule = rules.decayed(recipe.update, twice, scope=own.part)
+    told = Cause("decay_outside_loss", f"{twice:.4g} on {own.scope}")
+    yield Hypothesis(told, replace(bare, update=rule), harmless=True, also=TRAINING)
+    for scope, part in (*decay.SCOPES, (own.scope, own.part)):
+        for factor in (twice, *decay.candidates_on(bare, here[0], part, coupled=True)):
+            rule = rules.decayed(recipe.update, factor, scope=part)
+            cause = Cause("weight_decay", f"{factor:.3g} instead of {twice:.3g} on {own.scope}")
+            if part != own.part:
+                told_of = f"{scope} instead of {own.scope}"
+                same = abs(factor / twice - 1) < 1e-3
+                cause = (
+                    Cause("weight_decay_scope", told_of)
+                    if same
+                    else replace(
+                        cause,
+                        value=f"{factor:.3g} on {scope} instead of {twice:.3g} on {own.scope}",
+                    )
+                )
+            yield Hypothesis(cause, replace(bare, update=rule), also=TRAINING)
+
+
+def _scopes(step: JudgedStep) -> list[tuple[str, str]]:
+    """What a penalty may be on, in words, and how the names of these tensors end."""
+    layers = range(len(step.record.pre_activations))
+    return [
+        ("kernels", "kernel"),
+        ("all tensors", ""),
+        *((f"kernel of layer {layer}", kernel_name(layer)) for layer in layers),
+    ]
 
 
 def _gradient_agrees(recipe: Recipe, moment: Moment) -> bool:
@@ -57,40 +140,25 @@ def _gradient_agrees(recipe: Recipe, moment: Moment) -> bool:
     return True
 
 
-def _penalty(
-    recipe: Recipe,
-    factor: float,
-    kind: str,
-    scope: str,
-    holds: Callable[[str], bool],
-    power: Callable[[Array], Array],
-    derivative: Callable[[Array], Array],
-) -> Hypothesis:
-    def penalty(weights: Doubles) -> Expected:
-        total = sum(float(power(w).sum()) for name, w in weights.items() if holds(name))
-        # The factor was fitted on a loss that is itself rounded.
-        own = Expected(np.asarray(factor * total), np.asarray(8 * abs(factor) * total + 8))
-        if recipe.penalty is None:
-            return own
-        before = recipe.penalty(weights)
-        return Expected(own.value + before.value, own.terms + before.terms)
+def _cause(penalty: Penalty) -> Cause:
+    told = f"{penalty.factor:.4g} on {penalty.scope}"
+    if penalty.before is not None:
+        told = f"{penalty.factor:+.4g} on {penalty.scope}, compared with the original"
+    return Cause(f"{penalty.kind}_in_loss", told)
 
+
+def _penalised(recipe: Recipe, penalty: Penalty) -> Recipe:
     def gradient(exact: dict[str, Expected], moment: Moment) -> dict[str, Expected]:
         added = {}
         for name, judged in recipe.gradient(exact, moment).items():
-            extra = factor * derivative(moment.weights[name]) if holds(name) else 0.0
+            extra = penalty.gradient(name, moment.weights[name])
             # The factor has four digits that are sure.
             added[name] = Expected(judged.value + extra, judged.terms + 8 * np.abs(extra))
         return added
 
-    details = f"{factor:.4g} on {scope}"
-    if recipe.penalty is not None:
-        details = f"{factor:+.4g} on {scope}, compared with the original"
-    cause = Cause(f"{kind}_in_loss", details)
-    changed = replace(recipe, penalty=penalty, gradient=gradient)
-    decay = recipe.spec.optimizer.weight_decay
-    if kind == "l2" and scope == "all tensors" and abs(2 * factor - decay) <= 1e-3 * decay:
-        # The decay that is specified, by way of the loss: it is not missing from the update.
-        optimizer = recipe.spec.optimizer.model_copy(update={"weight_decay": 0.0})
-        changed = replace(changed, spec=recipe.spec.model_copy(update={"optimizer": optimizer}))
-    return Hypothesis(cause, changed)
+    return replace(recipe, penalty=penalty, gradient=gradient)
+
+
+def _without_decay(recipe: Recipe) -> Recipe:
+    optimizer = recipe.spec.optimizer.model_copy(update={"weight_decay": 0.0})
+    return replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": optimizer}))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
-from dataclasses import replace
+from collections.abc import Callable, Set
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 
+from mnist_mlp.contract import State
 from mnist_mlp.parity.findings import JudgedStep
 from mnist_mlp.parity.steps.arbiter import TINY, Expected
 from mnist_mlp.parity.steps.memory import memory_of
 from mnist_mlp.parity.steps.moment import Doubles, Moment, doubles
 from mnist_mlp.parity.steps.recipe import NewState, Recipe, entering, not_judged
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, clip_by_global_norm
 
 Rule = Callable[[Recipe, Moment], NewState]
 Cut = Callable[[Doubles], Doubles]
@@ -65,23 +66,63 @@ def unmoved(moment: Moment) -> NewState:
     return NewState({name: Expected(w, np.abs(w)) for name, w in moment.weights.items()})
 
 
-def rates(rule: Rule, factors: Mapping[int, float]) -> Rule:
-    """The rule with its step made longer or shorter, by step number."""
+def repeated(rule: Rule, times: int, *, anew: bool) -> Rule:
+    """The rule several times for one batch, on its one gradient or (`anew`) each time on a new one.
+
+    A new gradient is the exact one at the weights that the update before it left.
+    """
 
     def changed(recipe: Recipe, moment: Moment) -> NewState:
-        if moment.step not in factors:  # another side is judged at other steps, too
-            return not_judged(moment)
-        factor = factors[moment.step]
-        new = {}
-        for name, judged in rule(recipe, moment).weights.items():
-            w = moment.weights[name]
-            whole = w - judged.value
-            moved = factor * whole
-            loose = 4 * np.abs(moved) + 2 * np.abs(whole)
-            new[name] = Expected(w - moved, judged.terms + loose)
-        return NewState(new)
+        rate = abs(recipe.spec.optimizer.rate_at(moment.step))
+        updated = rule(recipe, moment)
+        for _ in range(times - 1):
+            moment = _after(moment, updated)
+            # Each pass rounds anew what the one before it has rounded, and so does a gradient.
+            passed_on = {name: judged.terms for name, judged in updated.weights.items()}
+            if anew:
+                moment = at_its_weights(recipe, moment)
+                exact = recipe.gradients(moment)
+                moment = with_gradient(moment, {name: g.value for name, g in exact.items()})
+                passed_on = {n: terms + 4 * rate * exact[n].terms for n, terms in passed_on.items()}
+            updated = rule(recipe, moment)
+            updated = NewState(
+                {n: Expected(w.value, w.terms + passed_on[n]) for n, w in updated.weights.items()}
+            )
+        return NewState(updated.weights)
 
     return changed
+
+
+def _after(moment: Moment, updated: NewState) -> Moment:
+    """The same batch from the state that an update leaves."""
+    now = moment.now
+    slots = {
+        slot: {name: judged.value for name, judged in tensors.items()}
+        for slot, tensors in updated.slots.items()
+    }
+    weights = {name: judged.value for name, judged in updated.weights.items()}
+    shared = State(now.shared.step + 1, weights, {**now.shared.slots, **slots})
+    return Moment(replace(now, shared=shared), moment.before)
+
+
+def at_its_weights(recipe: Recipe, moment: Moment) -> Moment:
+    """The moment with the exact forward pass from its shared weights, in place of the recorded."""
+    count = len(moment.now.record.pre_activations)
+    for layer in range(count):
+        record = moment.now.record
+        z = recipe.pre_activation(moment, layer).value
+        passed = (*record.pre_activations[:layer], z, *record.pre_activations[layer + 1 :])
+        moment = Moment(
+            replace(moment.now, record=replace(record, pre_activations=passed)), moment.before
+        )
+        if layer < count - 1:
+            a = recipe.activation(moment, layer).value
+            record = moment.now.record
+            passed = (*record.activations[:layer], a, *record.activations[layer + 1 :])
+            moment = Moment(
+                replace(moment.now, record=replace(record, activations=passed)), moment.before
+            )
+    return moment
 
 
 # --- Decay ----------------------------------------------------------------------------------------
@@ -124,32 +165,29 @@ def decayed(rule: Rule, factor: float, *, scope: str) -> Rule:
     return changed
 
 
-def decayed_beside(rule: Rule, factor: float, *, scope: str) -> Rule:
-    """`w - lr * factor * w` beside the rule, as AdamW and Keras do."""
+@dataclass(frozen=True)
+class DecayedBeside:
+    """`w - lr * factor * w` beside the rule, as AdamW and Keras do, on tensors whose name ends with
+    `scope`. A value, not a function, so that what an original does can be read off it."""
 
-    def changed(recipe: Recipe, moment: Moment) -> NewState:
+    rule: Rule
+    factor: float
+    scope: str = ""
+
+    def __call__(self, recipe: Recipe, moment: Moment) -> NewState:
+        """As a `Rule`."""
         rate = recipe.spec.optimizer.rate_at(moment.step)
-        updated = rule(recipe, moment)
+        updated = self.rule(recipe, moment)
         new = {
-            name: Expected(judged.value - rate * factor * moment.weights[name], judged.terms)
-            if name.endswith(scope)
+            name: Expected(
+                judged.value - rate * self.factor * moment.weights[name],
+                judged.terms + abs(rate * self.factor) * np.abs(moment.weights[name]),
+            )
+            if name.endswith(self.scope)
             else judged
             for name, judged in updated.weights.items()
         }
         return NewState(new, updated.slots)
-
-    return changed
-
-
-def decoupled_decay(recipe: Recipe, moment: Moment) -> NewState:
-    """The specified decay, but decoupled."""
-    optimizer = recipe.spec.optimizer
-    bare = optimizer.model_copy(update={"weight_decay": 0.0})
-    without = replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": bare}))
-    from mnist_mlp.parity.steps.recipe import specified_update
-
-    rule = decayed_beside(specified_update, optimizer.weight_decay, scope="")
-    return rule(without, moment)
 
 
 def scaled(rule: Rule, factor: float, scope: str) -> Rule:
@@ -241,12 +279,14 @@ def rate_in_velocity(recipe: Recipe, moment: Moment) -> NewState:
     if memory is None:
         return not_judged(moment)
     new = {}
+    gradient = clip_by_global_norm(moment.gradient, optimizer.clip_norm)
+    loose = recipe.step_slack / recipe.eps
     for name, w in moment.weights.items():
-        d = moment.gradient[name] + optimizer.weight_decay * w
+        d = gradient[name] + optimizer.weight_decay * w
         kept = optimizer.momentum * old_rate * memory.slots["velocity"][name]
         v = kept + rate * d
         move = optimizer.momentum * v + rate * d if optimizer.nesterov else v
-        terms = np.abs(w) + np.abs(kept) + 2 * rate * np.abs(d)
+        terms = np.abs(w) + (1 + loose) * (np.abs(kept) + 2 * rate * np.abs(d))
         new[name] = Expected(w - move, terms + memory.terms.get(name, 0.0) * old_rate / rate)
     return NewState(new)
 

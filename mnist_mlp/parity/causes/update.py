@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,11 +14,12 @@ from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.causes.rules import Rule
 from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
 from mnist_mlp.parity.steps.arbiter import Expected, adam_cancellation, unjudged
+from mnist_mlp.parity.steps.coefficients import fit
 from mnist_mlp.parity.steps.judge import moments
 from mnist_mlp.parity.steps.memory import memory_of
 from mnist_mlp.parity.steps.moment import Moment
 from mnist_mlp.parity.steps.recipe import CLIP_EPSILON, Recipe
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, clip_by_global_norm
 
 
 def hypotheses(
@@ -27,6 +28,7 @@ def hypotheses(
     """Another setting of the same rule, another rule, or none at all for some tensors."""
     here = next(m for m in moments(steps) if m.now.step == finding.step and not m.now.stress)
     yield from _not_updated(recipe, steps, here)
+    yield from _repeated(recipe, here)
     yield from _other_settings(recipe)
     yield from _other_rate(recipe, here)
     yield from decay.hypotheses(recipe, here)
@@ -35,6 +37,14 @@ def hypotheses(
     yield from _clips(recipe, here)
     yield from _other_rules(recipe)
     yield from _other_rates(recipe, steps, here)
+
+
+def instead(recipe: Recipe, plain: Recipe) -> Iterator[Hypothesis]:
+    """What a port does in place of its original's own way, which `recipe` follows."""
+    if recipe.update is rules.rate_in_velocity:
+        cause = Cause("learning_rate_outside_velocity")
+        yield Hypothesis(cause, replace(recipe, update=plain.update))
+    yield from decay.instead(recipe)
 
 
 def _by(recipe: Recipe, cause: Cause, rule: Rule, *, slack: float = 0.0) -> Hypothesis:
@@ -93,6 +103,23 @@ def _unjudged(
     return gradient
 
 
+# --- More than once for a batch -------------------------------------------------------------------
+
+
+def _repeated(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
+    """As many updates as were counted: on one gradient, or on a new one each time."""
+    times = here.now.record.state.step - here.now.shared.step
+    if not 1 < times <= MOST_REPEATED:
+        return
+    for anew, how in ((False, "on one gradient"), (True, "each on a new gradient")):
+        cause = Cause("repeated_update", f"{times} for each batch, {how}")
+        yield _by(recipe, cause, rules.repeated(recipe.update, times, anew=anew))
+
+
+MOST_REPEATED = 8
+"""Updates for one batch, at most, that are followed: each one's rounding enters the next."""
+
+
 # --- Other numbers in the same rule ---------------------------------------------------------------
 
 
@@ -125,8 +152,9 @@ def _other_settings(recipe: Recipe) -> Iterator[Hypothesis]:
         )
     if optimizer.weight_decay:
         yield Hypothesis(Cause("weight_decay_missing"), _with_settings(recipe, weight_decay=0.0))
-        yield _by(recipe, Cause("decoupled_weight_decay"), rules.decoupled_decay)
         without = _with_settings(recipe, weight_decay=0.0)
+        beside = rules.DecayedBeside(recipe.update, optimizer.weight_decay)
+        yield _by(without, Cause("decoupled_weight_decay", f"{optimizer.weight_decay:g}"), beside)
         yield Hypothesis(
             Cause("weight_decay_scope", "kernels only"),
             replace(
@@ -155,30 +183,112 @@ def _other_rate(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
 
 
 def _other_rates(recipe: Recipe, steps: Sequence[JudgedStep], here: Moment) -> Iterator[Hypothesis]:
-    """Different factors at different steps: a schedule that the specification does not have.
+    """Different rates at different steps: another schedule than the specification has, or any.
 
     Anything that makes whole steps longer or shorter looks like this, a gradient brought to unit
     length too; a schedule is told by going one way, or turning twice (warm-up, then decay).
     """
-    rate = recipe.spec.optimizer.rate_at(here.step)
-    factors: dict[int, float] = {}
-    for moment in moments(steps):
-        if not moment.now.stress:
-            own = _factor(recipe, moment)
-            factors[moment.step] = 1.0 if own is None else own
-    changed = [step for step, value in factors.items() if abs(value - 1) > 1e-5]
-    rows = {step.step: len(step.labels) for step in steps if not step.stress}
-    if changed and max(rows[step] for step in changed) < max(rows.values()):
-        return  # only the smaller batches' steps: that is no matter of time
-    if not changed or min(factors.values()) <= 0 or _turns(list(factors.values())) > TURNS:
-        return
-    first = min(changed)
-    text = f"{rate * factors[first]:.6g} instead of {rate:g} from step {first}"
-    rule = rules.rates(recipe.update, factors)
-    # A rate that has nearly reached 0 carries the rounding of the one it began with.
-    slack = min(max(FITTED_RATE, 2 * recipe.eps / min(factors.values())), 1e-3)
-    yield _by(recipe, Cause("undeclared_schedule", text), rule, slack=slack)
+    at = [m for m in moments(steps) if not m.now.stress and recipe.updated(m).known]
+    specified = {moment.step: recipe.spec.optimizer.rate_at(moment.step) for moment in at}
+    rates: dict[int, float] = {}
+    for moment in at:
+        factor = _factor(recipe, moment)
+        rates[moment.step] = specified[moment.step] * (1.0 if factor is None else factor)
+    if _is_schedule(rates, specified, steps):
+        cause = _by_epoch(rates, recipe, steps)
+        yield _scheduled(recipe, rates, specified, recipe.update, cause)
+    # Where the rate is kept in the velocity, an update is no multiple of the specified one.
+    old_and_new = {moment.step: _rates_in_velocity(recipe, moment) for moment in at}
+    known = {step: pair for step, pair in old_and_new.items() if pair is not None}
+    now = {step: pair[1] for step, pair in known.items()}
+    if len(known) == len(at) and _is_schedule(now, specified, steps):
+        before = {step - 1: pair[0] for step, pair in known.items() if pair[0] is not None}
+        yield _scheduled(recipe, {**before, **now}, specified, rules.rate_in_velocity, None)
 
+
+def _is_schedule(
+    rates: Mapping[int, float], specified: Mapping[int, float], steps: Sequence[JudgedStep]
+) -> bool:
+    """Whether rates by step can be a schedule, and not the specified one."""
+    changed = [step for step, rate in rates.items() if abs(rate / specified[step] - 1) > 1e-5]
+    if not changed or min(rates.values()) <= 0 or _turns(list(rates.values())) > TURNS:
+        return False
+    rows = {step.step: len(step.labels) for step in steps if not step.stress}
+    # Only the smaller batches' steps: that is no matter of time.
+    return not max(rows[step] for step in changed) < max(rows.values())
+
+
+def _scheduled(
+    recipe: Recipe,
+    rates: Mapping[int, float],
+    specified: Mapping[int, float],
+    rule: Rule,
+    cause: Cause | None,
+) -> Hypothesis:
+    """The rule at measured rates, which become the recipe's own: what is told of another side, or
+    of another setting, is then told against them."""
+    if cause is None:
+        first = min(s for s in specified if abs(rates[s] / specified[s] - 1) > 1e-5)
+        text = f"{rates[first]:.6g} instead of {specified[first]:.6g} from step {first}"
+        if rule is rules.rate_in_velocity:
+            text += ", kept in the velocity"
+        cause = Cause("undeclared_schedule", text)
+    scheduled = _with_settings(recipe, schedule=tuple(sorted(rates.items())))
+    # A rate that has nearly reached 0 carries the rounding of the one it began with.
+    least = min(rates[step] / specified[step] for step in specified)
+    slack = min(max(FITTED_RATE, 2 * recipe.eps / least), 1e-3)
+    return _by(replace(scheduled, measured=frozenset(specified)), cause, rule, slack=slack)
+
+
+def _by_epoch(
+    rates: Mapping[int, float], recipe: Recipe, steps: Sequence[JudgedStep]
+) -> Cause | None:
+    """Whether a schedule by steps is followed by epochs: throughout an epoch, the rate of the step
+    with the epoch's number. That is what Lightning makes of a scheduler by default."""
+    epoch_of = {step.step: step.epoch for step in steps if not step.stress}
+    known = set(rates) if recipe.measured is None else set(rates) & recipe.measured
+    optimizer = recipe.spec.optimizer
+    expected = {
+        step: optimizer.rate_at(epoch_of[step])
+        for step in rates
+        if recipe.measured is None or epoch_of[step] in known
+    }
+    if len(set(expected.values())) < 2:
+        return None  # then nothing tells epochs from steps
+    if any(abs(rates[step] / rate - 1) > SAME_RATE for step, rate in expected.items()):
+        return None
+    step = min(s for s in expected if abs(rates[s] / optimizer.rate_at(s) - 1) > 1e-5)
+    text = f"{rates[step]:.6g} instead of {optimizer.rate_at(step):.6g} at step {step}"
+    return Cause("schedule_by_epoch", text)
+
+
+def _rates_in_velocity(recipe: Recipe, moment: Moment) -> tuple[float | None, float] | None:
+    """The rate in an old velocity and that of the new gradient; None where they cannot be told."""
+    optimizer = recipe.spec.optimizer
+    memory = memory_of(optimizer, moment) if optimizer.momentum else None
+    if memory is None or optimizer.name != "sgd":
+        return None
+    gradient = clip_by_global_norm(moment.gradient, optimizer.clip_norm)
+    momentum, through = optimizer.momentum, 1.0
+    if optimizer.nesterov:
+        momentum, through = momentum**2, 1 + momentum
+    made, olds, news, sigmas = [], [], [], []
+    for name, w in moment.weights.items():
+        new = np.asarray(moment.now.record.state.weights[name], np.float64)
+        d = gradient[name] + optimizer.weight_decay * w
+        made.append((w - new).ravel())
+        olds.append(momentum * memory.slots["velocity"][name].ravel())
+        news.append(through * d.ravel())
+        sigmas.append(recipe.eps * (np.abs(w) + np.abs(w - new)).ravel() + 1e-45)
+    columns = {"old": np.concatenate(olds), "new": np.concatenate(news)}
+    found = fit(np.concatenate(made), columns, np.concatenate(sigmas))
+    if found is None or "new" not in found.value:
+        return None
+    return found.value.get("old"), found.value["new"]
+
+
+SAME_RATE = 1e-5
+"""Two rates that were fitted are one: each is some 1e-6 off."""
 
 TURNS = 2
 

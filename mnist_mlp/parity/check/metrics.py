@@ -13,15 +13,15 @@ from mnist_mlp.ports.protocol import PortEpoch
 
 def breaks(
     epochs: Sequence[PortEpoch], side: Side, *, before: Sequence[Break], plain: bool
-) -> tuple[list[Break], dict[str, str]]:
+) -> tuple[list[Break], dict[str, str], int]:
     """Every reported number that calls itself a loss or an accuracy, against its own batches.
 
     `before` are the breaks of earlier rungs; `plain` says that the port is judged by a
-    specification's own recipe. Answers with the first epoch's breaks, and why the rung could not be
-    looked at, if it could not.
+    specification's own recipe. Answers with the first epoch's breaks, why the rung could not be
+    looked at, if it could not, and how many numbers were looked at.
     """
     if not epochs:
-        return [], {"metrics": "the port did not finish an epoch"}
+        return [], {"metrics": "the port did not finish an epoch"}, 0
     broken_loss = any(item.rung == "loss" for item in before)
     judged = 0
     for epoch in epochs:
@@ -45,10 +45,10 @@ def breaks(
             if item is not None:
                 found.append(item)
         if found:
-            return found, {}
+            return found, {}, judged
     if not judged:
-        return [], {"metrics": "the port reports no loss and no accuracy of an epoch"}
-    return [], {}
+        return [], {"metrics": "the port reports no loss and no accuracy of an epoch"}, 0
+    return [], {}, judged
 
 
 _PLAIN = {"train", "training", "val", "valid", "validation", "test", "epoch", "mean", "total"}

@@ -20,8 +20,16 @@ from mnist_mlp.parity.check import metrics
 from mnist_mlp.parity.check.own_data import DataVerdict, against_plan
 from mnist_mlp.parity.check.pair_data import Brought, against_original
 from mnist_mlp.parity.check.steps import Setting, look_at_steps
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Evidence, Place, Side
-from mnist_mlp.parity.steps import arbiter
+from mnist_mlp.parity.findings import (
+    STEP_RUNGS,
+    UNKNOWN,
+    Break,
+    Cause,
+    Evidence,
+    Place,
+    Side,
+)
+from mnist_mlp.parity.steps import arbiter, drift
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.trajectory import run_reference
 from mnist_mlp.plan import make_plan, training_data
@@ -91,12 +99,14 @@ def look_at_port(
     _steps(seen, worker, given, side)
     if side == "b":
         _own_data(seen, given, dataset, original)
-    breaks, missing = metrics.breaks(
+    breaks, missing, seen.compared["metrics"] = metrics.breaks(
         seen.epochs, side, before=seen.breaks, plain=given.plain is None
     )
     seen.breaks += breaks
     seen.missing |= missing
     measured = not given.draws or given.logits is not None
+    if not measured:
+        seen.leave_out("predictions", reason="what the original predicts is not known")
     if measured and (not seen.breaks or side == "a"):
         _predictions(seen, worker, given, side)
     return seen
@@ -139,6 +149,8 @@ def _layers(seen: PortEvidence, given: Setting, side: Side) -> bool:
     shapes = [(layer.inputs, layer.units) for layer in dense]
     expected = [(inputs, units) for inputs, units, _ in spec.model.layers]
     if shapes == expected:
+        seen.compared["spec"] = len(spec.model.layer_sizes)
+        seen.compared["init"] = 2 * len(dense) if seen.facts.draws else 0
         return True
     if not dense and not seen.facts.layers:
         seen.leave_out(
@@ -252,7 +264,15 @@ def _steps(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> No
     seen.explained = explained
     seen.breaks += [*whole, *explained.breaks]
     seen.noted += explained.noted
-    seen.margins = explained.margins
+    seen.margins = dict(explained.margins)
+    if seen.broken(*STEP_RUNGS):
+        seen.leave_out("trajectory", reason="an earlier rung breaks")
+    elif ran.away is None:
+        seen.leave_out("trajectory", reason="no weights between judged steps can be measured")
+    else:
+        seen.margins["trajectory"] = ran.away / drift.LIMIT
+    if ran.epochs:
+        seen.compared["spec"] += 2  # epochs and batches of each, by what was run
 
 
 # --- Predictions ----------------------------------------------------------------------------------
@@ -300,6 +320,7 @@ def _predictions(seen: PortEvidence, worker: Worker, given: Setting, side: Side)
     # Rows on the border between two classes may fall on either side by a rounding.
     decided = margin > 1e3 * given.recipe.eps * np.abs(exact).max()
     moved = (logits.argmax(axis=1) != exact.argmax(axis=1)) & decided
+    seen.compared["predictions"] = int(decided.sum())
     seen.different = int(moved.sum())
     if seen.different and not seen.breaks:
         row = int(np.flatnonzero(moved)[0])

@@ -59,12 +59,16 @@ class PortRun:
     """One run of a port; `found` holds its own weights before a window's first step.
 
     `steps` end before the first one that is not finite; `strange` says what is wrong with that one.
+
+    `away` is how many times further than an honest run these are from the reference's, at most;
+    None where none could be measured.
     """
 
     steps: list[JudgedStep] = field(default_factory=list)
     epochs: list[PortEpoch] = field(default_factory=list)
     found: dict[int, Tensors] = field(default_factory=dict)
     strange: str = ""
+    away: float | None = None
 
 
 def look_at_steps(
@@ -182,7 +186,9 @@ def _astray(ran: PortRun, explained: Explanation, given: Setting) -> tuple[int, 
             here = original
         doubles = {n: np.asarray(w, np.float64) for n, w in here.items()}
         away = drift.distance(ran.found[step], doubles, near, precision=precision)
-        if away > drift.LIMIT:
+        if ran.away is None or not away <= ran.away:
+            ran.away = away
+        if not away <= drift.LIMIT:
             judged = [s.step for s in ran.steps if not s.stress and s.step < step]
             return max(judged, default=0), step
     return None

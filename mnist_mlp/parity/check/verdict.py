@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from mnist_mlp.parity.causes.catalogue import described
+from mnist_mlp.parity.causes.catalogue import described, entry
 from mnist_mlp.parity.causes.explain import LINKS
 from mnist_mlp.parity.check.original import blind_rungs, habits_of_original
 from mnist_mlp.parity.check.side import PortEvidence
@@ -20,9 +20,9 @@ from mnist_mlp.parity.outcome import (
     Proof,
     Rung,
     Verdict,
+    clean,
     ordered,
 )
-from mnist_mlp.parity.steps.judge import LIMITS
 from mnist_mlp.spec import Spec
 
 
@@ -30,11 +30,12 @@ def port_outcome(
     first: PortEvidence | None, second: PortEvidence, given: Setting, spec: Spec
 ) -> Outcome:
     """What a port showed (`second`), held against its original (`first`) where there is one."""
-    breaks = tuple(_described(item, second, given, spec) for item in ordered(second.breaks))
+    breaks = tuple(_described(item, first, second, given, spec) for item in ordered(second.breaks))
     noted = tuple(described(cause, framework=second.framework) for cause in second.noted)
     blind = blind_rungs(first)
-    verdict, text = _verdict(breaks, second, blind)
     missing = {**second.missing, **dict.fromkeys(blind, "the original itself is unknown here")}
+    rungs = _rungs(breaks, second, missing, noted)
+    verdict, text = _verdict(breaks, rungs, second, blind)
     label = first.label if first else f"specification {spec.name}"
     return Outcome(
         verdict=verdict,
@@ -43,11 +44,11 @@ def port_outcome(
             "a": NamedSide(label=label, path=label),
             "b": NamedSide(label=second.label, path=second.label),
         },
-        rungs=_rungs(breaks, second, missing, noted),
+        rungs=rungs,
         breaks=breaks,
         noted=(*noted, *habits_of_original(first)),
         not_exercised=(
-            *not_exercised(second.steps, given.plan.spec),
+            *not_exercised(second.steps, given.recipe.spec),
             *second.facts.left_out,
             *second.own_data.not_exercised,
             *(f"{rung}: {why}" for rung, why in missing.items()),
@@ -61,16 +62,33 @@ def port_outcome(
     )
 
 
-def _described(item: Break, second: PortEvidence, given: Setting, spec: Spec) -> Break:
+def _described(
+    item: Break, first: PortEvidence | None, second: PortEvidence, given: Setting, spec: Spec
+) -> Break:
     """With its cure: in the specification's numbers, or whatever the original has instead."""
     cause = described(item.cause, framework=second.framework, spec=spec)
-    links = LINKS.get(item.rung, ())
-    other = given.plain is not None and any(
-        getattr(given.recipe, link) is not getattr(given.plain, link) for link in links
-    )
-    if other or (given.draws and item.rung == "init"):
+    if first is not None and not _holds(item, first, given):
         cause = replace(cause, fix="by hand, do here what the original does")
     return item.caused_by(cause)
+
+
+OF_THE_ORIGINAL = ("coupled_weight_decay", "learning_rate_outside_velocity", "schedule_by_epoch")
+"""Causes that say how an original differs: their cure is the original's own way."""
+
+
+def _holds(item: Break, first: PortEvidence, given: Setting) -> bool:
+    """Whether a cure, which leads to the specification, leads to the original as well: where the
+    original does what its specification says."""
+    if item.cause.name in OF_THE_ORIGINAL:
+        return True
+    if item.rung == "init":
+        return not any(
+            other.rung == "init" and other.tensor == item.tensor for other in first.breaks
+        )
+    links = LINKS.get(item.rung, ())
+    return given.plain is None or all(
+        getattr(given.recipe, link) is getattr(given.plain, link) for link in links
+    )
 
 
 def _stopped(seen: PortEvidence) -> bool:
@@ -79,7 +97,7 @@ def _stopped(seen: PortEvidence) -> bool:
 
 
 def _verdict(
-    breaks: tuple[Break, ...], second: PortEvidence, blind: set[str]
+    breaks: tuple[Break, ...], rungs: Sequence[Rung], second: PortEvidence, blind: set[str]
 ) -> tuple[Verdict, str]:
     if breaks:
         names = ", ".join(dict.fromkeys(item.cause.name for item in breaks))
@@ -87,15 +105,33 @@ def _verdict(
     if blind:
         return (
             "inconclusive",
-            f"Nothing breaks, but rung {', '.join(sorted(blind))} has no measure.",
+            f"Nothing breaks, but {', '.join(sorted(blind))} were not judged: the original itself "
+            f"is unknown there.",
         )
     if second.explained is None:
         return "inconclusive", "No step could be judged."
     if second.own_data.unjudged:
         return "inconclusive", f"Nothing breaks, but not judged is: {second.own_data.unjudged}."
+    unseen = {rung.name: rung.text for rung in rungs if rung.status == "not_exercised"}
+    # Where data have no counterpart, the sentence itself says so.
+    of_data = ("data", "order") if second.own_data.but_for else ()
+    needed = [name for name in unseen if name not in (*NOT_OF_EVERY_PORT, *of_data)]
+    if needed:
+        why = "; ".join(f"{name}: {unseen[name]}" for name in needed)
+        return "inconclusive", f"Nothing breaks, but not everything was judged: {why}."
+    left = f" Not exercised: {', '.join(unseen)}." if unseen else ""
     if second.own_data.but_for:
-        return "identical", f"{BUT_FOR_DATA}: {second.own_data.but_for}."
-    return "identical", "Every rung is clean: the port does what it should, down to rounding."
+        return "identical", f"{BUT_FOR_DATA}: {second.own_data.but_for}.{left}"
+    return (
+        "identical",
+        f"Every exercised rung is clean: the port does what it should, down to rounding.{left}",
+    )
+
+
+NOT_OF_EVERY_PORT = ("order", "trajectory", "metrics", "predictions", "report")
+"""Rungs for which a port or its original may give nothing: no loader, no step that is not judged,
+no reported number, no way to evaluate, no run folder. All the others can be climbed with every
+port."""
 
 
 def _rungs(
@@ -104,37 +140,35 @@ def _rungs(
     missing: Mapping[str, str],
     noted: tuple[Cause, ...],
 ) -> tuple[Rung, ...]:
-    of_rung = {
-        "reciprocal_scaling": "data",
-        "order_not_reshuffled": "order",
-        "own_shuffle": "order",
-        "validation_moves_order": "order",
-    }
-    remarks = {of_rung[c.name]: c.name for c in noted if c.name in of_rung}
-    absent = {
-        "trajectory": "a port leaves no run folder",
-        "report": "a port leaves no run folder",
-    }
+    remarks = {entry(cause.name).rung: cause.name for cause in noted}
+    absent = {"report": "a port leaves no run folder"}
+    compared = {**seen.compared, **seen.own_data.compared}
+    beside = [value for value in (seen.facts.batch_size, seen.facts.epochs) if value is not None]
+    if "spec" in compared:
+        compared["spec"] += len(beside)
     if _stopped(seen):
         absent["predictions"] = "an earlier rung breaks"
     rungs = []
     for name in RUNGS:
         mine = [item for item in breaks if item.rung == name]
-        margin = seen.margins.get(name) if name in LIMITS else None
-        compared = seen.own_data.compared.get(name)
+        margin = seen.margins.get(name)
         if mine:
             names = ", ".join(dict.fromkeys(item.cause.name for item in mine))
             rungs.append(Rung(name=name, status="broken", text=names))
         elif name in remarks:
             text = remarks[name]
             rungs.append(
-                Rung(name=name, status="noted", margin=margin, compared=compared, text=text)
+                Rung(
+                    name=name,
+                    status="noted",
+                    margin=margin,
+                    compared=compared.get(name),
+                    text=text,
+                )
             )
         elif name in missing or name in absent:
             reason = missing.get(name) or absent[name]
             rungs.append(Rung(name=name, status="not_exercised", text=reason))
-        elif name in ("data", "order") and margin is None and not compared:
-            rungs.append(Rung(name=name, status="not_exercised", text="nothing was compared"))
         else:
-            rungs.append(Rung(name=name, status="clean", margin=margin, compared=compared))
+            rungs.append(clean(name, margin, compared.get(name)))
     return tuple(rungs)

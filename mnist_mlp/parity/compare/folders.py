@@ -6,7 +6,8 @@ altered file is found on its own rung and on its own side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -21,16 +22,21 @@ from mnist_mlp.run.tensors import tensors_digest
 Sides = dict[Side, Run]
 
 
-def spec_breaks(a: Run, b: Run) -> list[Break]:
-    """Keys in which two specifications differ; their names don't matter."""
+def spec_fields(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:
+    """Every key of two specifications with both values; their names don't matter."""
     left, right = (run.spec.model_dump(mode="json", exclude={"name"}) for run in (a, b))
-    if left == right:
-        return []
     pairs = {"seed": (left.pop("seed"), right.pop("seed"))}
     for section, content in left.items():
         for key, value in content.items():
             pairs[f"{section}.{key}"] = (value, right[section][key])
+    return pairs
+
+
+def spec_breaks(pairs: Mapping[str, tuple[Any, Any]]) -> list[Break]:
+    """Keys in which two specifications differ."""
     differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    if not differing:
+        return []
     text = "; ".join(f"{key}: {x} against {y}" for key, (x, y) in differing.items())
     precision = differing.get("training.precision")
     name = f"{precision[1]}_arithmetic" if precision else "specification_differs"

@@ -45,9 +45,13 @@ def _validated(
     return counted, int(undecided.sum()), rounding
 
 
-def metric_breaks(records: Sequence[EpochRecord], first: FirstEpochs, *, side: Side) -> list[Break]:
-    """Reported numbers of the first epochs against what the design says they mean."""
+def metric_breaks(
+    records: Sequence[EpochRecord], first: FirstEpochs, *, side: Side
+) -> tuple[list[Break], float | None]:
+    """Reported numbers of the first epochs against what the design says they mean, and the furthest
+    that one is off, as a share of what it may; None where there was no epoch."""
     breaks: list[Break] = []
+    margin: float | None = None
     for record, counted, honest in zip(records, first.counted, first.honest_counted, strict=False):
         validation, undecided, rounding = _validated(first.plan, first.data, record.weights)
         rows, val_rows = float(counted.rows.sum()), float(validation.rows.sum())
@@ -71,6 +75,7 @@ def metric_breaks(records: Sequence[EpochRecord], first: FirstEpochs, *, side: S
         )
         for column, kind, reported, evidence, tolerance in checks:
             value = metrics.right(kind, evidence)
+            margin = max(margin or 0.0, abs(reported - value) / tolerance)
             if abs(reported - value) <= tolerance:
                 continue
             cause = metrics.name(kind, reported, evidence, tolerance=10 * metrics.TOLERANCE)
@@ -86,4 +91,4 @@ def metric_breaks(records: Sequence[EpochRecord], first: FirstEpochs, *, side: S
             )
         if breaks:
             break
-    return breaks
+    return breaks, margin

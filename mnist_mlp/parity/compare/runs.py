@@ -15,7 +15,7 @@ from mnist_mlp.parity.compare.replay import open_side
 from mnist_mlp.parity.compare.side import Shared, look, look_at_trace
 from mnist_mlp.parity.compare.verdict import compare_outcome, differing_predictions
 from mnist_mlp.parity.compare.whole_fit import EPOCHS, first_epochs
-from mnist_mlp.parity.findings import Break, Cause
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause
 from mnist_mlp.parity.outcome import Chaos, Outcome, Proof
 from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
@@ -65,7 +65,9 @@ def compare_runs(
     for run in (a, b):
         _refuse_strange(run)
     ladder = Ladder(runs={"a": a, "b": b})
-    ladder.breaks += folders.spec_breaks(a, b)
+    fields = folders.spec_fields(a, b)
+    ladder.breaks += folders.spec_breaks(fields)
+    ladder.compared["spec"] = len(fields)
     plan = _plan(ladder, dataset)
     if plan is not None and dataset is not None:
         _hold_against_plan(ladder, plan, dataset)
@@ -132,9 +134,15 @@ def _plan(ladder: Ladder, dataset: Dataset | None) -> Plan | None:
 def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
     for side, run in ladder.runs.items():
         ladder.breaks += folders.data_breaks(run, plan, dataset, side=side)
+        ladder.compared["data"] = len(DIGESTS)
         for rung, look_at in (("order", folders.order_breaks), ("init", folders.init_breaks)):
             try:
                 ladder.breaks += look_at(run, plan, side=side)
+                ladder.compared[rung] = (
+                    len(plan.train_ids) * plan.spec.training.epochs
+                    if rung == "order"
+                    else len(plan.initial_weights)
+                )
             except RunFolderError as error:
                 if "missing" not in str(error):
                     raise
@@ -144,15 +152,43 @@ def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
 def _hold_together(ladder: Ladder) -> None:
     """Without the rows: digests and initial weights of the two folders against each other."""
     a, b = ladder.runs["a"], ladder.runs["b"]
-    splits = () if ladder.broken("spec") else ("train_ids_sha256", "test_ids_sha256")
-    for key in ("sha256", *splits):
+    _same_start(ladder)
+    keys = DIGESTS[:1] if ladder.broken("spec") else DIGESTS
+    ladder.compared["data"] = 0
+    for key in keys:
         left, right = getattr(a.dataset, key), getattr(b.dataset, key)
-        if left and right and left != right:  # a folder made elsewhere may lack the splits
+        if not left or not right:
+            continue  # a folder made elsewhere may lack the splits
+        ladder.compared["data"] += 1
+        if left != right:
             cause = Cause("other_data", key)
             ladder.breaks.append(
                 Break(side="b", rung="data", got=right, expected=left, cause=cause)
             )
             break
+
+
+DIGESTS = ("sha256", "train_ids_sha256", "test_ids_sha256")
+"""Of a folder's rows: all of them, and both parts of the split, which the specification draws."""
+
+
+def _same_start(ladder: Ladder) -> None:
+    """Initial weights of two folders, which one specification draws the same."""
+    if ladder.broken("spec"):
+        ladder.leave_out("init", reason="the specifications differ")
+        return
+    try:
+        a, b = (run.initial_weights for run in ladder.runs.values())
+    except RunFolderError as error:
+        if "missing" not in str(error):
+            raise
+        ladder.leave_open("init", reason=str(error))
+        return
+    ladder.compared["init"] = len(a)
+    other = [name for name in a if name not in b or not np.array_equal(a[name], b[name])]
+    if other or a.keys() != b.keys():
+        cause = Cause(UNKNOWN, f"{len(other)} of {len(a)} tensors differ between the folders")
+        ladder.breaks.append(Break(side="b", rung="init", cause=cause))
 
 
 def _without_backends(ladder: Ladder) -> None:

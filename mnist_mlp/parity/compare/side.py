@@ -121,7 +121,7 @@ def _take_steps(seen: SideEvidence, explained: Explanation) -> None:
     """Gather what became of the judged steps."""
     seen.breaks += explained.breaks
     seen.noted += explained.noted
-    seen.margins = explained.margins
+    seen.margins |= explained.margins
 
 
 def _closer(
@@ -165,10 +165,18 @@ def _look_at_fit(seen: SideEvidence, worker: Worker, run: Run, shared: Shared, s
     breaks = whole_fit.fit_breaks(records, first, side=side)
     if breaks and breaks[0].epoch == 1:
         breaks = _other_start(worker, shared, side) or breaks
-    seen.breaks += breaks or metric_breaks(records, first, side=side)
+    if breaks:
+        seen.breaks += breaks
+        seen.leave_out("trajectory", "metrics", reason="the first epochs of fit go elsewhere")
+    else:
+        wrong, off = metric_breaks(records, first, side=side)
+        seen.breaks += wrong
+        for rung, margin in (("trajectory", whole_fit.margin(records, first)), ("metrics", off)):
+            if margin is not None:
+                seen.margins[rung] = margin
     if not run.history:
-        seen.missing["trajectory"] = f"{run.label} has no history"
-        seen.inconclusive.append(f"{run.label} has no history to hold a replay against")
+        reason = f"{run.label} has no history to hold a replay against"
+        seen.leave_open("trajectory", reason=reason)
         return
     other = _other_environment(worker, run)
     if other:
@@ -254,6 +262,7 @@ def _compare_history(
             )
         )
         return
+    seen.compared["trajectory"] = len(digests)
     for row, record in zip(run.history, seen.records, strict=True):
         for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
             stored_value, replayed = getattr(row, column), getattr(record, column)

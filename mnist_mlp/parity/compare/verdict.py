@@ -9,9 +9,9 @@ import numpy as np
 
 from mnist_mlp.errors import RunFolderError
 from mnist_mlp.evaluate.report import report_text
-from mnist_mlp.parity.causes.catalogue import described
+from mnist_mlp.parity.causes.catalogue import described, entry
 from mnist_mlp.parity.compare.ladder import Ladder
-from mnist_mlp.parity.findings import RUNGS, STEP_RUNGS, Break, Cause, Place
+from mnist_mlp.parity.findings import RUNGS, Break, Cause, Place
 from mnist_mlp.parity.not_exercised import not_exercised
 from mnist_mlp.parity.outcome import (
     Chaos,
@@ -21,6 +21,7 @@ from mnist_mlp.parity.outcome import (
     Proof,
     Rung,
     Verdict,
+    clean,
     ordered,
 )
 from mnist_mlp.run.evaluation import evidence
@@ -64,7 +65,15 @@ def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcom
         item.caused_by(described(item.cause, framework=ladder.runs[item.side].label, spec=a.spec))
         for item in ordered(ladder.breaks)
     )
+    rungs = _rungs(ladder, breaks, different=different, total=len(differing), identical=identical)
     verdict, text = _verdict(ladder, breaks, different=different, proof=proof, identical=identical)
+    unclimbed = [rung for rung in rungs if rung.status == "not_exercised"]
+    if verdict in ("identical", "equivalent") and unclimbed:
+        reasons = "; ".join(f"{rung.name}: {rung.text}" for rung in unclimbed)
+        verdict, text = (
+            "inconclusive",
+            f"Nothing breaks, but not every rung was climbed: {reasons}.",
+        )
     unseen = not_exercised(ladder.steps, a.spec) if "order" not in ladder.missing else []
     return Outcome(
         verdict=verdict,
@@ -73,9 +82,7 @@ def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcom
             side: NamedSide(label=run.label, path=str(run.path))
             for side, run in ladder.runs.items()
         },
-        rungs=_rungs(
-            ladder, breaks, different=different, total=len(differing), identical=identical
-        ),
+        rungs=rungs,
         breaks=breaks,
         noted=tuple(ladder.noted),
         not_exercised=(*unseen, *(f"{rung}: {why}" for rung, why in ladder.missing.items())),
@@ -117,21 +124,24 @@ def _rungs(
     identical: bool,
 ) -> tuple[Rung, ...]:
     rungs = []
+    numbers = len(ladder.runs["a"].report_text.split())
+    remarks = {entry(cause.name).rung: cause.name for cause in ladder.noted}
+    compared = {**ladder.compared, "predictions": total, "report": numbers}
     texts = {
         "predictions": f"{different} of {total} differ",
         "report": "classification reports are " + ("identical" if identical else "different"),
     }
     for name in RUNGS:
         mine = [item for item in breaks if item.rung == name]
-        margin = ladder.margins.get(name) if name in STEP_RUNGS else None
+        margin, count = ladder.margins.get(name), compared.get(name)
         if mine:
             rungs.append(Rung(name=name, status="broken", text=mine[0].cause.name))
         elif name in ladder.missing:
             rungs.append(Rung(name=name, status="not_exercised", text=ladder.missing[name]))
         elif name in ("predictions", "report") and (different or not identical):
             rungs.append(Rung(name=name, status="noted", text=texts[name]))
-        elif name == "data" and ladder.noted:
-            rungs.append(Rung(name=name, status="noted", margin=margin, text=ladder.noted[0].name))
+        elif name in remarks:
+            rungs.append(Rung(name=name, status="noted", margin=margin, text=remarks[name]))
         else:
-            rungs.append(Rung(name=name, status="clean", margin=margin, text=texts.get(name, "")))
+            rungs.append(clean(name, margin, count, texts.get(name, "")))
     return tuple(rungs)

@@ -138,11 +138,20 @@ def share(got: Tensors, first: FirstEpochs, epoch: int) -> float:
 
 def is_off(got: Tensors, first: FirstEpochs, epoch: int) -> bool:
     """Whether weights after an epoch are not those of an honest run."""
+    return not _off(got, first, epoch) <= 1
+
+
+def _off(got: Tensors, first: FirstEpochs, epoch: int) -> float:
+    """How far off weights after an epoch are, as a share of what an honest run may be."""
     honest = abs(share(first.honest[epoch].weights, first, epoch))
-    return (
-        not distance(got, first, epoch) <= drift.LIMIT
-        or abs(share(got, first, epoch)) > SHARE_LIMIT + 10 * honest
-    )
+    along = abs(share(got, first, epoch)) / (SHARE_LIMIT + 10 * honest)
+    away = distance(got, first, epoch) / drift.LIMIT
+    return along if along > away else away  # NaN in either is off
+
+
+def margin(records: Sequence[EpochRecord], first: FirstEpochs) -> float | None:
+    """The furthest that the first epochs' weights are off, as a share of what an honest run may."""
+    return max((_off(r.weights, first, r.epoch) for r in records[: first.epochs]), default=None)
 
 
 def fit_breaks(records: Sequence[EpochRecord], first: FirstEpochs, *, side: Side) -> list[Break]:

@@ -140,7 +140,7 @@ def _measure(
         return Finding(size=0.0, got=np.nan, expected=np.nan, note=NOT_JUDGED, **common)
     distance = units(got, judged, eps=recipe.eps)
     if distance.size == 0:
-        return Finding(size=0.0, got=0.0, expected=0.0, **common)
+        return Finding(size=0.0, got=np.nan, expected=np.nan, note=NOT_JUDGED, **common)
     worst = np.unravel_index(int(distance.argmax()), distance.shape)
     at = f"[{', '.join(str(int(i)) for i in worst)}]" if worst else ""
     return Finding(

@@ -63,6 +63,11 @@ class NewState:
     weights: dict[str, Expected]
     slots: dict[str, dict[str, Expected]] = field(default_factory=dict)
 
+    @property
+    def known(self) -> bool:
+        """Whether it says anything of the new weights."""
+        return any(expected.is_judged for expected in self.weights.values())
+
 
 def not_judged(moment: Moment) -> NewState:
     """The side's own numbers, for a step whose history was not seen."""
@@ -142,6 +147,9 @@ class Recipe:
     update: Callable[[Recipe, Moment], NewState] = specified_update
     slack: float = 0.0
     """Relative error of a whole step, beyond rounding, that a hypothesis has to allow."""
+    measured: frozenset[int] | None = None
+    """Steps whose learning rate was measured on a side; updates at others are not judged then, as
+    nobody knows what its schedule does there. None: the specification says it for every step."""
     muted: frozenset[str] = frozenset()
     """Rungs that are no longer judged, because what broke them could not be named."""
 
@@ -204,4 +212,6 @@ class Recipe:
 
     def updated(self, moment: Moment) -> NewState:
         """New weights and slots, from the side's own gradient."""
+        if self.measured is not None and moment.step not in self.measured:
+            return not_judged(moment)
         return self.update(self, moment)
