@@ -261,11 +261,13 @@ ONLY_ONE_HAS = {
     "mnist_mlp_torch": {
         "feed",
         "forward",
+        "functions",
         "gradient",
         "layers",
         "listener",
         "own_data",
         "products",
+        "wrap",
     },
 }
 

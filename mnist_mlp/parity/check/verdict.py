@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mnist_mlp.parity.causes.catalogue import described
@@ -10,6 +10,7 @@ from mnist_mlp.parity.causes.explain import LINKS
 from mnist_mlp.parity.check.original import blind_rungs, habits_of_original
 from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
+from mnist_mlp.parity.check.supported import optimizer_is_judged, optimizer_of
 from mnist_mlp.parity.findings import RUNGS, Break, Cause
 from mnist_mlp.parity.not_exercised import not_exercised
 from mnist_mlp.parity.outcome import NamedSide, Outcome, Predictions, Proof, Rung, Verdict, ordered
@@ -24,7 +25,11 @@ def port_outcome(
     breaks = tuple(_described(item, second, given, spec) for item in ordered(second.breaks))
     noted = tuple(described(cause, framework=second.framework) for cause in second.noted)
     blind = blind_rungs(first)
-    verdict, text = _verdict(breaks, second, blind)
+    not_judged = _not_judged(first, second)
+    remarks = tuple(f"of the original: {what}" for what in (first.remarks if first else ()))
+    verdict, text = _verdict(
+        breaks, second, blind, (*not_judged, *remarks) if blind else not_judged
+    )
     missing = {**second.missing, **dict.fromkeys(blind, "the original itself is unknown here")}
     label = first.label if first else f"specification {spec.name}"
     return Outcome(
@@ -39,16 +44,28 @@ def port_outcome(
         noted=(*noted, *habits_of_original(first)),
         not_exercised=(
             *not_exercised(second.steps, given.plan.spec),
+            *not_judged,
+            *remarks,
             *second.facts.left_out,
-            *(f"{rung}: {why}" for rung, why in missing.items()),
+            *_with_reasons(missing),
         ),
         predictions=Predictions(
             total=0 if "predictions" in missing else len(given.data.test_labels),
             different=second.different,
         ),
-        report_identical=None if _stopped(second) else second.different == 0,
+        report_identical=(
+            None if _stopped(second) or "predictions" in missing else second.different == 0
+        ),
         proof=Proof(status="not_run", reason="a port is judged step by step"),
     )
+
+
+def _with_reasons(missing: Mapping[str, str]) -> list[str]:
+    """Rungs that were not looked at, together where the reason is one."""
+    rungs: dict[str, list[str]] = {}
+    for rung, why in missing.items():
+        rungs.setdefault(why, []).append(rung)
+    return [f"{', '.join(named)}: {why}" for why, named in rungs.items()]
 
 
 def _described(item: Break, second: PortEvidence, given: Setting, spec: Spec) -> Break:
@@ -68,8 +85,18 @@ def _stopped(seen: PortEvidence) -> bool:
     return bool(seen.breaks) and not any(item.rung == "predictions" for item in seen.breaks)
 
 
+def _not_judged(first: PortEvidence | None, second: PortEvidence) -> tuple[str, ...]:
+    """Of both sides, as far as it says by whom."""
+    if first is None:
+        return second.not_judged
+    of_original = [f"of the original: {what}" for what in first.not_judged]
+    if not optimizer_is_judged(first.facts):
+        of_original.append(f"of the port: the optimizer {optimizer_of(second.facts)}")
+    return (*of_original, *second.not_judged)
+
+
 def _verdict(
-    breaks: tuple[Break, ...], second: PortEvidence, blind: set[str]
+    breaks: tuple[Break, ...], second: PortEvidence, blind: set[str], not_judged: Sequence[str]
 ) -> tuple[Verdict, str]:
     if breaks:
         names = ", ".join(dict.fromkeys(item.cause.name for item in breaks))
@@ -77,7 +104,14 @@ def _verdict(
     if blind:
         return (
             "inconclusive",
-            f"Nothing breaks, but rung {', '.join(sorted(blind))} has no measure.",
+            f"Nothing breaks, but rung {', '.join(sorted(blind))} has no measure."
+            + "".join(f"\nNot judged: {what}." for what in not_judged),
+        )
+    if not_judged:
+        return (
+            "inconclusive",
+            "Nothing that was judged breaks.\n"
+            + "\n".join(f"Not judged: {x}." for x in not_judged),
         )
     if second.explained is None:
         return "inconclusive", "No step could be judged."
