@@ -16,9 +16,7 @@ it by itself, as soon as the backend is registered.
 is missing: `export` (see `Exporter`), and `open_port`, with which a backend runs a user's own model
 (see `mnist_mlp.ports.protocol`):
 
-    def open_port(
-        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
-    ) -> PortHost
+    def open_port(self, target: str, runtime: Runtime) -> PortHost
 """
 
 from __future__ import annotations

@@ -261,10 +261,12 @@ ONLY_ONE_HAS = {
     "mnist_mlp_torch": {
         "feed",
         "forward",
+        "functions",
         "gradient",
         "layers",
         "listener",
         "products",
+        "wrap",
     },
 }
 

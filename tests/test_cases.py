@@ -22,10 +22,6 @@ SHARE = [row for row in ROWS if row.share]
 
 WAITING = frozenset(
     {
-        "03_lenet_cnn",
-        "12_adadelta_default",
-        "22_batchnorm_faithful",
-        "28_dropout_forgotten",
         "43_unshuffled_all_rows",
         "data_fit_x_y_half",
         "data_never_scaled_original",

@@ -57,6 +57,11 @@ COMPUTED = {
     },
     ("causes/init.py", "name"): INITIALISERS | CONSTANT_KERNELS,
     ("causes/init.py", "_full_name(name, part)"): INITIALISERS | CONSTANT_KERNELS,
+    ("check/by_settings.py", "name"): {
+        *("dropout", "dropout_missing", "dropout_rate", "batch_normalisation"),
+        *("layer_normalisation", "normalisation_missing", "normalisation_settings"),
+    },
+    ("check/side.py", "name"): {"dropout", "batch_normalisation", "layer_normalisation"},
     ("causes/loss.py", "cause"): loss.FORMS.keys() - {"labels_shifted_down"},
     ("causes/penalty.py", "f'{penalty.kind}_in_loss'"): {"l1_in_loss", "l2_in_loss"},
     ("causes/update.py", "name"): {

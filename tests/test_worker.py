@@ -242,6 +242,7 @@ def test_calls_of_a_host_are_forwarded_by_name() -> None:
     with Worker("hosts:EchoBackend", accelerator="cpu", threads=3) as worker:
         with pytest.raises(BackendError, match="no port is open; call open_port first"):
             worker.predict_port({}, given)
+        assert worker.describe_port("port.py:Port").framework == "port.py:Port 3"
         facts = worker.open_port("port.py:Port", data=given, image_shape=(2, 3))
         assert facts.framework == "port.py:Port 3 (2, 3) rows"
         told: list[Any] = []

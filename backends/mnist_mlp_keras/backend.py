@@ -89,9 +89,7 @@ class KerasBackend:
 
     # --- A user's own model: see `mnist_mlp.ports.protocol.PortBackend` ---
 
-    def open_port(
-        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
-    ) -> PortHost:
+    def open_port(self, target: str, runtime: Runtime) -> PortHost:
         """Load a user's model."""
         self._engine().configure(runtime)
         import keras
@@ -104,7 +102,7 @@ class KerasBackend:
         # What the user's file says of precision comes after this; the policy, which `clear_session`
         # has put back, follows it.
         keras.config.set_floatx("float32")
-        return KerasPort(target, data=data, image_shape=image_shape)
+        return KerasPort(target)
 
     @staticmethod
     def _engine() -> Any:

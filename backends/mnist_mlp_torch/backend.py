@@ -110,10 +110,8 @@ class TorchBackend:
 
     # --- A user's own module: see `mnist_mlp.ports.protocol.PortBackend` ---
 
-    def open_port(
-        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
-    ) -> PortHost:
+    def open_port(self, target: str, runtime: Runtime) -> PortHost:
         """Load a user's LightningModule."""
         from mnist_mlp_torch.port.host import Port
 
-        return Port(target, runtime, data=data, image_shape=image_shape)
+        return Port(target, runtime)

@@ -56,6 +56,7 @@ def check(
     from mnist_mlp.parity.check.port import check_port, original_spec
     from mnist_mlp.parity.check.target import parse_target
     from mnist_mlp.parity.outcome import as_text
+    from mnist_mlp.spec import ACTIVATIONS
 
     if not 1 <= len(models) <= 2:
         raise UsageError(f"check takes one model, or an original and its port, not {len(models)}")
@@ -69,12 +70,16 @@ def check(
         typer.echo(line, err=True)
 
     if print_spec:
-        read, remarks = original_spec(
-            targets[0], spec=spec, dataset=data, image_shape=shape, say=say
-        )
-        for remark in remarks:
+        read = original_spec(targets[0], spec=spec, dataset=data, image_shape=shape, say=say)
+        if read.unknown:
+            layers = ", ".join(map(str, read.unknown))
+            raise UsageError(
+                f"{targets[0].text}: the activation of layer {layers} is none that a specification "
+                f"has, so there is none to print.\nKnown: {', '.join(ACTIVATIONS)}, leaky_relu(x)."
+            )
+        for remark in read.remarks:
             typer.echo(f"# {remark}")
-        typer.echo(read.as_toml())
+        typer.echo(read.spec.as_toml())
         return
     checked = check_port(
         targets[-1],

@@ -11,6 +11,7 @@ Where things are::
     causes/         naming what broke: explain -> a module for each rung -> catalogue
     compare/        two finished runs: runs -> side (one at a time) -> verdict
     check/          a user's port: port -> side (original and port) -> verdict
+                    supported says what can be judged, and refuses the rest in words
 
 `compare` and `check` know nothing of each other. Both use `causes`, which uses `steps`.
 """

@@ -23,10 +23,14 @@ from mnist_mlp.reference import Array, Tensors
 
 @dataclass(frozen=True)
 class PortLayer:
-    """A leaf module or layer, in order of execution.
+    """A leaf module or layer, in order of execution; one that is run twice between dense layers is
+    there twice.
 
-    `kind` is its class (`Linear`, `Dense`, `Conv2d`, `Dropout`); `inputs` and `units` are set for
+    `kind` is its class (`Linear`, `Dense`, `Conv2d`, `Dropout`), or the name of a function that
+    does a layer's work (`dropout` of `torch.nn.functional`); `inputs` and `units` are set for
     dense layers, `bias` says whether one of those has a bias. `dtype` is that of its weights.
+    `settings` are a layer's numbers in Keras's terms (`rate`, `epsilon`, `momentum`), as far as
+    they matter to anybody; `native` says whether its class is the framework's and not a user's.
     """
 
     name: str
@@ -36,11 +40,35 @@ class PortLayer:
     bias: bool = True
     parameters: int = 0
     dtype: str = ""
+    settings: Mapping[str, float] = field(default_factory=dict)
+    native: bool = True
 
     @property
     def dense(self) -> bool:
         """Whether it is a layer that a specification knows."""
         return self.units is not None
+
+
+@dataclass(frozen=True, eq=False)
+class PortDescription:
+    """What can be said of a model without giving it a single row.
+
+    Parameters
+    ----------
+    layers : tuple of PortLayer
+        Leaf layers as the model lists them, not in order of execution; one may never be run.
+    inputs, outputs : tuple of tuple
+        Shape of each input and output without the batch axis, None where an axis is free; empty
+        where the model does not declare them.
+    losses : tuple of str
+        Of Keras the compiled loss; of torch, those that the module holds or its code names.
+    """
+
+    framework: str
+    layers: tuple[PortLayer, ...]
+    inputs: tuple[tuple[int | None, ...], ...] = ()
+    outputs: tuple[tuple[int | None, ...], ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +169,13 @@ class PortFacts:
         Native initial weights by canonical name, one entry a draw with its own seed; a single one
         when the port is an object and not something that makes one.
     optimizer : dict
-        `name` (class name) and its settings, `learning_rate` among them, as plain numbers.
+        `name` (class name), `kind` (the framework's class that it is or is made of) and its
+        settings, `learning_rate` among them, as plain numbers.
     loss : str
         Name of the compiled loss, where there is one.
+    hidden : tuple of str or None
+        What a training step does outside of the `layers`: `random` (it draws numbers), `statistics`
+        (means or variances are taken before the last dense layer); None where nobody can tell.
     batch_size, epochs : int or None
         As given beside the model (`fit` or `loader`).
     shuffle : bool or None
@@ -154,6 +186,8 @@ class PortFacts:
         The other arguments given beside the model (`trainer`, `fit`), as text.
     left_out : tuple of str
         What was given and is not run, in words.
+    not_judged : tuple of str
+        What was asked for and cannot be had here, in words: nobody can call the port identical.
     """
 
     framework: str
@@ -167,6 +201,8 @@ class PortFacts:
     own: OwnData | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    not_judged: tuple[str, ...] = ()
+    hidden: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,12 +253,15 @@ class PortJob:
     Before each step in `shared`, the weights and the optimizer state that the specification knows
     are set to the given ones; at all other steps the port goes its own way. `stress` is one more
     batch, run apart, whose weights make logit gaps over 17: forward, loss and gradient only.
+    `passed_by` are kinds of layers that hand on what they are given, so that activations can be
+    read where they are.
     """
 
     plan: Plan
     data: TrainingData
     shared: Mapping[int, State]
     stress: tuple[State, Array, Array] | None = None
+    passed_by: tuple[str, ...] = ()
 
 
 class PortHost(Protocol):
@@ -234,8 +273,16 @@ class PortHost(Protocol):
     """
 
     @property
-    def facts(self) -> PortFacts:
-        """What can be said of the model before it trains."""
+    def description(self) -> PortDescription:
+        """What can be said of the model without giving it any data."""
+        ...
+
+    def open(self, *, data: TrainingData, image_shape: tuple[int, ...]) -> PortFacts:
+        """Run one batch, and tell what was seen: the first call, before all that follow.
+
+        `image_shape` is the shape of one input as the port wants it, without the batch axis
+        (`(784,)`, `(1, 28, 28)`). Errors in the user's code are raised as `UserCodeError`.
+        """
         ...
 
     def fit(
@@ -261,12 +308,6 @@ class PortHost(Protocol):
 class PortBackend(Protocol):
     """The method of a backend that can run ports."""
 
-    def open_port(
-        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
-    ) -> PortHost:
-        """Load `path/to/file.py:NAME`.
-
-        `image_shape` is the shape of one input as the port wants it, without the batch axis
-        (`(784,)`, `(1, 28, 28)`). Errors in the user's code are raised as `UserCodeError`.
-        """
+    def open_port(self, target: str, runtime: Runtime) -> PortHost:
+        """Load `path/to/file.py:NAME`; errors in it are raised as `UserCodeError`."""
         ...

@@ -32,7 +32,7 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.errors import BackendError, MnistMlpError, SetupError, UsageError
-from mnist_mlp.ports.protocol import PortFacts, PortHost
+from mnist_mlp.ports.protocol import PortDescription, PortFacts, PortHost
 from mnist_mlp.run.machine import peak_memory
 from mnist_mlp.worker.accelerator import gpu_refusal
 from mnist_mlp.worker.out_of_memory import is_out_of_memory, memory_words
@@ -88,6 +88,7 @@ class _Server:
         self.batch_size: int | None = None
         self._backend: Backend | None = None
         self._port: PortHost | None = None
+        self._described = ""
         self._imported: dict[str, float] = {}
 
     def send(self, kind: str, content: Any) -> None:
@@ -168,6 +169,13 @@ class _Server:
     def predict(self, *arguments: Any) -> Any:
         return self.backend.predict(*arguments)
 
+    def describe_port(self, target: str, accelerator: str, threads: int) -> PortDescription:
+        load_port = self._optional("open_port", refusal="cannot run a model of your own")
+        chosen = self._device(accelerator, self.backend.environment())
+        port: PortHost = load_port(target, Runtime(accelerator=chosen, threads=threads))
+        self._port, self._described = port, target
+        return port.description
+
     def open_port(
         self,
         target: str,
@@ -176,12 +184,11 @@ class _Server:
         data: TrainingData,
         image_shape: tuple[int, ...],
     ) -> PortFacts:
-        load_port = self._optional("open_port", refusal="cannot run a model of your own")
-        chosen = self._device(accelerator, self.backend.environment())
-        runtime = Runtime(accelerator=chosen, threads=threads)
-        port: PortHost = load_port(target, runtime, data=data, image_shape=image_shape)
-        self._port = port
-        return port.facts
+        if self._described != target:
+            self.describe_port(target, accelerator, threads)
+        assert self._port is not None
+        self._described = ""  # opened once more, it is loaded anew
+        return self._port.open(data=data, image_shape=image_shape)
 
     def port(self, method: str, arguments: Any, options: dict[str, Any], told: Any) -> Any:
         """Any method of the opened `PortHost`; `told` names its functions that tell the parent."""

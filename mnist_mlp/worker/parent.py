@@ -36,7 +36,7 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.plan import Plan
-from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
@@ -215,10 +215,17 @@ class Worker:
 
     # --- A user's own model: `mnist_mlp.ports.protocol.PortHost`, opened first ---
 
+    def describe_port(self, target: str) -> PortDescription:
+        """Load `file.py:NAME` and look at it, without giving it any data."""
+        description: PortDescription = self._call(
+            "describe_port", target, self.accelerator, self.threads
+        )
+        return description
+
     def open_port(
         self, target: str, *, data: TrainingData, image_shape: tuple[int, ...]
     ) -> PortFacts:
-        """Load `file.py:NAME` and describe it; `UserCodeError` where the user's code raises."""
+        """Run one batch of `file.py:NAME`; `UserCodeError` where the user's code raises."""
         facts: PortFacts = self._call(
             "open_port", target, self.accelerator, self.threads, data, image_shape
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mnist_mlp.contract import Runtime, TrainingData
-from mnist_mlp.ports.protocol import PortFacts
+from mnist_mlp.ports.protocol import PortDescription, PortFacts
 from mnist_mlp_numpy import NumpyBackend
 
 
@@ -14,7 +14,13 @@ class EchoHost:
     """A `PortHost` with one method more than the protocol has."""
 
     def __init__(self, target: str) -> None:
-        self.facts = PortFacts(framework=target, layers=(), draws=(), optimizer={})
+        self.target = target
+        self.description = PortDescription(framework=target, layers=())
+
+    def open(self, *, data: TrainingData, image_shape: tuple[int, ...]) -> PortFacts:
+        """Facts that hold what came in."""
+        framework = f"{self.target} {image_shape} {data}"
+        return PortFacts(framework=framework, layers=(), draws=(), optimizer={})
 
     def fit(
         self, job: Any, *, on_step: Callable[[Any], None], on_epoch: Callable[[Any], None]
@@ -39,8 +45,6 @@ class EchoHost:
 class EchoBackend(NumpyBackend):
     """NumPy's, with a host."""
 
-    def open_port(
-        self, target: str, runtime: Runtime, *, data: TrainingData, image_shape: tuple[int, ...]
-    ) -> EchoHost:
+    def open_port(self, target: str, runtime: Runtime) -> EchoHost:
         """A host that answers with what came in."""
-        return EchoHost(f"{target} {runtime.threads} {image_shape} {data}")
+        return EchoHost(f"{target} {runtime.threads}")

@@ -132,6 +132,27 @@ def test_what_has_no_hypothesis_stays_unknown(name: str) -> None:
     assert "roundings at 18 judged steps from 1" in (found.cause.value or "")
 
 
+def _dropped(rate: float, *, scaled: bool) -> Callable[[Array], Array]:
+    rng = np.random.default_rng(1)
+
+    def pixels(images: Array) -> Array:
+        kept = rng.random(images.shape) >= rate
+        x = (images / np.float32(255)).astype(np.float32)
+        return np.where(kept, x / np.float32(1 - rate) if scaled else x, np.float32(0))
+
+    return pixels
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_dropout_on_the_inputs(*, scaled: bool) -> None:
+    """The rate is read off the scale; without one, off the share of zeros."""
+    found = only_break(SPEC, pixels=_dropped(0.25, scaled=scaled))
+    assert told(found) == ("dropout", "data", 1, 0, "inputs")
+    rate = float((found.cause.value or "").split()[1])
+    assert rate == (0.25 if scaled else pytest.approx(0.25, abs=0.02))
+    assert "on the inputs" in (found.cause.value or "")
+
+
 def test_inputs_of_another_shape() -> None:
     """As a backend would report them that keeps images two-dimensional."""
     steps = [

@@ -454,9 +454,7 @@ def test_the_users_line_is_named(methods: str, told: str, opened: Open) -> None:
         opened(methods)
 
 
-def test_a_plain_module_is_told_what_it_lacks(opened: Open) -> None:
-    with pytest.raises(UserCodeError, match="has no training_step: wrap it in a LightningModule"):
-        opened(tail="net = nn.Linear(3, 4)\n", name="net")
+def test_an_unknown_key_is_told(opened: Open) -> None:
     with pytest.raises(UsageError, match=r"unknown key 'trainers'; did you mean 'trainer'\?"):
         opened(tail="port = {'module': Port, 'trainers': {}}\n", name="port")
 

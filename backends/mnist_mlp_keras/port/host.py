@@ -13,14 +13,17 @@ from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp_keras.engine import eager_functions, planned_dataset
+from mnist_mlp_keras.port.describe import describe
 from mnist_mlp_keras.port.facts import draws, optimizer_settings
 from mnist_mlp_keras.port.load import (
     Given,
     dense_of,
     described,
+    hidden,
     layers_in_order,
     loss_name,
     one_hot,
+    passing_by,
     shaped,
     wanted_shape,
     wants_one_hot,
@@ -46,14 +49,19 @@ PREDICTED_ROWS = 2048
 
 
 class KerasPort:
-    """One opened port."""
+    """A port, loaded; `open` comes before it is run."""
 
-    def __init__(self, target: str, *, data: TrainingData, image_shape: tuple[int, ...]) -> None:
+    def __init__(self, target: str) -> None:
         self.target = target
         self.path = target.rpartition(":")[0]
-        self.classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1
         with user_errors(self.path):
             self.given = Given(load_object(target), target=target)
+            self.description = describe(self.given.first())
+
+    def open(self, *, data: TrainingData, image_shape: tuple[int, ...]) -> PortFacts:
+        """Run a few rows, shaped as the model wants them, and tell what was seen."""
+        self.classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1
+        with user_errors(self.path):
             model = self.given.first()
             self.shape = wanted_shape(model, image_shape)
             x = shaped(data.train_images[:TRIED_ROWS], self.shape)
@@ -78,6 +86,7 @@ class KerasPort:
             epochs=fit.get("epochs"),
             shuffle=fit.get("shuffle"),
             own=own,
+            hidden=hidden(model),
             left_out=tuple(f"fit({key}=...)" for key in fit if key not in (*PASSED_ON, *LOOKED_AT)),
             options={
                 key: str(value)
@@ -85,6 +94,7 @@ class KerasPort:
                 if key not in ("batch_size", "epochs", "shuffle", "validation_data", *DATA)
             },
         )
+        return self.facts
 
     def _fed(self, images: Array, labels: Array, plan: Plan | None = None) -> tuple[Array, Array]:
         """In float64 where both the specification and the model are."""
@@ -134,7 +144,12 @@ class KerasPort:
                 on_epoch=on_epoch,
             )
             state.load_weights(plan.initial_weights)
-            with as_one_step(model), recorder.attached(), judge.in_charge(model):
+            with (
+                as_one_step(model),
+                recorder.attached(),
+                passing_by(model, job.passed_by),
+                judge.in_charge(model),
+            ):
                 self._run(model, plan, data, judge)
                 judge.close()
                 if job.stress is not None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.models.functional import Functional  # it has no public name
 
 from mnist_mlp.contract import Array
-from mnist_mlp.errors import UserCodeError
+from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.protocol import PortLayer
 from mnist_mlp.reference import scale_pixels
 from mnist_mlp_keras.engine import eager_functions
@@ -69,13 +70,18 @@ class Given:
 
     def _check(self, model: Any) -> None:
         if not isinstance(model, keras.Model):
-            raise UserCodeError(
-                f"{self.target} is a {type(model).__name__}: expected a compiled keras.Model, "
-                f"something that returns one, or a dictionary with 'model' in it"
+            what = "gives nothing" if model is None else f"is a {type(model).__name__}"
+            raise UsageError(
+                f"{self.target} {what}: expected a compiled keras.Model, something that returns "
+                f"one, or a dictionary with 'model' in it.\nOf a training loop, put what one batch "
+                f"does into the train_step of a keras.Model, compile it, and name what makes it."
             )
         if not getattr(model, "compiled", False):
-            raise UserCodeError(
-                f"{self.target}: the model is not compiled: call model.compile(...)"
+            file, _, name = self.target.rpartition(":")
+            raise UsageError(
+                f"{self.target}: the model is not compiled, so check cannot know its loss and its "
+                f"optimizer.\nAdd this to {file}, with your own, and check {file}:compiled_{name}:"
+                f"\n\n{_compiling(name, given=self.maker is None)}"
             )
 
     def first(self) -> Any:
@@ -104,6 +110,19 @@ class Given:
         self._snapshot = [
             (variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in kept
         ]
+
+
+def _compiling(name: str, *, given: bool) -> str:
+    return "\n".join(
+        [
+            f"def compiled_{name}():",
+            f"    model = {name if given else f'{name}()'}",
+            "    model.compile(",
+            '        optimizer=keras.optimizers.SGD(0.01), loss="sparse_categorical_crossentropy"',
+            "    )",
+            "    return model",
+        ]
+    )
 
 
 def _called(found: Any) -> Any:
@@ -182,17 +201,41 @@ def one_hot(labels: Array, classes: int) -> Array:
 
 
 def layers_in_order(model: Any, x: Array) -> list[Any]:
-    """Leaf layers as one batch runs through them, each once; builds the model on its way."""
+    """Leaf layers as one batch runs through them; builds the model on its way.
+
+    Each is there once, but one with settings (a dropout) as often as it is run.
+    """
     order: list[Any] = []
     model(x[:1]) if not model.built else None
-    leaves = [
+    with _noted_calls(leaves_of(model), order), eager_functions():
+        model(x)
+    return order
+
+
+def leaves_of(model: Any) -> list[Any]:
+    """Layers that are made of no others."""
+    return [
         layer
         for layer in model._flatten_layers(include_self=False)
         if not list(layer._flatten_layers(include_self=False))
     ]
-    with _noted_calls(leaves, order), eager_functions():
-        model(x)
-    return order
+
+
+@contextmanager
+def passing_by(model: Any, kinds: Sequence[str]) -> Iterator[None]:
+    """Let layers of some kinds hand on what they are given, while this lasts."""
+
+    def call(x: Any, *args: Any, **options: Any) -> Any:
+        return x
+
+    passed = [layer for layer in leaves_of(model) if type(layer).__name__ in kinds]
+    for layer in passed:
+        layer.call = call
+    try:
+        yield
+    finally:
+        for layer in passed:
+            del layer.call
 
 
 @contextmanager
@@ -201,7 +244,7 @@ def _noted_calls(layers: Sequence[Any], order: list[Any]) -> Iterator[None]:
         own = layer.call
 
         def call(*args: Any, **options: Any) -> Any:
-            if not any(layer is known for known in order):
+            if settings_of(layer) or not any(layer is known for known in order):
                 order.append(layer)
             return own(*args, **options)
 
@@ -223,11 +266,44 @@ def described(layer: Any) -> PortLayer:
     return PortLayer(
         name=layer.name,
         kind=type(layer).__name__,
-        inputs=int(layer.kernel.shape[0]) if dense else None,
+        inputs=int(layer.kernel.shape[0]) if dense and layer.built else None,
         units=int(layer.units) if dense else None,
-        bias=layer.bias is not None if dense else True,
+        bias=bool(layer.use_bias) if dense else True,
         parameters=int(layer.count_params()) if layer.built else 0,
         dtype=str(layer.variable_dtype) if layer.weights else "",
+        settings=settings_of(layer),
+        native=is_native(layer),
+    )
+
+
+def settings_of(layer: Any) -> dict[str, float]:
+    """Rate of a dropout; epsilon and momentum of a normalisation."""
+    if not is_native(layer):
+        return {}
+    settings = {name: getattr(layer, name, None) for name in ("rate", "epsilon", "momentum")}
+    return {name: float(v) for name, v in settings.items() if isinstance(v, int | float)}
+
+
+def is_native(layer: Any) -> bool:
+    """Whether a layer's class is Keras's own."""
+    return type(layer).__module__.partition(".")[0] == "keras"
+
+
+def hidden(model: Any) -> tuple[str, ...] | None:
+    """Nothing, where layers of Keras's own are all that a training step runs; else nobody knows."""
+    parts = [*model._flatten_layers(), *getattr(model, "operations", ())]
+    known = type(model).train_step is keras.Model.train_step and all(map(_is_stock, parts))
+    return () if known else None
+
+
+def _is_stock(part: Any) -> bool:
+    """Whether all that a layer, or a model within a model, does is known by its class."""
+    if isinstance(part, keras.Model):
+        return type(part).call in (keras.Sequential.call, Functional.call)
+    return (
+        isinstance(part, keras.layers.Layer)
+        and is_native(part)
+        and not isinstance(part, keras.layers.Lambda)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from mnist_mlp.ports.protocol import OwnData, PortFacts
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.feed import Rows, loader_in_order
 from mnist_mlp_torch.port.layers import Dense, Watch
-from mnist_mlp_torch.port.load import Given, left_out, make_trainer
+from mnist_mlp_torch.port.load import Given, left_out, make_trainer, not_judged
 from mnist_mlp_torch.port.own_data import batch_size_of
 from mnist_mlp_torch.port.state import canonical, parameters_of
 
@@ -45,6 +46,12 @@ def probe(
     module = given.fresh(seed=0)
     seen: dict[str, Any] = {}
 
+    def on_train_batch_start(*_: Any) -> None:
+        seen["random"] = _random_state()
+
+    def on_train_batch_end(*_: Any) -> None:
+        seen["drew"] = _random_state() != seen["random"]
+
     def on_train_start(trainer: Any, module: Any) -> None:
         seen["optimizer"] = _settings(trainer.optimizers)
         seen["watch"] = Watch(module)
@@ -60,7 +67,8 @@ def probe(
         module,
         runtime,
         epochs=int(given.trainer.get("max_epochs") or 1),
-        first={"on_train_start": on_train_start},
+        first={"on_train_start": on_train_start, "on_train_batch_start": on_train_batch_start},
+        last={"on_train_batch_end": on_train_batch_end},
         one_batch=True,
     )
     with user_errors(given.path):
@@ -72,9 +80,16 @@ def probe(
         for name, parameter in module.named_parameters():
             if name in seen["weights"]:
                 parameter.copy_(seen["weights"][name])
+    layers = watch.layers()
+    # What a dropout draws is no secret; a hand-made one beside it would go unseen.
+    drew = seen.get("drew", True) and not any(layer.settings.get("rate") for layer in layers)
     facts = PortFacts(
         framework="torch",
-        layers=watch.layers(),
+        layers=layers,
+        loss=watch.losses[-1] if watch.losses else "",
+        hidden=tuple(
+            what for what, found in (("random", drew), ("statistics", watch.statistics)) if found
+        ),
         draws=_draws(given, dense, at_start=_weights(module, dense)),
         optimizer=seen["optimizer"],
         batch_size=_own_batch_size(given),
@@ -84,8 +99,20 @@ def probe(
             key: str(value) for key, value in given.trainer.items() if key not in ("callbacks",)
         },
         left_out=left_out(given),
+        not_judged=not_judged(given),
     )
     return Probed(dense, facts)
+
+
+def _random_state() -> tuple[Any, ...]:
+    """Of the generators that a user's code may draw from."""
+    numbers: Any = np.random.get_state()  # noqa: NPY002 - the one that users' code draws from
+    return (
+        torch.get_rng_state().numpy().tobytes(),
+        random.getstate(),
+        str(numbers[2:]),
+        np.asarray(numbers[1]).tobytes(),
+    )
 
 
 def _own_batch_size(given: Given) -> int | None:
@@ -136,6 +163,14 @@ def _close(a: Tensors, b: Tensors) -> bool:
     return all(np.allclose(a[name], b[name], rtol=1e-2) for name in a)
 
 
+def _kind(optimizer: Any) -> str:
+    """Name of torch's optimizer that it is or is made of; empty for one of the user's own."""
+    for base in type(optimizer).__mro__:
+        if base.__module__.startswith("torch.optim") and base is not torch.optim.Optimizer:
+            return base.__name__
+    return ""
+
+
 _NAMES = {"lr": "learning_rate", "eps": "epsilon"}
 
 
@@ -145,7 +180,7 @@ def _settings(optimizers: list[Any]) -> Mapping[str, Any]:
         return {}
     optimizer = optimizers[0]
     optimizer = getattr(optimizer, "optimizer", optimizer)
-    settings: dict[str, Any] = {"name": type(optimizer).__name__}
+    settings: dict[str, Any] = {"name": type(optimizer).__name__, "kind": _kind(optimizer)}
     if not optimizer.param_groups:  # Lightning's stand-in where a module has none
         return {}
     group = optimizer.param_groups[0]

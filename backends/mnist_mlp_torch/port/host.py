@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from mnist_mlp.contract import Array, Plan, Runtime, Tensors, TrainingData
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import kernel_name
+from mnist_mlp_torch.port.describe import described
 from mnist_mlp_torch.port.facts import Probed, probe
 from mnist_mlp_torch.port.feed import (
     EVALUATION_BATCH,
@@ -28,6 +29,7 @@ from mnist_mlp_torch.port.feed import (
     loader_in_order,
 )
 from mnist_mlp_torch.port.forward import ForwardTaker
+from mnist_mlp_torch.port.functions import passing_by
 from mnist_mlp_torch.port.gradient import watch_clipping
 from mnist_mlp_torch.port.load import load, make_trainer, overrides
 from mnist_mlp_torch.port.own_data import own_data
@@ -36,39 +38,36 @@ from mnist_mlp_torch.port.state import parameters_of, set_tensors
 
 
 class Port:
-    """An opened port.
+    """A port, loaded; `open` comes before it is run.
 
     Parameters
     ----------
     target : str
         `path/to/file.py:NAME`.
-    image_shape : tuple of int
-        Shape of one input as the module wants it.
     """
 
-    def __init__(
-        self,
-        target: str,
-        runtime: Runtime,
-        *,
-        data: TrainingData,
-        image_shape: tuple[int, ...],
-    ) -> None:
+    def __init__(self, target: str, runtime: Runtime) -> None:
         torch.set_num_threads(runtime.threads)
         if torch.get_num_interop_threads() != 1:  # torch lets it be set once
             torch.set_num_interop_threads(1)
         torch._dynamo.config.disable = True  # compiled modules have no layers to look into
         watch_clipping()
-        self.runtime, self.image_shape = runtime, image_shape
+        self.runtime = runtime
         self.given = load(target)
+        self.description: PortDescription = described(self.given)
+
+    def open(self, *, data: TrainingData, image_shape: tuple[int, ...]) -> PortFacts:
+        """Run one batch, shaped as `image_shape`, and tell what was seen."""
+        self.image_shape = image_shape
         self.probed: Probed = probe(
             self.given,
-            runtime,
+            self.runtime,
             data=data,
             image_shape=image_shape,
             own=own_data(self.given),
         )
         self._module: Any = None  # the one that was trained last
+        return self.facts
 
     @property
     def facts(self) -> PortFacts:
@@ -97,7 +96,9 @@ class Port:
             first=recorder.first,
             last=recorder.last,
         )
-        with user_errors(self.given.path), recorder.watching():
+        watched = recorder.watching()
+        watched.enter_context(passing_by(module, job.passed_by))
+        with user_errors(self.given.path), watched:
             trainer.fit(module, feed.training(lambda: trainer.current_epoch + 1), feed.validation())
         recorder.finish(trainer)
         if job.stress is not None:
@@ -131,7 +132,9 @@ class Port:
             first=recorder.first,
             last=recorder.last,
         )
-        with user_errors(self.given.path), recorder.watching():
+        watched = recorder.watching()
+        watched.enter_context(passing_by(module, job.passed_by))
+        with user_errors(self.given.path), watched:
             trainer.fit(module, feed.training(lambda: 1))
         recorder.finish(trainer)
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torchmetrics import Metric, MetricCollection
 
 from mnist_mlp.contract import Array
 from mnist_mlp.ports.protocol import PortLayer
+from mnist_mlp_torch.port.functions import Called, Functions
 from mnist_mlp_torch.port.products import Product, Products
 
 
@@ -54,24 +56,51 @@ class Dense:
 
 
 class Watch:
-    """Leaf modules in the order in which they are first run, while this is on; and matrix products
-    that the user's code makes of parameters without a module."""
+    """Leaf modules in the order in which they are run, while this is on; matrix products that the
+    user's code makes of parameters without a module; and functions that do a layer's work."""
 
     def __init__(self, root: nn.Module) -> None:
         self.root = root
         self.seen: dict[str, nn.Module] = {}
         self.dense: dict[str, Dense] = {}
+        self.losses: list[str] = []
+        self._settings: dict[str, dict[str, float]] = {}
         self._products: dict[str, Product] = {}
-        self._mode = Products(dict(root.named_parameters()), self._multiplied)
-        self._mode.__enter__()
-        self._hooks = [
-            module.register_forward_hook(self._note(path))
+        self._functions: dict[str, PortLayer] = {}
+        self._calls: list[str] = []
+        """What was run, in order: paths, names of weights, keys of `_functions`."""
+        self._statistics: list[int] = []
+        """How many of the calls had been made each time a mean or a variance was taken."""
+        self._inside = 0  # modules of torch's own that are running
+        self._modes = (
+            Functions(self._called),
+            Products(dict(root.named_parameters()), self._multiplied),
+        )
+        for mode in self._modes:
+            mode.__enter__()
+        leaves = [
+            (path, module)
             for path, module in root.named_modules()
-            if path and not list(module.children()) and not _is_metric(path, root)
+            if path and not list(module.children()) and not is_metric(path, root)
         ]
+        self._hooks = [
+            hook
+            for path, module in leaves
+            for hook in (
+                module.register_forward_pre_hook(self._enter),
+                module.register_forward_hook(self._note(path)),
+            )
+        ]
+
+    def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        del inputs
+        self._inside += is_native(module)
 
     def _note(self, path: str) -> Callable[..., None]:
         def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            self._inside -= is_native(module)
+            self._calls.append(path)
+            self._settings.setdefault(path, settings_of(module))
             if path not in self.seen:
                 self.seen[path] = module
                 layer = dense_layer(path, module, inputs, output)
@@ -81,12 +110,44 @@ class Watch:
         return note
 
     def _multiplied(self, product: Product) -> None:
+        if self._calls[-1:] != [product.weight]:  # a bias that is added later is told once more
+            self._calls.append(product.weight)
         if product.weight not in self._products or product.bias:
             self._products[product.weight] = product
 
+    def _called(self, function: Called) -> None:
+        if self._inside:  # the module is what is noted
+            return
+        if function.is_loss:
+            self.losses.append(function.name)
+        elif function.is_statistic:
+            self._statistics.append(len(self._calls))
+        else:
+            name = f"functional.{function.name}"
+            layer = PortLayer(name=name, kind=function.name, settings=function.settings)
+            self._functions[f"{name} {len(self._functions)}"] = layer
+            self._calls.append(list(self._functions)[-1])
+
+    @property
+    def statistics(self) -> bool:
+        """Whether the user's code took means or variances before the last dense layer."""
+        keys = {*self.dense, *(layer.weight for layer in self.dense.values())}
+        last = max((at for at, key in enumerate(self._first_pass()) if key in keys), default=-1)
+        return any(calls <= last for calls in self._statistics)
+
+    def _first_pass(self) -> list[str]:
+        """What was run before any dense layer was run again."""
+        seen: set[str] = set()
+        for at, key in enumerate(self._calls):
+            if key in self.dense and key in seen:
+                return self._calls[:at]
+            seen.add(key)
+        return self._calls
+
     def stop(self) -> None:
         """Take the hooks off."""
-        self._mode.__exit__(None, None, None)
+        for mode in reversed(self._modes):
+            mode.__exit__(None, None, None)
         for hook in self._hooks:
             hook.remove()
         self._without_module()
@@ -116,41 +177,71 @@ class Watch:
             del self.seen[owner]
 
     def layers(self) -> tuple[PortLayer, ...]:
-        """For the facts."""
-        result = []
-        products = [path for path, layer in self.dense.items() if layer.product]
-        for path in products:
-            layer = self.dense[path]
-            weight = layer.parameter(self.root, layer.weight)
-            result.append(
-                PortLayer(
-                    name=path,
-                    kind="product",
-                    inputs=layer.inputs,
-                    units=layer.units,
-                    bias=bool(layer.bias),
-                    parameters=weight.numel() + (layer.units if layer.bias else 0),
-                    dtype=str(weight.dtype).removeprefix("torch."),
-                )
-            )
-        for path, module in self.seen.items():
-            own = self.dense.get(path)
-            parameters = list(module.parameters(recurse=False))
-            result.append(
-                PortLayer(
-                    name=path,
-                    kind=type(module).__name__,
-                    inputs=own.inputs if own else None,
-                    units=own.units if own else None,
-                    bias=bool(own.bias) if own else True,
-                    parameters=sum(p.numel() for p in parameters),
-                    dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "",
-                )
-            )
+        """For the facts: each module and product once, but what has settings each time."""
+        one_pass = len(self._first_pass())
+        result: list[PortLayer] = []
+        noted: set[str] = set()
+        for at, key in enumerate(self._calls):
+            layer = self._layer(key)
+            if layer is not None and (key not in noted or (layer.settings and at < one_pass)):
+                result.append(layer)
+                noted.add(key)
         return tuple(result)
 
+    def _layer(self, key: str) -> PortLayer | None:
+        own = self.dense.get(key)
+        if own is not None and own.product:
+            weight = own.parameter(self.root, own.weight)
+            return PortLayer(
+                name=key,
+                kind="product",
+                inputs=own.inputs,
+                units=own.units,
+                bias=bool(own.bias),
+                parameters=weight.numel() + (own.units if own.bias else 0),
+                dtype=str(weight.dtype).removeprefix("torch."),
+            )
+        if key in self.seen:
+            return module_layer(key, self.seen[key], own, settings=self._settings[key])
+        return self._functions.get(key)
 
-def _is_metric(path: str, root: nn.Module) -> bool:
+
+def is_native(module: nn.Module) -> bool:
+    """Whether a module's class is torch's own."""
+    return type(module).__module__.startswith("torch.")
+
+
+def module_layer(
+    path: str, module: nn.Module, own: Dense | None, *, settings: dict[str, float]
+) -> PortLayer:
+    """A leaf module; `own` says what it does where it is a dense layer."""
+    parameters = list(module.parameters(recurse=False))
+    return PortLayer(
+        name=path,
+        kind=type(module).__name__,
+        inputs=own.inputs if own else None,
+        units=own.units if own else None,
+        bias=bool(own.bias) if own else True,
+        parameters=sum(p.numel() for p in parameters if not isinstance(p, UninitializedParameter)),
+        dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "",
+        settings=settings,
+        native=is_native(module),
+    )
+
+
+def settings_of(module: nn.Module) -> dict[str, float]:
+    """Rate of a dropout as it is now; epsilon and momentum of a normalisation, in Keras's terms."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return {"rate": float(module.p) if module.training else 0.0}
+    settings = {}
+    if isinstance(eps := getattr(module, "eps", None), float) and is_native(module):
+        settings["epsilon"] = eps
+        if isinstance(momentum := getattr(module, "momentum", None), float):
+            settings["momentum"] = 1 - momentum  # Keras names the weight of the old statistics
+    return settings
+
+
+def is_metric(path: str, root: nn.Module) -> bool:
     """A torchmetrics metric, or part of one, is no layer."""
     parts = path.split(".")
     parents = (".".join(parts[: n + 1]) for n in range(len(parts)))

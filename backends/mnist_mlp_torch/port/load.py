@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from mnist_mlp.contract import Runtime
-from mnist_mlp.errors import UsageError, UserCodeError
+from mnist_mlp.errors import UsageError
 from mnist_mlp.nearest import did_you_mean
 from mnist_mlp.ports.user_code import load_object, path_of, user_errors
+from mnist_mlp_torch.port.wrap import no_module
 
 KEYS = ("module", "trainer", "datamodule", "loader")
 
@@ -40,11 +41,16 @@ _UNWANTED = ("Checkpoint", "ProgressBar", "ModelSummary", "BatchSizeFinder", "Le
 class Given:
     """What a user gave: a module or something that makes one, and what stands beside it."""
 
-    path: Path
+    target: str
     source: Any
     trainer: dict[str, Any] = field(default_factory=dict)
     datamodule: Any = None
     loader: Any = None
+
+    @property
+    def path(self) -> Path:
+        """The user's file."""
+        return path_of(self.target)
 
     @property
     def repeatable(self) -> bool:
@@ -65,10 +71,7 @@ class Given:
             module = module.get("module")
             module = module if is_module(module) or not callable(module) else module()
         if not is_module(module):
-            raise UserCodeError(
-                f"{self.path}: expected a LightningModule, or a class or function that makes one, "
-                f"not {type(module).__name__}"
-            )
+            raise UsageError(no_module(self.target, self.source, module))
         return module
 
 
@@ -77,7 +80,7 @@ def _made(source: Any, path: Path) -> Any:
         inspect.signature(source).bind()
     except TypeError as error:
         name = getattr(source, "__name__", type(source).__name__)
-        raise UserCodeError(
+        raise UsageError(
             f"{path}: {name} cannot be called without arguments: {error}; "
             f"name a function that makes the module"
         ) from None
@@ -94,7 +97,7 @@ def load(target: str) -> Given:
     if not isinstance(found, Mapping | torch.nn.Module | type):
         found = _unless_it_needs_nothing(found, path)
     if not isinstance(found, Mapping):
-        return Given(path, _usable(found, target))
+        return Given(target, _usable(found, target))
     unknown = [str(key) for key in found if key not in KEYS]
     if unknown or "module" not in found:
         wrong = f"unknown key {unknown[0]!r}{did_you_mean(unknown[0], KEYS)}" if unknown else ""
@@ -102,7 +105,7 @@ def load(target: str) -> Given:
             f"{target}: {wrong or 'no key module'}; a dictionary has {', '.join(KEYS)}"
         )
     return Given(
-        path,
+        target,
         _usable(found["module"], target),
         dict(found.get("trainer") or {}),
         found.get("datamodule"),
@@ -128,10 +131,7 @@ def _unless_it_needs_nothing(found: Any, path: Path) -> Any:
 def _usable(source: Any, target: str) -> Any:
     if is_module(source) or callable(source):
         if isinstance(source, torch.nn.Module) and not is_module(source):
-            raise UserCodeError(
-                f"{target} is a {type(source).__name__}, which has no training_step: "
-                f"wrap it in a LightningModule"
-            )
+            raise UsageError(no_module(target, source, source))
         return source
     raise UsageError(
         f"{target} is a {type(source).__name__}: expected a LightningModule, a class or function "
@@ -170,14 +170,45 @@ def seed_everything(seed: int) -> None:
 
 def left_out(given: Given) -> tuple[str, ...]:
     """What is given beside a module and takes no part in judged training, in words."""
-    told = [
+    details = [
         f"the callback {type(callback).__name__}"
         for callback in _own_callbacks(given)
         if _is_one_of(callback, _UNWANTED) and not _is_one_of(callback, ("ProgressBar", "Summary"))
     ]
     if given.datamodule is not None:
-        told.append("the datamodule's hooks")
-    return tuple(told)
+        details.append("the datamodule's hooks")
+    accelerator = str(given.trainer.get("accelerator", "cpu"))
+    if accelerator not in ("cpu", "auto"):
+        details.append(f"the trainer's accelerator={accelerator!r}: check runs on the CPU")
+    strategy = given.trainer.get("strategy", "auto")
+    if strategy != "auto":
+        details.append(f"the trainer's strategy={strategy!r}: check runs in one process")
+    return tuple(details)
+
+
+def not_judged(given: Given) -> tuple[str, ...]:
+    """What a trainer was told and cannot be had here, though it changes what is trained."""
+    details = []
+    precision = given.trainer.get("precision")
+    if _half_on_gpu(precision):
+        details.append(
+            f"the trainer's precision={precision!r}: float16 by autocast needs a GPU, and check "
+            f"runs on the CPU, so it was trained in float32"
+        )
+    for name in ("devices", "num_nodes"):
+        asked = given.trainer.get(name)
+        many = len(asked) if isinstance(asked, list | tuple) else asked
+        if isinstance(many, int) and not isinstance(many, bool) and many > 1:
+            details.append(
+                f"the trainer's {name}={asked!r}: check trains on one device, where a batch is "
+                f"not {many} batches"
+            )
+    return tuple(details)
+
+
+def _half_on_gpu(precision: Any) -> bool:
+    """What Lightning would replace by bfloat16 on a CPU, which is other arithmetic."""
+    return str(precision) in ("16", "16-mixed")
 
 
 def _own_callbacks(given: Given) -> list[Any]:
@@ -227,6 +258,8 @@ def make_trainer(
         if not _is_one_of(callback, unwanted)
     ]
     arguments = {key: value for key, value in given.trainer.items() if key not in OURS}
+    if _half_on_gpu(arguments.get("precision")):
+        del arguments["precision"]  # said in `not_judged`
     arguments |= {
         "max_epochs": epochs,
         "accelerator": runtime.accelerator,

@@ -36,10 +36,31 @@ def hypotheses(
 ) -> Iterator[Hypothesis]:
     """An exact affine map of the pixels, or another arrangement of them, or both precisions."""
     step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
+    yield from _dropped(recipe, step)
     yield from _moved(recipe, step)
     yield from _affine(recipe, step)
     yield from _binarised(recipe)
     yield from _rounded(recipe, step)
+
+
+def _dropped(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
+    """Dropout on the inputs: found by what it leaves, not replayed, as no draw can be."""
+    exact = np.asarray(step.images, np.float64) / 255
+    got = np.asarray(step.record.inputs, np.float64)
+    if got.shape != exact.shape:
+        return
+    lit = exact > 0
+    dropped, kept = lit & (got == 0), lit & (got != 0)
+    # It draws for each element: whole rows or whole pixels that are 0 are something else.
+    whole = any(not (dropped.any(axis=x) & kept.any(axis=x)).any() for x in (0, 1))
+    if whole or not dropped.any() or got[~lit].any():
+        return
+    factor = got[kept] / exact[kept]
+    if np.allclose(factor, factor[0], rtol=1e-4):
+        scaled = 1 - 1 / float(factor[0])
+        told = scaled if scaled > 0 else dropped.sum() / lit.sum()
+        blind = replace(recipe, muted=recipe.muted | {"data"})
+        yield Hypothesis(Cause("dropout", f"rate {told:.3g} on the inputs"), blind)
 
 
 def _affine(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:

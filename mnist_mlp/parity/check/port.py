@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import BackendError, UsageError, UserCodeError
+from mnist_mlp.parity.check import by_settings, supported
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
-from mnist_mlp.parity.check.read_spec import read_spec
+from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
 from mnist_mlp.parity.check.steps import Setting
 from mnist_mlp.parity.check.target import Target
@@ -68,31 +70,75 @@ def check_port(
                 Worker(target.framework, accelerator="cpu", threads=threads, verbose=verbose)
             )
 
-        def opened(worker: Worker, target: Target, given: Setting) -> PortFacts:
+        def opened(worker: Worker, target: Target, given: Setting, *, measure: bool) -> PortFacts:
             shape = image_shape or (given.data.train_images.shape[1],)
-            return worker.open_port(target.text, data=given.data, image_shape=shape)
+            return look_and_open(worker, target, given, dataset, shape, measure=measure)
 
         first: PortEvidence | None = None
         given = setting(spec, dataset)
         if original is not None:
             worker = host(original)
-            facts = opened(worker, original, given)
-            spec, _ = read_spec(worker, facts, dataset, spec)
-            given = setting(spec, dataset)
+            facts = opened(worker, original, given, measure=True)
+            read = read_spec(worker, facts, dataset, spec, label=original.text)
+            spec, given = read.spec, setting(read.spec, dataset)
             say(f"running {original.text}")
-            first = look_at_port(worker, facts, given, dataset, label=original.text, side="a")
+            without = replace(given, passed_by=supported.kinds_passed_by(facts.layers))
+            first = look_at_port(worker, facts, without, dataset, label=original.text, side="a")
+            first.remarks = read.remarks
             worker.close()
-            given = as_the_original(first, given)
         worker = host(port)
-        facts = opened(worker, port, given)
+        facts = opened(worker, port, given, measure=False)
+        if first is not None and by_settings.hides(first, facts):
+            second = PortEvidence(label=port.text, framework=facts.framework, facts=facts)
+            by_settings.compare_unrun(first, second, given)
+            prices = _cost(worker, given, say) if cost else None
+            return Checked(port_outcome(first, second, given, spec), spec, prices)
+        if first is not None:
+            given = as_the_original(first, given)
+            if supported.compared_by_settings(first.facts.layers):
+                given = replace(given, passed_by=supported.kinds_passed_by(facts.layers))
         say(f"running {port.text}")
         second = look_at_port(
             worker, facts, given, dataset, label=port.text, side="b", original=first
         )
         if first is not None:
             drop_shared_habits(first, second)
+            by_settings.compare(first, second)
         prices = _cost(worker, given, say) if cost else None
     return Checked(port_outcome(first, second, given, spec), spec, prices)
+
+
+def look_and_open(
+    worker: Worker,
+    target: Target,
+    given: Setting,
+    dataset: Dataset,
+    shape: tuple[int, ...],
+    *,
+    measure: bool,
+) -> PortFacts:
+    """Look at a model, then run one batch of it; `measure` says that it is an original.
+
+    Raises
+    ------
+    UsageError
+        It cannot be run, or nothing can be measured by it; with what can.
+    """
+    needs = supported.Needs(given.data.train_images.shape[1], dataset.classes)
+    looked = worker.describe_port(target.text)
+    refuse = supported.refusal if measure else supported.refusal_of_port
+    if reason := refuse(looked, needs, label=target.text):
+        raise UsageError(reason)
+    try:
+        facts = worker.open_port(target.text, data=given.data, image_shape=shape)
+    except (BackendError, UserCodeError) as error:
+        reason = supported.after_a_failure(looked, needs, label=target.text)
+        if reason is None:
+            raise
+        raise UsageError(f"{reason}\nIt failed with: {error}") from error
+    if measure and (reason := supported.refusal_of_layers(facts, needs, label=target.text)):
+        raise UsageError(reason)
+    return facts
 
 
 def original_spec(
@@ -102,14 +148,15 @@ def original_spec(
     dataset: Dataset,
     image_shape: tuple[int, ...] = (),
     say: Say = lambda _: None,
-) -> tuple[Spec, tuple[str, ...]]:
-    """The specification read off an original, with remarks; `spec` gives what it does not tell."""
+) -> ReadSpec:
+    """The specification read off an original; `spec` gives what it does not tell."""
     say(f"starting {original.framework} for {original.text}")
     with Worker(original.framework, accelerator="cpu") as worker:
         given = setting(spec, dataset)
         shape = image_shape or (given.data.train_images.shape[1],)
-        facts = worker.open_port(original.text, data=given.data, image_shape=shape)
-        return read_spec(worker, facts, dataset, spec)
+        facts = look_and_open(worker, original, given, dataset, shape, measure=True)
+        read = read_spec(worker, facts, dataset, spec, label=original.text)
+        return replace(read, remarks=(*supported.not_judged(facts, original=True), *read.remarks))
 
 
 def _cost(worker: Worker, given: Setting, say: Say) -> dict[str, float]:

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UsageError
+from mnist_mlp.parity.check.supported import compared_by_settings, kinds_passed_by, named, remarks
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.judge import LIMITS
 from mnist_mlp.parity.steps.trajectory import run_reference
 from mnist_mlp.plan import Plan, make_plan, training_data
-from mnist_mlp.ports.protocol import PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import PortFacts, PortJob, PortLayer, PortStep
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import ACTIVATIONS, OptimizerSpec, Spec, parse_spec, repeated_activations
 from mnist_mlp.worker.parent import Worker
 
 
+@dataclass(frozen=True)
+class ReadSpec:
+    """A specification, and in words what it cannot say of the model that it was read off.
+
+    `remarks` are about what no rung judges. `unknown` are the numbers of layers whose activation
+    has no name: the specification holds a stand-in there, and is for judging steps alone.
+    """
+
+    spec: Spec
+    remarks: tuple[str, ...] = ()
+    unknown: tuple[int, ...] = ()
+
+
 def read_spec(
-    worker: Worker, facts: PortFacts, dataset: Dataset, base: Spec
-) -> tuple[Spec, tuple[str, ...]]:
-    """The specification of an opened port, and remarks about what no specification can say; `base`
-    gives what a model does not tell.
+    worker: Worker, facts: PortFacts, dataset: Dataset, base: Spec, *, label: str
+) -> ReadSpec:
+    """The specification of an opened port; `base` gives what a model does not tell.
 
     Activations are read off the numbers that pass through the layers, so that it does not matter
-    whether they are modules, functions or arguments. One that is no known activation is entered as
-    the base's, and shows as a difference of the original.
+    whether they are modules, functions or arguments; dropout and normalisation are passed by on the
+    way. An activation that is not known is entered as the base's, is told, and shows as a
+    difference of the original.
 
     Raises
     ------
     UsageError
-        No dense layers were found.
+        The dense layers found are no chain from the data's numbers to its classes.
     """
     dense = [layer for layer in facts.layers if layer.dense]
-    if not dense:
-        raise UsageError("no dense layers were found in the original: nothing to compare with")
-    sizes = [dense[0].inputs, *(layer.units for layer in dense)]
+    sizes = _sizes(dense, dataset, label)
     hidden = next((a for a in base.model.activations[:-1]), "sigmoid")
     raw = base.model_dump(mode="json")
     raw["model"] = {
@@ -54,26 +67,42 @@ def read_spec(
     if facts.own is not None and facts.own.epochs:  # what it does stands above what it says
         raw["training"]["batch_size"] = max(facts.own.epochs[0].sizes)
     spec = parse_spec(raw)
-    names = _activations(worker, spec, dataset)
+    passed_by = kinds_passed_by(facts.layers)
+    names = _activations(worker, spec, dataset, passed_by)
     raw["model"]["activations"] = [
         *(name or hidden for name in names), "softmax",
     ]  # fmt: skip
-    remarks = [
-        f"the activation of layer {layer} is none that a specification has"
-        for layer, name in enumerate(names)
-        if name is None
+    unknown = tuple(layer for layer, name in enumerate(names) if name is None)
+    layers = [
+        f"{named(layer)}: a specification has no such layer"
+        for layer in compared_by_settings(facts.layers)
     ]
-    optimizer = str(facts.optimizer.get("name", ""))
-    if optimizer and not optimizer.lower().startswith(("sgd", "adam")):
-        remarks.append(f"the optimizer is {optimizer}, which no specification has")
-    if isinstance(facts.optimizer.get("schedule"), str):
-        remarks.append("the learning rate follows a schedule that no specification has")
-    return parse_spec(raw), tuple(remarks)
+    return ReadSpec(parse_spec(raw), (*layers, *remarks(facts)), unknown)
+
+
+def _sizes(dense: Sequence[PortLayer], dataset: Dataset, label: str) -> list[int]:
+    """Numbers of inputs and of units, from the first layer to the last."""
+    height, width = dataset.images.shape[1:]
+    needed = f"{height * width} numbers to {dataset.classes} classes"
+    if not dense:
+        raise UsageError(
+            f"{label}: no dense layer was found in what one batch ran through, so there is nothing "
+            f"to compare with.\nWhat can be judged: a chain of them from {needed}."
+        )
+    sizes = [dense[0].inputs or 0, *(layer.units or 0 for layer in dense)]
+    chained = all(a.units == b.inputs for a, b in pairwise(dense))
+    if not chained or sizes[0] != height * width or sizes[-1] != dataset.classes:
+        told = ", ".join(f"{layer.name} {layer.inputs}-{layer.units}" for layer in dense)
+        raise UsageError(
+            f"{label} cannot be judged: its dense layers are {told}.\n"
+            f"What can be: a chain of them from {needed}, with activations alone between them."
+        )
+    return sizes
 
 
 def _optimizer(facts: PortFacts, base: OptimizerSpec) -> dict[str, Any]:
     settings = facts.optimizer
-    name = str(settings.get("name", "")).lower()
+    name = str(settings.get("kind") or settings.get("name", "")).lower()
     result: dict[str, Any] = {
         "learning_rate": _number(settings, "learning_rate", base.learning_rate)
     }
@@ -85,7 +114,7 @@ def _optimizer(facts: PortFacts, base: OptimizerSpec) -> dict[str, Any]:
     clip = _number(settings, "global_clipnorm", 0.0) or _trainer_clip(facts)
     if clip:
         result["clip_norm"] = clip
-    if name.startswith("adam"):
+    if name in ("adam", "adamw"):
         result["name"] = "adam"
         result["epsilon"] = _number(settings, "epsilon", base.epsilon)
         for key in ("beta_1", "beta_2"):
@@ -116,7 +145,9 @@ def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
     return float(value) if isinstance(value, int | float) else default
 
 
-def _activations(worker: Worker, spec: Spec, dataset: Dataset) -> list[str | None]:
+def _activations(
+    worker: Worker, spec: Spec, dataset: Dataset, passed_by: tuple[str, ...]
+) -> list[str | None]:
     """Hidden ones, named by running one batch from planned weights; None for one with no name."""
     training = spec.training.model_copy(update={"epochs": 1})
     plan = make_plan(spec.model_copy(update={"training": training}), dataset)
@@ -132,7 +163,7 @@ def _activations(worker: Worker, spec: Spec, dataset: Dataset) -> list[str | Non
     )
     seen: list[PortStep] = []
     states = run_reference(one, few, before=[1]).states
-    job = PortJob(plan=one, data=few, shared=states)
+    job = PortJob(plan=one, data=few, shared=states, passed_by=passed_by)
     worker.fit_port(job, on_step=seen.append, on_epoch=lambda _: None)
     record = seen[0].record
     eps = arbiter.eps_of(spec.training.precision)

@@ -20,6 +20,7 @@ from mnist_mlp.parity.check import metrics
 from mnist_mlp.parity.check.own_data import DataVerdict, against_plan
 from mnist_mlp.parity.check.pair_data import Brought, against_original
 from mnist_mlp.parity.check.steps import Setting, look_at_steps
+from mnist_mlp.parity.check.supported import family, named, not_judged, status
 from mnist_mlp.parity.findings import (
     STEP_RUNGS,
     UNKNOWN,
@@ -33,7 +34,7 @@ from mnist_mlp.parity.steps import arbiter, drift
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.trajectory import run_reference
 from mnist_mlp.plan import make_plan, training_data
-from mnist_mlp.ports.protocol import PortEpoch, PortFacts
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortLayer
 from mnist_mlp.reference import Array, Tensors, forward, scale_pixels
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
@@ -51,6 +52,10 @@ class PortEvidence(Evidence):
     label: str
     framework: str
     facts: PortFacts
+    not_judged: tuple[str, ...] = ()
+    """What no rung can judge, in words: without a break, nobody knows."""
+    remarks: tuple[str, ...] = ()
+    """What the specification read off it cannot say."""
     epochs: list[PortEpoch] = field(default_factory=list)
     found: dict[int, Tensors] = field(default_factory=dict)
     explained: Explanation | None = None
@@ -86,8 +91,9 @@ def look_at_port(
     DivergedError
         Its numbers are not finite, and nothing broke before.
     """
-    seen = PortEvidence(label=label, framework=facts.framework, facts=facts)
-    if not _layers(seen, given, side):
+    unjudged = not_judged(facts, original=side == "a")
+    seen = PortEvidence(label=label, framework=facts.framework, facts=facts, not_judged=unjudged)
+    if not dense_layers_agree(seen, given, side):
         return seen
     _refuse_strange_draws(seen)
     given = _without_biases(seen, given, side)
@@ -105,9 +111,11 @@ def look_at_port(
     seen.breaks += breaks
     seen.missing |= missing
     measured = not given.draws or given.logits is not None
-    if not measured:
+    if given.passed_by:
+        seen.leave_out("predictions", reason="layers were passed by that evaluation needs")
+    elif not measured:
         seen.leave_out("predictions", reason="what the original predicts is not known")
-    if measured and (not seen.breaks or side == "a"):
+    elif not seen.breaks or side == "a":
         _predictions(seen, worker, given, side)
     return seen
 
@@ -134,15 +142,8 @@ def _refuse_strange_draws(seen: PortEvidence) -> None:
 AFTER_LAYERS = ("forward", "loss", "gradient", "update", "metrics", "predictions")
 """Rungs that cannot be looked at without the specification's layers."""
 
-HARMLESS = (
-    "Linear", "Dense", "Flatten", "Reshape", "Rescaling", "InputLayer", "Identity", "Activation",
-    "Sigmoid", "ReLU", "Tanh", "GELU", "SiLU", "ELU", "SELU", "Softplus", "LeakyReLU", "Softmax",
-    "LogSoftmax", "CrossEntropyLoss", "NLLLoss", "Unflatten",
-)  # fmt: skip
-"""Kinds of layers whose work is judged by its numbers alone."""
 
-
-def _layers(seen: PortEvidence, given: Setting, side: Side) -> bool:
+def dense_layers_agree(seen: PortEvidence, given: Setting, side: Side) -> bool:
     """Whether the port's dense layers are those of the specification."""
     spec = given.plan.spec
     dense = [layer for layer in seen.facts.layers if layer.dense]
@@ -159,9 +160,7 @@ def _layers(seen: PortEvidence, given: Setting, side: Side) -> bool:
             reason="its weights are in no layer that can be watched",
         )
         return False
-    others = [
-        layer for layer in seen.facts.layers if not layer.dense and layer.kind not in HARMLESS
-    ]
+    others = [layer for layer in seen.facts.layers if _does_more(layer)]
     at = next(
         (i for i, (x, y) in enumerate(zip(shapes, expected, strict=False)) if x != y),
         min(len(shapes), len(expected)),
@@ -187,6 +186,12 @@ def _layers(seen: PortEvidence, given: Setting, side: Side) -> bool:
     )
     seen.leave_out(*AFTER_LAYERS, reason="the layers are not those of the specification")
     return False
+
+
+def _does_more(layer: PortLayer) -> bool:
+    """Whether a layer does what dense ones and activations do not."""
+    unknown = not layer.native and not layer.dense and layer.parameters > 0
+    return unknown or status(layer) == "refused"
 
 
 def _without_biases(seen: PortEvidence, given: Setting, side: Side) -> Setting:
@@ -262,7 +267,7 @@ def _steps(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> No
         raise _diverged(seen, str(error)) from None
     seen.steps, seen.epochs, seen.found = ran.steps, ran.epochs, ran.found
     seen.explained = explained
-    seen.breaks += [*whole, *explained.breaks]
+    seen.breaks += [*whole, *(_named_by_layers(item, seen.facts) for item in explained.breaks)]
     seen.noted += explained.noted
     seen.margins = dict(explained.margins)
     if seen.broken(*STEP_RUNGS):
@@ -273,6 +278,19 @@ def _steps(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> No
         seen.margins["trajectory"] = ran.away / drift.LIMIT
     if ran.epochs:
         seen.compared["spec"] += 2  # epochs and batches of each, by what was run
+
+
+def _named_by_layers(item: Break, facts: PortFacts) -> Break:
+    """A difference behind a dense layer that has no name, where a layer stands that has one."""
+    if item.cause.name != UNKNOWN or item.rung != "forward" or item.tensor != "activation":
+        return item
+    after = -1
+    for layer in facts.layers:
+        after += layer.dense
+        if after == item.layer and status(layer) == "settings":
+            name = family(layer).replace(" ", "_")
+            return replace(item, cause=Cause(name, f"{named(layer)} after layer {after}"))
+    return item
 
 
 # --- Predictions ----------------------------------------------------------------------------------

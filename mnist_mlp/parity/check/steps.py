@@ -42,7 +42,8 @@ class Setting:
 
     `plain` is the specification's own recipe, where `recipe` is what an original follows; `way` are
     the original's weights at the beginning of windows, by step. Of every original there are `draws`
-    of its initial weights, and the `logits` it makes of the test rows in the end.
+    of its initial weights, and the `logits` it makes of the test rows in the end. `passed_by` are
+    kinds of layers that hand on what they are given while it is run.
     """
 
     plan: Plan
@@ -52,6 +53,7 @@ class Setting:
     way: Mapping[int, Tensors] = field(default_factory=dict)
     draws: Sequence[Tensors] = ()
     logits: Array | None = None
+    passed_by: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -138,6 +140,7 @@ def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress)
         data=data,
         shared=states,
         stress=(stress.state, stress.images, stress.labels),
+        passed_by=given.passed_by,
     )
     worker.fit_port(job, on_step=on_step, on_epoch=ran.epochs.append)
     ran.steps, ran.strange = finite_part(ran.steps)

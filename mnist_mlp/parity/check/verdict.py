@@ -10,6 +10,7 @@ from mnist_mlp.parity.causes.explain import LINKS
 from mnist_mlp.parity.check.original import blind_rungs, habits_of_original
 from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
+from mnist_mlp.parity.check.supported import optimizer_is_judged, optimizer_of
 from mnist_mlp.parity.findings import RUNGS, Break, Cause
 from mnist_mlp.parity.not_exercised import not_exercised
 from mnist_mlp.parity.outcome import (
@@ -33,9 +34,13 @@ def port_outcome(
     breaks = tuple(_described(item, first, second, given, spec) for item in ordered(second.breaks))
     noted = tuple(described(cause, framework=second.framework) for cause in second.noted)
     blind = blind_rungs(first)
+    not_judged = _not_judged(first, second)
+    remarks = tuple(f"of the original: {what}" for what in (first.remarks if first else ()))
     missing = {**second.missing, **dict.fromkeys(blind, "the original itself is unknown here")}
     rungs = _rungs(breaks, second, missing, noted)
-    verdict, text = _verdict(breaks, rungs, second, blind)
+    verdict, text = _verdict(
+        breaks, rungs, second, blind, (*not_judged, *remarks) if blind else not_judged
+    )
     label = first.label if first else f"specification {spec.name}"
     return Outcome(
         verdict=verdict,
@@ -49,17 +54,29 @@ def port_outcome(
         noted=(*noted, *habits_of_original(first)),
         not_exercised=(
             *not_exercised(second.steps, given.recipe.spec),
+            *not_judged,
+            *remarks,
             *second.facts.left_out,
             *second.own_data.not_exercised,
-            *(f"{rung}: {why}" for rung, why in missing.items()),
+            *_with_reasons(missing),
         ),
         predictions=Predictions(
             total=0 if "predictions" in missing else len(given.data.test_labels),
             different=second.different,
         ),
-        report_identical=None if _stopped(second) else second.different == 0,
+        report_identical=(
+            None if _stopped(second) or "predictions" in missing else second.different == 0
+        ),
         proof=Proof(status="not_run", reason="a port is judged step by step"),
     )
+
+
+def _with_reasons(missing: Mapping[str, str]) -> list[str]:
+    """Rungs that were not looked at, together where the reason is one."""
+    rungs: dict[str, list[str]] = {}
+    for rung, why in missing.items():
+        rungs.setdefault(why, []).append(rung)
+    return [f"{', '.join(named)}: {why}" for why, named in rungs.items()]
 
 
 def _described(
@@ -96,8 +113,22 @@ def _stopped(seen: PortEvidence) -> bool:
     return bool(seen.breaks) and not any(item.rung == "predictions" for item in seen.breaks)
 
 
+def _not_judged(first: PortEvidence | None, second: PortEvidence) -> tuple[str, ...]:
+    """Of both sides, as far as it says by whom."""
+    if first is None:
+        return second.not_judged
+    of_original = [f"of the original: {what}" for what in first.not_judged]
+    if not optimizer_is_judged(first.facts):
+        of_original.append(f"of the port: the optimizer {optimizer_of(second.facts)}")
+    return (*of_original, *second.not_judged)
+
+
 def _verdict(
-    breaks: tuple[Break, ...], rungs: Sequence[Rung], second: PortEvidence, blind: set[str]
+    breaks: tuple[Break, ...],
+    rungs: Sequence[Rung],
+    second: PortEvidence,
+    blind: set[str],
+    not_judged: Sequence[str],
 ) -> tuple[Verdict, str]:
     if breaks:
         names = ", ".join(dict.fromkeys(item.cause.name for item in breaks))
@@ -106,7 +137,13 @@ def _verdict(
         return (
             "inconclusive",
             f"Nothing breaks, but {', '.join(sorted(blind))} were not judged: the original itself "
-            f"is unknown there.",
+            f"is unknown there." + "".join(f"\nNot judged: {what}." for what in not_judged),
+        )
+    if not_judged:
+        return (
+            "inconclusive",
+            "Nothing that was judged breaks.\n"
+            + "\n".join(f"Not judged: {what}." for what in not_judged),
         )
     if second.explained is None:
         return "inconclusive", "No step could be judged."
