@@ -112,12 +112,12 @@ def test_a_backend_that_fails_is_told_and_the_rest_is_kept(cli: Cli, tmp_path: P
     ("words", "told"),
     [
         (("--backends", "nupmy"), "unknown backend 'nupmy'"),
-        (("--backends", ","), "--backends: names nothing"),
+        (("--backends", ","), "--backends: the list is empty"),
         (("--accelerators", "tpu"), "--accelerators: unknown 'tpu'"),
         (("--paths", "quick"), "--paths: unknown 'quick'"),
         (("--scale", "depth"), "expected one of width, batch, rows, epochs"),
         (("--scale", "width", "--points", "many"), "expected whole numbers"),
-        (("--points", "1,2"), "--points belongs to --scale"),
+        (("--points", "1,2"), "--points works only together with --scale"),
         (("--scale", "width", "--profile"), "choose one"),
         (("--peers", *TINY), "--peers"),
         (("--rounds", "0"), "--rounds"),
@@ -172,7 +172,7 @@ def test_peers_train_the_tutorial_alone() -> None:
     relu = resolve(config=ROOT / "configs" / "relu.toml", environ={}).spec
     with pytest.raises(UsageError, match="differs"):
         peer_cases(relu, examples=ROOT / "examples", epochs=3)
-    with pytest.raises(UsageError, match="no script"):
+    with pytest.raises(UsageError, match="does not exist"):
         peer_cases(Spec(), examples=ROOT / "docs", epochs=3)
 
 

@@ -230,7 +230,7 @@ def test_gpu_over_cpu() -> None:
     found = gpu_ratios(document)["a/fast"]
     assert found.holds(10)
     assert not found.holds(8)
-    assert "times as fast as the CPU" in table(document)
+    assert "times as fast as on the CPU" in table(document)
     # Another variant on the CPU is no counterpart.
     other = (cases[0].model_copy(update={"validated": False}), cases[1])
     assert gpu_ratios(document.model_copy(update={"cases": other})) == {}

@@ -1,5 +1,6 @@
-"""Timing: what is measured (`case`), measured how (`sitting`, `measure`), and what it shows.
+"""Benchmarks: what is timed (`cases`), how (`sitting`, `measure`), and the results (`results`).
 
-A sitting keeps every raw value in one JSON file (`record`); tables, figures and comparisons are
-made from that file alone, so that they can be made again, elsewhere and later.
+One run of `bench` is called a sitting. It stores every raw value in one JSON file (`record`).
+Tables, figures and comparisons are made from that file alone, so they can be made again later and
+on another machine.
 """

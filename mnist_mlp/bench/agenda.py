@@ -1,4 +1,4 @@
-"""From the options of `bench` to the cases of a sitting: checked before anything is started."""
+"""Turn the options of `bench` into cases. All options are checked before a process is started."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 @dataclass(frozen=True)
 class Agenda:
-    """What was asked for; lists are texts with commas, None stands for the default.
+    """The options of `bench`. Lists are comma-separated texts; None stands for the default.
 
     Raises
     ------
     UsageError
-        Unknown words, or choices that don't go together.
+        Unknown words, or options that cannot be combined.
     """
 
     backends: str
@@ -55,9 +55,9 @@ class Agenda:
         modes = {"--peers": self.peers, "--scale": self.scale, "--profile": self.profile}
         chosen = [name for name, on in modes.items() if on]
         if len(chosen) > 1:
-            raise UsageError(f"{' and '.join(chosen)} are sittings of their own: choose one")
+            raise UsageError(f"{' and '.join(chosen)} cannot be combined: choose one")
         if self.points is not None and self.scale is None:
-            raise UsageError("--points belongs to --scale")
+            raise UsageError("--points works only together with --scale")
         for backend in self.choice.backends:
             target_of(backend)
         if self.scale is not None:
@@ -70,12 +70,12 @@ class Agenda:
 
     @property
     def rounds_or_default(self) -> int:
-        """A scale series has many points, and its line speaks for all of them: one round."""
+        """One round for a scale series, which has many points on one line; else three rounds."""
         return self.rounds or (1 if self.scale else 3)
 
     @cached_property
     def choice(self) -> Choice:
-        """The words, checked."""
+        """The chosen backends, accelerators and paths, checked."""
         return Choice(
             backends=checked_words(self.backends, known=None, option="--backends"),
             accelerators=checked_words(
@@ -91,7 +91,13 @@ class Agenda:
         )
 
     def cases(self, spec: Spec, dataset: Dataset) -> list[Case]:
-        """All cases; sizes that don't fit the data are refused here."""
+        """All cases.
+
+        Raises
+        ------
+        UsageError
+            Sizes that do not fit the data, or `--peers` with another data set than MNIST.
+        """
         if self.scale:
             points = checked_points(self.scale, self.points)
             return scale_cases(spec, self.choice, axis=self.scale, points=points)
@@ -102,14 +108,15 @@ class Agenda:
         if self.peers:
             if dataset.name != "mnist":
                 raise UsageError(
-                    f"--peers: the scripts of examples/ train on MNIST, and here is {dataset.name}"
+                    f"--peers: the scripts of examples/ train on MNIST, "
+                    f"but the data set is {dataset.name}"
                 )
             epochs = self.command_epochs or 10
             cases += peer_cases(spec, examples=self.examples or EXAMPLES, epochs=epochs)
         return cases
 
     def rows(self, spec: Spec, dataset: Dataset) -> Dataset:
-        """The rows for a specification: repeated where a series of rows asks for more."""
+        """The rows for a specification, repeated if `--scale rows` asks for more than there are."""
         n = spec.data.rows
         if self.scale == "rows" and n != "all" and n > len(dataset):
             return tiled(dataset, n)

@@ -1,4 +1,4 @@
-"""Which cases a sitting has: the user's choice, the peers, and what the targets need."""
+"""The cases of a sitting: those the user chose, the peers, and those that the targets need."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ PEERS: dict[str, tuple[str, ...]] = {
 }
 """The scripts of `examples/`, each with its arguments."""
 
+# Four epochs give a stable median; one takes a fraction of a second.
 _LIMIT_EPOCHS = 4
 
 
@@ -35,7 +36,8 @@ _LIMIT_EPOCHS = 4
 class Choice:
     """What the user asked for.
 
-    `epochs`: steady epochs of a worker. `command_epochs`: epochs of a whole command, 0 for none.
+    `epochs` is the number of steady epochs of a worker. `command_epochs` is the number of epochs of
+    a whole command; 0 leaves commands out.
     """
 
     backends: tuple[str, ...]
@@ -46,7 +48,7 @@ class Choice:
     threads: int | None = None
 
     def worker(self, backend: str, spec: Spec, *, accelerator: str, fit_path: FitPath) -> Case:
-        """One of our cases, phase by phase."""
+        """A case that times one of our backends phase by phase."""
         return Case(
             key=f"{label_of(backend)}/{accelerator}/{fit_path}",
             kind="worker",
@@ -60,9 +62,9 @@ class Choice:
 
 
 def our_cases(spec: Spec, choice: Choice, *, training: bool = False) -> list[Case]:
-    """Backend x accelerator x path, and the whole command of each; the limit comes last.
+    """One case for each backend, accelerator and path, its whole command, and the limit at the end.
 
-    `training` adds each backend without validation.
+    `training` adds a case without validation for each.
     """
     cases = []
     for backend in choice.backends:
@@ -87,28 +89,31 @@ def our_cases(spec: Spec, choice: Choice, *, training: bool = False) -> list[Cas
     keys = [case.key for case in cases]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise UsageError(f"named twice: {', '.join(twice)}")
+        raise UsageError(f"these cases are named twice: {', '.join(twice)}; name each backend once")
     return cases
 
 
 def limit_case(spec: Spec) -> Case:
-    """The matrix products alone."""
+    """The case that times the matrix products alone."""
     return Case(key=LIMIT, kind="limit", spec=spec, epochs=_LIMIT_EPOCHS)
 
 
 def peer_cases(spec: Spec, *, examples: Path, epochs: int) -> list[Case]:
-    """What a user would otherwise write; it always trains the tutorial's network, on MNIST.
+    """The scripts that a user would write without this package.
+
+    They always train the tutorial's network on MNIST.
 
     Raises
     ------
     UsageError
-        The scripts are not there, or the specification is another one: the comparison would be of
-        two different things.
+        A script is missing, or the specification differs from the tutorial's, so that the times
+        could not be compared.
     """
     tutorial = Spec()
     same = ("model", "optimizer", "training", "data")
     for section in same:
         mine, theirs = getattr(spec, section), getattr(tutorial, section)
+        # The number of epochs and the source of MNIST do not change the time of an epoch.
         changed = {"epochs": theirs.epochs} if section == "training" else {}
         changed |= {"dataset": theirs.dataset} if section == "data" else {}
         if mine.model_copy(update=changed) != theirs:
@@ -121,15 +126,15 @@ def peer_cases(spec: Spec, *, examples: Path, epochs: int) -> list[Case]:
         path = examples / script
         if not path.is_file():
             raise UsageError(
-                f"--peers: no script {path}; run it in the checkout, or name its folder of "
-                f"scripts with --examples"
+                f"--peers: {path} does not exist; run bench in a checkout, or name the folder of "
+                f"the scripts with --examples"
             )
         cases.append(
             Case(
                 key=key,
                 kind="peer",
                 spec=spec,
-                epochs=max(epochs, 2),
+                epochs=max(epochs, 2),  # the first epoch warms up, so one more is needed
                 arguments=(script, *arguments),
                 validated=not key.endswith(TRAINING),
             )
@@ -138,18 +143,18 @@ def peer_cases(spec: Spec, *, examples: Path, epochs: int) -> list[Case]:
 
 
 def checked_words(text: str, *, known: Sequence[str] | None, option: str) -> tuple[str, ...]:
-    """A comma-separated list; every word has to be known, where a list of known ones is given.
+    """The words of a comma-separated list, each once. With `known`, every word must be in it.
 
     Raises
     ------
     UsageError
-        An unknown word, with the nearest known one, or none at all.
+        The list is empty, or a word is unknown; the message suggests the nearest known word.
     """
     from mnist_mlp.nearest import did_you_mean
 
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not words:
-        raise UsageError(f"{option}: names nothing")
+        raise UsageError(f"{option}: the list is empty; give at least one name")
     for word in words:
         if known is not None and word not in known:
             raise UsageError(f"{option}: unknown {word!r}{did_you_mean(word, known)}")

@@ -1,4 +1,4 @@
-"""Two sittings: which cases became faster, slower, or cannot be told apart."""
+"""Compare two sittings: which cases became faster, which slower, and which did not change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Verdict = Literal["faster", "slower", "not significant", "unknown", "not compara
 
 @dataclass(frozen=True)
 class Change:
-    """One measure of one case, old and new, in seconds; `ratio` is new over old."""
+    """One measure of one case, old and new, in seconds. `ratio` is new divided by old."""
 
     key: str
     measure: str
@@ -35,7 +35,7 @@ class Change:
 
 
 def compare(old: Document, new: Document) -> list[Change]:
-    """Every case of either sitting, in the old one's order."""
+    """All cases of both sittings; those of the old one come first, in its order."""
     keys = list(dict.fromkeys([case.key for case in (*old.cases, *new.cases)]))
     return [change for key in keys for change in _changes(key, old, new)]
 
@@ -67,7 +67,7 @@ def _change(key: str, measure: str, x: dict[int, float], y: dict[int, float]) ->
     if measured.low is None or measured.high is None:
         verdict = "unknown"
         detail = (
-            f"{len(x)} and {len(y)} processes; an interval takes {FEWEST_PROCESSES} a side "
+            f"{len(x)} and {len(y)} processes; an interval needs {FEWEST_PROCESSES} on each side "
             f"(--rounds {FEWEST_PROCESSES})"
         )
     elif measured.high < 1:
@@ -86,7 +86,11 @@ def _change(key: str, measure: str, x: dict[int, float], y: dict[int, float]) ->
 
 
 def _values(document: Document, case: Case, measure: str) -> dict[int, float]:
-    """Epochs are steady ones; the whole is the process, where its length is part of the case."""
+    """Seconds by round.
+
+    `epoch` is the median steady epoch. `whole` is the whole process. It has values only for
+    commands and peers, since the length of a worker's process is chosen freely.
+    """
     samples = document.of(case.key)
     if measure == "epoch":
         return epoch_medians(samples)
@@ -95,11 +99,11 @@ def _values(document: Document, case: Case, measure: str) -> dict[int, float]:
 
 def _not_comparable(before: Case, after: Case) -> str:
     if with_epochs(before.spec, 1).digest != with_epochs(after.spec, 1).digest:
-        return "another specification"
+        return "the specifications differ"
     if before.kind in ("command", "peer") and before.epochs != after.epochs:
         return f"{before.epochs} and {after.epochs} epochs"
     if (before.validated, before.kind) != (after.validated, after.kind):
-        return "another kind of case"
+        return "the kinds of case differ"
     return ""
 
 
@@ -109,8 +113,8 @@ def _other_rows(old: Document, new: Document, case: Case) -> str:
 
 
 def notes(old: Document, new: Document, changes: list[Change]) -> list[str]:
-    """What else differs between the sittings, and whether the machine itself does."""
-    told = []
+    """Differences of the environments and threads, and whether the machine itself changed speed."""
+    lines = []
     for name in ("processor", "cores", "python", "platform", "packages", "variables", "gpus"):
         a, b = old.environment.get(name), new.environment.get(name)
         if a == b:
@@ -118,20 +122,21 @@ def notes(old: Document, new: Document, changes: list[Change]) -> list[str]:
         if isinstance(a, dict) and isinstance(b, dict):
             for key in sorted(a.keys() | b.keys()):
                 if a.get(key) != b.get(key):
-                    told.append(f"{key}: {a.get(key)} before, {b.get(key)} now")
+                    lines.append(f"{key}: {a.get(key)} before, {b.get(key)} now")
         else:
-            told.append(f"{name}: {a} before, {b} now")
+            lines.append(f"{name}: {a} before, {b} now")
     for case in old.cases:
         other = new.case(case.key)
         if other is not None and case.threads != other.threads:
-            told.append(f"{case.key}: {case.threads} threads before, {other.threads} now")
+            lines.append(f"{case.key}: {case.threads} threads before, {other.threads} now")
+    # The matrix products use none of our code, so a change there is a change of the machine.
     controls = [change for change in changes if change.key == LIMIT]
     for machine in [change for change in controls if change.verdict in ("faster", "slower")]:
-        told.append(
+        lines.append(
             f"the machine itself is {machine.verdict} ({LIMIT}: {machine.ratio}); "
-            f"the other ratios hold that change too"
+            f"the other ratios include that change"
         )
-    return told
+    return lines
 
 
 def as_text(old: Document, new: Document) -> str:

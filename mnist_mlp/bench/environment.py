@@ -1,4 +1,4 @@
-"""What may explain a figure: processor, cores, load, thread settings, libraries, driver."""
+"""What may explain a timing: processor, cores, load, thread settings, libraries, driver."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VARIABLES = (
     *("OMP_WAIT_POLICY", "KMP_AFFINITY", "GOMP_CPU_AFFINITY", "XLA_FLAGS", "TF_XLA_FLAGS"),
     *("TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES", "MALLOC_CONF", "LD_PRELOAD"),
 )
-"""Environment variables that change speed."""
+"""Environment variables that can change the speed."""
 
 
 def describe() -> dict[str, Any]:
@@ -44,7 +44,7 @@ def describe() -> dict[str, Any]:
 
 
 def gpus() -> list[dict[str, str]]:
-    """Name, driver and memory of each NVIDIA GPU, as its own tool tells them."""
+    """Name, driver and memory of each NVIDIA GPU, as `nvidia-smi` reports them."""
     fields = ("name", "driver_version", "memory.total")
     return [dict(zip(fields, row, strict=True)) for row in _nvidia(",".join(fields))]
 

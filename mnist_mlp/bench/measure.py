@@ -1,4 +1,4 @@
-"""One sample: a fresh process of a case, from its start to its end."""
+"""Take one sample: run one fresh process of a case and time it from start to end."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Bench:
     Parameters
     ----------
     dataset : callable
-        The rows for a specification.
+        Returns the rows for a specification.
     data_words : tuple of str
         Options with which `mnist_mlp train` finds the same rows.
-    variables : dict
-        Environment variables of commands and scripts, on top of our own.
+    variables : tuple of (name, value)
+        Environment variables of commands and scripts, added to our own.
     examples : Path
         Folder of the peers' scripts.
     verbose : bool
-        Let the frameworks of the workers print.
+        Show what the frameworks of the workers print.
     """
 
     dataset: Callable[[Spec], Dataset]
@@ -62,7 +62,7 @@ class Bench:
     verbose: bool = False
 
     def environment(self) -> dict[str, str]:
-        """Ours, without the variables that set keys of a specification: that is settled."""
+        """Our environment variables, without those that would change the specification."""
         own = {
             name: value
             for name, value in os.environ.items()
@@ -71,8 +71,9 @@ class Bench:
         return {**own, **dict(self.variables)}
 
     def plan(self, case: Case) -> tuple[Plan, Dataset]:
-        """The plan of a case; without validation, its test set is one row."""
+        """The plan and the data set of a case. Without validation, the test set is a single row."""
         dataset = self.dataset(case.spec)
+        # A worker's first epoch includes compiling, so it is not one of the steady epochs.
         epochs = case.epochs + 1 if case.kind == "worker" else case.epochs
         plan = make_plan(with_epochs(case.spec, epochs), dataset)
         if case.train_rows is not None:
@@ -90,8 +91,8 @@ def with_epochs(spec: Spec, epochs: int) -> Spec:
 def sample(case: Case, bench: Bench, *, number: int, place: int) -> Sample:
     """Time one process of a case.
 
-    What is missing here, and what fails, is told in the sample and not raised: the other cases go
-    on.
+    A missing framework or GPU, and any failure, is recorded in the sample and not raised, so that
+    the other cases are still measured.
     """
     empty = Sample(case=case.key, round=number, place=place, load_before=load())
     measure = {"worker": _worker, "command": _command, "peer": _peer, "limit": _limit}[case.kind]
@@ -111,7 +112,7 @@ def sample(case: Case, bench: Bench, *, number: int, place: int) -> Sample:
 
 
 def _worker(case: Case, bench: Bench) -> _Content:
-    """A backend, phase by phase, by the clock of this process."""
+    """Time a backend phase by phase, by the clock of this process."""
     plan, dataset = bench.plan(case)
     data = training_data(plan, dataset)
     gpu_before = gpu_memory() if case.accelerator == "gpu" else None
@@ -137,7 +138,10 @@ def _worker(case: Case, bench: Bench) -> _Content:
         ran = worker.fit(plan, data, Progress(epoch=on_epoch)) or {}
         trained = time.perf_counter()
         if len(arrivals) != plan.spec.training.epochs:
-            raise BackendError(f"{len(arrivals)} epochs reported, not {plan.spec.training.epochs}")
+            raise BackendError(
+                f"{case.backend} reported {len(arrivals)} epochs, "
+                f"expected {plan.spec.training.epochs}"
+            )
         worker.predict(last[0].weights, data.test_images)
         predicted = time.perf_counter()
         usage = worker.usage()
@@ -170,7 +174,7 @@ def _worker(case: Case, bench: Bench) -> _Content:
 
 
 def _command(case: Case, bench: Bench) -> _Content:
-    """`mnist_mlp train`, from the shell to the report."""
+    """Time `mnist_mlp train` as a whole, from the shell to the report."""
     with tempfile.TemporaryDirectory() as folder:
         config, out = Path(folder) / "bench.toml", Path(folder) / "run"
         spec = with_epochs(case.spec, case.epochs)
@@ -194,13 +198,17 @@ def _command(case: Case, bench: Bench) -> _Content:
 
 
 def _peer(case: Case, bench: Bench) -> _Content:
-    """A script of `examples/`, by its name: a file that is kept names no folder of its machine."""
+    """Time a script of `examples/`.
+
+    The case stores its name only, since the result file must not contain a folder of this machine.
+    """
     script, *words = case.arguments
     return _script(case, bench, words=[str(bench.examples / script), *words])
 
 
 def _script(case: Case, bench: Bench, *, words: Sequence[str]) -> _Content:
-    """A script that writes `epochs_s` and more to the file of its option `--timings`."""
+    """Time a script that writes `epochs_s` and other facts to the file named by `--timings`."""
+    # Scripts are timed on the CPU only; -1 hides every GPU from them.
     variables = {**bench.environment(), "CUDA_VISIBLE_DEVICES": "-1"}
     with tempfile.TemporaryDirectory() as folder:
         timings = Path(folder) / "timings.json"
@@ -208,18 +216,18 @@ def _script(case: Case, bench: Bench, *, words: Sequence[str]) -> _Content:
         finished = timed([sys.executable, *words, *options], environment=variables)
         if finished.code:
             raise BackendError(finished.last_words)
-        told: dict[str, Any] = json.loads(timings.read_text(encoding="utf-8"))
-    first, *steady = told.pop("epochs_s")
+        facts: dict[str, Any] = json.loads(timings.read_text(encoding="utf-8"))
+    first, *steady = facts.pop("epochs_s")
     return {
         "phases": {"process_s": finished.seconds, "first_epoch_s": first},
         "epochs_s": tuple(steady),
         "memory": {"peak": finished.peak} if finished.peak else {},
-        "facts": told,
+        "facts": facts,
     }
 
 
 def _limit(case: Case, bench: Bench) -> _Content:
-    """The matrix products alone, for several numbers of threads: the fastest one is the limit."""
+    """Time the matrix products alone for several numbers of threads; the fastest is the limit."""
     plan, _ = bench.plan(case)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "bench.toml"
@@ -237,5 +245,5 @@ def _limit(case: Case, bench: Bench) -> _Content:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no NaN."""
+    """None in place of NaN and infinity, which JSON does not have."""
     return value if np.isfinite(value) else None

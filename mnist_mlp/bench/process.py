@@ -1,4 +1,4 @@
-"""Commands as whole processes: wall clock, peak memory, and how loaded the machine was."""
+"""Time commands as whole processes: wall clock, peak memory, and the load of the machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from pathlib import Path
 
 from mnist_mlp.run.machine import peak_memory
 
+# Memory is sampled 20 times a second: often enough to see a peak, at no measurable cost.
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that ended; `peak` is in bytes, 0 where the system does not tell."""
+    """A command that has ended. `peak` is in bytes; 0 where the system does not report it."""
 
     seconds: float
     peak: int
@@ -35,9 +36,9 @@ class Finished:
 
 
 def timed(command: Sequence[str], *, environment: Mapping[str, str]) -> Finished:
-    """Run a command from start to end, in a session of its own, its stdout thrown away.
+    """Run a command from start to end in a process group of its own, and discard its stdout.
 
-    The peak is the largest of its processes': the one that computes, where a command starts others.
+    `peak` is that of its largest process: where a command starts others, the one that computes.
     """
     peak = 0
     done = threading.Event()
@@ -76,9 +77,9 @@ def timed(command: Sequence[str], *, environment: Mapping[str, str]) -> Finished
 
 
 def _family(pid: int) -> list[int]:
-    """A process and all that it started, and they."""
+    """A process and all its descendants."""
     found = [pid]
-    for parent in found:
+    for parent in found:  # the list grows while it is walked
         with suppress(OSError):
             for task in Path(f"/proc/{parent}/task").iterdir():
                 found += [int(child) for child in (task / "children").read_text().split()]
@@ -86,17 +87,17 @@ def _family(pid: int) -> list[int]:
 
 
 class Others:
-    """How many cores other programs kept busy since it was made, on average.
+    """Counts the cores that other programs kept busy, on average since this object was made.
 
-    The machine's busy time less our own and that of our children that have ended; what a virtual
-    machine's host took away (steal) counts as others'.
+    That is the machine's busy time minus our own and that of our children that have ended. Time
+    that a virtual machine's host took away (steal) counts as time of other programs.
     """
 
     def __init__(self) -> None:
         self._start = self._now()
 
     def cores(self) -> float | None:
-        """None where the system does not tell."""
+        """The number of cores; None where the system does not report it."""
         end = self._now()
         if end is None or self._start is None:
             return None

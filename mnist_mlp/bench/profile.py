@@ -1,20 +1,20 @@
-"""Where an epoch's time goes, by differences.
+"""Where the time of an epoch goes, measured by differences.
 
-A profiler that looks inside does not see compiled code, and slows down the rest. Here each backend
-trains five versions of the work, each a little smaller, in fresh processes; what the epoch loses
-from one to the next is what the part that went away had cost:
+A profiler does not see inside compiled code, and it slows down everything else. Instead, each
+backend trains five versions of the work in fresh processes. Each version leaves out one more part,
+and the time that the epoch loses from one version to the next is the cost of that part:
 
-| version | what went away |
+| version | part left out |
 |---|---|
 | the specification | |
 | one test row | `validation` |
 | hidden layers of one unit | `layers`: products, activations, gradients, update |
-| one batch of all rows | `steps`: what a step costs whatever its size |
+| one batch of all rows | `steps`: the fixed cost of a step, whatever its size |
 | one batch of the usual size | `rows`: gathering, scaling and moving the images |
 | (what is left) | `epoch`: order, metrics, callbacks, weights to the parent |
 
-Parts that overlap in time are attributed to the one that was taken away first; a part within the
-noise may come out slightly negative, and is shown so.
+Where parts overlap in time, their common time counts for the one that was left out first. A part
+that is smaller than the noise may come out slightly negative, and is shown like that.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VERSIONS = ("whole", "training", "narrow", "one-step", "one-batch")
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds of an epoch by part, medians over rounds; `whole_s` is their sum."""
+    """Seconds of an epoch by part, and of the whole epoch; medians over rounds."""
 
     name: str
     whole_s: float
@@ -43,13 +43,14 @@ class Profile:
 
 
 def profile_cases(spec: Spec, choice: Choice, *, train_rows: int) -> list[Case]:
-    """Five versions of each backend, accelerator and path, and the limit."""
+    """Five versions for each backend, accelerator and path, and the limit."""
     sizes = spec.model.layer_sizes
     thin = (sizes[0], *(1 for _ in sizes[1:-1]), sizes[-1])
     narrow = spec.model_copy(update={"model": spec.model.model_copy(update={"layer_sizes": thin})})
     training = narrow.training.model_copy(update={"batch_size": train_rows})
     one_step = narrow.model_copy(update={"training": training})
     batch = min(spec.training.batch_size, train_rows)
+    # In this order each version is smaller than the one before it, as VERSIONS lists them.
     changes: dict[str, dict[str, object]] = {
         "whole": {},
         "training": {"validated": False},
@@ -78,6 +79,7 @@ def profiles(document: Document) -> list[Profile]:
         if not rounds:
             continue
         seconds = np.array([[version[number] for number in rounds] for version in times])
+        # The last version has none after it to subtract: all its time is the part `epoch`.
         lost = np.vstack([seconds[:-1] - seconds[1:], seconds[-1:]])
         parts = dict(zip(PARTS, np.median(lost, axis=1).tolist(), strict=True))
         found.append(Profile(name=name, whole_s=float(np.median(seconds[0])), parts=parts))
@@ -85,7 +87,7 @@ def profiles(document: Document) -> list[Profile]:
 
 
 def as_text(document: Document) -> str:
-    """A row per backend, a column per part, in milliseconds and as shares of the epoch."""
+    """A row for each backend and a column for each part: milliseconds, and share of the epoch."""
     cells: list[tuple[str, ...]] = [("ms of an epoch", "whole", *PARTS)]
     for each in profiles(document):
         shown = [
@@ -100,7 +102,7 @@ def as_text(document: Document) -> str:
             f"{1000 * float(np.median(limit)):.1f} ms."
         )
     lines += [
-        "By differences between five versions of the work; see mnist_mlp/bench/profile.py.",
+        "Differences between five versions of the work: see mnist_mlp/bench/profile.py.",
         *(f"{s.case}: {s.message}" for s in document.samples if s.status != "ok"),
         *stability(document),
     ]

@@ -1,8 +1,9 @@
-"""What a sitting leaves behind: cases, raw samples and the environment, as one JSON file.
+"""The result file of a sitting: cases, raw samples and the environment, as JSON.
 
-Seconds everywhere. A *sample* is one process. Epoch times are taken by the parent's clock, between
-the arrivals of two epoch records: a record holds the weights, so the device has finished by then,
-and no backend reports its own speed. `own_epochs_s` keeps what the backend itself said.
+All times are in seconds. A *sample* is one process. The parent measures an epoch by its own clock,
+as the time between the arrivals of two epoch records. A record holds the weights, so the device has
+finished by then, and no backend has to be trusted about its own speed. `own_epochs_s` holds the
+times that the backend itself reported.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ class Case(_Value):
         `worker`: a backend, phase by phase. `command`: `mnist_mlp train`, from shell to report.
         `peer`: a script of `examples/`. `limit`: the matrix products of an epoch alone.
     epochs : int
-        Steady epochs of one process; the warm-up epoch comes on top. All epochs of a `command`.
+        Steady epochs of one process, without the warm-up epoch. For a `command`, all epochs.
     validated : bool
-        False: one test row alone, so that an epoch is training and nothing else.
+        False reduces the test set to one row, so that an epoch is training and nothing else.
     train_rows : int, optional
-        Only so many of the training rows.
+        Use only the first so many training rows.
     point : int, optional
-        Where on the axis of a scale series it lies.
+        Position on the axis of a scale series.
     """
 
     key: str
@@ -56,7 +57,7 @@ class Case(_Value):
     epochs: int
     backend: str = ""
     accelerator: str = "cpu"
-    # `path` in the file, as sittings that are kept have it.
+    # In the file it is called `path`, so that files of earlier versions can still be read.
     fit_path: Annotated[
         FitPath | Literal[""],
         Field(validation_alias=AliasChoices("fit_path", "path"), serialization_alias="path"),
@@ -69,18 +70,18 @@ class Case(_Value):
 
     @property
     def group(self) -> str:
-        """Backend, accelerator and way of fitting: what the variants of a case share."""
+        """Backend, accelerator and path of fitting, which all variants of a case share."""
         return f"{label_of(self.backend)}/{self.accelerator}/{self.fit_path}"
 
 
 class Sample(_Value):
-    """What one process of a case gave.
+    """The measurements of one process of a case.
 
-    `phases` holds whichever of these the case has: `spawn_s`, `import_s`, `build_s`,
+    `phases` holds those of these seconds that the case has: `spawn_s`, `import_s`, `build_s`,
     `first_epoch_s`, `trained_s` (from the start to the end of training), `predict_s`, `process_s`.
     `memory` holds bytes: `import_peak`, `peak` (of the process that computes), `gpu_peak` (of the
-    whole device, less what was in use before). `others_cores`: cores that other programs kept
-    busy meanwhile, on average.
+    whole device, minus what was in use before). `others_cores` is the average number of cores that
+    other programs kept busy meanwhile.
     """
 
     case: str
@@ -116,11 +117,11 @@ class Document(_Value):
     samples: tuple[Sample, ...] = ()
 
     def case(self, key: str) -> Case | None:
-        """The case of a key, if it is here."""
+        """The case with this key; None if there is none."""
         return next((case for case in self.cases if case.key == key), None)
 
     def of(self, key: str) -> list[Sample]:
-        """The samples of a case that succeeded, by round."""
+        """The successful samples of a case, ordered by round."""
         found = [sample for sample in self.samples if sample.case == key and sample.status == "ok"]
         return sorted(found, key=lambda sample: sample.round)
 
@@ -139,7 +140,7 @@ def read(path: Path) -> Document:
     Raises
     ------
     UsageError, DataError
-        There is no such file; it is not a sitting, or one of another version.
+        The file cannot be read, is not a result file of `bench`, or has another schema version.
     """
     if path.is_dir():
         path = path / FILE_NAME
@@ -152,7 +153,7 @@ def read(path: Path) -> Document:
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise DataError(
-            f"{path}: expected a sitting of `bench` with schema_version {SCHEMA_VERSION}, "
+            f"{path}: expected a result file of `bench` with schema_version {SCHEMA_VERSION}, "
             f"found {version!r}"
         )
     try:
@@ -160,8 +161,10 @@ def read(path: Path) -> Document:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise DataError(f"{path}: not a sitting of `bench`: {where}: {problem['msg']}") from None
+        raise DataError(
+            f"{path}: not a result file of `bench`: {where}: {problem['msg']}"
+        ) from None
     unknown = {sample.case for sample in document.samples} - {case.key for case in document.cases}
     if unknown:
-        raise DataError(f"{path}: samples of cases that it does not list: {sorted(unknown)}")
+        raise DataError(f"{path}: has samples of cases that it does not list: {sorted(unknown)}")
     return document

@@ -1,4 +1,4 @@
-"""A sitting as text, data and figure, whatever its kind; nothing is measured here."""
+"""Show a sitting of any kind as text, data and figure. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnist_mlp.run.files import write_atomically
 
 
 def as_text(document: Document) -> str:
-    """The table, and the targets where peers were timed."""
+    """The table of results, and the targets if peers were timed."""
     if document.kind == "scale":
         return scale.as_text(document)
     if document.kind == "profile":
@@ -24,7 +24,7 @@ def as_text(document: Document) -> str:
 
 
 def as_data(document: Document) -> dict[str, Any]:
-    """The raw file, and what follows from it."""
+    """The content of the file, and the results derived from it."""
     derived = results.results(document)
     if document.kind == "scale":
         derived["series"] = [asdict(line) for line in scale.series(document)]
@@ -36,7 +36,7 @@ def as_data(document: Document) -> dict[str, Any]:
 
 
 def write_figures(document: Document, folder: Path) -> list[Path]:
-    """`bench.svg` and `bench.png`; nothing where nothing could be measured."""
+    """Write `bench.svg` and `bench.png`, if anything was measured; returns their paths."""
     from mnist_mlp.bench.figures import figure_files
 
     written = []

@@ -1,4 +1,4 @@
-"""What the raw samples amount to: a row per case, as text and for programs."""
+"""Results from raw samples: one row for each case, as text and for programs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Row:
-    """A case in figures: medians over its processes. Seconds, bytes; None where it has none."""
+    """The figures of a case: medians over its processes, in seconds and bytes; None if missing."""
 
     key: str
     status: str
@@ -85,14 +85,14 @@ def row(document: Document, case: Case) -> Row:
 
 
 def rows_of(document: Document, case: Case) -> int:
-    """Training rows of a case."""
+    """Number of training rows of a case."""
     samples = document.of(case.key)
-    told = samples[0].facts.get("train_rows") if samples else None
-    return int(told) if told is not None else document.train_rows
+    recorded = samples[0].facts.get("train_rows") if samples else None
+    return int(recorded) if recorded is not None else document.train_rows
 
 
 def gpu_ratios(document: Document) -> dict[str, Ratio]:
-    """How many times as fast the GPU is, by backend and path, where both ran."""
+    """Ratio of CPU time to GPU time, by backend and path, where both were measured."""
     found = {}
     for case in document.cases:
         if case.kind != "worker" or case.accelerator != "gpu":
@@ -108,14 +108,14 @@ def gpu_ratios(document: Document) -> dict[str, Ratio]:
 
 
 def _on_cpu(document: Document, case: Case) -> Case | None:
-    """The case that differs in its accelerator alone."""
+    """The CPU case that is otherwise equal to this one."""
     wanted = case.model_copy(update={"accelerator": "cpu", "key": ""})
     cases = (c for c in document.cases if c.model_copy(update={"key": ""}) == wanted)
     return next(cases, None)
 
 
 def results(document: Document) -> dict[str, Any]:
-    """Everything derived, for `--json`."""
+    """All derived results, for `--json`."""
     return {
         "cases": [
             {**asdict(each), "unstable": each.spread.unstable}
@@ -126,7 +126,7 @@ def results(document: Document) -> dict[str, Any]:
 
 
 def table(document: Document) -> str:
-    """All cases as text, with what has to be known about them beneath."""
+    """All cases as a text table, with notes below it."""
     rows = [row(document, case) for case in document.cases]
     cells: list[tuple[str, ...]] = [_HEAD]
     for each in rows:
@@ -157,7 +157,10 @@ def _why(each: Row) -> str:
 
 
 def _worth_a_line(each: Row, rows: Sequence[Row]) -> bool:
-    """Cases without a value; a command or a variant only if its own backend has one."""
+    """Whether to list a case without a value.
+
+    A variant is left out if its backend's own case failed for the same reason: once is enough.
+    """
     if each.status == "ok":
         return False
     others = [other for other in rows if each.key.startswith(other.key + "/")]
@@ -170,9 +173,9 @@ def _notes(document: Document, rows: Sequence[Row]) -> list[str]:
     notes = [
         f"{machine.get('processor')}, {machine.get('cores')} cores; {load}; "
         f"{document.train_rows:,} training and {document.test_rows:,} test rows.",
-        "Seconds: medians over processes. An epoch is steady (the first one stands apart), with "
-        "validation unless it says training; its record holds the weights, so the device has "
-        "finished.",
+        "Seconds are medians over processes. An epoch is any but the first, which has a column of "
+        "its own. It includes validation, unless the case says training, and the copy of the "
+        "weights, so the device has finished.",
     ]
     for each in rows:
         if each.status == "ok" and each.message:
@@ -184,12 +187,12 @@ def _notes(document: Document, rows: Sequence[Row]) -> list[str]:
     if any(each.spread.unstable for each in rows):
         notes.append(f"Remedy: {REMEDY}.")
     for key, value in gpu_ratios(document).items():
-        notes.append(f"{key}: the GPU is {value} times as fast as the CPU, by epoch")
+        notes.append(f"{key}: an epoch on the GPU is {value} times as fast as on the CPU")
     return notes
 
 
 def stability(document: Document) -> list[str]:
-    """How far a sitting of many small cases can be believed, in a line."""
+    """One line that names the unstable cases, for tables of many small cases; empty if none is."""
     rows = [row(document, case) for case in document.cases]
     shaky = [each for each in rows if each.spread.unstable]
     if not shaky:
@@ -200,8 +203,10 @@ def stability(document: Document) -> list[str]:
 
 
 def aligned(cells: Sequence[Sequence[str]], *, words_last: bool = False) -> str:
-    """Columns: the first to the left (and the last, if it is words), the others to the right;
-    empty columns are left out."""
+    """Text in columns: the first aligned left, the others right, empty ones left out.
+
+    `words_last` aligns the last column left too.
+    """
     columns = [column for column in zip(*cells, strict=True) if any(cell for cell in column[1:])]
     widths = [max(len(cell) for cell in column) for column in columns]
     lines = []

@@ -1,14 +1,14 @@
-"""How the cost grows with the width, the batch, the rows or the epochs.
+"""How the time grows with the width, the batch size, the rows or the epochs.
 
-Each point of a series is a case of its own. The *ideal line* of a series is its own best: the least
-time per unit of work that any of its points reached, times the work of every point. Work is the
-arithmetic of an epoch (`sgemm.flops`) for widths, rows for rows, epochs for epochs; batches change
-the work of an epoch not at all, so their line is flat. A point is on the line when it takes at most
-1.25 times the line's time; the series leaves the line at the first point, seen from its best one,
+Each point of a series is a case of its own. The *ideal line* of a series is the work of each point
+times the best time per unit of work that any of its points reached. Work is the arithmetic of an
+epoch (`sgemm.flops`); for the axis `epochs` it is the number of epochs. The batch size does not
+change the work, so its ideal line is flat. A point is on the line if it takes at most 1.25 times
+the line's time. Going outwards from the best point, the series leaves the line at the first point
 that takes more.
 
-For width, batch and rows the time is that of a steady epoch; for epochs it runs from the start of
-the process to the end of training, so that what start-up and compiling cost shows.
+For width, batch and rows the time is that of a steady epoch. For epochs it runs from the start of
+the process to the end of training, so that it includes start-up and compiling.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ POINTS: dict[str, tuple[int, ...]] = {
     "rows": (10_000, 20_000, 35_000, 70_000, 140_000, 350_000, 700_000),
     "epochs": (1, 2, 5, 10, 20, 50),
 }
-"""The axes, and their points unless `--points` names others."""
+"""The axes and their default points; `--points` replaces the points."""
 
 TOLERANCE = 1.25
+"""Factor up to which a point counts as on the ideal line: above the spread of an honest timing."""
 
 
 def scale_cases(spec: Spec, choice: Choice, *, axis: str, points: Sequence[int]) -> list[Case]:
-    """A case for each backend, accelerator, path and point."""
+    """One case for each backend, accelerator, path and point."""
     cases = []
     for backend in choice.backends:
         for accelerator in choice.accelerators:
@@ -57,7 +58,13 @@ def scale_cases(spec: Spec, choice: Choice, *, axis: str, points: Sequence[int])
 
 
 def checked_points(axis: str, text: str | None) -> tuple[int, ...]:
-    """The points of `--points`, or the axis' own."""
+    """The points of `--points`, or the default ones of the axis; rising, each once.
+
+    Raises
+    ------
+    UsageError
+        An unknown axis, a point that is no whole number, or one that is too small.
+    """
     if axis not in POINTS:
         raise UsageError(f"--scale {axis}: expected one of {', '.join(POINTS)}")
     if text is None:
@@ -68,12 +75,12 @@ def checked_points(axis: str, text: str | None) -> tuple[int, ...]:
         raise UsageError(f"--points {text}: expected whole numbers such as 64,256,1024") from None
     least = 10 if axis == "rows" else 1
     if points[0] < least:
-        raise UsageError(f"--points {text}: {axis} begins at {least}")
+        raise UsageError(f"--points {text}: the smallest point of {axis} is {least}")
     return tuple(points)
 
 
 def at(spec: Spec, *, axis: str, point: int) -> Spec:
-    """The specification at a point; with the width, the other hidden layers keep their share."""
+    """The specification at a point. With the width, all hidden layers grow in proportion."""
     changed: dict[str, object]
     if axis == "width":
         first, *hidden, last = spec.model.layer_sizes
@@ -92,9 +99,9 @@ def at(spec: Spec, *, axis: str, point: int) -> Spec:
 
 @lru_cache(maxsize=1)
 def tiled(dataset: Dataset, rows: int) -> Dataset:
-    """A data set of at least `rows` rows, by repetition: for timing, not for learning.
+    """A data set repeated until it has `rows` rows; for timing, not for learning.
 
-    Groups are left out: copies of one image on both sides of a split change no time.
+    Groups are left out: copies of one image on both sides of a split do not change the time.
     """
     times = ceil(rows / len(dataset))
     return replace(
@@ -108,11 +115,11 @@ def tiled(dataset: Dataset, rows: int) -> Dataset:
 
 @dataclass(frozen=True)
 class Series:
-    """One backend's line.
+    """The series of one backend.
 
-    `x` points, `y` seconds, `ideal` seconds of the ideal line; `slope` of log y over log x with its
-    standard error, None with fewer than 3 points; `low` and `high` the ends of the stretch that is
-    on the line.
+    `x` are the points, `y` the seconds, `ideal` the seconds of the ideal line. `slope` is that of
+    log y over log x, `slope_error` its standard error; both are None with fewer than 3 points. All
+    points from `low` to `high` are on the ideal line.
     """
 
     name: str
@@ -127,7 +134,7 @@ class Series:
 
     @property
     def words(self) -> str:
-        """Where it leaves the ideal line."""
+        """Where the series leaves the ideal line, as text."""
         parts = []
         for end, side in ((self.low, "below"), (self.high, "above")):
             index = self.x.index(end) + (-1 if side == "below" else 1)
@@ -138,7 +145,7 @@ class Series:
 
 
 def series(document: Document) -> list[Series]:
-    """The lines of a scale sitting."""
+    """All series of a scale sitting."""
     groups: dict[str, list[Case]] = {}
     for case in document.cases:
         if case.point is not None:
@@ -157,7 +164,7 @@ def series(document: Document) -> list[Series]:
 
 
 def fit(name: str, x: Sequence[int], y: Sequence[float], work: Sequence[float]) -> Series:
-    """Slope, ideal line and the stretch on it, of one series."""
+    """One series: its slope, its ideal line and the range of points on that line."""
     from scipy.stats import linregress
 
     times = np.array(y) / np.array(work)
@@ -170,7 +177,7 @@ def fit(name: str, x: Sequence[int], y: Sequence[float], work: Sequence[float]) 
         high += 1
     assert low <= best <= high
     slope = error = ideal_slope = None
-    if len(x) >= 3:
+    if len(x) >= 3:  # two points fit any line, and have no standard error
         line = linregress(np.log(x), np.log(y))
         slope, error = float(line.slope), float(line.stderr)
         ideal_slope = float(linregress(np.log(x), np.log(ideal)).slope)
@@ -201,7 +208,7 @@ def _work(document: Document, case: Case) -> float:
 
 
 def as_text(document: Document) -> str:
-    """A table of every line, and what its shape says."""
+    """A table for each series, with its slope and where it leaves its ideal line."""
     blocks = []
     for line in series(document):
         cells = [(document.axis, "seconds", "ideal", "x ideal")]

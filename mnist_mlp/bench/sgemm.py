@@ -1,11 +1,11 @@
-"""The machine's own limit: the matrix products of one epoch and nothing else, by NumPy's BLAS.
+"""The limit of the machine: the matrix products of one epoch and nothing else, by NumPy's BLAS.
 
     python -m mnist_mlp.bench.sgemm configs/tutorial.toml --rows 52500
 
-For each layer of a step: forward `x @ w`, the kernel's gradient `x.T @ d`, and, but for the first
-layer, the input's gradient `d @ w.T`; 24 GFLOP an epoch for the tutorial. Batches are walked
-through a set as large as the real one, so that they come from memory and not from a cache. No
-framework can train much faster with ordinary products, whatever it does around them.
+For each layer, a step needs the forward product `x @ w`, the gradient of the kernel `x.T @ d` and,
+except in the first layer, the gradient of the input `d @ w.T`. For the tutorial these are 24 GFLOP
+an epoch. The batches are taken from a set as large as the real one, so that they come from memory
+and not from a cache. No framework can train much faster with ordinary matrix products.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from mnist_mlp.run.machine import usable_cores
 from mnist_mlp.settings import resolve
 from mnist_mlp.spec import Spec
 
-_MOST_ROWS = 52_500  # 165 MB of float32: larger sets are walked through again
+_MOST_ROWS = 52_500  # 165 MB of float32; for more rows these are used again
 
 
 def epoch_of_products(spec: Spec, *, rows: int) -> Callable[[], None]:
-    """A function that does the products of one epoch over `rows` training rows."""
+    """A function that computes the products of one epoch over `rows` training rows."""
     rng = np.random.default_rng(0)
     dtype = np.dtype(spec.training.precision)
     size = min(spec.training.batch_size, rows)
@@ -40,7 +40,7 @@ def epoch_of_products(spec: Spec, *, rows: int) -> Callable[[], None]:
     outputs = [matrix(size, units) for _, units, _ in spec.model.layers]
     inputs_gradients = [np.empty_like(output) for output in outputs[:-1]]
     gradients = [np.empty_like(kernel) for kernel in kernels]
-    # What flows back: of the outputs' shapes, but not the buffers that `forward` overwrites.
+    # The gradients of the outputs, in their shapes. Copies, since a step overwrites the outputs.
     flows = [output.copy() for output in outputs]
 
     def step(x: np.ndarray) -> None:
@@ -68,7 +68,7 @@ def epoch_of_products(spec: Spec, *, rows: int) -> Callable[[], None]:
 
 
 def flops(spec: Spec, *, rows: int) -> int:
-    """Floating-point operations of those products: 2 a multiplication with its addition."""
+    """Floating-point operations of those products; a multiplication and its addition count as 2."""
     total = 0
     for layer, (inputs, units, _) in enumerate(spec.model.layers):
         total += (2 if layer == 0 else 3) * 2 * inputs * units
@@ -91,7 +91,7 @@ def main() -> None:
     by_threads: dict[int, list[float]] = {}
     for threads in sorted({*(2**k for k in range(10) if 2**k <= cores), cores}):
         with threadpool_limits(limits=threads, user_api="blas"):
-            epoch()
+            epoch()  # warms up: the first run allocates memory and starts the threads
             by_threads[threads] = []
             for _ in range(chosen.epochs):
                 start = time.perf_counter()

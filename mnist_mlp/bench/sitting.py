@@ -1,7 +1,7 @@
-"""A sitting: rounds of fresh processes, their cases in a new shuffled order every round.
+"""Run a sitting: rounds of fresh processes, with the cases in a new random order each round.
 
-Whatever changes with time (another program, a processor that grows hot) then falls on all cases
-alike and not on the one that happened to run last.
+Things that change with time (other programs, a processor that gets hot) then affect all cases
+alike, and not only the one that runs last.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from mnist_mlp.bench.record import FILE_NAME, Case, Document, Sample
 
 @dataclass(frozen=True)
 class Sitting:
-    """What is done with the cases.
+    """The settings of a sitting.
 
     Parameters
     ----------
     kind : {"cases", "scale", "profile"}
-        Which table and figure belong to it.
+        Selects the table and the figure.
     axis : str
         The axis of a scale series.
     rounds : int
-        Fresh processes of each case.
+        Number of fresh processes for each case.
     seed : int
-        Of the order of the cases.
+        Seed of the order of the cases.
     out : Path
-        Folder; `bench.json` is written after every sample, so that a stop loses nothing.
+        Output folder. `bench.json` is written after every sample, so that an interruption loses
+        nothing.
     say : callable
-        Told a line per sample.
+        Called with one line of text after each sample.
     """
 
     kind: Literal["cases", "scale", "profile"]
@@ -48,7 +49,7 @@ class Sitting:
     say: Callable[[str], None] = lambda _: None
 
     def run(self, cases: Sequence[Case], bench: Bench) -> Document:
-        """Measure everything and write it down."""
+        """Measure all cases and write the result file; returns its content."""
         plan, dataset = bench.plan(cases[0])
         document = Document(
             kind=self.kind,
@@ -70,6 +71,7 @@ class Sitting:
                 if case.key in absent:
                     continue
                 taken = sample(case, bench, number=number + 1, place=place + 1)
+                # What is not installed now will not be there in the next round either.
                 if taken.status == "absent":
                     absent.add(case.key)
                 document = self._with(document, taken)

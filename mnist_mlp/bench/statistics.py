@@ -1,15 +1,17 @@
-"""Numbers out of raw samples: medians, ratios with intervals, and when a result is unstable.
+"""Statistics of raw samples: medians, ratios with intervals, and whether a result is unstable.
 
-The unit is the process, not the epoch: epochs of one process share its luck (memory layout, what
-else ran), so that 20 epochs of one process say little about the next. The value of a process is the
-median of its steady epochs, and that of a case the median over its processes.
+The independent unit is the process, not the epoch. The epochs of one process share its conditions
+(memory layout, other programs), so 20 epochs of one process say little about the next process. The
+value of a process is the median of its steady epochs. The value of a case is the median over its
+processes.
 
 Intervals are 95 % bootstrap percentile intervals of the ratio of medians (`scipy.stats.bootstrap`,
-seeded), expanded for few processes after Hesterberg, "What Teachers Should Know About the
-Bootstrap" (2015): the percentile `alpha / 2` becomes `Phi(-sqrt(n / (n - 1)) *
-t(n - 1))`. Simulated with a log-normal spread of 10 %: two equal things count as different in 10 of
-100 comparisons with 3 processes a side, in 3 with 4, and in about 1 with 5 or more; a difference of
-30 % is found in 78, 74, 61, 88 and 99 of 100 with 3, 4, 5, 7 and 10 processes.
+seeded). They are widened for few processes after Hesterberg, "What Teachers Should Know About the
+Bootstrap" (2015): the percentile `alpha / 2` becomes `Phi(-sqrt(n / (n - 1)) * t(n - 1))`.
+
+Error rates, simulated with a log-normal spread of 10 %: two equal cases count as different in 10 of
+100 comparisons with 3 processes on each side, in 3 with 4, and in about 1 with 5 or more. A
+difference of 30 % is found in 78, 74, 61, 88 and 99 of 100 with 3, 4, 5, 7 and 10 processes.
 """
 
 from __future__ import annotations
@@ -23,26 +25,26 @@ import numpy as np
 from mnist_mlp.bench.record import Sample
 
 FEWEST_PROCESSES = 3
-"""With fewer a side no interval is told: the processes' own spread is not known."""
+"""Fewer processes on a side give no interval: their spread is not known well enough."""
 
 EPOCH_LIMIT = 0.10
-"""Unstable when the epochs of a process spread more: 1.4826 x MAD / median."""
+"""Unstable above this spread of the epochs of a process: 1.4826 x MAD / median."""
 
 PROCESS_LIMIT = 0.20
-"""Unstable when the processes' medians spread more: (max - min) / median."""
+"""Unstable above this spread of the processes' medians: (max - min) / median."""
 
 OTHERS_LIMIT = 0.25
-"""Unstable when other programs kept more cores busy meanwhile."""
+"""Unstable if other programs kept more cores busy than this meanwhile."""
 
 _RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How much a result can be believed.
+    """How stable a result is.
 
-    `epochs` and `processes` are shares of the median, None where there are too few to tell;
-    `others` is the median number of cores that other programs kept busy.
+    `epochs` and `processes` are spreads as shares of the median; None with too few values. `others`
+    is the median number of cores that other programs kept busy.
     """
 
     epochs: float | None
@@ -51,7 +53,7 @@ class Spread:
 
     @property
     def unstable(self) -> bool:
-        """Whether any of the three is beyond its limit."""
+        """Whether any of the three is above its limit."""
         return (
             (self.epochs or 0) > EPOCH_LIMIT
             or (self.processes or 0) > PROCESS_LIMIT
@@ -60,7 +62,7 @@ class Spread:
 
     @property
     def words(self) -> str:
-        """The figures."""
+        """The three values with their limits, as text."""
         parts = []
         if self.processes is not None:
             parts.append(f"processes differ by {self.processes:.1%} (limit {PROCESS_LIMIT:.0%})")
@@ -73,7 +75,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of medians; `low` and `high` are None where there are too few processes."""
+    """A ratio of medians with its interval; `low` and `high` are None with too few processes."""
 
     value: float
     low: float | None = None
@@ -84,7 +86,7 @@ class Ratio:
         return f"{self.value:.2f}{interval}"
 
     def holds(self, value: float) -> bool:
-        """Whether the interval reaches over a value."""
+        """Whether the interval contains a value."""
         return self.low is not None and self.high is not None and self.low <= value <= self.high
 
 
@@ -99,7 +101,7 @@ def phase_values(samples: Sequence[Sample], phase: str) -> dict[int, float]:
 
 
 def median(values: Sequence[float]) -> float | None:
-    """The median, None of nothing."""
+    """The median; None if there are no values."""
     return float(np.median(values)) if len(values) else None
 
 
@@ -109,6 +111,8 @@ def spread(samples: Sequence[Sample]) -> Spread:
     for sample in samples:
         if len(sample.epochs_s) >= 3:
             x = np.array(sample.epochs_s)
+            # The factor 1.4826 turns the median absolute deviation into the standard deviation of a
+            # normal distribution. One slow epoch does not change it.
             within.append(1.4826 * np.median(np.abs(x - np.median(x))) / np.median(x))
     medians = np.array(list(epoch_medians(samples).values()))
     between = float(np.ptp(medians) / np.median(medians)) if len(medians) >= 2 else None
@@ -117,10 +121,10 @@ def spread(samples: Sequence[Sample]) -> Spread:
 
 
 def ratio(above: dict[int, float], below: dict[int, float]) -> Ratio:
-    """Ratio of the medians of two cases, values by round.
+    """Ratio of the medians of two cases, given as values by round.
 
-    Rounds are not drawn in pairs, even within a sitting: with 3 rounds that would call two equal
-    things different in 27 of 100 comparisons.
+    The bootstrap does not draw rounds in pairs, even within one sitting: with 3 rounds, pairs would
+    call two equal cases different in 27 of 100 comparisons.
     """
     x, y = (np.array(list(values.values())) for values in (above, below))
     value = float(np.median(x) / np.median(y))
@@ -129,6 +133,7 @@ def ratio(above: dict[int, float], below: dict[int, float]) -> Ratio:
         return Ratio(value)
     from scipy import stats
 
+    # The bootstrap has no interval for values without any spread.
     if np.ptp(x) == 0 and np.ptp(y) == 0:
         return Ratio(value, value, value)
 

@@ -1,4 +1,4 @@
-"""What the fast paths have to reach, against what a user would otherwise write."""
+"""The speed targets of the fast paths, relative to scripts that a user would write without us."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LOOP = "peer/torch_loop" + TRAINING
 
 @dataclass(frozen=True)
 class Target:
-    """`above` over `below`, medians of steady epochs (or of whole commands).
+    """A demand on `above` / `below`: the ratio of median steady epochs, or of whole commands.
 
-    Without `below` it is the seconds themselves; such a target is told only where it was measured.
-    Exactly one of `at_least` and `at_most` is set.
+    Without `below`, the demand is on the seconds themselves; such a target is listed only if it was
+    measured. Exactly one of `at_least` and `at_most` is set.
     """
 
     words: str
@@ -31,11 +31,11 @@ class Target:
 
     @property
     def demand(self) -> str:
-        """The demand, for people."""
+        """The demand as text."""
         return f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
 
     def reached(self, value: float) -> bool:
-        """Whether a ratio meets it."""
+        """Whether a ratio meets the demand."""
         if self.at_least is not None:
             return value >= self.at_least
         assert self.at_most is not None
@@ -72,14 +72,14 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class TargetResult:
-    """A target, and what was measured; `ratio` is None where a side is missing."""
+    """A target and the measured ratio; `ratio` is None if one of the two cases was not measured."""
 
     target: Target
     ratio: Ratio | None
 
     @property
     def verdict(self) -> str:
-        """`reached`, `not reached` or `not measured`, with what limits its certainty."""
+        """`reached`, `not reached` or `not measured`; says if the result is within the noise."""
         if self.ratio is None:
             return "not measured"
         verdict = "reached" if self.target.reached(self.ratio.value) else "not reached"
@@ -92,7 +92,7 @@ class TargetResult:
 
 
 def judge(document: Document) -> list[TargetResult]:
-    """Every target on a sitting."""
+    """Judge every target by a sitting."""
     judged = []
     for target in TARGETS:
         sides = [document.of(key) for key in (target.above, target.below)]

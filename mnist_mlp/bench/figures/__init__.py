@@ -1,4 +1,4 @@
-"""The figure of a sitting, made from its file alone: the same file gives the same bytes."""
+"""The figure of a sitting, made from its file alone. The same file gives the same bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mnist_mlp.evaluate.figures import canvas
 
 
 def figure_files(document: Document) -> dict[str, bytes]:
-    """`bench.svg` and `bench.png`; nothing where nothing could be measured."""
+    """Content of `bench.svg` and `bench.png` by name; empty if nothing was measured."""
     draw = {"cases": cases.draw, "scale": scale.draw, "profile": profile.draw}[document.kind]
     with canvas.house_style():
         figure = draw(document)

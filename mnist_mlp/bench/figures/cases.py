@@ -1,4 +1,4 @@
-"""Every case of a sitting: its steady epochs, all of them, and its whole process by phase."""
+"""The figure of all cases of a sitting: all steady epochs, and the whole process by phase."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LABELS = ("start", "import", "build", "first epoch", "steady epochs, evaluation
 
 
 def draw(document: Document) -> Figure | None:
-    """Left: an epoch, each dot one, the bar their median. Right: the whole process, stacked."""
+    """Left: one dot for each epoch, a bar at their median. Right: the process, stacked by phase."""
     rows = [r for r in (row(document, case) for case in document.cases) if r.status == "ok"]
     if not rows:
         return None

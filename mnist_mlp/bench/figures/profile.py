@@ -1,4 +1,4 @@
-"""Where an epoch's time goes: a stacked bar for each backend."""
+"""The figure of where the time of an epoch goes: one stacked bar for each backend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LINE, _LEFT, _WIDTH, _BOTTOM = 44, 170, 700, 96
 
 
 def draw(document: Document) -> Figure | None:
-    """Milliseconds of an epoch by part; a part below zero, within the noise, is left out."""
+    """Milliseconds of an epoch by part. A part below zero (within the noise) is left out."""
     found = profiles(document)
     if not found:
         return None

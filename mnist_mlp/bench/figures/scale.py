@@ -1,4 +1,4 @@
-"""The lines of a scale sitting, log-log, each with its ideal line."""
+"""The figure of a scale sitting: all series, log-log, each with its ideal line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _X = {
 
 
 def draw(document: Document) -> Figure | None:
-    """Seconds over the axis; filled markers are on the ideal line, hollow ones have left it."""
+    """Seconds over the axis. Filled markers are on the ideal line, hollow ones are not."""
     lines = series(document)
     if not lines:
         return None
