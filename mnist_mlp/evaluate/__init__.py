@@ -1,13 +1,13 @@
-"""The shared evaluator: from what a run leaves behind to its report and figures.
+"""The shared evaluator: makes the report and the figures of a run from its results.
 
-Every run, whichever backend trained it, is judged by this one program. `evaluate` is a pure
-function: the same evidence gives the same bytes in every process, and nothing that could tell two
-backends apart (a name, a date, a path, a version) enters a text or a figure. What is continuous is
-rounded before it is sorted or sets a scale: a float's last digits change no picture visibly.
+All backends use this one evaluator. `evaluate` is a pure function: the same evidence gives the same
+bytes in every process. No text and no figure contains anything that differs between backends, such
+as a name, a date, a path or a version. Continuous values are rounded before they are sorted or set
+a scale, so that the last digits of a float do not change a picture visibly.
 
     files = evaluate(evidence)      # {"report.txt": b"...", "figures/curves.svg": b"...", ...}
 
-Importing this package costs only NumPy: scikit-learn and Matplotlib are loaded by the first call.
+Importing this package loads only NumPy. The first call loads scikit-learn and Matplotlib.
 """
 
 from __future__ import annotations

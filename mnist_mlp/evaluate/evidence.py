@@ -1,4 +1,4 @@
-"""The evaluator's input: what every run leaves behind, as one checked value."""
+"""The input of the evaluator: the results of a run, as one checked value."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from mnist_mlp.errors import DataError
 
 Column = Sequence[float] | NDArray[np.floating[Any]]
 
-# An accuracy that was averaged in float32 may pass 1 by a rounding.
+# An accuracy averaged in float32 may exceed 1 by a rounding error.
 _ROUNDING = 1e-6
 
 
 class EvidenceError(DataError):
-    """Arrays of a run that don't fit together, or values that no finished run can have."""
+    """The arrays of a run do not fit together, or have values that no finished run can have."""
 
 
 @dataclass(frozen=True)
 class History:
-    """Four numbers per epoch, from epoch 1; all empty for a run that was imported without them.
+    """Four numbers per epoch, from epoch 1. All are empty for a run imported without a history.
 
-    `loss` is the mean cross-entropy and `accuracy` the share of right answers (0 to 1), both seen
-    while training, before each update; `val_loss` and `val_accuracy` are taken after the epoch.
+    `loss` is the mean cross-entropy and `accuracy` the share of correct predictions (0 to 1). Both
+    are computed during training, before each update. `val_loss` and `val_accuracy` are computed
+    after the epoch.
 
     >>> len(History(loss=[2.3], accuracy=[0.1], val_loss=[2.2], val_accuracy=[0.2]))
     1
@@ -59,7 +60,7 @@ class History:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
-    """What one run leaves behind, with no trace of who trained it.
+    """The results of one run, without any trace of the backend that trained it.
 
     Parameters
     ----------
@@ -78,12 +79,12 @@ class Evidence:
     example_ids : integer (k,)
         Row ids of the example images, each once; every wrongly classified test row is among them.
     example_images : uint8 (k, height, width)
-        Their pixels, 0 is background.
+        Their pixels; 0 is background.
     history : History
         One entry per epoch.
     heading : str or None
-        What a reader must know of the data (`embedded digits, not MNIST`): it heads the report and
-        every figure.
+        What a reader must know about the data (`embedded digits, not MNIST`). It is printed above
+        the report and every figure.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Numbers from logits, with NumPy alone.
+"""Measures computed from logits, with NumPy alone.
 
-All arithmetic is float64 whatever the run's precision, so that a measure adds no rounding of its
-own to a comparison. The loss never goes through probabilities: one that underflows to 0 (a gap of
-750 in the logits does it) would turn a finite loss into infinity.
+All arithmetic is float64, whatever the run's precision, so that measures add no visible rounding to
+a comparison. The loss is not computed from probabilities: a probability that underflows to 0 (at a
+gap of 750 between logits) would turn a finite loss into infinity.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from mnist_mlp.reference import log_softmax, sample_losses
 Integers = NDArray[np.integer[Any]]
 Logits = NDArray[np.floating[Any]]
 
-# Probabilities are compared as they are shown: percent with one decimal. Two runs whose
-# probabilities differ by a rounding then list their mistakes in the same order.
+# Probabilities are compared as they are shown: as percent with one decimal. So two runs whose
+# probabilities differ only by rounding list their mistakes in the same order.
 PROBABILITY_DECIMALS = 3
 
 
@@ -27,8 +27,8 @@ PROBABILITY_DECIMALS = 3
 class Mistakes:
     """Wrongly classified rows, the most confident first.
 
-    `rows` int64 (k,) are positions in the test set, `predicted` int64 (k,) classes, `probability`
-    float64 (k,) that of the predicted class, rounded to `PROBABILITY_DECIMALS`.
+    `rows` int64 (k,) are positions in the test set and `predicted` int64 (k,) the predicted classes.
+    `probability` float64 (k,) is that of the predicted class, rounded to `PROBABILITY_DECIMALS`.
     """
 
     rows: NDArray[np.int64]
@@ -37,7 +37,7 @@ class Mistakes:
 
 
 def predictions(logits: Logits) -> NDArray[np.int64]:
-    """Class of the largest logit, the lowest class where several are largest: int64 (n,).
+    """The class of the largest logit; of several equal ones, the lowest class: int64 (n,).
 
     >>> predictions(np.array([[0.1, 0.7, 0.7]])).tolist()
     [1]
@@ -72,7 +72,7 @@ def confusion_matrix(y_true: Integers, y_pred: Integers, *, classes: int) -> NDA
 
 
 def mistakes(logits: Logits, y_true: Integers, ids: Integers) -> Mistakes:
-    """Wrongly classified rows by falling (rounded) probability; equal ones by rising id (n,)."""
+    """Wrongly classified rows, sorted by falling rounded probability, then by rising id (n,)."""
     y_pred = predictions(logits)
     rows = np.flatnonzero(y_pred != y_true)
     top = np.exp(log_softmax(logits[rows].astype(np.float64))[np.arange(len(rows)), y_pred[rows]])

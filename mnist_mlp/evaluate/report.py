@@ -1,4 +1,4 @@
-"""The classification report, as text and as JSON. It depends on the predicted classes alone."""
+"""The classification report, as text and as JSON. It depends only on the predicted classes."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def _classification_report(evidence: Evidence, **how: Any) -> Any:
         predictions(evidence.logits),
         labels=list(labels),
         target_names=[str(label) for label in labels],
-        zero_division=0,  # a class never predicted has precision 0, without a warning
+        zero_division=0,  # a class that is never predicted has precision 0; no warning
         **how,
     )

@@ -1,12 +1,12 @@
-"""What all figures share: the style, the sheet with its header, and reproducible bytes.
+"""Shared by all figures: the style, the sheet with its header, and reproducible bytes.
 
-Why not pyplot: its global state (the current figure, the backend, the user's matplotlibrc) could
-change a result. A `Figure` of our own, inside a style that starts from Matplotlib's shipped
-defaults, depends on its input alone. Text is drawn as paths, in the DejaVu font that Matplotlib
-ships, so that a figure looks the same wherever it is opened.
+pyplot is not used, because its global state (the current figure, the backend, the user's
+matplotlibrc) could change a result. A `Figure` of our own, in a style that starts from Matplotlib's
+shipped defaults, depends only on its input. Text is drawn as paths, in the DejaVu font that
+Matplotlib ships, so that a figure looks the same wherever it is opened.
 
-Positions are pixels of the PNG, counted from the lower left corner: pictures are then enlarged by
-whole factors and stay sharp.
+Positions are pixels of the PNG, counted from the lower left corner. Pictures can then be enlarged
+by whole factors, and stay sharp.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _CHARACTER = {"normal": 0.54, "bold": 0.66}
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """The style to draw and to save in: shipped defaults, then ggplot, then ours.
+    """The style for drawing and saving: Matplotlib's defaults, then ggplot, then ours.
 
-    The user's matplotlibrc and style library are left aside: both files are read from Matplotlib's
-    own data folder.
+    Both files are read from Matplotlib's own data folder, so the user's matplotlibrc and style
+    library have no effect.
     """
     ggplot = Path(mpl.get_data_path()) / "stylelib" / "ggplot.mplstyle"
     ours = {
@@ -89,7 +89,7 @@ def sheet(title: str, *, note: str, heading: str | None, width: int, height: int
     tops = np.cumsum([0, *(round(_px(size) * 1.65) for _, size, _, _ in lines)])
     total = height + MARGIN + int(tops[-1]) + _BELOW_HEADER
     figure = Figure(figsize=(width / DPI, total / DPI))
-    # Found again as <title> of the SVG, where it also serves screen readers.
+    # `to_bytes` writes this label as <title> of the SVG, which screen readers read out.
     figure.set_label(title if heading is None else f"{title} ({heading})")
     for (line, size, colour, weight), top in zip(lines, tops, strict=False):
         figure.text(
@@ -121,7 +121,7 @@ def picture_axes(figure: Figure, *, height: int) -> Axes:
 
 
 def picture(axes: Axes, pixels: NDArray[np.uint8], *, x: int, y: int, scale: int) -> None:
-    """Put uint8 RGB (h, w, 3) on `picture_axes`, lower left at (x, y), enlarged `scale` times."""
+    """Draw uint8 RGB (h, w, 3) on `picture_axes`, lower left at (x, y), enlarged `scale` times."""
     h, w = pixels.shape[0] * scale, pixels.shape[1] * scale
     axes.imshow(pixels, extent=(x, x + w, y, y + h), interpolation="nearest", aspect="auto")
 
@@ -134,15 +134,15 @@ def whole_scale(shape: tuple[int, int], *, room: int) -> int:
 def rounded_up(value: float, *, digits: int) -> float:
     """`value` > 0 rounded up to `digits` significant digits.
 
-    It is first rounded to 5 digits: a limit that lies on a round number, give or take a float's
-    last digit, must not jump to the next one.
+    It is first rounded to 5 digits. Otherwise a value that exceeds a round number only in a float's
+    last digit would jump to the next round number.
     """
     step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
     return float(f"{math.ceil(float(f'{value / step:.5g}')) * step:.12g}")
 
 
 def to_bytes(figure: Figure, *, kind: str) -> bytes:
-    """The figure as `svg` or `png`, without date, program or version. Call within `house_style`."""
+    """The figure as `svg` or `png`, without date, program or version. Call in `house_style`."""
     metadata: dict[str, Any] = {"Title": figure.get_label()}
     metadata |= {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     buffer = io.BytesIO()

@@ -16,10 +16,10 @@ _BAR, _BAR_GAP, _BAR_LABELS = 20, 30, 110
 
 
 def draw(evidence: Evidence) -> Figure:
-    """Cell (row, column): how many rows of the true class were given the predicted class.
+    """A cell counts the test rows of one true class (row) that got one predicted class (column).
 
-    Colour is the cell's share of its row, on a square-root scale: on a linear one a good network's
-    mistakes, a few in a thousand, would all be white.
+    The colour is the cell's share of its row, on a square-root scale. On a linear scale the few
+    mistakes of a good network would all be white.
     """
     classes = evidence.classes
     y_pred = predictions(evidence.logits)
@@ -39,7 +39,7 @@ def draw(evidence: Evidence) -> Figure:
     )
     axes = canvas.add_axes(figure, _LEFT, _BOTTOM, side, side)
     norm = PowerNorm(0.5, vmin=0, vmax=1)
-    # Cells as rectangles, not as an image: sharp at any size, and their borders separate them.
+    # Cells are rectangles and not an image, so they are sharp at any size and have borders.
     edges = np.arange(classes + 1) - 0.5
     mesh = axes.pcolormesh(
         edges, edges, share, cmap="Blues", norm=norm, edgecolors="white", linewidth=1
@@ -51,7 +51,7 @@ def draw(evidence: Evidence) -> Figure:
     axes.tick_params(length=0, labelsize=min(canvas.TEXT_PT, _fitting(cell, characters=3)))
     axes.grid(visible=False)
     size = min(canvas.TEXT_PT + 1, _fitting(cell, characters=len(f"{counts.max():,}")))
-    for row, column in np.argwhere(counts):
+    for row, column in np.argwhere(counts):  # the cells that are not 0
         axes.text(
             column,
             row,
@@ -70,5 +70,5 @@ def draw(evidence: Evidence) -> Figure:
 
 
 def _fitting(cell: int, *, characters: int) -> float:
-    """Font size at which so many digits fit into a cell of `cell` px."""
+    """Font size in points at which so many characters fit into a cell of `cell` px."""
     return round(cell * 0.8 * 72 / canvas.DPI / (0.64 * characters), 1)

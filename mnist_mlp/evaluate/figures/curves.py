@@ -1,4 +1,4 @@
-"""Loss and accuracy over the epochs, training against validation."""
+"""The figure of loss and accuracy over the epochs, for training and validation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mnist_mlp.evaluate.figures import canvas
 _PANEL = (500, 400)
 _GAP, _LEFT, _BOTTOM, _ABOVE = 116, 96, 116, 6
 _MARKED_EPOCHS = 25  # more markers than this would hide the lines
-# Values are drawn on a grid of this many steps per axis: fine enough (0.01 px) that no step is
-# seen, coarse enough that most differences in a float's last digits leave the file unchanged.
+# Values are rounded to a grid of this many steps per axis. It is so fine (0.01 px) that no step is
+# visible, and so coarse that differences in a float's last digits rarely change the file.
 _STEPS = 60_000
 _SMALLEST_SPAN = 1e-4
 
 
 def draw(evidence: Evidence) -> Figure:
-    """Two panels over epochs 1 .. E: cross-entropy loss from 0 up, accuracy up to 1."""
+    """Two panels over the epochs: the cross-entropy loss from 0 upwards, the accuracy up to 1."""
     history, epochs = evidence.history, len(evidence.history)
     width = _LEFT + 2 * _PANEL[0] + _GAP + canvas.MARGIN
     figure = canvas.sheet(
@@ -37,6 +37,7 @@ def draw(evidence: Evidence) -> Figure:
     losses = np.array([history.loss, history.val_loss], dtype=np.float64)
     accuracies = np.array([history.accuracy, history.val_accuracy], dtype=np.float64)
     _panel(left, losses, label="Cross-entropy loss", limits=(0.0, _span(losses)))
+    # The accuracy axis ends at 1 and is as long as the largest error requires.
     errors = np.clip(1.0 - accuracies, 0.0, 1.0)
     _panel(right, 1.0 - errors, label="Accuracy", limits=(1.0 - min(_span(errors), 1.0), 1.0))
     figure.legend(
@@ -53,7 +54,7 @@ def draw(evidence: Evidence) -> Figure:
 
 
 def _span(values: np.ndarray) -> float:
-    """Length of an axis that starts at 0 and holds the values, as a round number."""
+    """A round length for an axis that starts at 0 and has to contain the values."""
     return canvas.rounded_up(max(float(values.max()) * 1.04, _SMALLEST_SPAN), digits=2)
 
 
@@ -62,7 +63,8 @@ def _panel(axes: Axes, values: np.ndarray, *, label: str, limits: tuple[float, f
     grid = (high - low) / _STEPS
     x = np.arange(1, values.shape[1] + 1)
     marked = len(x) <= _MARKED_EPOCHS
-    # Dashes over a solid line and a small square on a larger disc: where the two agree, both show.
+    # Dashes lie over a solid line, and a small square over a larger disc, so that both curves are
+    # visible even where they are equal.
     looks = (
         ("Training", canvas.BLUE, "-", "o", 7.5),
         ("Validation", canvas.VERMILLION, "--", "s", 5),
@@ -79,7 +81,7 @@ def _panel(axes: Axes, values: np.ndarray, *, label: str, limits: tuple[float, f
             markeredgecolor="white",
             markeredgewidth=0.8,
             label=name,
-            clip_on=False,  # a value on the frame keeps its whole marker
+            clip_on=False,  # so that a marker on the frame is drawn as a whole
         )
     pad = 0.5 if len(x) == 1 else 0.03 * (len(x) - 1)
     axes.set(xlim=(1 - pad, len(x) + pad), ylim=limits, xlabel="Epoch", ylabel=label)
@@ -87,7 +89,7 @@ def _panel(axes: Axes, values: np.ndarray, *, label: str, limits: tuple[float, f
 
 
 def _epoch_ticks(epochs: int) -> list[int]:
-    """Epoch 1 and about ten round numbers up to the last epoch."""
+    """Epoch 1 and up to ten round numbers up to the last epoch."""
     magnitudes = (10**power for power in itertools.count())
     steps = (step * magnitude for magnitude in magnitudes for step in (1, 2, 5))
     step = next(step for step in steps if epochs <= 10 * step)

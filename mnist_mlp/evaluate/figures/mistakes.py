@@ -1,4 +1,4 @@
-"""The most confidently wrong digits."""
+"""The figure of the wrong predictions with the highest probability."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mnist_mlp.evaluate.figures import canvas
 from mnist_mlp.evaluate.measures import PROBABILITY_DECIMALS, mistakes
 
 _SHOWN, _COLUMNS = 24, 8
-_ROOM, _GAP, _CAPTION = 114, 18, 62  # px: a picture, the space between two, the text below one
+_ROOM, _GAP, _CAPTION = 114, 18, 62  # px: a picture, the gap between pictures, the text below
 
 
 def draw(evidence: Evidence) -> Figure:
@@ -21,7 +21,7 @@ def draw(evidence: Evidence) -> Figure:
     shown = min(wrong, _SHOWN)
     height, width = evidence.image_shape
     scale = canvas.whole_scale(evidence.image_shape, room=_ROOM)
-    # Captions need a picture's full room even below small or narrow pictures.
+    # A caption needs this width even if the picture above it is narrower.
     cell_w, cell_h = max(_ROOM, width * scale) + _GAP, height * scale + _CAPTION
     rows = max(1, -(-shown // _COLUMNS))
     body = rows * cell_h + canvas.MARGIN // 2

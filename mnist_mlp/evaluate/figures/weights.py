@@ -1,4 +1,4 @@
-"""The first layer's weights as pictures: what each unit looks for."""
+"""The figure of the first layer's weights: one picture for each unit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from mnist_mlp.evaluate.figures import canvas
 _SHOWN, _COLUMNS = 64, 8
 _ROOM, _GAP = 114, 6
 _BAR, _BAR_GAP, _BAR_LABELS = 20, 30, 100
-# From one of its 256 colours to the next no channel changes by more than 2 levels: a weight that
-# crosses a border by a rounding stays invisible. Matplotlib's own diverging maps are steeper.
+# Between neighbours of the 256 colours no channel changes by more than 2 levels. So a weight that
+# moves to the next colour by a rounding does not change the picture visibly. Matplotlib's own
+# diverging maps have larger jumps.
 _COLOURS = ("#053c8c", "#7eb4e1", "#f7f7f7", "#f0b07d", "#a53c05")
 
 
 def draw(evidence: Evidence) -> Figure:
-    """The weights into the first 64 units (or all, if fewer): a picture each, one colour scale."""
+    """The weights of the first 64 units (or of all, if fewer): one picture each, one scale."""
     kernel = evidence.first_kernel.astype(np.float64)
     units = kernel.shape[1]
     shown = min(units, _SHOWN)
@@ -69,9 +70,9 @@ def draw(evidence: Evidence) -> Figure:
 def _scale(kernel: np.ndarray) -> tuple[float, bool]:
     """End of the symmetric colour scale, and whether some weights lie beyond it.
 
-    The scale holds 99.5 % of the weights: up to the largest one it would leave the pictures pale
-    for the sake of a few. Both ends are rounded before they are compared, so that a weight on the
-    border counts as inside, give or take its last digit.
+    The scale contains 99.5 % of the weights. A scale up to the largest weight would make all
+    pictures pale because of a few weights. Both ends are rounded before they are compared, so that
+    the last digit of a weight does not decide.
     """
     magnitudes = np.abs(kernel)
     largest = float(magnitudes.max())
