@@ -28,7 +28,7 @@ PEERS: dict[str, tuple[str, ...]] = {
 }
 """The scripts of `examples/`, each with its arguments."""
 
-# Four epochs give a stable median; one takes a fraction of a second.
+# Four epochs, so that one slow epoch does not change the median.
 _LIMIT_EPOCHS = 4
 
 

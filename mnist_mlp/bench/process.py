@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mnist_mlp.run.machine import peak_memory
 
-# Memory is sampled 20 times a second: often enough to see a peak, at no measurable cost.
+# Memory is sampled 20 times a second; at a lower rate, short peaks would be missed.
 _POLL_S = 0.05
 
 

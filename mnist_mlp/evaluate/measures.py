@@ -27,7 +27,7 @@ PROBABILITY_DECIMALS = 3
 class Mistakes:
     """Wrongly classified rows, the most confident first.
 
-    `rows` int64 (k,) are positions in the test set and `predicted` int64 (k,) the predicted classes.
+    `rows` int64 (k,) are positions in the test set, `predicted` int64 (k,) the predicted classes.
     `probability` float64 (k,) is that of the predicted class, rounded to `PROBABILITY_DECIMALS`.
     """
 

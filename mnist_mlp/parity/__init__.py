@@ -1,17 +1,20 @@
-"""Comparing two training runs, and saying where and why they part.
+"""Compare two training runs, and report where and why they differ first.
 
 Where things are::
 
-    findings        what is found: judged steps, findings, breaks, causes
-    outcome         the verdict and all it says, as a value, as JSON and as text
-    not_exercised   what a comparison did not put to the test
+    findings        the values that are passed around: judged steps, findings, breaks, causes
+    outcome         the result of a comparison, as a value, as JSON and as text
+    not_exercised   what a comparison did not test
 
     steps/          one training step against exact arithmetic
                     sampling -> trajectory -> arbiter and recipe -> judge
-    causes/         naming what broke: explain -> a module for each rung -> catalogue
+    causes/         naming the cause: explain -> a module for each rung -> catalogue
     compare/        two finished runs: runs -> side (one at a time) -> verdict
     check/          a user's port: port -> side (original and port) -> verdict
                     supported says what can be judged, and refuses the rest in words
+
+A rung is one of the twelve things that are compared, from the specification to the report. Their
+order is that of the ladder (`findings.RUNGS`): a break on one rung makes later rungs differ too.
 
 `compare` and `check` know nothing of each other. Both use `causes`, which uses `steps`.
 """

@@ -1,4 +1,4 @@
-"""What the ladder looks at: judged steps, and what it says of them."""
+"""The values of a comparison: judged steps, findings, breaks and causes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pydantic import (
 from mnist_mlp.contract import State, StepRecord
 from mnist_mlp.reference import Array
 
+# The order of cause and effect: if a rung breaks, the rungs after it differ as a consequence.
 RUNGS = (
     "spec",
     "data",
@@ -40,10 +41,11 @@ Side = Literal["a", "b"]
 
 @dataclass(frozen=True, eq=False)
 class JudgedStep:
-    """One step of one side, from a state that the other side and the reference share.
+    """One training step of one side, started from a state that both sides and the reference share.
 
-    `shared` is that state, in the side's precision; `record` is what the side made of it; `window`
-    numbers runs of consecutive steps. `step` counts from 1; the stress batch has epoch and step 0.
+    `shared` is that state in the side's precision, and `record` is what the side computed from it.
+    Steps with the same `window` are consecutive. `step` counts from 1 over all epochs. The stress
+    batch has epoch 0 and step 0.
     """
 
     epoch: int
@@ -58,7 +60,7 @@ class JudgedStep:
 
 @dataclass(frozen=True)
 class Cause:
-    """A named cause with what was fitted; the catalogue knows the rest by name."""
+    """A named cause with its fitted value. The catalogue has the rest under its name."""
 
     name: str
     value: str | None = None
@@ -71,10 +73,10 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Finding:
-    """One tensor of one stage of one step, measured in roundings.
+    """The error of one tensor in one stage of one step, measured in roundings.
 
-    `size` is the distance from the exact value in units of `eps * terms`, at the worst element,
-    where `got` and `expected` are its two values.
+    `size` is the distance from the exact value in units of `eps * terms` at the worst element.
+    `got` and `expected` are the two values of that element.
     """
 
     rung: str
@@ -91,7 +93,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """A place in a training run; what does not apply is None.
+    """A place in a training run. A field that does not apply is None.
 
     `epoch` and `step` count from 1, `step` over all epochs; both are 0 before training. `layer`
     counts from 0.
@@ -107,7 +109,7 @@ PLACE = tuple(field.name for field in fields(Place))
 
 
 class Value(BaseModel):
-    """A frozen value that is written as JSON and read back; keys it does not know are ignored."""
+    """A frozen value that is written as JSON and read back. Unknown keys are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -115,15 +117,15 @@ class Value(BaseModel):
 Measured = Annotated[
     float, PlainSerializer(lambda x: x if isfinite(x) else None, return_type=float | None)
 ]
-"""A number that may be infinite or NaN: null then, for strict JSON has neither."""
+"""A number that may be infinite or NaN. It is then written as null: strict JSON has neither."""
 
 
 class Break(Value):
-    """A rung that broke on one side, where, by how much, and why.
+    """A rung that broke on one side: where, by how much, and why.
 
-    `size` is the distance in roundings, where it was measured. `layers` are all the layers in which
-    it is seen, where that was looked at; the place's layer is the first. In JSON the fields of
-    `place` stand beside the others.
+    `size` is the distance in roundings, if it was measured. `layers` are all layers that show the
+    break, if they were searched; the layer of `place` is the first of them. In JSON the fields of
+    `place` are written beside the others.
     """
 
     side: Side
@@ -138,22 +140,22 @@ class Break(Value):
 
     @property
     def epoch(self) -> int | None:
-        """The place's."""
+        """The epoch of the place, from 1; 0 before training."""
         return self.place.epoch
 
     @property
     def step(self) -> int | None:
-        """The place's."""
+        """The step of the place, from 1 over all epochs; 0 before training."""
         return self.place.step
 
     @property
     def layer(self) -> int | None:
-        """The place's."""
+        """The layer of the place, from 0."""
         return self.place.layer
 
     @property
     def tensor(self) -> str | None:
-        """The place's."""
+        """The tensor of the place."""
         return self.place.tensor
 
     def caused_by(self, cause: Cause) -> Break:
@@ -175,11 +177,11 @@ class Break(Value):
 
 @dataclass(eq=False, kw_only=True)
 class Evidence:
-    """What is gathered while the rungs of a ladder are climbed.
+    """The results that a comparison collects while it goes through the rungs.
 
-    `missing` holds the rungs that could not be looked at, with the reason; `margins` the largest
-    deviation of each rung as a share of what is allowed; `compared` how many fields, tensors or
-    rows were held against each other where no deviation is allowed.
+    `missing` maps each rung that could not be tested to the reason. `margins` maps a rung to its
+    largest deviation, as a share of what is allowed. `compared` maps a rung without tolerance
+    to the number of fields, tensors or rows compared.
     """
 
     breaks: list[Break] = field(default_factory=list)
@@ -194,11 +196,11 @@ class Evidence:
         return any(item.rung in rungs for item in self.breaks)
 
     def leave_out(self, *rungs: str, reason: str) -> None:
-        """Say why these rungs are not looked at."""
+        """Record why these rungs are not tested."""
         self.missing |= dict.fromkeys(rungs, reason)
 
     def add(self, other: Evidence) -> None:
-        """Take in what somebody else gathered."""
+        """Add the results of another collection to this one."""
         self.breaks += other.breaks
         self.noted += [cause for cause in other.noted if cause not in self.noted]
         self.missing |= other.missing

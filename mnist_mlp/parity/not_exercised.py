@@ -1,4 +1,4 @@
-"""What a comparison did not put to the test."""
+"""What a comparison did not test: a clean result says nothing about these things."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnist_mlp.spec import Spec
 
 
 def not_exercised(steps: Sequence[JudgedStep], spec: Spec) -> list[str]:
-    """What the judged steps did not put to the test."""
+    """What the judged steps did not test, one line of text each; empty if no step was judged."""
     unseen = []
     plain = [step for step in steps if not step.stress and step.record.pre_activations[-1].size]
     if not plain:
@@ -23,16 +23,17 @@ def not_exercised(steps: Sequence[JudgedStep], spec: Spec) -> list[str]:
     blind = sum(1 for moment in moments(plain) if _update_is_blind(moment, spec))
     if blind:
         unseen.append(
-            f"the update at {blind} of {len(plain)} judged steps: the optimizer keeps its memory "
-            f"where it cannot be seen"
+            f"the update at {blind} of {len(plain)} judged steps: the optimizer's state before "
+            f"them is not known"
         )
     limit = spec.optimizer.clip_norm
     if limit and max(global_norm(step.record.gradient) for step in plain) <= limit:
         unseen.append(f"clipping: no judged gradient is longer than {limit:g}")
     if spec.training.epochs == 1:
-        unseen.append("a new order in each epoch: there is one epoch only")
+        unseen.append("a new order in each epoch: there is only one epoch")
     if spec.optimizer.momentum and not spec.optimizer.schedule:
         unseen.append("momentum under a changing rate: the learning rate is constant")
+    # Keras clips probabilities at 1e-7, so a difference there shows only below that value.
     smallest = min(_smallest_probability(step) for step in plain)
     if smallest > 1e-7:
         unseen.append("probabilities under 1e-7 in training: only the stress batch has them")

@@ -1,4 +1,4 @@
-"""The outcome of a comparison, as a value, as JSON and as text."""
+"""The result of a comparison, as a value, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ them brings data, or they say which rows."""
 
 
 class NamedSide(Value):
-    """A side by its label and where it comes from."""
+    """The label of a side, and the path or target it comes from."""
 
     label: str
     path: str
 
 
 class Rung(Value):
-    """One rung and how it ended; one that was not exercised says why in its text.
+    """One rung and its result. `text` says why, if it was not exercised.
 
-    `margin` is the largest deviation as a share of what is allowed, where that can be said. Where a
-    rung allows no deviation, `compared` is how many fields, tensors or rows were compared. A clean
-    rung has one of them: what was not compared is not clean.
+    `margin` is the largest deviation as a share of what is allowed, if that was measured. If a rung
+    allows no deviation, `compared` is the number of fields, tensors or rows compared. A clean rung
+    has one of the two, since a rung on which nothing was compared is not clean.
     """
 
     name: str
@@ -76,16 +76,16 @@ def clean(name: str, margin: float | None, compared: int | None, text: str = "")
 
 
 class Predictions(Value):
-    """Test rows, and how many of them were given different classes."""
+    """The number of test rows, and of those for which the sides predict different classes."""
 
     total: int = 0
     different: int = 0
 
 
 class Proof(Value):
-    """The float64 proof: `max_abs_difference` of final weights, and what it had to stay within.
+    """The float64 proof: the largest difference of the final weights, and its allowed `bound`.
 
-    `further` is the side whose weights are further from the reference's own.
+    `further` is the side whose weights are further from those of the reference.
     """
 
     status: Literal["passed", "failed", "not_run", "unavailable"]
@@ -96,11 +96,11 @@ class Proof(Value):
 
 
 class Chaos(Value):
-    """How many predictions a last digit of the initial weights changes within one framework.
+    """The number of predictions that change within one framework if the weights start one ulp away.
 
-    `spread` holds that number for each run of the ensemble; `explained` of the `different` rows
-    changed there too, and `margin` is the largest distance between the two best logits among the
-    differing rows.
+    `spread` holds that number for each run of the ensemble. The two sides predict `different` rows
+    differently; `explained` of these changed in the ensemble too. `margin` is the largest distance
+    between the two best logits of those rows.
     """
 
     backend: str
@@ -111,9 +111,9 @@ class Chaos(Value):
 
 
 class Outcome(Value):
-    """Everything a comparison has to say.
+    """The complete result of a comparison.
 
-    `document` writes it as JSON, and `Outcome.model_validate` reads such a document back. There
+    `document` writes it as JSON, and `Outcome.model_validate` reads such a document back. In JSON
     the rungs are a mapping from their names.
     """
 
@@ -131,12 +131,12 @@ class Outcome(Value):
 
     @property
     def first_break(self) -> Break | None:
-        """The first rung that breaks."""
+        """The break that comes first; None if nothing broke."""
         return self.breaks[0] if self.breaks else None
 
     @property
     def exit_code(self) -> int:
-        """As in the design: 0, 1 or 6."""
+        """Exit code of the command: 0 (agree), 1 (different) or 6 (inconclusive)."""
         return EXIT_CODES[self.verdict]
 
     @property
@@ -147,7 +147,7 @@ class Outcome(Value):
         return self.verdict.upper()
 
     def document(self) -> dict[str, Any]:
-        """One strict JSON document."""
+        """The result as one document of strict JSON."""
         content = self.model_dump(mode="json")
         first = content["breaks"][0] if content["breaks"] else None
         cause = first["cause"] if first else None
@@ -191,10 +191,11 @@ class Outcome(Value):
 
 
 def ordered(breaks: Sequence[Break]) -> tuple[Break, ...]:
-    """Breaks in the order in which they come to bear.
+    """Breaks in the order in which they take effect in a training run.
 
-    Before training: specification, data, order, initial weights. Then by step, and within a step by
-    rung; a stress batch after all steps; then the rungs of whole runs.
+    First come those before training: specification, data, order, initial weights. Then come the
+    steps, and within a step the rungs; after all steps the stress batch and the rungs of whole
+    runs.
     """
 
     def key(item: Break) -> tuple[int, int, int, str]:
@@ -209,12 +210,13 @@ def ordered(breaks: Sequence[Break]) -> tuple[Break, ...]:
 
 def worst(outcomes: Sequence[Outcome]) -> Outcome:
     """The outcome that decides the exit code of several comparisons."""
+    # From worst to best: one proven difference outweighs all that agrees.
     order = ("different", "inconclusive", "equivalent", "identical")
     return min(outcomes, key=lambda outcome: order.index(outcome.verdict))
 
 
 def document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Of one comparison its document; of several, pairwise with the first side, all of them."""
+    """The document of one comparison, or of several that compare the first run with each other."""
     if len(outcomes) == 1:
         return outcomes[0].document()
     return {
@@ -225,7 +227,7 @@ def document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def as_text(outcome: Outcome) -> str:
-    """For a terminal: the verdict, the first break, a line for each rung, and what was not seen."""
+    """Text for a terminal: verdict, breaks, one line for each rung, and what was not exercised."""
     a, b = outcome.sides["a"].label, outcome.sides["b"].label
     lines = [f"{a} (a) against {b} (b): {outcome.headline}", outcome.text, ""]
     for item in outcome.breaks:
@@ -248,7 +250,7 @@ def as_text(outcome: Outcome) -> str:
 
 
 def break_text(item: Break, sides: Mapping[Side, NamedSide]) -> str:
-    """One break in a few lines."""
+    """One break as text of a few lines."""
     label = sides[item.side].label
     place = [f"rung {item.rung}"]
     if item.batch:

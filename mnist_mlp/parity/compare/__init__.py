@@ -1,1 +1,1 @@
-"""Comparing two finished runs: `runs` climbs the ladder, with the help of the other modules."""
+"""Compare two finished runs. `runs` goes through the rungs and calls the other modules."""

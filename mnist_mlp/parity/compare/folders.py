@@ -1,7 +1,7 @@
-"""What two run folders say of themselves, held against the plan and against each other.
+"""Compare the files of two run folders with the plan and with each other.
 
-Each folder is held against what its own specification makes of the data set, drawn anew, so an
-altered file is found on its own rung and on its own side.
+The plan is computed anew from the specification and the data set. Each folder is compared with it,
+so an altered file is found on its own rung and on its own side.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Sides = dict[Side, Run]
 
 
 def spec_fields(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:
-    """Every key of two specifications with both values; their names don't matter."""
+    """Every key of two specifications with both values, except their names."""
     left, right = (run.spec.model_dump(mode="json", exclude={"name"}) for run in (a, b))
     pairs = {"seed": (left.pop("seed"), right.pop("seed"))}
     for section, content in left.items():
@@ -44,7 +44,7 @@ def spec_breaks(pairs: Mapping[str, tuple[Any, Any]]) -> list[Break]:
 
 
 def data_breaks(run: Run, plan: Plan, dataset: Dataset, *, side: Side) -> Iterator[Break]:
-    """Digest, split and rows of a folder against the data set at hand."""
+    """Compare the digest, the split and the rows of a folder with the data set."""
     for key, recorded, expected in (
         ("sha256", run.dataset.sha256, dataset.digest),
         ("name", run.dataset.name, dataset.name),
@@ -55,7 +55,7 @@ def data_breaks(run: Run, plan: Plan, dataset: Dataset, *, side: Side) -> Iterat
             return
     ids = run.predictions["ids"]
     if not np.array_equal(ids, plan.test_ids):
-        cause = Cause("other_split", "test rows differ from the plan's")
+        cause = Cause("other_split", "the test rows differ from those of the plan")
         yield Break(side=side, rung="data", place=Place(tensor="ids"), cause=cause)
         return
     wrong = np.flatnonzero(run.predictions["y_true"] != dataset.labels[plan.test_ids])
@@ -92,11 +92,13 @@ def _example_breaks(run: Run, dataset: Dataset, side: Side) -> Iterator[Break]:
 
 
 def order_breaks(run: Run, plan: Plan, *, side: Side) -> Iterator[Break]:
-    """The order a folder says it visited the rows in, against the plan's."""
+    """Compare the recorded order of the rows with that of the plan."""
     found = run.order
     if not np.array_equal(found["train_ids"], plan.train_ids):
         at = _first_difference(found["train_ids"], plan.train_ids)
-        cause = Cause("other_split", f"training rows differ from position {at}")
+        cause = Cause(
+            "other_split", f"the training rows differ from those of the plan, from position {at} on"
+        )
         yield Break(side=side, rung="order", place=Place(tensor="train_ids"), cause=cause)
         return
     orders = [np.asarray(epoch, np.int64) for epoch in found["epochs"]]
@@ -112,12 +114,12 @@ def order_breaks(run: Run, plan: Plan, *, side: Side) -> Iterator[Break]:
 
 
 def init_breaks(run: Run, plan: Plan, *, side: Side) -> list[Break]:
-    """Initial weights against the plan's, bit for bit."""
+    """Compare the initial weights with those of the plan, bit for bit."""
     return init.breaks(run.initial_weights, plan, side=side)
 
 
 def weights_break(run: Run, *, side: Side) -> Break | None:
-    """The stored weights against the digest of the last line of the history."""
+    """Compare the stored weights with the digest in the last line of the history."""
     rows = run.history
     if not rows or rows[-1].weights_sha256 == tensors_digest(run.weights):
         return None
@@ -125,12 +127,14 @@ def weights_break(run: Run, *, side: Side) -> Break | None:
         side=side,
         rung="trajectory",
         place=Place(epoch=len(rows), tensor="weights"),
-        cause=Cause("altered_file", "weights.safetensors is not what history.csv tells of"),
+        cause=Cause(
+            "altered_file", "weights.safetensors does not have the digest that history.csv records"
+        ),
     )
 
 
 def permuted(a: Run, b: Run) -> bool:
-    """Whether the runs' final weights are equal up to the order of hidden units (and rounding)."""
+    """Whether the final weights are equal up to rounding and another order of hidden units."""
     left, right = dict(a.weights), dict(b.weights)
     if left.keys() != right.keys() or any(left[n].shape != right[n].shape for n in left):
         return False
@@ -143,7 +147,7 @@ def permuted(a: Run, b: Run) -> bool:
             kernel = kernel[order_before]
         if layer == layers - 1:
             return moved and np.allclose(kernel, other, atol=1e-5)
-        # Units are told apart by their incoming weights.
+        # A unit is recognised by its incoming weights: each is matched with the nearest one.
         distance = ((kernel[:, :, None] - other[:, None, :]) ** 2).sum(axis=0)
         found = distance.argmin(axis=0)
         if len(set(found.tolist())) != len(found):

@@ -1,4 +1,4 @@
-"""What is gathered while two runs climb the rungs."""
+"""The results collected while two runs are compared rung by rung."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from mnist_mlp.run.folder import Run
 
 @dataclass(eq=False, kw_only=True)
 class CompareEvidence(Evidence):
-    """Of a comparison; `inconclusive` holds why a verdict without a break would be no proof."""
+    """Results of a comparison.
+
+    `inconclusive` lists the reasons why a comparison without a break would prove nothing.
+    """
 
     inconclusive: list[str] = field(default_factory=list)
 
     def leave_open(self, *rungs: str, reason: str) -> None:
-        """Say why these rungs are not looked at, and that the verdict suffers from it."""
+        """Record why these rungs are not tested, and that agreement can't be proved without them."""
         self.leave_out(*rungs, reason=reason)
         self.inconclusive.append(reason)
 
 
 @dataclass(eq=False, kw_only=True)
 class SideEvidence(CompareEvidence):
-    """What a side's backend showed; filled rung by rung."""
+    """Results of one side, filled rung by rung. `records` holds the epochs of its replay."""
 
     records: list[EpochRecord] = field(default_factory=list)
 
 
 @dataclass(eq=False, kw_only=True)
 class Ladder(CompareEvidence):
-    """Both sides' runs, and what was found of them so far."""
+    """The runs of both sides, and all results so far."""
 
     runs: dict[Side, Run]
 
     def take(self, seen: SideEvidence) -> None:
-        """Add what one side showed."""
+        """Add the results of one side."""
         self.add(seen)
         self.inconclusive += seen.inconclusive

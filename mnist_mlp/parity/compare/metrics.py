@@ -1,4 +1,4 @@
-"""The numbers that a `fit` reports of its epochs, against what the design says they mean."""
+"""Compare the loss and accuracy that `fit` reports with their definitions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Tensors, forward, sample_losses, scale_pixels
 
 UNDECIDED = 1e-5
-"""Rows whose two best logits are closer than this share of the largest may fall either way."""
+"""Rows whose two best logits differ by less than this share of the largest logit.
+
+Rounding may decide which class they get.
+"""
 
 
 def _validated(
     plan: Plan, data: TrainingData, weights: Tensors
 ) -> tuple[EpochMeasures, int, float]:
-    """The test rows, exactly, by a side's own weights; how many of them are undecided; and how far
-    their mean loss may be rounded: a small loss is the difference of large logits."""
+    """Evaluate the test rows in float64 with the weights of a side.
+
+    Returns the measures, the number of undecided rows, and the rounding error of the mean loss.
+    The logits set that error, since a small loss is a difference of large logits.
+    """
     classes = plan.spec.model.layer_sizes[-1]
     exact = {name: w.astype(np.float64) for name, w in weights.items()}
     x = scale_pixels(data.test_images, dtype=np.float64)
@@ -41,6 +47,7 @@ def _validated(
         confusion=confusion_matrix(labels, predicted, classes=classes),
     )
     eps = float(np.finfo(plan.spec.training.precision).eps)
+    # In the unit of the rung `loss` (eps * terms). The errors of the rows partly cancel in the mean.
     rounding = 0.25 * eps * float(mean_cross_entropy(logits, labels).terms)
     return counted, int(undecided.sum()), rounding
 
@@ -48,15 +55,20 @@ def _validated(
 def metric_breaks(
     records: Sequence[EpochRecord], first: FirstEpochs, *, side: Side
 ) -> tuple[list[Break], float | None]:
-    """Reported numbers of the first epochs against what the design says they mean, and the furthest
-    that one is off, as a share of what it may; None where there was no epoch."""
+    """Compare the reported numbers of the first epochs with their definitions.
+
+    Returns the breaks of the first epoch that has any, and the largest error of a number as a share
+    of what is allowed; None if there was no epoch.
+    """
     breaks: list[Break] = []
     margin: float | None = None
     for record, counted, honest in zip(records, first.counted, first.honest_counted, strict=False):
         validation, undecided, rounding = _validated(first.plan, first.data, record.weights)
         rows, val_rows = float(counted.rows.sum()), float(validation.rows.sum())
-        # Losses may be off by a float32 mean's rounding, and while training also by how far honest
-        # runs drift apart; accuracies by the rows on the border between two classes.
+        # A loss may be wrong by the rounding of a float32 mean. A training loss may also be wrong by
+        # the distance between correct runs at that time: three times the one that was measured.
+        # An accuracy may be wrong by the rows on the border between two classes; 3 more are allowed
+        # during training, and 1e-6 for the rounding of the share itself.
         mean = metrics.TOLERANCE * validation.loss + rounding
         apart = float(np.sqrt(np.mean((honest.losses - counted.losses) ** 2)))
         drift = metrics.TOLERANCE * counted.loss + rounding + 3 * apart
@@ -86,7 +98,7 @@ def metric_breaks(
                     place=Place(epoch=record.epoch, tensor=column),
                     got=f"{reported:.9g}",
                     expected=f"{value:.9g}",
-                    cause=cause or Cause(UNKNOWN, f"{column} follows no formula that is known"),
+                    cause=cause or Cause(UNKNOWN, f"{column} follows no known formula"),
                 )
             )
         if breaks:

@@ -1,9 +1,9 @@
-"""Same algorithm, different rounding: how that is shown.
+"""Show that two runs use the same algorithm and differ only by rounding.
 
-In float64 the roundings are a billion times smaller, so two runs of one algorithm end with the same
-weights to 1e-10, and a difference of algorithm stays what it is. And where float32 results differ,
-the spread that one framework alone shows when its initial weights move by a last digit says which
-differences mean nothing.
+In float64 the roundings are a billion times smaller. So two runs of the same algorithm end with
+weights that agree to 1e-10, while a difference of the algorithm keeps its size. If float32 results
+differ, one framework is also trained from initial weights one ulp away. The predictions that change
+there depend on the last digit alone, so a difference in them means nothing.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from mnist_mlp.run.folder import Run
 from mnist_mlp.worker.parent import Worker
 
 ENSEMBLE = 3
+"""Training runs of the ensemble: few, since each takes as long as a run; three show the spread."""
 
 
 def prove(
     runs: Sequence[Run], plan: Plan, data: TrainingData, *, trusted: Collection[str] = ()
 ) -> Proof:
-    """Train both sides wholly in float64 and compare their final weights."""
+    """Train both sides entirely in float64 and compare their final weights."""
     double = in_float64(plan)
     finals = []
     for run in runs:
@@ -40,7 +41,9 @@ def prove(
                 worker = stack.enter_context(worker_of(run, trusted=trusted))
                 capabilities, _ = worker.describe()
                 if capabilities.refusals(double.spec):
-                    return Proof(status="unavailable", reason=f"{run.label} has no float64")
+                    return Proof(
+                        status="unavailable", reason=f"{run.label} does not support float64"
+                    )
                 worker.open(double.spec)
             except (SetupError, UsageError) as error:
                 reason = f"{run.label} cannot be run here: {error}"
@@ -51,6 +54,8 @@ def prove(
         run_reference(p, data, before=[end]).states[end].weights
         for p in (double, one_ulp_away(double, draw=0))
     )
+    # 1e-10 is far above the rounding of float64 in a calm network. In a network that amplifies
+    # roundings, the effect of one ulp in the initial weights shows how far correct runs move apart.
     bound = max(1e-10, 10 * largest_gap(base, nudged))
     gap = largest_gap(finals[0], finals[1])
     a, b = (largest_gap(final, base) for final in finals)
@@ -63,7 +68,7 @@ def prove(
 
 
 def in_float64(plan: Plan) -> Plan:
-    """The same plan in float64, from the uncast initial weights."""
+    """The same plan in float64, from initial weights that were not rounded to float32."""
     training = plan.spec.training.model_copy(update={"precision": "float64"})
     spec = plan.spec.model_copy(update={"training": training})
     weights = glorot_uniform(spec.model, seed=spec.seed, dtype="float64")
@@ -71,7 +76,10 @@ def in_float64(plan: Plan) -> Plan:
 
 
 def ensemble(run: Run, worker: Worker, plan: Plan, data: TrainingData, differing: Array) -> Chaos:
-    """Train one side again from initial weights one ulp away, a few times."""
+    """Train one side `ENSEMBLE` times from initial weights one ulp away.
+
+    `differing` bool (n,) marks the test rows that the two sides predict differently.
+    """
     logits = run.predictions["logits"]
     predicted = logits.argmax(axis=1)
     changed = np.zeros(len(predicted), bool)

@@ -1,4 +1,4 @@
-"""One side's backend at work again: its steps from shared states, and its whole run."""
+"""Run the backend of one side again: single steps from shared states, and the whole training."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mnist_mlp.worker.parent import Worker
 
 
 def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
-    """The backend a run was made by, with its device, threads and path, opened.
+    """Start and open the backend that made a run, with the same device, threads and path.
 
-    What the folder does not record is left at the worker's own defaults.
+    If the folder does not record a setting, the worker's default is used.
 
     Raises
     ------
     UsageError
         The folder names no backend, or one that is neither registered nor trusted.
     SetupError
-        The backend cannot be run here.
+        The backend cannot run on this machine.
     """
     worker = worker_of(run, trusted=trusted, verbose=verbose)
     try:
@@ -38,10 +38,10 @@ def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False)
 
 
 def worker_of(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
-    """As `open_side`, but not opened."""
+    """As `open_side`, but the backend is not opened yet."""
     record = run.record
     if not record.backend.target:
-        raise UsageError(f"{run.path}/run.json records no backend.target (module:Class)")
+        raise UsageError(f"{run.path}/run.json: backend.target is missing, expected module:Class")
     return Worker(
         target_in_folder(record.backend.target, folder=run.path, trusted=trusted),
         accelerator=record.accelerator or "auto",
@@ -60,7 +60,7 @@ def judged_steps(
     states: Mapping[int, State],
     stress: Stress | None,
 ) -> list[JudgedStep]:
-    """One side's records of every step in the windows, each from the shared state."""
+    """The records of one side for every step in the windows, each started from the shared state."""
     steps = []
     for number, window in enumerate(windows):
         for step in window:
@@ -79,7 +79,7 @@ def judged_steps(
 
 
 def fitted(worker: Worker, plan: Plan, data: TrainingData) -> list[EpochRecord]:
-    """A whole training run of one side."""
+    """Train one side by the whole plan; returns the record of each epoch."""
     epochs: list[EpochRecord] = []
     worker.fit(plan, data, Progress(epoch=epochs.append))
     return epochs

@@ -1,4 +1,4 @@
-"""Two finished runs on the ladder."""
+"""Compare two finished runs rung by rung."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ def compare_runs(
     verbose: bool = False,
     say: Say = quiet,
 ) -> Outcome:
-    """Put two finished runs on the ladder.
+    """Compare two finished runs rung by rung.
 
     Parameters
     ----------
     a, b : Run
     dataset : Dataset or None
-        The rows both were trained on; without them only the folders can be held together.
+        The rows both were trained on. Without them, only the folders are compared with each other.
     static : bool
-        Look at the folders alone: no backend is started.
+        Compare only the folders, and start no backend.
     always_prove : bool
-        Make the float64 proof even where every prediction agrees.
-    trusted : module:Class of backends
-        What a folder may name and have run, beside the registered ones.
-    say : function of one line
-        Told what is going on; a comparison of tutorial runs takes about a minute.
+        Make the float64 proof even if all predictions agree.
+    trusted : collection of str
+        Backends (module:Class) that a folder may name and have run, besides the registered ones.
+    say : callable
+        Called with one line of text at each stage: comparing tutorial runs takes about a minute.
 
     Raises
     ------
     DivergedError
-        A run's weights, logits or losses are not finite; names file and place.
+        The weights, logits or losses of a run are not finite. The message names file and place.
     """
     for run in (a, b):
         _refuse_strange(run)
@@ -98,7 +98,7 @@ def compare_runs(
 
 
 def _refuse_strange(run: Run) -> None:
-    """Nothing can be said of NaN and infinity but where they are."""
+    """Raise `DivergedError` for NaN and infinity, since they cannot be compared."""
     for name, tensor in run.weights.items():
         if not np.isfinite(tensor).all():
             raise DivergedError(f"{run.path}: {name} of its final weights is not finite")
@@ -150,7 +150,7 @@ def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
 
 
 def _hold_together(ladder: Ladder) -> None:
-    """Without the rows: digests and initial weights of the two folders against each other."""
+    """Without the data set: compare the digests that the two folders record."""
     a, b = ladder.runs["a"], ladder.runs["b"]
     _same_start(ladder)
     keys = DIGESTS[:1] if ladder.broken("spec") else DIGESTS
@@ -238,7 +238,7 @@ def _beyond(
     always_prove: bool,
     say: Say,
 ) -> tuple[Proof, Chaos | None]:
-    """The float64 proof and the ensemble, where clean steps end in different predictions."""
+    """Make the float64 proof, and the ensemble if predictions differ though no step breaks."""
     a, b = ladder.runs["a"], ladder.runs["b"]
     differing = differing_predictions(a, b)
     if ladder.breaks or not (always_prove or differing.any()):
@@ -247,7 +247,7 @@ def _beyond(
     proof = prove((a, b), shared.plan, shared.data, trusted=shared.trusted)
     chaos = None
     if differing.any() and proof.status != "unavailable":
-        say(f"ensemble: training {a.label} from initial weights one last digit away")
+        say(f"ensemble: training {a.label} from initial weights that differ in their last digit")
         with open_side(a, trusted=shared.trusted) as worker:
             chaos = ensemble(a, worker, shared.plan, shared.data, differing)
     return proof, chaos

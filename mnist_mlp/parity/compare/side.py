@@ -1,4 +1,4 @@
-"""One side of a comparison, looked at rung by rung with its backend at work."""
+"""Test one side of a comparison rung by rung, with its backend running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnist_mlp.parity.compare import whole_fit
 from mnist_mlp.parity.compare.ladder import SideEvidence
 from mnist_mlp.parity.compare.metrics import metric_breaks
 from mnist_mlp.parity.compare.replay import fitted, judged_steps, open_side
-from mnist_mlp.parity.compare.trace import read_trace
+from mnist_mlp.parity.compare.trace import FILE, read_trace
 from mnist_mlp.parity.compare.whole_fit import FirstEpochs
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import arbiter
@@ -34,7 +34,7 @@ from mnist_mlp.worker.parent import Opened, Worker
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """What both sides are given: the plan, the rows, the windows and the states before them."""
+    """The same inputs for both sides: plan, rows, windows, and the state before each step."""
 
     plan: Plan
     data: TrainingData
@@ -44,16 +44,16 @@ class Shared:
     stress: Stress
     first: FirstEpochs
     trusted: Collection[str] = ()
-    """Backends that a folder may name though they are not registered."""
+    """Unregistered backends (module:Class) that a run folder may name and have run."""
 
     @cached_property
     def double(self) -> FirstEpochs:
-        """The first epochs in float64, for networks in which roundings grow."""
+        """The first epochs in float64, for networks that amplify rounding errors."""
         return whole_fit.in_double(self.first)
 
 
 def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> SideEvidence:
-    """Run one side's backend through every rung that needs it."""
+    """Run one side's backend and test every rung that needs it."""
     seen = SideEvidence()
     try:
         worker = open_side(run, trusted=shared.trusted, verbose=verbose)
@@ -63,8 +63,9 @@ def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Side
         )
     with worker:
         _look_at_steps(seen, worker, run, shared, side)
+        # Training would only show the consequences of the break.
         if seen.breaks:
-            seen.leave_out("trajectory", "metrics", reason="a step breaks already")
+            seen.leave_out("trajectory", "metrics", reason="a step already breaks")
             return seen
         _look_at_fit(seen, worker, run, shared, side)
         _look_at_predictions(seen, worker, run, shared, side)
@@ -72,7 +73,7 @@ def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Side
 
 
 def look_at_trace(run: Run, shared: Shared, *, side: Side, reason: str) -> SideEvidence:
-    """Judge the steps a folder keeps, in place of a backend at work; say what that leaves open."""
+    """Judge the steps stored in the folder, without a backend; record what cannot be tested."""
     seen = SideEvidence()
     seen.leave_open("trajectory", "metrics", reason=reason)
     try:
@@ -80,7 +81,7 @@ def look_at_trace(run: Run, shared: Shared, *, side: Side, reason: str) -> SideE
     except RunFolderError as error:
         if not str(error).endswith("missing"):
             raise
-        reason = f"{reason}, and {run.label} keeps no trace"
+        reason = f"{reason}, and {run.label} has no {FILE} with stored steps"
         seen.leave_out("forward", "loss", "gradient", "update", reason=reason)
         return seen
     _take_steps(seen, explain(recipe_for(shared), seen.steps, side=side))
@@ -91,7 +92,7 @@ def look_at_trace(run: Run, shared: Shared, *, side: Side, reason: str) -> SideE
 
 
 def recipe_for(shared: Shared) -> Recipe:
-    """The specification's own recipe."""
+    """The recipe of the specification, without any hypothesis."""
     spec = shared.plan.spec
     return Recipe(spec, arbiter.eps_of(spec.training.precision), shared.image_shape)
 
@@ -109,6 +110,7 @@ def _look_at_steps(
     )
     seen.steps, strange = finite_part(seen.steps)
     explained = explain(recipe_for(shared), seen.steps, side=side)
+    # A break explains NaN and infinity after it; without one, the run itself diverged.
     if strange and not explained.breaks:
         raise DivergedError(f"{run.label}, replayed: {strange}")
     if explained.breaks:
@@ -118,7 +120,7 @@ def _look_at_steps(
 
 
 def _take_steps(seen: SideEvidence, explained: Explanation) -> None:
-    """Gather what became of the judged steps."""
+    """Collect the results of the judged steps."""
     seen.breaks += explained.breaks
     seen.noted += explained.noted
     seen.margins |= explained.margins
@@ -127,12 +129,12 @@ def _take_steps(seen: SideEvidence, explained: Explanation) -> None:
 def _closer(
     worker: Worker, shared: Shared, steps: list[JudgedStep], explained: Explanation
 ) -> list[JudgedStep]:
-    """Judge steps between the last clean one and the first broken one, until they are neighbours.
+    """Judge more steps, until the last clean step is the one before the first broken step.
 
-    A break need not stay once it has come (it may sit in the last batch of each epoch), so the gap
-    is scanned by windows all over it, not halved.
+    A fault may show in some steps only (for example in the last batch of each epoch), so the gap
+    cannot be halved. Instead, windows all over the gap are judged.
     """
-    for _ in range(6):
+    for _ in range(6):  # each round leaves about an eighth of the gap
         broken = min((b.step for b in explained.breaks if b.step), default=None)
         clean = max((s.step for s in steps if not s.stress and s.step < (broken or 0)), default=0)
         if broken is None or clean + 1 >= broken:
@@ -158,11 +160,12 @@ def _look_at_fit(seen: SideEvidence, worker: Worker, run: Run, shared: Shared, s
     if not whole_fit.is_calm(first):
         double = _in_double(worker, shared)
         if double is None:
-            why = "roundings grow in this network"
-            reason = f"{why}, and {run.label} has no float64 in which `fit` could be judged"
+            why = "this network amplifies rounding errors"
+            reason = f"{why}, and {run.label} does not support float64, which judging `fit` needs"
             seen.leave_open("metrics", reason=reason)
         records, first = double or [], shared.double
     breaks = whole_fit.fit_breaks(records, first, side=side)
+    # Other initial weights also make the first epoch wrong, and are the better explanation.
     if breaks and breaks[0].epoch == 1:
         breaks = _other_start(worker, shared, side) or breaks
     if breaks:
@@ -175,7 +178,7 @@ def _look_at_fit(seen: SideEvidence, worker: Worker, run: Run, shared: Shared, s
             if margin is not None:
                 seen.margins[rung] = margin
     if not run.history:
-        reason = f"{run.label} has no history to hold a replay against"
+        reason = f"{run.label} has no history that a replay could be compared with"
         seen.leave_open("trajectory", reason=reason)
         return
     other = _other_environment(worker, run)
@@ -186,7 +189,7 @@ def _look_at_fit(seen: SideEvidence, worker: Worker, run: Run, shared: Shared, s
 
 
 def _in_double(worker: Worker, shared: Shared) -> list[EpochRecord] | None:
-    """The first epochs of `fit` in float64; None where the backend has none."""
+    """The first epochs of `fit` in float64; None if the backend does not support float64."""
     try:
         worker.open(shared.double.plan.spec)
         return fitted(worker, shared.double.plan, shared.data)
@@ -197,7 +200,10 @@ def _in_double(worker: Worker, shared: Shared) -> list[EpochRecord] | None:
 
 
 def _other_start(worker: Worker, shared: Shared, side: Side) -> list[Break]:
-    """The initial weights that `fit` really starts from: what a step leaves that moves nothing."""
+    """Breaks of the initial weights that `fit` really starts from.
+
+    They are read by training a single step at the rate 1e-30, which moves no weight.
+    """
     plan = shared.plan
     tiny = plan.spec.optimizer.model_copy(update={"learning_rate": 1e-30, "schedule": ()})
     training = plan.spec.training.model_copy(update={"epochs": 1})
@@ -211,25 +217,25 @@ def _other_start(worker: Worker, shared: Shared, side: Side) -> list[Break]:
     )
     worker.open(spec)
     weights = fitted(worker, still, data)[-1].weights
-    # A bias that starts at 0 has moved by that rate all the same.
+    # A bias of 0 does move by such a small step, so what is almost 0 is set back to 0.
     weights = {name: np.where(np.abs(w) < 1e-20, 0, w) for name, w in weights.items()}
     worker.open(plan.spec)
     return init.breaks(weights, plan, side=side)
 
 
 def _other_environment(worker: Worker, run: Run) -> str:
-    """In words, why a replay here cannot be bit for bit what it was there; empty if it can."""
+    """Why a replay here need not be equal to the original run bit for bit; empty if it must be."""
     opened: Opened | None = worker.opened
     if opened is None:
         return "the backend was not opened"
     if run.record.not_recorded:
-        return f"{run.label} does not record {', '.join(run.record.not_recorded)}"
+        return f"{run.label}: run.json does not record {', '.join(run.record.not_recorded)}"
     here, there = dict(opened.environment.versions), run.record.versions
     if here != there:
-        return f"{run.label} was trained with {there}, here are {here}"
+        return f"{run.label} was trained with {there}, but installed are {here}"
     processor = run.record.machine.processor
     if processor != processor_name():
-        return f"{run.label} was trained on {processor}, this is {processor_name()}"
+        return f"{run.label} was trained on {processor}, but this is {processor_name()}"
     return ""
 
 
@@ -245,11 +251,13 @@ def _compare_history(
     if len(run.history) != len(digests):
         wrong = wrong or [min(len(run.history), len(digests)) + 1]
     if wrong:
+        # Only a replay that repeats itself can show that the stored digests are wrong.
         again = [tensors_digest(r.weights) for r in fitted(worker, shared.plan, shared.data)]
         if again != digests:
-            reason = f"{run.label} does not repeat itself: two replays differ"
+            reason = f"{run.label} does not repeat itself: two replays give different weights"
             seen.leave_open("trajectory", reason=reason)
             return
+        # Wrong training changes all later epochs too; an altered file changes only some.
         isolated = len(wrong) < len(digests) - wrong[0] + 1
         text = f"weights_sha256 of epochs {', '.join(map(str, wrong[:5]))}"
         name = "altered_file" if isolated else "history_not_reproduced"
@@ -284,7 +292,7 @@ def _compare_history(
 def _look_at_predictions(
     seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side
 ) -> None:
-    """Stored logits against what the stored weights give, bit for bit where that can be."""
+    """Compare the stored logits with those of the stored weights, bit for bit where possible."""
     place = Place(tensor="logits")
     stored = run.predictions["logits"]
     logits = worker.predict(run.weights, shared.data.test_images)
@@ -293,17 +301,20 @@ def _look_at_predictions(
         seen.breaks.append(Break(side=side, rung="predictions", place=place, cause=cause))
         return
     exact = "trajectory" not in seen.missing
+    # Another processor or version may add up in another order, which costs some roundings of the
+    # largest logit; 64 leaves room for that.
     scale = np.abs(logits).max()
     allowed = 0.0 if exact else 64 * float(np.finfo(logits.dtype).eps) * scale
     gap = np.abs(stored.astype(np.float64) - logits)
     if gap.max() > allowed:
         row, column = np.unravel_index(int(gap.argmax()), gap.shape)
+        # Editing a file changes a few numbers; other weights or another network change nearly all.
         few = int((gap > allowed).sum()) <= 4
         ids = run.predictions["ids"]
         cause = Cause(
             "altered_file" if few else UNKNOWN,
-            f"predictions.npz: {int((gap > allowed).any(axis=1).sum())} rows differ from what the "
-            f"stored weights give, row {int(ids[row])} most",
+            f"predictions.npz: {int((gap > allowed).any(axis=1).sum())} rows differ from the logits "
+            f"of the stored weights, row {int(ids[row])} most",
         )
         seen.breaks.append(
             Break(

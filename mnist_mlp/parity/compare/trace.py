@@ -1,7 +1,7 @@
-"""Step records kept in a run folder, for a comparison where its backend is not at hand.
+"""Step records stored in a run folder, for comparisons without its backend.
 
-`trace.npz` holds the records of the first windows of judged steps: the state each was given, and
-every stage of what the backend made of it. Its keys are paths, such as
+`trace.npz` holds the records of the first windows of judged steps: the state before each step, and
+every stage that the backend computed from it. Its keys are paths, such as
 `steps/411/gradient/layers.0.kernel`; `docs/run-folder.md` lists them.
 """
 
@@ -28,11 +28,14 @@ from mnist_mlp.worker.parent import Worker
 FILE = "trace.npz"
 
 STEPS = 9
-"""About 2 MB each for the tutorial: the first window, and those around the end of an epoch."""
+"""Number of traced steps, about 2 MB each for the tutorial.
+
+    Nine cover the first window and those around the end of the first epoch.
+    """
 
 
 def traced_windows(plan: Plan) -> list[range]:
-    """The windows a trace holds: the first ones, up to `STEPS` steps."""
+    """The windows of a trace: the first ones that fit into `STEPS` steps, but at least one."""
     chosen: list[range] = []
     for window in windows(plan):
         if sum(len(w) for w in chosen) + len(window) > STEPS and chosen:
@@ -42,12 +45,12 @@ def traced_windows(plan: Plan) -> list[range]:
 
 
 def trace_files(worker: Worker, plan: Plan, data: TrainingData) -> dict[str, bytes]:
-    """The trace of an open backend, as a file for its run folder."""
+    """Record a trace with an open backend; returns the content of its file, by name."""
     return {FILE: npz_bytes(record_trace(worker, plan, data))}
 
 
 def record_trace(worker: Worker, plan: Plan, data: TrainingData) -> dict[str, Array]:
-    """Have an open backend do the traced steps; the arrays of `trace.npz`."""
+    """Let an open backend compute the traced steps; returns the arrays of `trace.npz`."""
     spans = traced_windows(plan)
     states = run_reference(plan, data, before=[s for span in spans for s in span]).states
     steps = judged_steps(
@@ -78,12 +81,12 @@ def _flat(path: str, state: State) -> Iterator[tuple[str, Array]]:
 
 
 def read_trace(run: Run, plan: Plan, data: TrainingData) -> list[JudgedStep]:
-    """The judged steps of a traced run; images and labels come from the plan.
+    """Read the judged steps of a traced run. Images and labels come from the plan.
 
     Raises
     ------
     RunFolderError
-        No trace, or one that does not fit the plan.
+        The trace is missing, or does not fit the plan.
     """
     tree = _tree(run.arrays(FILE))
     result = []

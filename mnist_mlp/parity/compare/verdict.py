@@ -1,4 +1,4 @@
-"""The outcome of comparing two runs: verdict and rungs."""
+"""The outcome of comparing two runs: the verdict and the result of each rung."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mnist_mlp.run.folder import Run
 
 
 def differing_predictions(a: Run, b: Run) -> Any:
-    """Which test rows two runs put into different classes, bool (n,)."""
+    """Which test rows the runs predict differently, bool (n,); all, if their test rows differ."""
     left, right = a.predictions, b.predictions
     if not np.array_equal(left["ids"], right["ids"]):
         return np.ones(len(left["ids"]), bool)
@@ -37,19 +37,25 @@ def differing_predictions(a: Run, b: Run) -> Any:
 
 
 def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcome:
-    """What the ladder, the float64 proof and the ensemble come to."""
+    """The outcome that follows from the rungs, the float64 proof and the ensemble.
+
+    Raises
+    ------
+    RunFolderError
+        The evidence of a run does not fit together, and no break of that run explains it.
+    """
     a, b = ladder.runs["a"], ladder.runs["b"]
     differing = differing_predictions(a, b)
     for side, run in ladder.runs.items():
         try:
             text = report_text(evidence(run))
         except RunFolderError:
-            # Predictions that were altered don't fit the examples; then that is told.
+            # Altered predictions do not fit the examples. Then a break already reports that.
             if not any(item.side == side for item in ladder.breaks):
                 raise
             continue
         if run.report_text != text:
-            cause = Cause("altered_file", "report.txt is not what predictions.npz gives")
+            cause = Cause("altered_file", "report.txt does not follow from predictions.npz")
             ladder.breaks.append(Break(side=side, rung="report", cause=cause))
     identical = a.report_text == b.report_text
     different = int(differing.sum())
@@ -112,7 +118,10 @@ def _verdict(
         return "identical", "Every rung is clean; reports and all predictions are equal."
     if proof.status == "passed":
         return "equivalent", f"Same algorithm, different rounding: {different} predictions differ."
-    return "inconclusive", f"{different} predictions differ and float64 could not settle it."
+    return (
+        "inconclusive",
+        f"{different} predictions differ, and the float64 proof could not be made.",
+    )
 
 
 def _rungs(

@@ -1,9 +1,10 @@
-"""A backend's whole `fit`, judged: what its judged steps cannot show.
+"""Judge a backend's whole `fit`, and find faults that its judged steps cannot show.
 
-`step` and `fit` are two ways through a backend, and a fault may sit in one of them: a fast path
-that skips the last batch, or walks through the rows in another order. The weights after the first
-and the second epoch are held against the float64 reference. How far an honest run may be away by
-then is not guessed: the NumPy reference makes the same run in the precision of the specification.
+`step` and `fit` are different code in a backend, so a fault may be in only one of them. A fast path
+may skip the last batch, for example, or visit the rows in another order. The weights after the
+first and the second epoch are compared with the float64 reference. How far a correct run may be
+away from it is measured: the NumPy reference makes the same run in the precision of the
+specification. That run is called `honest` here.
 """
 
 from __future__ import annotations
@@ -26,21 +27,28 @@ from mnist_mlp.reference import Tensors, is_kernel
 from mnist_mlp.spec import activation_parts
 
 EPOCHS = 2
+"""The second epoch shows faults of a new epoch, such as an order that is not drawn anew."""
+
 CALM = 200.0
-"""Roundings that the kernels of an honest run may be away while one run still tells of others: some
-hundred steps add up to ten, a network in which they grow is at thousands by the end of an epoch."""
+"""Drift of the kernels, in roundings, above which one correct run cannot predict another.
+
+Some hundred steps add up to ten roundings. A network that amplifies rounding errors has thousands
+at the end of an epoch.
+"""
 
 SHARE_LIMIT = 3e-6
-"""How much too far along the way an epoch may lead: rounding gives up to 1e-7, a learning rate
-1.00001 times too large 1e-5."""
+"""Largest allowed overshoot of the weight change (see `share`).
+
+Rounding gives up to 1e-7, and a learning rate that is 1.00001 times too large gives 1e-5.
+"""
 
 RATE_GUESSES = 4
-"""Learning rates that are tried for an epoch that came too far, or not far enough."""
+"""Number of learning rates tried for an epoch whose weights moved too far or not far enough."""
 
 
 @dataclass(frozen=True, eq=False)
 class FirstEpochs:
-    """The reference's first epochs, exactly and in the precision of the specification."""
+    """The first epochs of the reference: `exact` in float64, `honest` in the run's precision."""
 
     plan: Plan
     data: TrainingData
@@ -51,12 +59,12 @@ class FirstEpochs:
 
     @property
     def epochs(self) -> int:
-        """How many there are."""
+        """Number of these epochs."""
         return min(EPOCHS, self.plan.spec.training.epochs)
 
 
 def first_epochs(plan: Plan, data: TrainingData, trajectory: Trajectory) -> FirstEpochs:
-    """Take the exact run from a trajectory that reaches far enough, and make the other one."""
+    """Take the exact run from a trajectory that is long enough, and compute the honest run."""
     count = min(EPOCHS, plan.spec.training.epochs)
     ends = [epoch * plan.steps_per_epoch + 1 for epoch in range(1, count + 1)]
     honest = _honest(plan, data, before=ends)
@@ -77,18 +85,18 @@ def _honest(
     before: Sequence[int],
     order: Callable[[int], Ids] | None = None,
 ) -> Trajectory:
-    """A run that only rounds in another way; in float64 it starts a last digit away."""
+    """A correct run with other roundings. In float64 its initial weights are one ulp away."""
     precision = plan.spec.training.precision
     start = one_ulp_away(plan, draw=0) if precision == "float64" else plan
     return run_reference(start, data, before=before, dtype=precision, order=order)
 
 
 KINKED = ("leaky_relu", "relu", "selu")
-"""A rounding that puts one value on the other side of a kink makes a jump, now and then."""
+"""Activations with a kink: there, a rounding can change the slope and so cause a jump."""
 
 
 def is_calm(first: FirstEpochs) -> bool:
-    """Whether roundings stay roundings through the first epochs."""
+    """Whether rounding errors stay small through the first epochs."""
     spec = first.plan.spec
     if spec.training.precision == "float64":
         return True
@@ -104,7 +112,7 @@ def is_calm(first: FirstEpochs) -> bool:
 
 
 def in_double(first: FirstEpochs) -> FirstEpochs:
-    """The same epochs in float64, and no others."""
+    """The same epochs in float64."""
     double = in_float64(first.plan)
     training = double.spec.training.model_copy(update={"epochs": first.epochs})
     plan = replace(double, spec=double.spec.model_copy(update={"training": training}))
@@ -117,7 +125,7 @@ def _counted(batches: Batches) -> EpochMeasures:
 
 
 def distance(got: Tensors, first: FirstEpochs, epoch: int) -> float:
-    """How many times further from the exact weights than the honest run, worst tensor."""
+    """Distance from the exact weights relative to that of the honest run; of the worst tensor."""
     return drift.distance(
         got,
         first.exact[epoch].weights,
@@ -127,7 +135,11 @@ def distance(got: Tensors, first: FirstEpochs, epoch: int) -> float:
 
 
 def share(got: Tensors, first: FirstEpochs, epoch: int) -> float:
-    """The part of the way from the initial weights that a side went too far: 0 if it is right."""
+    """Relative overshoot of the weight change since the initial weights; 0 is exact.
+
+    It is the error projected on the exact change. Roundings point in all directions and nearly
+    cancel in it, while a wrong learning rate adds up.
+    """
     top = bottom = 0.0
     for name, w in first.exact[epoch].weights.items():
         way = np.asarray(w, np.float64) - first.plan.initial_weights[name]
@@ -137,12 +149,14 @@ def share(got: Tensors, first: FirstEpochs, epoch: int) -> float:
 
 
 def is_off(got: Tensors, first: FirstEpochs, epoch: int) -> bool:
-    """Whether weights after an epoch are not those of an honest run."""
+    """Whether the weights after an epoch are further off than those of a correct run can be."""
     return not _off(got, first, epoch) <= 1
 
 
 def _off(got: Tensors, first: FirstEpochs, epoch: int) -> float:
-    """How far off weights after an epoch are, as a share of what an honest run may be."""
+    """The error of the weights after an epoch, as a share of what a correct run may have."""
+    # One honest run shows the size of the overshoot by rounding; another run may have several times
+    # as much, so ten times are allowed.
     honest = abs(share(first.honest[epoch].weights, first, epoch))
     along = abs(share(got, first, epoch)) / (SHARE_LIMIT + 10 * honest)
     away = distance(got, first, epoch) / drift.LIMIT
@@ -155,7 +169,7 @@ def margin(records: Sequence[EpochRecord], first: FirstEpochs) -> float | None:
 
 
 def fit_breaks(records: Sequence[EpochRecord], first: FirstEpochs, *, side: Side) -> list[Break]:
-    """The first of the first epochs whose weights are off, with its cause."""
+    """The first epoch whose weights are wrong, as a break with its cause; at most one."""
     for record in records[: first.epochs]:
         if is_off(record.weights, first, record.epoch):
             return [_explained(record, first, side)]
@@ -174,15 +188,15 @@ def _explained(record: EpochRecord, first: FirstEpochs, side: Side) -> Break:
             return Break(side=side, rung="order", place=place, size=size, cause=cause)
     cause = _other_rate(record, first) or Cause(
         UNKNOWN,
-        f"weights after epoch {epoch} of fit are {size:.3g} times further from the exact ones than "
-        f"an honest run's, though every judged step is clean",
+        f"the weights after epoch {epoch} of fit are {size:.3g} times further from the exact ones "
+        f"than those of a correct run, though every judged step is clean",
     )
     place = Place(epoch=epoch, tensor="weights")
     return Break(side=side, rung="trajectory", place=place, size=size, cause=cause)
 
 
 def _with_order(first: FirstEpochs, epoch: int, positions: Ids) -> FirstEpochs:
-    """Both runs with another order in one epoch."""
+    """Both reference runs with another order of the rows in one epoch."""
 
     def chosen(number: int) -> Ids:
         return positions if number == epoch else first.plan.order(number)
@@ -200,7 +214,10 @@ def _again(
     last: int,
     order: Callable[[int], Ids] | None = None,
 ) -> FirstEpochs:
-    """Both runs anew, up to a step: how far an honest one may be away depends on the way."""
+    """Compute both reference runs anew up to step `last`.
+
+    The honest run too, since its distance depends on the steps it has taken.
+    """
     exact = run_reference(plan, first.data, before=[last + 1], order=order).states
     honest = _honest(plan, first.data, before=[last + 1], order=order).states
     return replace(
@@ -211,14 +228,18 @@ def _again(
 
 
 def _other_rate(record: EpochRecord, first: FirstEpochs) -> Cause | None:
-    """Another learning rate that reproduces the epoch, by the secant method: how far training
-    comes is not proportional to the rate, since gradients change on the way."""
+    """Find another learning rate that reproduces the epoch, by the secant method.
+
+    The weight change is not proportional to the rate, since the gradients change on the way. So one
+    guess is not enough.
+    """
     optimizer = first.plan.spec.optimizer
     if optimizer.schedule:
-        return None
+        return None  # there is more than one rate to find
     before, slope, factor = share(record.weights, first, record.epoch), 1.0, 1.0
     for _ in range(RATE_GUESSES):
         guess = factor + before / slope
+        # Six digits, since users write learning rates with few digits.
         rate = float(f"{optimizer.learning_rate * guess:.6g}")
         guess = rate / optimizer.learning_rate
         if not 0.2 < guess < 5 or guess == factor:
