@@ -19,7 +19,7 @@ class CompareEvidence(Evidence):
     inconclusive: list[str] = field(default_factory=list)
 
     def leave_open(self, *rungs: str, reason: str) -> None:
-        """Record why these rungs are not tested, and that agreement can't be proved without them."""
+        """Record why these rungs are not tested, and that agreement is then not proved."""
         self.leave_out(*rungs, reason=reason)
         self.inconclusive.append(reason)
 

@@ -47,7 +47,7 @@ def _validated(
         confusion=confusion_matrix(labels, predicted, classes=classes),
     )
     eps = float(np.finfo(plan.spec.training.precision).eps)
-    # In the unit of the rung `loss` (eps * terms). The errors of the rows partly cancel in the mean.
+    # In the unit of the rung `loss` (eps * terms). The rows' errors partly cancel in the mean.
     rounding = 0.25 * eps * float(mean_cross_entropy(logits, labels).terms)
     return counted, int(undecided.sum()), rounding
 
@@ -65,7 +65,7 @@ def metric_breaks(
     for record, counted, honest in zip(records, first.counted, first.honest_counted, strict=False):
         validation, undecided, rounding = _validated(first.plan, first.data, record.weights)
         rows, val_rows = float(counted.rows.sum()), float(validation.rows.sum())
-        # A loss may be wrong by the rounding of a float32 mean. A training loss may also be wrong by
+        # A loss may be wrong by the rounding of a float32 mean. A training loss may also be off by
         # the distance between correct runs at that time: three times the one that was measured.
         # An accuracy may be wrong by the rows on the border between two classes; 3 more are allowed
         # during training, and 1e-6 for the rounding of the share itself.

@@ -313,8 +313,8 @@ def _look_at_predictions(
         ids = run.predictions["ids"]
         cause = Cause(
             "altered_file" if few else UNKNOWN,
-            f"predictions.npz: {int((gap > allowed).any(axis=1).sum())} rows differ from the logits "
-            f"of the stored weights, row {int(ids[row])} most",
+            f"predictions.npz: {int((gap > allowed).any(axis=1).sum())} rows differ from the "
+            f"logits of the stored weights, row {int(ids[row])} most",
         )
         seen.breaks.append(
             Break(

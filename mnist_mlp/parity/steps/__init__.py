@@ -1,1 +1,1 @@
-"""One training step, or one run, against exact arithmetic in float64."""
+"""Compare a training step, or a whole run, with exact arithmetic in float64."""

@@ -1,14 +1,14 @@
-"""The float64 arbiter: for each stage of a step the exact value, and the size of a rounding.
+"""The float64 arbiter: the exact value of each stage of a step, and the size of a rounding.
 
-Each function takes the stage before it *as one side computed it* and answers with a pair:
+Each function takes the stage before it *as one side computed it* and returns a pair:
 
-- `value`: what the stage should have made of it, in float64;
-- `terms`: the sum of the absolute values of everything that was added up on the way.
+- `value`: the correct result of the stage, in float64;
+- `terms`: the sum of the absolute values of all numbers that were added up on the way.
 
-An honest float32 result lies within a few `eps * terms` of `value`. The terms, not the result, set
-the scale: a logsumexp, a bias gradient or `a * (1 - a)` cancels, and is then hundreds of roundings
-of its own size away from the truth without anything being wrong (Higham, Accuracy and Stability of
-Numerical Algorithms, 2nd edition, section 3.1).
+A correct float32 result differs from `value` by a few `eps * terms`. The terms set the scale, and
+not the result, because terms may cancel. A logsumexp, a bias gradient or `a * (1 - a)` can then be
+hundreds of roundings of its own size away from the exact value, though nothing is wrong (Higham,
+Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1).
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from mnist_mlp.reference import (
 from mnist_mlp.spec import activation_parts
 
 TINY = 1e-30
-"""Below this, magnitudes are noise of any kind: TensorFlow flushes denormals to zero on a CPU."""
+"""Differences below this are ignored: TensorFlow sets denormal numbers to zero on a CPU."""
 
 
 class Expected(NamedTuple):
-    """An exact value and the absolute terms it was summed from, of one shape."""
+    """An exact value, and the sum of the absolute terms it was added up from; of the same shape."""
 
     value: Array
     terms: Array
 
     @property
     def is_judged(self) -> bool:
-        """Whether there is anything to hold a result against."""
+        """Whether a result is compared with this value at all."""
         return not bool(np.isinf(self.terms).all())
 
 
 NOT_JUDGED = np.inf
-"""Terms of a value that says nothing. They stay what they are in all that is computed from it."""
+"""Terms of an unknown value. They stay infinite in everything that is computed from it."""
 
 
 def unjudged(value: Array) -> Expected:
-    """A value that no result is held against."""
+    """A value that no result is compared with."""
     return Expected(value, np.full_like(value, NOT_JUDGED))
 
 
 def eps_of(precision: str) -> float:
-    """Distance from 1 to the next number: 2^-23 or 2^-52."""
+    """Distance from 1 to the next larger number: 2^-23 for float32, 2^-52 for float64."""
     return float(np.finfo(precision).eps)
 
 
 def units(got: Array, judged: Expected, *, eps: float) -> Array:
-    """Distance from the exact value in roundings; infinite where the result is not finite."""
+    """Distance from the exact value in roundings (`eps * terms`); infinite for NaN and infinity."""
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.abs(np.asarray(got, np.float64) - judged.value)
         result = distance / (eps * judged.terms + TINY)
@@ -70,7 +70,7 @@ def units(got: Array, judged: Expected, *, eps: float) -> Array:
 
 
 def keep_bits(tensor: Array, mantissa: int, cut: Callable[[Array], Array] = np.round) -> Array:
-    """Cut to so many mantissa bits (the leading one not counted): to nearest, ties to even."""
+    """Round to this many mantissa bits, without the leading one; by default ties go to even."""
     fraction, exponent = np.frexp(np.asarray(tensor, np.float64))
     step = 2.0 ** (mantissa + 1)
     return np.ldexp(cut(fraction * step) / step, exponent)
@@ -86,14 +86,14 @@ def dense(a: Array, kernel: Array, bias: Array) -> Expected:
 
 
 def activation(name: str, z: Array) -> Expected:
-    """A hidden activation at `z`; its argument's own rounding counts, hence `|z * slope|`."""
+    """A hidden activation at `z`. The term `|z * slope|` is for the rounding of `z` itself."""
     z = np.asarray(z, np.float64)
     a, slope = activate(name, z)
     return Expected(a, np.abs(a) + np.abs(z * slope) + _added_up(name, z))
 
 
 def _added_up(name: str, z: Array) -> Array:
-    """What cancels inside an activation, beyond the result itself."""
+    """Terms that cancel inside an activation, and are therefore larger than its result."""
     kind, _ = activation_parts(name)
     if kind in ("elu", "selu"):
         return np.where(z < 0, 1.8 * (np.exp(np.minimum(z, 0)) + 1), 0)  # exp(z) - 1
@@ -106,7 +106,7 @@ def _added_up(name: str, z: Array) -> Array:
 
 @dataclass(frozen=True)
 class OtherActivation:
-    """An activation that no specification has, for hypotheses: a function and its derivative."""
+    """An activation that no specification can name, for hypotheses: function and derivative."""
 
     name: str
     function: Callable[[Array], Array]
@@ -125,7 +125,7 @@ class OtherActivation:
 
 
 def slope(name: str, z: Array, a: Array) -> Expected:
-    """An activation's derivative, for a side that has `z` and `a`, whichever it starts from."""
+    """The derivative of an activation, for sides that compute it from `z` or from `a`."""
     z, a = np.asarray(z, np.float64), np.asarray(a, np.float64)
     _, s = activate(name, z)
     kind, _ = activation_parts(name)
@@ -178,7 +178,7 @@ def logit_gradient(logits: Array, labels: Array) -> Expected:
 
 @dataclass(frozen=True, eq=False)
 class ForwardValues:
-    """What one side computed going forward: `x`, every `z`, every hidden `a`, in its precision."""
+    """The forward values of one side: `x`, every `z` and every hidden `a`, in its precision."""
 
     inputs: Array
     pre_activations: Sequence[Array]
@@ -191,7 +191,7 @@ def gradients(
     passed: ForwardValues,
     at_logits: Expected,
 ) -> dict[str, Expected]:
-    """Gradient of every tensor, from one side's forward values and a gradient at the logits."""
+    """The gradient of every tensor, from the forward values of a side and the logits' gradient."""
     result: dict[str, Expected] = {}
     dz = at_logits
     for layer in reversed(range(len(activations))):
@@ -214,10 +214,11 @@ def gradients(
 
 
 def adam_cancellation(beta_1: float, beta_2: float, step: int) -> float:
-    """How much `1 - beta^t` magnifies a rounding of `beta`, both corrections together.
+    """Factor by which Adam's bias corrections `1 - beta^t` magnify a rounding of `beta`.
 
-    A relative rounding of `beta` is `t` times as large in `beta^t`, and is then divided by what is
-    left of 1; the second correction is under a root.
+    A relative rounding of `beta` is `t` times as large in `beta^t`, and is then divided by
+    `1 - beta^t`, which is small at first. The second correction counts half, since it is under a
+    square root.
     """
 
     def magnified(beta: float) -> float:
@@ -235,7 +236,7 @@ def update_terms(
     gradient: Tensors,
     step: int,
 ) -> dict[str, Array]:
-    """Absolute terms of each new weight under `reference.update`."""
+    """The absolute terms of each new weight under the rule of `reference.update`."""
     rate = abs(optimizer.rate_at(step))
     terms = {}
     for name, w in weights.items():

@@ -1,9 +1,10 @@
-"""How much of the gradient, of the weights and of the old velocity is in an update.
+"""Find errors of an update that are too small to show in a single weight.
 
-A learning rate 1.00001 times too large moves each weight by less than its rounding, but it moves
-all of them the same way: the residual `w' - w'_exact`, fitted on `g`, `w` and the old velocity by
-weighted least squares, has coefficients whose standard errors are hundreds of times smaller than a
-single rounding. An honest update's coefficients are 0 within a few of them.
+If the learning rate is 1.00001 times too large, each weight is wrong by less than its rounding, but
+all of them are wrong in the same direction. So the residual `w' - w'_exact` is fitted to the step,
+the weights and the old velocity by weighted least squares. The standard errors of the coefficients
+are hundreds of times smaller than a single rounding. The coefficients of a correct update are 0
+within a few standard errors.
 """
 
 from __future__ import annotations
@@ -24,21 +25,25 @@ if TYPE_CHECKING:
     from mnist_mlp.parity.steps.recipe import Recipe
 
 SIGMAS = 8.0
-"""A coefficient this many standard errors from 0 is no accident: 1e-15 for one normal draw."""
+"""A coefficient must be this many standard errors from 0: by chance that happens once in 1e15."""
 
 ROUNDINGS = 4.0
-"""...and it must be off by this many `eps`: a learning rate of 0.01 is itself rounded."""
+"""It must also differ from 0 by this many `eps`, since a learning rate of 0.01 is rounded too."""
 
 STALLED = 8.0
-"""Elements that move by fewer of their own roundings are left out: their rounding follows the
-gradient (a weight that does not move at all has an error of exactly `lr * g`)."""
+"""Elements that move by fewer of their own roundings are left out.
+
+Their rounding errors are not random but follow the gradient: a weight that does not move at all has
+an error of exactly `lr * g`.
+"""
 
 FEWEST = 4
+"""Fewer moving elements are not fitted: there are up to three coefficients."""
 
 
 @dataclass(frozen=True)
 class Off:
-    """A coefficient that is not 0; `size` is a multiple of what chance and rounding explain."""
+    """A coefficient that is not 0. `size` is its ratio to what chance and rounding explain."""
 
     value: float
     error: float
@@ -55,10 +60,11 @@ class Fit:
 
 
 def fit(residual: Array, columns: Mapping[str, Array], sigma: Array) -> Fit | None:
-    """Weighted least squares of a residual on some columns, all flat arrays of one length.
+    """Fit a residual to some columns by weighted least squares; all are flat, of one length.
 
-    `sigma` is the standard deviation of each element's rounding. None where a column is zero, the
-    columns are parallel, or elements are fewer than columns.
+    `sigma` is the standard deviation of the rounding of each element. Columns of zeros are left
+    out. Returns None if no column is left, if columns are almost parallel, or if there are fewer
+    elements than columns.
     """
     names = [name for name, column in columns.items() if np.any(column)]
     if not names or len(residual) < len(names):
@@ -81,10 +87,10 @@ def fit(residual: Array, columns: Mapping[str, Array], sigma: Array) -> Fit | No
 def off_coefficients(
     recipe: Recipe, moment: Moment, exact: Mapping[str, Expected]
 ) -> dict[str, Off]:
-    """For each tensor the coefficient that is furthest from 0, where one is."""
+    """For each tensor that has a coefficient too far from 0, the one that is furthest."""
     result: dict[str, Off] = {}
     if moment.step > 1 and is_own(moment):
-        return result  # its memory was read off rounded weights, which are then in both columns
+        return result  # its state was computed from rounded weights, which then enter both columns
     slack = relative_slack(recipe, moment)
     for name, judged in exact.items():
         w = moment.weights[name].ravel()
@@ -110,7 +116,7 @@ def off_coefficients(
 
 
 def relative_slack(recipe: Recipe, moment: Moment) -> float:
-    """Relative error of a learning rate that rounding explains."""
+    """The relative error of a learning rate that rounding can explain."""
     optimizer = recipe.spec.optimizer
     slack = ROUNDINGS * recipe.eps
     if optimizer.name == "adam":
@@ -119,22 +125,25 @@ def relative_slack(recipe: Recipe, moment: Moment) -> float:
 
 
 def _rounding(w: Array, new: Array, eps: float, move: Array) -> Array:
-    """Standard deviation of an honest update's rounding: uniform within half a unit of the last
-    place of the result, and two more roundings of the step itself."""
+    """Standard deviation of the rounding of a correct update.
+
+    The rounding of the result is uniform within half a unit in the last place, and the step itself
+    has two more roundings. 1e-45 keeps the weights of the fit finite.
+    """
     ulp = eps * np.maximum(np.abs(w), np.abs(new))
     return np.sqrt(ulp * ulp + 4 * (eps * move) ** 2) / sqrt(12) + 1e-45
 
 
 def _sharing(w: Array, move: Array) -> Array:
-    """With how many elements each shares its rounding, itself included.
+    """For each element, the number of elements that have the same rounding, including itself.
 
-    Weights of one binade that all move by the same amount (by a sign, say) are all rounded by the
-    same amount, so together they count as one.
+    Weights with the same exponent that move by the same amount (as sign descent does) are rounded
+    by the same amount, so together they count as one independent element.
     """
     sizes = np.abs(move)
     ordered = np.sort(sizes)
     if 10 * np.count_nonzero(ordered[1:] == ordered[:-1]) < len(sizes):
-        return np.ones(len(sizes))  # hardly any do
+        return np.ones(len(sizes))  # fewer than a tenth have an equal partner: ignore them
     pairs = sizes + 1j * np.frexp(w)[1]
     _, group, counts = np.unique(pairs, return_inverse=True, return_counts=True)
     return counts[group]
@@ -148,7 +157,7 @@ def _worst(fitted: Fit, columns: Mapping[str, Array], slack: float) -> Off | Non
         if name == "step":
             allowed = slack
         else:
-            # As a share of the step: what a rounding of the learning rate does to it.
+            # Rounding of the learning rate is a share of the step, so it is scaled to this column.
             allowed = slack * moved / float(np.sqrt(np.mean(columns[name] ** 2)))
         size = abs(value) / (SIGMAS * error + allowed)
         if size <= 1:

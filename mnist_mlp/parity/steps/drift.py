@@ -1,7 +1,7 @@
-"""How far weights are from the reference's, where steps in between were not judged.
+"""Distance of weights from those of the reference after steps that were not judged.
 
-How far an honest run may be away by then is not guessed: the NumPy reference makes the same run in
-the precision of the specification.
+How far a correct run may be away by then is measured: the NumPy reference makes the same run in the
+precision of the specification. That run is called `honest`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from mnist_mlp.plan import Plan, stream
 from mnist_mlp.reference import Array, Tensors
 
 LIMIT = 30.0
-"""How many times further than the NumPy run (root mean square, worst tensor) a side may be."""
+"""A side may be this many times further away than the NumPy run (RMS, worst tensor)."""
 
 DOUBLE = 1e-10
-"""Absolute: what two float64 runs of one algorithm may be apart in any case."""
+"""Absolute distance that two float64 runs of the same algorithm may always have."""
 
 
 def distance(got: Tensors, exact: Tensors, honest: Tensors, *, precision: str) -> float:
-    """How many times further from the exact weights than the honest run, worst tensor; infinite
-    where weights are not finite."""
+    """Distance from the exact weights relative to that of the honest run; of the worst tensor.
+
+    Infinite if a weight is not finite.
+    """
+    # The honest run may be equal to the exact one by luck, so a quarter of a rounding is the least
+    # unit of distance.
     floor = 0.25 * float(np.finfo(precision).eps)
     least = DOUBLE / LIMIT if precision == "float64" else 1e-300
     ratios = []
@@ -40,7 +44,7 @@ def rms(array: Array) -> float:
 
 
 def one_ulp_away(plan: Plan, *, draw: int) -> Plan:
-    """The plan with every initial weight moved to one of its two neighbours, drawn by `draw`."""
+    """The plan with each initial weight moved by one ulp, up or down at random by `draw`."""
     moved: dict[str, Any] = {}
     for number, (name, tensor) in enumerate(sorted(plan.initial_weights.items())):
         up = stream(plan.spec.seed, 2, draw, number).integers(0, 2, tensor.shape).astype(bool)
@@ -50,5 +54,5 @@ def one_ulp_away(plan: Plan, *, draw: int) -> Plan:
 
 
 def largest_gap(a: Mapping[str, Array], b: Mapping[str, Array]) -> float:
-    """Largest absolute difference of two sets of tensors."""
+    """The largest absolute difference between two sets of tensors."""
     return max(float(np.abs(a[n].astype(np.float64) - b[n]).max()) for n in a)

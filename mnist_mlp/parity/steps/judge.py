@@ -1,4 +1,4 @@
-"""Judging recorded steps against a recipe: which stage is further from the truth than rounding."""
+"""Judge recorded steps by a recipe: which stages are wrong by more than rounding?"""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.reference import Array, name_parts
 
 LIMITS = {"data": 0.51, "forward": 8.0, "loss": 4.0, "gradient": 12.0, "update": 3.0}
-"""K: how many roundings (`eps * terms`) a stage may be off; `docs/parity.md` has what was seen."""
+"""The error that a stage may have, in roundings (`eps * terms`).
+
+`docs/parity.md` lists the largest errors of correct runs. Each limit is at least twice as large,
+except that of `data`: a division by 255 is exact to half a rounding.
+"""
 
 SLACK = 2.0
-"""A right hypothesis may add up in another order than the side does: twice the limit."""
+"""Factor on the limits for a hypothesis, which may add up in another order than the side."""
 
 PIXEL_ULP = 1.6
-"""Pixels within this many roundings differ by an ulp only: noted, not broken."""
-
+"""Pixels within this many roundings differ by one ulp: this is noted, but it is no break."""
 
 NOT_JUDGED = "not judged"
-"""Note of a finding that says nothing, since what the tensor depends on was not seen."""
+"""The note of a finding without a result: the values that the tensor depends on are unknown."""
 
 
 def moments(steps: Sequence[JudgedStep]) -> tuple[Moment, ...]:
-    """Each step with those before it in its window, in order of time."""
+    """Each step together with those before it in its window, ordered by step."""
     return _moments(tuple(steps))
 
 
@@ -49,12 +52,12 @@ def _moments(steps: tuple[JudgedStep, ...]) -> tuple[Moment, ...]:
 
 
 def judge(recipe: Recipe, steps: Sequence[JudgedStep]) -> list[Finding]:
-    """Everything measured, in order of time and within a step in order of the ladder."""
+    """All findings, ordered by step and, within a step, by rung."""
     return [finding for moment in moments(steps) for finding in judge_step(recipe, moment)]
 
 
 def judge_step(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
-    """One step, stage by stage, with the worst element of each tensor."""
+    """The findings of one step, stage by stage: the worst element of each tensor."""
     record = moment.now.record
     if "data" not in recipe.muted:
         yield _measure(
@@ -89,7 +92,7 @@ def _forward(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
 def _update(recipe: Recipe, moment: Moment) -> Iterator[Finding]:
     record = moment.now.record
     if moment.now.stress:
-        return  # its state belongs to no step of the plan
+        return  # its state belongs to no step of the plan, so no update of it is specified
     updated = recipe.updated(moment)
     for name, judged in updated.weights.items():
         layer, part = name_parts(name)
@@ -153,21 +156,22 @@ def _measure(
 
 
 def is_broken(finding: Finding, *, named: Collection[str] = ()) -> bool:
-    """Whether a finding is beyond its rung's limit. (`data` within an ulp is only noted.)
+    """Whether a finding exceeds the limit of its rung. Pixels within one ulp are only noted.
 
-    Rungs in `named` are judged by a hypothesis already, and have its `SLACK`.
+    Rungs in `named` are judged by a hypothesis, so their limit is multiplied by `SLACK`.
     """
+    # Not `size > limit`, since NaN counts as broken.
     limit = PIXEL_ULP if finding.rung == "data" else LIMITS[finding.rung]
     return not finding.size <= limit * (SLACK if finding.rung in named else 1)
 
 
 def is_noted(finding: Finding) -> bool:
-    """Pixels off by one rounding: harmless, told, and tolerated."""
+    """Whether pixels are off by one ulp, which is reported but is no break."""
     return finding.rung == "data" and LIMITS["data"] < finding.size <= PIXEL_ULP
 
 
 def first_broken(findings: Sequence[Finding], *, named: Collection[str] = ()) -> Finding | None:
-    """The earliest step, and in it the lowest rung, that is beyond its limit; stress comes last."""
+    """The first finding over its limit, by step and then by rung; the stress batch comes last."""
     broken = [finding for finding in findings if is_broken(finding, named=named)]
     if not broken:
         return None

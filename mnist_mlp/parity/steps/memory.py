@@ -1,10 +1,10 @@
-"""An optimizer's memory before a judged step: the shared one, or the side's own.
+"""The optimizer's state ("memory") before a judged step: the shared one, or the side's own.
 
-Where a side keeps its memory where the specification's can be set (torch's `momentum_buffer`,
-Keras's variables), it is the shared one. A port with an optimizer of its own keeps it where nobody
-can tell; then the memory is read off what the side did before: a velocity off its last move,
-Adam's moments off its gradients since step 1. So each update is still judged from the stage before
-it on the same side, and what a side remembers wrongly, it remembers for one step.
+If the state of a side can be set (torch's `momentum_buffer`, Keras's variables), it is set to the
+shared one. A port with an optimizer of its own keeps its state in an unknown place. Then the state
+is computed from what the side did before: the velocity from its last step, Adam's moments from all
+gradients since step 1. So each update is still judged from the stage before it on the same side,
+and a wrong state affects one step only.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from mnist_mlp.spec import OptimizerSpec
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """`slots` by name and tensor; `terms` that reading them off adds to the new weights' own."""
+    """`slots` by name and tensor. `terms` is the rounding error of computing them from weights."""
 
     slots: Mapping[str, Doubles]
     terms: Mapping[str, Array] = field(default_factory=dict)
 
 
 def is_own(moment: Moment) -> bool:
-    """Whether a side's memory is its own affair: none of it was found."""
+    """Whether a side keeps its optimizer state in an unknown place: none of its slots was found."""
     slots = moment.now.shared.slots
     return bool(slots) and not any(moment.now.record.state.slots.get(slot) for slot in slots)
 
 
 def memory_of(optimizer: OptimizerSpec, moment: Moment) -> Memory | None:
-    """What a step starts from; None where that cannot be known."""
+    """The optimizer's state before a step; None if it cannot be known."""
     if moment.step <= 1 or not is_own(moment):
         return Memory(moment.slots)
     if optimizer.name == "adam":
@@ -43,7 +43,10 @@ def memory_of(optimizer: OptimizerSpec, moment: Moment) -> Memory | None:
 
 
 def _velocity(optimizer: OptimizerSpec, moment: Moment) -> Memory:
-    """A step is `lr * v`, Nesterov's `lr * (d + momentum * v)`: so the last one tells `v`."""
+    """The velocity, computed from the last step.
+
+    That step was `lr * v`; with Nesterov it was `lr * (d + momentum * v)`.
+    """
     last = moment.before[-1]
     rate, now = optimizer.rate_at(last.step), optimizer.rate_at(moment.step)
     old, new = doubles(last.shared.weights), doubles(last.record.state.weights)
@@ -56,14 +59,14 @@ def _velocity(optimizer: OptimizerSpec, moment: Moment) -> Memory:
             d = clipped[name] + optimizer.weight_decay * w
             moved = (moved - d) / optimizer.momentum
         velocity[name] = moved
-        # The last move was rounded as the weights were, and comes back with the factor momentum;
-        # Nesterov's enters the new step with that factor twice, but was divided by it first.
+        # The last move has the rounding error of the weights, and enters the new step multiplied
+        # by momentum (at most 1). With Nesterov it is multiplied twice, but was divided once.
         terms[name] = now / rate * (np.abs(w) + np.abs(new[name]))
     return Memory({"velocity": velocity}, terms)
 
 
 def _moments(optimizer: OptimizerSpec, moment: Moment) -> Memory | None:
-    """From the side's own gradients, if all of them since step 1 were seen."""
+    """Adam's moments, from the side's own gradients; None unless all steps since 1 were judged."""
     if [step.step for step in moment.before] != list(range(1, moment.step)):
         return None
     first = moment.before[0]

@@ -1,4 +1,4 @@
-"""A judged step together with what the same side did just before it."""
+"""A judged step together with the steps of the same side just before it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Doubles = dict[str, Array]
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """A judged step together with the side's steps before it in the same window, oldest first."""
+    """A judged step and the steps of the same side before it in its window, oldest first."""
 
     now: JudgedStep
     before: Sequence[JudgedStep] = ()

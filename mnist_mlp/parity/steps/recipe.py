@@ -1,9 +1,9 @@
-"""A step as a chain of exact functions, each of which a hypothesis may replace.
+"""A training step as a chain of exact functions, each of which a hypothesis may replace.
 
-`Recipe(spec)` is the specification itself. A hypothesis about a fault is the same recipe with one
-link exchanged: if a side's numbers follow the exchanged recipe down to rounding, and did not follow
-the original, the fault has a name. Later stages are then judged by the exchanged recipe, so that
-one fault is told once.
+`Recipe(spec)` is the step of the specification. A hypothesis about a fault is the same recipe with
+one function replaced. If the numbers of a side agree with the changed recipe down to rounding, but
+not with the original one, the cause is known. Later stages are then judged by the changed recipe,
+so that one fault is reported once.
 """
 
 from __future__ import annotations
@@ -30,53 +30,53 @@ from mnist_mlp.reference import (
 from mnist_mlp.spec import OptimizerSpec, Spec
 
 CLIP_EPSILON = 1e-6
-"""What torch's `clip_grad_norm_` adds to a norm."""
+"""What torch's `clip_grad_norm_` adds to the norm before it divides by it."""
 
 
 def scaled_pixels(images: Array) -> Expected:
-    """uint8 / 255: one correctly rounded division, so one unit is already an ulp too many."""
+    """uint8 / 255. This is one correctly rounded division, so an error of one ulp is too much."""
     x = np.asarray(images, np.float64) / 255
     return Expected(x, np.abs(x))
 
 
 def same_tensor(layer: int, tensor: Array) -> Array:
-    """A kernel or a bias as it was handed over."""
+    """A kernel or a bias, unchanged."""
     del layer
     return tensor
 
 
 def same_operand(tensor: Array) -> Array:
-    """No rounding of a matrix product's operands."""
+    """An operand of a matrix product, not rounded."""
     return tensor
 
 
 def same_gradient(gradient: dict[str, Expected], moment: Moment) -> dict[str, Expected]:
-    """The gradient as it comes."""
+    """The gradient, unchanged."""
     del moment
     return gradient
 
 
 @dataclass(frozen=True, eq=False)
 class NewState:
-    """New weights, and the new optimizer state as far as the specification knows it."""
+    """New weights, and the new optimizer state as far as the specification defines it."""
 
     weights: dict[str, Expected]
     slots: dict[str, dict[str, Expected]] = field(default_factory=dict)
 
     @property
     def known(self) -> bool:
-        """Whether it says anything of the new weights."""
+        """Whether any new weight is judged."""
         return any(expected.is_judged for expected in self.weights.values())
 
 
 def not_judged(moment: Moment) -> NewState:
-    """The side's own numbers, for a step whose history was not seen."""
+    """The side's own new weights, not judged: for a step whose optimizer state is unknown."""
     new = doubles(moment.now.record.state.weights)
     return NewState({name: arbiter.unjudged(w) for name, w in new.items()})
 
 
 def specified_update(recipe: Recipe, moment: Moment) -> NewState:
-    """`reference.update` on the side's own gradient."""
+    """The update of the specification, applied to the side's own gradient."""
     optimizer = recipe.spec.optimizer
     weights, gradient = moment.weights, moment.gradient
     memory = memory_of(optimizer, moment)
@@ -103,7 +103,7 @@ def specified_update(recipe: Recipe, moment: Moment) -> NewState:
     for slot, tensors in new_slots.items():
         judged_slots[slot] = {}
         for name, value in tensors.items():
-            # A square doubles the relative error of what is squared.
+            # Squaring doubles a relative error; Adam's second moment squares the gradient.
             entering = (1 + 2 * loose) * _entering(recipe, moment, name, slot)
             judged_slots[slot][name] = Expected(
                 value, np.abs(value) + np.abs(slots[slot][name]) + entering
@@ -118,7 +118,7 @@ def _entering(recipe: Recipe, moment: Moment, name: str, slot: str) -> Array:
 
 
 def entering(optimizer: OptimizerSpec, slot: str, d: Array) -> Array:
-    """What a direction of absolute terms `d` adds to a slot's."""
+    """The terms that a direction with the absolute terms `d` adds to those of a slot."""
     if slot == "second_moment":
         return (1 - optimizer.beta_2) * d * d
     return (1 - optimizer.beta_1) * d if slot == "first_moment" else d
@@ -126,7 +126,7 @@ def entering(optimizer: OptimizerSpec, slot: str, d: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """Every link of a training step; the defaults are the specification's."""
+    """All functions of a training step. The defaults are those of the specification."""
 
     spec: Spec
     eps: float
@@ -136,22 +136,24 @@ class Recipe:
     bias: Callable[[int, Array], Array] = same_tensor
     operand: Callable[[Array], Array] = same_operand
     activations: tuple[Any, ...] = ()
-    """Per hidden layer: a name of the specification, or an `arbiter.OtherActivation`."""
+    """For each hidden layer a name of the specification, or an `arbiter.OtherActivation`."""
     loss: Callable[[Array, Array], Expected] = arbiter.mean_cross_entropy
     at_logits: Callable[[Array, Array], Expected] = arbiter.logit_gradient
     penalty: Callable[[Doubles], Expected] | None = None
-    """Added to the loss, as a function of the weights (a regulariser)."""
+    """A regulariser: a function of the weights that is added to the loss."""
     gradient: Callable[[dict[str, Expected], Moment], dict[str, Expected]] = same_gradient
     gradient_eps: float = 0.0
-    """Rounding of the gradient's own matrix products, where it is coarser than `eps`."""
+    """Rounding of the matrix products of the gradient, if it is coarser than `eps`."""
     update: Callable[[Recipe, Moment], NewState] = specified_update
     slack: float = 0.0
-    """Relative error of a whole step, beyond rounding, that a hypothesis has to allow."""
+    """Relative error of a whole step that a hypothesis allows in addition to rounding."""
     measured: frozenset[int] | None = None
-    """Steps whose learning rate was measured on a side; updates at others are not judged then, as
-    nobody knows what its schedule does there. None: the specification says it for every step."""
+    """Steps whose learning rate was measured on a side. None: the specification gives all rates.
+
+    Updates at other steps are not judged, since the side's schedule is unknown there.
+    """
     muted: frozenset[str] = frozenset()
-    """Rungs that are no longer judged, because what broke them could not be named."""
+    """Rungs that are no longer judged, since they broke and no cause was found."""
 
     @property
     def names(self) -> tuple[Any, ...]:
@@ -160,9 +162,9 @@ class Recipe:
 
     @property
     def step_slack(self) -> float:
-        """Relative error of a whole step, beyond rounding, that is nobody's fault.
+        """Relative error of a whole step that is allowed in addition to rounding.
 
-        torch's `clip_grad_norm_` adds 1e-6 to the norm it divides by.
+        With clipping it includes the 1e-6 that torch's `clip_grad_norm_` adds to the norm.
         """
         limit = self.spec.optimizer.clip_norm
         return self.slack + (CLIP_EPSILON / limit if limit else 0.0)
@@ -170,7 +172,7 @@ class Recipe:
     # --- The stages, each from the one before it on the same side ---------------------------------
 
     def pre_activation(self, moment: Moment, layer: int) -> Expected:
-        """`z` of a layer, from the side's own input to it."""
+        """`z` of a layer, computed from the side's own input of that layer."""
         record, weights = moment.now.record, moment.now.shared.weights
         below = record.activations[layer - 1] if layer else record.inputs
         kernel = self.kernel(layer, np.asarray(weights[kernel_name(layer)], np.float64))
@@ -179,13 +181,13 @@ class Recipe:
         return arbiter.dense(self.operand(operand), self.operand(kernel), bias)
 
     def activation(self, moment: Moment, layer: int) -> Expected:
-        """`a` of a hidden layer, from the side's own `z`."""
+        """`a` of a hidden layer, computed from the side's own `z`."""
         z = moment.now.record.pre_activations[layer]
         chosen = self.names[layer]
         return arbiter.activation(chosen, z) if isinstance(chosen, str) else chosen.judged(z)
 
     def batch_loss(self, moment: Moment) -> Expected:
-        """The loss, from the side's own logits."""
+        """The loss of the batch, computed from the side's own logits."""
         judged = self.loss(moment.now.record.pre_activations[-1], moment.now.labels)
         if self.penalty is not None:
             extra = self.penalty(moment.weights)
@@ -193,7 +195,7 @@ class Recipe:
         return judged
 
     def gradients(self, moment: Moment) -> dict[str, Expected]:
-        """Every gradient, from the side's own forward values."""
+        """The gradient of every tensor, computed from the side's own forward values."""
         record = moment.now.record
         at_logits = self.at_logits(record.pre_activations[-1], moment.now.labels)
         weights = {
@@ -211,7 +213,7 @@ class Recipe:
         return self.gradient(exact, moment)
 
     def updated(self, moment: Moment) -> NewState:
-        """New weights and slots, from the side's own gradient."""
+        """New weights and slots, computed from the side's own gradient."""
         if self.measured is not None and moment.step not in self.measured:
             return not_judged(moment)
         return self.update(self, moment)

@@ -1,9 +1,10 @@
-"""Which steps are judged: a few windows of consecutive ones.
+"""Choose the steps that are judged: a few windows of consecutive steps.
 
-The first window begins at step 1. Windows cover the end of the first epoch with its smaller batch,
-the first steps of the second epoch, every change of the learning rate, and then steps evenly spread
-to the last one. Three consecutive steps at least, so that what a side carries over from one step to
-the next (a gradient that was not cleared, an undeclared velocity) shows.
+The first window begins at step 1. Other windows cover the end of the first epoch with its smaller
+batch, the first steps of the second epoch, the first changes of the learning rate, and steps spread
+evenly up to the last one. A window has at least three consecutive steps. This shows state that a
+side carries over from one step to the next, such as a gradient that was not cleared or an
+undeclared velocity.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SCHEDULE_CHANGES = 4
 
 
 def windows(plan: Plan) -> list[range]:
-    """Windows of steps (counted from 1), in order, without overlaps."""
+    """Windows of steps, which count from 1; in order and without overlaps."""
     per_epoch = plan.steps_per_epoch
     last = per_epoch * plan.spec.training.epochs
     starts = [1, per_epoch - 2, per_epoch, per_epoch + 1]
@@ -29,7 +30,7 @@ def windows(plan: Plan) -> list[range]:
 
 
 def merged(spans: Iterable[tuple[int, int]], *, last: int) -> list[range]:
-    """Half-open spans, cut to 1 .. last, those that touch being joined."""
+    """Half-open spans, cut to the steps 1 .. last. Spans that touch or overlap are joined."""
     result: list[range] = []
     for start, stop in sorted(spans):
         span = range(max(start, 1), min(stop, last + 1))
@@ -43,7 +44,7 @@ def merged(spans: Iterable[tuple[int, int]], *, last: int) -> list[range]:
 
 
 def between(clean: int, broken: int, *, rounds: int = 8) -> list[range]:
-    """Windows for a closer look between a clean step and a broken one."""
+    """Windows between a clean step and a broken one; all steps if these are few."""
     gap = broken - clean
     if gap <= rounds * WIDTH:
         return [range(clean + 1, broken + 1)]
@@ -52,6 +53,6 @@ def between(clean: int, broken: int, *, rounds: int = 8) -> list[range]:
 
 
 def place(plan: Plan, step: int) -> tuple[int, int]:
-    """Epoch (from 1) and position within it (from 0) of a step (from 1)."""
+    """The epoch (from 1) of a step (from 1), and its position in that epoch (from 0)."""
     epoch, position = divmod(step - 1, plan.steps_per_epoch)
     return epoch + 1, position

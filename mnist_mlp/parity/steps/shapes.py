@@ -1,8 +1,7 @@
-"""Whether records hold what a step of the specification has: tensors of its shapes and precision,
-and finite numbers.
+"""Check that step records have the specified shapes and precision, and finite numbers.
 
-What has other shapes, or is not finite, cannot be judged; float64 numbers can, but pass everywhere
-in float32.
+Tensors of other shapes, and NaN and infinity, cannot be judged. Numbers in float64 can be judged,
+but their errors would be too small to break any limit of float32; so they are looked for here.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from mnist_mlp.reference import Array, tensor_name
 from mnist_mlp.spec import ModelSpec
 
 Named = tuple[str, int | None, str, tuple[int, ...] | None, tuple[int, ...]]
-"""Rung, layer, tensor, the shape it has (None: it is not there) and the one it should have."""
+"""Rung, layer, tensor, its shape (None if it is missing) and the shape it should have."""
 
 
 def misshapen(model: ModelSpec, steps: Sequence[JudgedStep]) -> Finding | None:
-    """The first tensor, in order of time and of the ladder, that is missing or of another shape."""
+    """The first tensor, by step and then by rung, that is missing or has a wrong shape."""
     for step in sorted(steps, key=lambda s: (s.stress, s.step)):
         for rung, layer, tensor, got, expected in _tensors(model, step):
             if got != expected:
@@ -41,10 +40,10 @@ def misshapen(model: ModelSpec, steps: Sequence[JudgedStep]) -> Finding | None:
 
 
 def finite_part(steps: Sequence[JudgedStep]) -> tuple[list[JudgedStep], str]:
-    """The steps before the first one with NaN or infinity in it, and what is wrong there, in words.
+    """The steps before the first one that has NaN or infinity, and a text that says what it is.
 
-    The words are empty where all is finite. Stress batches stay as they are: large numbers are
-    their purpose, and a side that cannot cope with them is judged by that.
+    The text is empty if all is finite. Stress batches are kept in any case: their purpose is large
+    numbers, and overflow there is a fault of the side.
     """
     for step in sorted((s for s in steps if not s.stress), key=lambda s: s.step):
         for name, array in _numbers(step):
@@ -55,7 +54,7 @@ def finite_part(steps: Sequence[JudgedStep]) -> tuple[list[JudgedStep], str]:
 
 
 def _numbers(step: JudgedStep) -> Iterator[tuple[str, Array]]:
-    """All that a step computed, in the order in which it is computed."""
+    """All arrays of a step with a description, in the order in which they are computed."""
     record, shared = step.record, step.shared.weights
     yield from ((f"{name} before the update", w) for name, w in shared.items())
     yield "the batch", record.inputs
@@ -69,7 +68,7 @@ def _numbers(step: JudgedStep) -> Iterator[tuple[str, Array]]:
 
 
 def too_exact(steps: Sequence[JudgedStep]) -> Finding | None:
-    """The first layer's output that float32 cannot hold, of steps that are specified in float32."""
+    """The first layer output with a number that is not a float32; for float32 specifications."""
     for step in sorted(steps, key=lambda s: (s.stress, s.step)):
         for layer, z in enumerate(step.record.pre_activations):
             with np.errstate(over="ignore"):

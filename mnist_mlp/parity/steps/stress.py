@@ -1,4 +1,4 @@
-"""A batch whose logits lie so far apart that probabilities fall under 1e-7."""
+"""A batch whose logits differ so much that some probabilities are below 1e-7."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mnist_mlp.plan import Plan, TrainingData
 from mnist_mlp.reference import Array
 
 STRESS_GAP = 17.0
-"""Logits further apart than this make probabilities under 1e-7, where Keras may clip."""
+"""Logits that differ by more than this give probabilities below 1e-7, which Keras may clip."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stress:
-    """A state and a batch whose logits lie far apart, and a batch's size of them."""
+    """A state, and a batch of at most 64 rows whose logits differ by more than `STRESS_GAP`."""
 
     state: State
     images: Array
@@ -25,9 +25,9 @@ class Stress:
 
 
 def stress_batch(plan: Plan, data: TrainingData) -> Stress:
-    """The plan's initial weights with a last layer so large that logit gaps pass 17.
+    """The plan's initial weights, with the last kernel scaled until logits differ by more than 17.
 
-    Hidden layers stay as they are, so that only what happens from the logits on is under stress.
+    The hidden layers stay unchanged, so that only the logits and what follows them are tested.
     """
     size = min(plan.spec.training.batch_size, 64)
     rows = plan.order(1)[:size]
@@ -40,6 +40,7 @@ def stress_batch(plan: Plan, data: TrainingData) -> Stress:
         reference.scale_pixels(images, dtype=np.float64),
     ).logits
     gap = float(np.median(logits.max(axis=1) - logits.min(axis=1)))
+    # Three times the gap, since rows with a gap below the median must exceed it too.
     factor = 3 * STRESS_GAP / max(gap, 1e-3)
     name = reference.kernel_name(last)
     weights[name] = (weights[name] * factor).astype(weights[name].dtype)

@@ -1,4 +1,4 @@
-"""The reference's own training run, and the states that both sides are given."""
+"""The training run of the reference, and the states from which both sides start their steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mnist_mlp.reference import Array
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Of each batch of an epoch: mean loss, rows, right predictions, all before the update."""
+    """Mean loss, rows and correct predictions of each batch of an epoch, before its update."""
 
     losses: NDArray[np.float64]
     rows: NDArray[np.int64]
@@ -29,8 +29,8 @@ class Batches:
 class Trajectory:
     """A reference run.
 
-    `states` holds the state before each step that was asked for, in the precision of the
-    specification; `epochs` the batches of each epoch that was run to its end.
+    `states` maps each requested step to the state before it, in the precision of the specification.
+    `epochs` holds the batches of each epoch that was completed.
     """
 
     states: dict[int, State] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Trajectory:
 
 
 def batch_of(plan: Plan, data: TrainingData, step: int) -> tuple[Array, Array]:
-    """Images uint8 (n, inputs) and labels (n,) of a step (counted from 1)."""
+    """Images uint8 (n, inputs) and labels (n,) of a step; steps count from 1."""
     epoch, position = divmod(step - 1, plan.steps_per_epoch)
     size = plan.spec.training.batch_size
     rows = plan.order(epoch + 1)[position * size : (position + 1) * size]
@@ -46,10 +46,10 @@ def batch_of(plan: Plan, data: TrainingData, step: int) -> tuple[Array, Array]:
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """NumPy's matrix products on one thread while this lasts.
+    """Context in which NumPy computes matrix products on one thread.
 
-    On a busy machine its threads spin against other processes' and the same work takes ten times
-    as long.
+    On a busy machine its threads wait actively for each other and compete with other processes.
+    The same work then takes ten times as long.
     """
     from threadpoolctl import threadpool_limits
 
@@ -66,18 +66,19 @@ def run_reference(
     start: State | None = None,
     order: Callable[[int], Ids] | None = None,
 ) -> Trajectory:
-    """Train the reference up to the last step asked for, and keep the states before those steps.
+    """Train the reference up to the last requested step; keep the states before these steps.
 
     Parameters
     ----------
     before : steps, counted from 1
-        One more than the last step asks for the final state.
+        The number after the last step requests the final state.
     dtype : NumPy dtype
-        float64 for the arbiter; the states come in the precision of the specification all the same.
+        Arithmetic of the run, float64 for the arbiter. The states always have the precision of the
+        specification.
     start : State, optional
-        Where to start from, after a whole number of epochs; the plan's initial weights by default.
-    order : function of an epoch, optional
-        Positions of an epoch's rows, instead of the plan's.
+        State to start from, after a whole number of epochs; by default the initial weights.
+    order : callable, optional
+        Returns the positions of the rows for an epoch, in place of the plan's order.
     """
     result = Trajectory()
     state = start or State(0, plan.initial_weights)
@@ -88,7 +89,7 @@ def run_reference(
     } or reference.initial_slots(plan.spec.optimizer, weights)
     wanted, last, step = set(before), max(before, default=0), state.step
     size = plan.spec.training.batch_size
-    # A run that diverges is for the caller to tell of; NumPy's warnings would only come before.
+    # The caller reports a run that diverges, so NumPy's warnings are turned off.
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         for epoch in range(step // plan.steps_per_epoch + 1, plan.spec.training.epochs + 2):
             seen: list[tuple[float, int, int]] = []
@@ -117,7 +118,7 @@ def run_reference(
 
 
 def rounded(state: State, precision: str) -> State:
-    """A state in another precision."""
+    """The same state, rounded to a precision."""
     return State(
         step=state.step,
         weights={name: w.astype(precision) for name, w in state.weights.items()},
