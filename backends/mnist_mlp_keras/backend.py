@@ -1,7 +1,7 @@
-"""Keras behind the contract: `Sequential`, `compile`, `fit`.
+"""The contract, implemented with Keras: `Sequential`, `compile`, `fit`.
 
-Keras and TensorFlow take seconds to import, so they are imported by the first method that needs
-them; the rest of the package is imported from there.
+Keras and TensorFlow take seconds to import. Therefore the first method that needs them imports
+them, and with them the other modules of this package.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class KerasBackend:
     install = "pip install 'mnist-mlp[keras]'"
 
     def environment(self) -> Environment:
-        """Versions, and the GPUs TensorFlow can use."""
+        """Versions, and the GPUs that TensorFlow can use."""
         engine = self._engine()
         gpus = engine.gpus()
         return Environment(
@@ -45,14 +45,14 @@ class KerasBackend:
         )
 
     def open(self, spec: Spec, runtime: Runtime) -> Mapping[str, Any]:
-        """Pin the threads and the arithmetic, build and compile the model."""
+        """Set threads and precision, build and compile the model; returns the flags in effect."""
         flags = self._engine().configure(runtime)
         import keras
 
         from mnist_mlp_keras.model import build
 
         keras.utils.clear_session()
-        # Before anything is built: float64 means float64 throughout, the optimizer's scalars too.
+        # Set before anything is built, so that float64 includes the scalars of the optimizer.
         keras.config.set_floatx(spec.training.precision)
         keras.config.set_dtype_policy(spec.training.precision)
         self.spec = spec
@@ -64,25 +64,25 @@ class KerasBackend:
         }
 
     def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> Mapping[str, Any]:
-        """`Model.fit`: a compiled call for many batches, or, the textbook way, for each."""
+        """`Model.fit`, with one compiled call for many batches (fast) or one call each (plain)."""
         from mnist_mlp_keras.fit import fit
 
         return fit(self.model, plan, data, progress=progress)
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:
-        """One eager step outside `fit`, stage by stage."""
+        """One eager training step outside `fit`, recorded stage by stage."""
         from mnist_mlp_keras.instrumented import instrumented_step
 
         return instrumented_step(self.model, self.spec, state, images, labels)
 
     def export(self, weights: Tensors, kind: str, folder: str) -> list[str]:
-        """Native files of the network; their names."""
+        """Write the network as files of Keras or ONNX; returns their names."""
         from mnist_mlp_keras.export import export
 
         return export(self.spec, weights, kind, Path(folder))
 
     def predict(self, weights: Tensors, images: Array) -> Array:
-        """Logits of all rows."""
+        """Logits (n, classes) of uint8 images (n, inputs)."""
         from mnist_mlp_keras.fit import predict_logits
 
         return predict_logits(self.model, weights, images)
@@ -97,16 +97,17 @@ class KerasBackend:
         from mnist_mlp_keras.port.host import KerasPort
 
         keras.utils.clear_session()
-        # Without Keras's own frames an error of the user's would seem to come from here.
+        # Keras hides its own frames from tracebacks. Then an error in the user's code would seem
+        # to come from here.
         keras.config.disable_traceback_filtering()
-        # What the user's file says of precision comes after this; the policy, which `clear_session`
-        # has put back, follows it.
+        # The default, which the user's file may change later. `clear_session` has reset the dtype
+        # policy, so it follows this setting.
         keras.config.set_floatx("float32")
         return KerasPort(target)
 
     @staticmethod
     def _engine() -> Any:
-        # Keras reads this when it is imported; TensorFlow's own notices are not for our users.
+        # Keras reads this when it is imported. Level 2 hides TensorFlow's own notices.
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         from mnist_mlp_keras import engine

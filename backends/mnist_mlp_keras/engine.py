@@ -1,6 +1,6 @@
-"""Every call to TensorFlow: what Keras 3 leaves to its engine.
+"""All calls to TensorFlow: the tasks that Keras 3 leaves to its engine.
 
-Another engine (JAX, torch) would need a file with the same names in it.
+Another engine (JAX, torch) would need a file with the same functions.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def versions() -> Mapping[str, str]:
 
 
 def gpus() -> tuple[str, ...]:
-    """Names of the GPUs TensorFlow can use through CUDA."""
-    if not tf.test.is_built_with_cuda():  # a plugin may bring Apple's or AMD's
+    """Names of the GPUs that TensorFlow can use through CUDA."""
+    if not tf.test.is_built_with_cuda():  # a plugin may list other GPUs, Apple's or AMD's
         return ()
     found = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(device) for device in found]
@@ -33,10 +33,10 @@ def gpus() -> tuple[str, ...]:
 
 
 def configure(runtime: Runtime) -> Mapping[str, Any]:
-    """Pin threads and arithmetic; to be called before anything runs."""
+    """Set threads, device and float32 arithmetic. Call this before anything runs."""
     _keep_freed_memory()
     tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
-    # Two at least: the generator that feeds the batches needs one while a step runs on another.
+    # At least two: the generator of the batches needs one while a step runs on the other.
     tf.config.threading.set_inter_op_parallelism_threads(2)
     if runtime.accelerator == "gpu":
         for device in tf.config.list_physical_devices("GPU"):
@@ -51,10 +51,11 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of mallopt(3)
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc reuse large blocks, where it would hand them to the kernel and ask for new ones.
+    """Let glibc reuse large memory blocks, instead of returning them to the kernel.
 
-    Every call of a compiled program takes a block for its intermediate values. With new ones each
-    time, 39 of 280 calls measured took 1.7 times as long as the others; with old ones, none of 160.
+    Every call of a compiled program allocates a block for its intermediate values. With a new block
+    each time, 39 of 280 measured calls took 1.7 times as long as the others. With reused blocks,
+    none of 160 calls did.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -72,8 +73,9 @@ def gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> tuple[Any, l
 def one_element(element: Any) -> Any:
     """A data set of one element, for validation.
 
-    Keras makes a new iterator of it for each epoch. Not a generator, and without autotuning, since
-    to end the old one TensorFlow then waits for a thread that looks up every tenth of a second.
+    Keras makes a new iterator of it for each epoch, and TensorFlow has to end the old one. With a
+    generator or with autotuning, it would wait for a thread that checks only every tenth of a
+    second.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -84,11 +86,11 @@ def one_element(element: Any) -> Any:
 
 
 class Sink:
-    """Where a tensor's value of the last run is kept, whether it runs eagerly or in any graph.
+    """Stores the last value of a tensor, whether it is computed eagerly or in a graph.
 
-    A variable, because a graph may be nested (a user's own `tf.function`, a branch), and tensors
-    cannot be returned from there; made beforehand, because such a function may make none; float64,
-    which holds every other type.
+    It is a variable, because tensors cannot be returned from nested graphs (a user's own
+    `tf.function`, or a branch). It is created beforehand, because such functions must not create
+    variables. It is float64, because that holds the values of all other types.
     """
 
     def __init__(self) -> None:
@@ -97,7 +99,7 @@ class Sink:
         self._dtype: Any = np.float32
 
     def put(self, tensor: Any) -> None:
-        """Keep a tensor: at once, or as a part of the graph that is being built."""
+        """Store a tensor now, or add this to the graph that is being built."""
         tensor = tf.convert_to_tensor(tensor)
         self._dtype = np.float64 if tensor.dtype == tf.float64 else np.float32
         self._variable.assign(tf.cast(tf.stop_gradient(tensor), tf.float64))
@@ -107,15 +109,20 @@ class Sink:
         self._variable.assign(self._nothing)
 
     def read(self) -> Any:
-        """The value as a NumPy array; types that NumPy does not have become float32. None where
-        nothing was kept since the last `clear`."""
+        """The value as a NumPy array: float64 if the tensor was, else float32.
+
+        None if nothing was stored since the last `clear`.
+        """
         value = self._variable.numpy()
         return value.astype(self._dtype) if value.size else None
 
 
 @contextmanager
 def watched_gradients(seen: Callable[[Any, Sequence[Any], Sequence[Any]], None]) -> Iterator[None]:
-    """Call `seen(target, sources, gradients)` wherever a gradient is taken while this lasts."""
+    """Context in which every call of `GradientTape.gradient` also calls `seen`.
+
+    The arguments of `seen` are target, sources and gradients.
+    """
     original = tf.GradientTape.gradient
 
     def gradient(tape: Any, target: Any, sources: Any, *args: Any, **options: Any) -> Any:
@@ -133,7 +140,7 @@ def watched_gradients(seen: Callable[[Any, Sequence[Any], Sequence[Any]], None])
 
 @contextmanager
 def eager_functions() -> Iterator[None]:
-    """Run what is decorated with `tf.function` as plain Python, and trace nothing."""
+    """Context in which functions decorated with `tf.function` run as plain Python."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(run_eagerly=True)
     try:
@@ -143,10 +150,10 @@ def eager_functions() -> Iterator[None]:
 
 
 def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: Any = None) -> Any:
-    """Batches `(x[rows], y[rows])` of every epoch as one `tf.data.Dataset`.
+    """The batches `(x[rows], y[rows])` of all epochs as one `tf.data.Dataset`.
 
-    With `weights` (n,) a batch has `weights[rows]` as a third part. `orders` int64
-    (epochs, rows) holds the positions of each epoch; the last batch of an epoch may be smaller.
+    With `weights` (n,), a batch has `weights[rows]` as a third part. `orders` int64 (epochs, rows)
+    holds the positions of each epoch. The last batch of an epoch may be smaller.
     """
     rows = orders.shape[1]
     steps = -(-rows // batch_size)

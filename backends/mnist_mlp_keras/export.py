@@ -1,4 +1,4 @@
-"""A trained network as files that need Keras alone: a `.keras` file, or ONNX."""
+"""Export a trained network as a `.keras` file, which needs only Keras, or as ONNX."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mnist_mlp_keras.model import activation, load_weights
 
 
 def plain_activation(name: str) -> Any:
-    """Keras's own activation, which loads without this package (and differs by 1e-7 at most)."""
+    """Keras's own activation. Files with it load without this package; it differs by up to 1e-7."""
     kind, slope = activation_parts(name)
     return keras.layers.LeakyReLU(negative_slope=slope) if kind == "leaky_relu" else kind
 
 
 def network(spec: Spec, weights: Tensors, *, onnx: bool) -> keras.Sequential:
-    """The network, filled; it ends in the layer `logits`, and but for ONNX in softmax."""
-    # TensorFlow's own GELU becomes an operation that ONNX does not have; ours is made of erf.
+    """The network with its weights: it ends in the layer `logits`, or, unless ONNX, in a softmax."""
+    # ONNX has no operation for TensorFlow's own GELU; ours is composed of erf, which it has.
     chosen = activation if onnx else plain_activation
     model = keras.Sequential([keras.Input((spec.model.layer_sizes[0],), name="pixels")])
     for _, units, name in spec.model.layers[:-1]:
@@ -33,7 +33,7 @@ def network(spec: Spec, weights: Tensors, *, onnx: bool) -> keras.Sequential:
 
 
 def export(spec: Spec, weights: Tensors, kind: str, folder: Path) -> list[str]:
-    """Write a `keras` or an `onnx` file into a folder; its name."""
+    """Write a `keras` or an `onnx` file into a folder; returns its name in a list."""
     if kind == "keras":
         network(spec, weights, onnx=False).save(folder / "model.keras")
         return ["model.keras"]

@@ -1,12 +1,13 @@
-"""The fast path: one compiled call of `Model.fit` makes many training steps.
+"""The fast path: one compiled call inside `Model.fit` makes many training steps.
 
-Keras's own step on a network this small is a millisecond of arithmetic in five of bookkeeping:
-batches made in Python, a call into TensorFlow, callbacks. Here the images stay on the device as
-uint8, `fit` is fed row numbers alone, and what Keras takes for a batch is a series of batches: one
-XLA program gathers each, and runs Keras's own `train_step` on it, in a loop. Everything else
-(compile, fit, callbacks, History, metrics, optimizer) is Keras's, used as in any program.
+For a network this small, a step of Keras takes five milliseconds, and only one of them is
+arithmetic. The rest is bookkeeping: batches are made in Python, TensorFlow is called, callbacks are
+called. On the fast path the images stay on the device as uint8, and `fit` gets only row numbers.
+One "batch" of Keras is a series of batches. One XLA program gathers the rows of each batch and runs
+Keras's own `train_step` on them, in a loop. Everything else (compile, fit, callbacks, History,
+metrics, optimizer) is used as in any Keras program.
 
-What Keras counts as batches are series, so callbacks hear of a series, not of each batch.
+Keras calls callbacks once for each series, not for each batch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from keras import ops
 
 from mnist_mlp.contract import Array, Plan, TrainingData, steps_per_call
 
+# Large, since validation needs no small batches: fewer calls, and little memory.
 _VALIDATION_BATCH = 2048
 
 Series = dict[str, Array]
@@ -33,8 +35,8 @@ class Resident:
     def __init__(self, images: Array, labels: Array) -> None:
         self.images = ops.convert_to_tensor(images)
         self.labels = ops.convert_to_tensor(labels)
-        # A variable, lest XLA divide by a constant: it would multiply by 1/255 instead, which is
-        # one ulp off for every second grey.
+        # A variable and not a constant. XLA replaces the division by a constant with a product
+        # with 1/255, and that is wrong by one ulp for every second grey value.
         self.white = keras.Variable(255.0, dtype=keras.config.floatx(), trainable=False)
 
     def batch(self, rows: Any) -> tuple[Any, Any]:
@@ -52,13 +54,13 @@ class FastSequential(keras.Sequential):
         self._test_rows = Resident(data.test_images, data.test_labels)
 
     def train_step(self, data: Any) -> Mapping[str, Any]:
-        """Keras's own step for each batch of a series; answers with the metrics so far."""
+        """Run Keras's own step for each batch of a series; returns the metrics so far."""
         _each(data, self._training_rows, super().train_step)
         metrics: Mapping[str, Any] = self.get_metrics_result()
         return metrics
 
     def test_step(self, data: Any) -> Mapping[str, Any]:
-        """Likewise without training."""
+        """The same without training."""
         _each(data, self._test_rows, super().test_step)
         metrics: Mapping[str, Any] = self.get_metrics_result()
         return metrics
@@ -79,11 +81,11 @@ def _each(data: Any, rows: Resident, step: Callable[[Any], Any]) -> None:
 
 
 def series_of(order: Array, *, batch_size: int, steps: int) -> Iterator[tuple[Series]]:
-    """Cut the rows of a pass into series of `steps` batches.
+    """Cut the rows of an epoch into series of `steps` batches.
 
-    `whole` (steps, batch_size) holds the batches, `whole_count` how many of them are meant: XLA
-    compiles for fixed shapes, so the last series is filled up with zeros. `rest` is the last,
-    smaller batch, if there is one; its count is 0 in every series but the last.
+    `whole` (steps, batch_size) holds the batches, and `whole_count` is how many of them are used.
+    XLA compiles for fixed shapes, so the last series is padded with zeros. `rest` is the smaller
+    last batch, if there is one; its count is 0 in every series except the last.
     """
     cut = len(order) - len(order) % batch_size
     whole, rest = order[:cut].reshape(-1, batch_size), order[cut:]
@@ -102,14 +104,14 @@ def series_of(order: Array, *, batch_size: int, steps: int) -> Iterator[tuple[Se
 
 
 def training_series(plan: Plan) -> Iterator[tuple[Series]]:
-    """Every series of every epoch, in the plan's order."""
+    """All series of all epochs, in the order of the plan."""
     size, steps = plan.spec.training.batch_size, steps_per_call(plan)
     for epoch in range(1, plan.spec.training.epochs + 1):
         yield from series_of(plan.order(epoch), batch_size=size, steps=steps)
 
 
 def series_per_epoch(plan: Plan) -> int:
-    """How many series `training_series` makes of an epoch."""
+    """Number of series of an epoch in `training_series`."""
     whole = len(plan.train_ids) // plan.spec.training.batch_size
     return max(ceil(whole / steps_per_call(plan)), 1)
 

@@ -1,4 +1,4 @@
-"""`Model.fit` on the plan's batches, the fast way or the plain one; `Model.predict` for logits."""
+"""Train with `Model.fit` on the plan's batches (fast or plain path), and predict logits."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from mnist_mlp_keras.fast import FastSequential, series_per_epoch, test_series, 
 from mnist_mlp_keras.model import load_weights, read_weights
 from mnist_mlp_keras.optimizers import forget
 
+# Large, since validation needs no small batches: fewer calls, and little memory.
 _VALIDATION_BATCH = 2048
 
 
 class Rows(keras.utils.PyDataset):
-    """Images, with labels or without, a batch at a time in their order; uint8 until then.
+    """Batches of images, with or without labels, in their order; stored as uint8.
 
-    Only for passes without training: Keras reads item 0 of a PyDataset once before it starts.
+    Not for training: Keras reads item 0 of a PyDataset once more before it starts.
     """
 
     def __init__(self, images: Array, labels: Array | None = None) -> None:
@@ -41,7 +42,7 @@ class Rows(keras.utils.PyDataset):
 
 
 class Reports(keras.callbacks.Callback):
-    """Hand each epoch's metrics and weights to the parent, and count what Keras does."""
+    """Send the metrics and weights of each epoch to the parent, and count Keras's calls."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -55,17 +56,17 @@ class Reports(keras.callbacks.Callback):
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Tell how far training is: Keras's batch is a series of them on the fast path."""
+        """Report the number of steps so far. On the fast path, one call stands for a series."""
         del batch, logs
         self.calls += 1
         self.progress.step(self.steps())
 
     def steps(self) -> int:
-        """Updates so far, by the optimizer's own count."""
+        """Number of updates so far, as the optimizer counts them."""
         return int(self.model.optimizer.iterations)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Report; Keras has validated by now."""
+        """Send the record of the epoch. Keras calls this after validation."""
         self.progress.epoch(
             EpochRecord(
                 epoch=epoch + 1,
@@ -80,9 +81,10 @@ class Reports(keras.callbacks.Callback):
 
 
 def planned_batches(plan: Plan, data: TrainingData) -> Iterator[tuple[Array, Array]]:
-    """Every batch of every epoch.
+    """All batches of all epochs.
 
-    A generator, since Keras chains back the batches that it takes from one to learn their shapes.
+    A generator, since Keras puts back the batches that it takes from a generator to learn their
+    shapes.
     """
     for epoch in range(1, plan.spec.training.epochs + 1):
         for positions in plan.batches(epoch):
@@ -93,7 +95,7 @@ def planned_batches(plan: Plan, data: TrainingData) -> Iterator[tuple[Array, Arr
 def fit(
     model: keras.Sequential, plan: Plan, data: TrainingData, *, progress: Progress
 ) -> Mapping[str, Any]:
-    """Train `model` from the plan's initial weights; answers with what was seen to run."""
+    """Train `model` from the plan's initial weights; returns facts about how it ran."""
     load_weights(model, plan.initial_weights)
     forget(model.optimizer)
     reports = Reports(progress)

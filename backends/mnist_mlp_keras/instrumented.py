@@ -1,4 +1,4 @@
-"""One training step, stage by stage."""
+"""One training step, recorded stage by stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mnist_mlp_keras.optimizers import slot_variables
 def instrumented_step(
     model: keras.Sequential, spec: Spec, state: State, images: Array, labels: Array
 ) -> StepRecord:
-    """Set the state, run forward, loss, backward and update, and keep what each left."""
+    """Set the state, run forward pass, loss, backward pass and update; return every result."""
     load_weights(model, state.weights)
     optimizer = model.optimizer
     optimizer.build(model.trainable_variables)

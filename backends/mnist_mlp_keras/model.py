@@ -17,13 +17,13 @@ from mnist_mlp_keras.optimizers import make_optimizer
 
 
 def gelu(z: Any) -> Any:
-    """Exact GELU. Keras's own passes its constants through float32: 5e-9 off in float64."""
+    """Exact GELU. Keras's own rounds its constants to float32, an error of 5e-9 in float64."""
     half, root = (ops.convert_to_tensor(c, dtype=z.dtype) for c in (0.5, sqrt(0.5)))
     return half * z * (1 + ops.erf(z * root))
 
 
 def leaky_relu(slope: float) -> Callable[[Any], Any]:
-    """Leaky ReLU of a slope. Keras's own passes the slope through float32: 1e-7 off in float64."""
+    """Leaky ReLU. Keras's own rounds the slope to float32, an error of 1e-7 in float64."""
 
     def activation(z: Any) -> Any:
         return ops.where(z > 0, z, z * ops.convert_to_tensor(slope, dtype=z.dtype))
@@ -32,7 +32,7 @@ def leaky_relu(slope: float) -> Callable[[Any], Any]:
 
 
 def activation(name: str) -> Any:
-    """The Keras activation of a name in a specification."""
+    """The Keras activation for its name in a specification."""
     kind, slope = activation_parts(name)
     if kind == "leaky_relu":
         return leaky_relu(slope)
@@ -40,11 +40,11 @@ def activation(name: str) -> Any:
 
 
 def build(spec: Spec, *, fit_path: FitPath = "plain") -> keras.Sequential:
-    """Build and compile, for one way of `fit`.
+    """Build and compile the network for one path of `fit`.
 
     The last Dense layer and its softmax are two layers, so that logits can be read. The loss is
-    exact all the same: Keras's softmax remembers the logits it was given, and its cross-entropy
-    uses them instead of clipping probabilities at 1e-7.
+    still exact: Keras's softmax attaches the logits to its output, and the cross-entropy uses them
+    instead of probabilities that are clipped at 1e-7.
     """
     kind = FastSequential if fit_path == "fast" else keras.Sequential
     model = kind([keras.Input((spec.model.layer_sizes[0],))])
@@ -67,13 +67,13 @@ def dense_layers(model: keras.Sequential) -> list[keras.layers.Dense]:
 
 
 def load_weights(model: keras.Sequential, weights: Tensors) -> None:
-    """Copy canonical weights in; Keras lays them out the same way."""
+    """Copy canonical weights into the model. Keras has the same layout."""
     for index, layer in enumerate(dense_layers(model)):
         layer.set_weights([weights[kernel_name(index)], weights[bias_name(index)]])
 
 
 def by_name(values: list[Any]) -> dict[str, Array]:
-    """Kernel, bias, kernel, bias ... as NumPy arrays by canonical name."""
+    """A list of kernel, bias, kernel, bias ... as NumPy arrays by canonical name."""
     names = [name(i) for i in range(len(values) // 2) for name in (kernel_name, bias_name)]
     return {
         name: np.array(ops.convert_to_numpy(value))

@@ -13,16 +13,16 @@ from mnist_mlp.spec import OptimizerSpec
 def constant(number: float, like: Any) -> Any:
     """A Python number as a tensor of a variable's precision.
 
-    `ops.cast(0.9, "float64")` goes through float32 on its way, and is then 2e-8 off.
+    `ops.cast(0.9, "float64")` would round it to float32 first, an error of 2e-8.
     """
     return ops.convert_to_tensor(number, dtype=like.dtype)
 
 
 class CanonicalSGD(keras.optimizers.SGD):
-    """SGD whose velocity is free of the learning rate and whose decay is part of the gradient.
+    """SGD whose velocity does not contain the learning rate, and whose decay is in the gradient.
 
-    Keras's own keeps `lr * g` in the velocity, which is another rule as soon as the learning rate
-    changes, and decays the weights beside the update instead of through it.
+    Keras's own SGD has `lr * g` in the velocity, which gives other updates when the learning rate
+    changes. It also applies the decay to the weights directly and not through the gradient.
     """
 
     def __init__(self, *, l2: float, **options: Any) -> None:
@@ -43,10 +43,10 @@ class CanonicalSGD(keras.optimizers.SGD):
 
 
 class CanonicalAdam(keras.optimizers.Adam):
-    """Keras's Adam with decay as part of the gradient, and its scalars in float64.
+    """Keras's Adam with the decay in the gradient, and with scalars in float64.
 
-    Keras's own decay is decoupled (AdamW), and it takes `1 - beta_2^t` in float32, where the
-    difference cancels: the first steps are then some 1e-5 too long or too short.
+    Keras's own decay is decoupled (AdamW). Keras also computes `1 - beta_2^t` in float32, where the
+    difference cancels: the first steps are then too long or too short by about 1e-5.
     """
 
     def __init__(self, *, l2: float, **options: Any) -> None:
@@ -74,13 +74,13 @@ class CanonicalAdam(keras.optimizers.Adam):
 
 
 class Piecewise(keras.optimizers.schedules.LearningRateSchedule):
-    """The specification's `[step, learning_rate]` pairs, steps counted from 1."""
+    """The schedule of a specification: `[step, learning_rate]` pairs, steps counted from 1."""
 
     def __init__(self, spec: OptimizerSpec) -> None:
         self.spec = spec
 
     def __call__(self, iterations: Any) -> Any:
-        """Learning rate of the step after `iterations` updates."""
+        """The learning rate of the step that follows `iterations` updates."""
         dtype = keras.config.floatx()
         rate = ops.convert_to_tensor(self.spec.learning_rate, dtype=dtype)
         for first, scheduled in self.spec.schedule:
@@ -89,12 +89,12 @@ class Piecewise(keras.optimizers.schedules.LearningRateSchedule):
         return rate
 
     def get_config(self) -> dict[str, Any]:
-        """For Keras's serialisation."""
+        """The arguments for Keras's serialisation."""
         return {"spec": self.spec.model_dump(mode="json")}
 
 
 def make_optimizer(spec: OptimizerSpec) -> keras.optimizers.Optimizer:
-    """Keras's own SGD where its rule is the canonical one, else the subclasses above."""
+    """The optimizer of a specification: Keras's own for plain SGD, else a subclass from above."""
     rate = Piecewise(spec) if spec.schedule else float(spec.learning_rate)
     common = {"learning_rate": rate, "global_clipnorm": spec.clip_norm or None}
     if spec.name == "adam":
@@ -113,7 +113,7 @@ def make_optimizer(spec: OptimizerSpec) -> keras.optimizers.Optimizer:
 
 
 def forget(optimizer: keras.optimizers.Optimizer) -> None:
-    """Go back to before the first step, should the optimizer have been used already."""
+    """Reset the optimizer to its state before the first step, in case it was used already."""
     if optimizer.built:
         optimizer.iterations.assign(0)
         for variables in slot_variables(optimizer).values():
@@ -122,7 +122,7 @@ def forget(optimizer: keras.optimizers.Optimizer) -> None:
 
 
 def slot_variables(optimizer: keras.optimizers.Optimizer) -> dict[str, list[Any]]:
-    """The optimizer's memory by canonical slot name, in the order of the variables."""
+    """The optimizer's state by canonical slot name, in the order of the trainable variables."""
     if isinstance(optimizer, keras.optimizers.Adam):
         return {"first_moment": optimizer._momentums, "second_moment": optimizer._velocities}
     return {"velocity": optimizer.momentums} if optimizer.momentum else {}

@@ -1,4 +1,4 @@
-"""The NumPy backend: the reference, written out by hand."""
+"""The NumPy backend: trains with the formulas of the reference, without a framework."""
 
 from mnist_mlp_numpy.backend import NumpyBackend
 

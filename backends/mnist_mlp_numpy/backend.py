@@ -1,7 +1,7 @@
-"""Forward, backward and update in NumPy, float32 or float64.
+"""Training in NumPy, in float32 or float64.
 
-The formulas themselves are those of `mnist_mlp.reference`, which the parity checker uses as its
-arbiter too: there is one written definition, and this backend runs it for whole epochs.
+The formulas are those of `mnist_mlp.reference`, which the comparison uses too. So they are written
+only once, and this backend runs them for whole epochs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 
-_CHUNK = 4096  # rows of a prediction at a time: 13 MB of float32 pixels instead of 55
+_CHUNK = (
+    4096  # rows predicted at a time: they need 13 MB of float32 pixels, all test rows would need 55
+)
 
 
 class NumpyBackend:
@@ -39,18 +41,18 @@ class NumpyBackend:
     install = "pip install mnist-mlp"
 
     def environment(self) -> Environment:
-        """NumPy's version; it uses no GPU."""
+        """The version of NumPy. There is no GPU."""
         return Environment(versions={"numpy": np.__version__})
 
     def open(self, spec: Spec, runtime: Runtime) -> Mapping[str, Any]:
-        """Nothing to build; the worker has pinned the BLAS threads."""
+        """Keep the specification. The worker has already set the BLAS threads."""
         del runtime
         self.spec = spec
         self.dtype = np.dtype(spec.training.precision)
         return {}
 
     def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> None:
-        """Mini-batch SGD or Adam, a batch at a time."""
+        """Train batch by batch with SGD or Adam, and report each epoch."""
         state = State(
             step=0,
             weights=plan.initial_weights,
@@ -82,7 +84,7 @@ class NumpyBackend:
             )
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:
-        """One step of `reference`."""
+        """One training step by the formulas of `reference`."""
         x = reference.scale_pixels(images, dtype=self.dtype)
         passed = reference.forward(state.weights, self.spec.model.activations, x)
         gradient = reference.backward(state.weights, x, labels, passed)
@@ -103,7 +105,7 @@ class NumpyBackend:
         )
 
     def predict(self, weights: Tensors, images: Array) -> Array:
-        """Logits, a chunk of rows at a time."""
+        """Logits (n, classes) of uint8 images (n, inputs), computed in chunks of rows."""
         chunks = [
             reference.forward(
                 weights,

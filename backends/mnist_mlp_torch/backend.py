@@ -1,7 +1,7 @@
-"""PyTorch Lightning behind the contract: `Trainer.fit` on a `LightningModule`.
+"""The contract, implemented with PyTorch Lightning: `Trainer.fit` on a `LightningModule`.
 
-torch and Lightning take seconds to import, so they are imported by the first method that needs
-them; the rest of the package is imported from there.
+torch and Lightning take seconds to import. Therefore the first method that needs them imports them,
+and with them the other modules of this package.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mnist_mlp.contract import (
 from mnist_mlp.errors import SetupError
 from mnist_mlp.ports.protocol import PortHost
 
-_CHUNK = 4096  # rows of a prediction at a time
+_CHUNK = 4096  # rows predicted at a time, which bounds the memory
 
 
 class TorchBackend:
@@ -40,17 +40,17 @@ class TorchBackend:
     install = "pip install 'mnist-mlp[torch]'"
 
     def environment(self) -> Environment:
-        """Versions, and the CUDA devices torch can use."""
+        """Versions, and the CUDA devices that torch can use."""
         try:
-            import lightning  # noqa: F401 - so that what is imported is all of the framework
+            import lightning  # noqa: F401 - the import time covers the whole framework
             import torch
-            import torchvision  # noqa: F401 - Lightning may fail later, and obscurely, if this does
+            import torchvision  # noqa: F401 - if this fails, Lightning fails later, obscurely
         except (ImportError, RuntimeError) as error:
             raise SetupError(
                 f"torch and torchvision do not fit together here ({error}): "
                 f"reinstall both from one index, {self.install} --force-reinstall"
             ) from None
-        has_cuda = torch.version.cuda is not None  # AMD's GPUs answer to the same calls
+        has_cuda = torch.version.cuda is not None  # torch.cuda lists AMD's GPUs too
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()) if has_cuda]
         return Environment(
             versions={name: version(name) for name in self.packages},
@@ -59,14 +59,14 @@ class TorchBackend:
         )
 
     def open(self, spec: Spec, runtime: Runtime) -> Mapping[str, Any]:
-        """Pin the threads and the arithmetic, build the module."""
+        """Set threads and precision, and build the module; returns the flags in effect."""
         import torch
 
         from mnist_mlp_torch.fast import FastPerceptron
         from mnist_mlp_torch.module import Perceptron
 
         torch.set_num_threads(runtime.threads)
-        if torch.get_num_interop_threads() != 1:  # torch lets it be set once
+        if torch.get_num_interop_threads() != 1:  # torch raises an error if it is set twice
             torch.set_num_interop_threads(1)
         torch.set_float32_matmul_precision("highest")  # no TF32
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -78,25 +78,25 @@ class TorchBackend:
         return {"tf32": False, "float32_matmul_precision": torch.get_float32_matmul_precision()}
 
     def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> Mapping[str, Any]:
-        """`Trainer.fit`: a `training_step` for many batches, or, the textbook way, for each."""
+        """`Trainer.fit`, with one `training_step` for many batches (fast) or one each (plain)."""
         from mnist_mlp_torch.fit import fit
 
         return fit(self.module, plan, data, progress=progress, runtime=self.runtime)
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:
-        """One step outside the `Trainer`, stage by stage."""
+        """One training step outside the `Trainer`, recorded stage by stage."""
         from mnist_mlp_torch.instrumented import instrumented_step
 
         return instrumented_step(self.module, state, images, labels)
 
     def export(self, weights: Tensors, kind: str, folder: str) -> list[str]:
-        """Native files of the network; their names."""
+        """Write the network as files of torch or ONNX; returns their names."""
         from mnist_mlp_torch.export import export
 
         return export(self.spec, weights, kind, Path(folder))
 
     def predict(self, weights: Tensors, images: Array) -> Array:
-        """Logits, a chunk of rows at a time."""
+        """Logits (n, classes) of uint8 images (n, inputs), computed in chunks of rows."""
         import torch
 
         self.module.load_weights(weights)

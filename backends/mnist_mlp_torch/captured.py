@@ -1,16 +1,16 @@
-"""A training step on a GPU as a CUDA graph, captured once and replayed for every batch.
+"""A training step on a GPU as a CUDA graph, which is captured once and replayed for every batch.
 
-A step of a small network is some 25 kernels of a few microseconds each: launching them one by one
+A step of a small network has about 25 kernels of a few microseconds each. Launching them one by one
 from Python takes longer than running them. The captured step reads nothing from Python: it takes
-its batch from a buffer of positions, at a cursor that it moves on by itself.
+its batch from a buffer of positions, at a cursor that the step itself advances.
 
-A graph repeats addresses and numbers as they were when it was captured. So the tensors it works on
-live as long as it does, and another learning rate needs another capture. Adam is not captured: its
-bias correction is another number in every step.
+A graph repeats the memory addresses and the numbers of the time of its capture. So its tensors must
+live as long as the graph, and another learning rate needs another capture. Adam is not captured,
+because its bias correction is a different number in every step.
 
-What needs CUDA is `capture_graph` alone. Where it fails, the same step is made without a graph, its
-kernels launched one by one. And where it is replaced by one that captures nothing, all the rest
-runs on a CPU, which is how it is tested without a GPU.
+Only `capture_graph` needs CUDA. If it fails, the same step runs without a graph, and its kernels
+are launched one by one. Tests replace it with a function that captures nothing, so that everything
+else can be tested on a CPU.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from torch import Tensor, nn
 
 from mnist_mlp.contract import Spec
 
-_WARM_UP_STEPS = 3  # what PyTorch's notes on CUDA graphs ask for: lazy set-up must not be captured
+_WARM_UP_STEPS = 3  # as PyTorch's notes on CUDA graphs ask: lazy set-up must not be captured
 
 
 class Trainee(Protocol):
-    """What a captured step needs of the module that it trains."""
+    """What a captured step needs from the module that it trains."""
 
     spec: Spec
     layers: nn.ModuleList
     device: torch.device
 
     def optimizers(self, *, use_pl_optimizer: bool) -> torch.optim.Optimizer:
-        """The optimizer itself, not Lightning's wrapper."""
+        """The optimizer itself, without Lightning's wrapper."""
         ...
 
     def set_rate(self, optimizer: torch.optim.Optimizer) -> float:
-        """Set the learning rate that the schedule gives the next step, and tell it."""
+        """Set the learning rate of the next step by the schedule, and return it."""
         ...
 
     def step(self, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """One training step: logits (n, classes) and loss of the batch before it."""
+        """Train one step; returns logits (n, classes) and loss of the batch before the update."""
         ...
 
     def count_step(self) -> None:
-        """Count an update."""
+        """Count one update."""
         ...
 
 
 class RowSource(Protocol):
-    """Where the rows of a batch come from."""
+    """The source of the rows of a batch."""
 
     def batch(self, positions: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Pixels (len(positions), inputs) in [0, 1], and labels."""
@@ -59,24 +59,25 @@ class RowSource(Protocol):
 
 
 def why_not_captured(module: Trainee) -> str | None:
-    """Why steps of this module on a CUDA device are not captured; None where they are."""
+    """Why the steps of this module cannot be captured on a CUDA device; None if they can."""
     if module.spec.optimizer.name == "sgd":
         return None
     return (
-        "Adam's bias correction is another number in every step, so that its steps are not "
-        "captured as a CUDA graph: their kernels are launched one by one"
+        "steps of Adam are not captured as a CUDA graph, since its bias correction changes in "
+        "every step: their kernels are launched one by one, which is slower"
     )
 
 
 def can_capture(module: Trainee) -> bool:
-    """Whether steps of this module are captured: SGD on a CUDA device."""
+    """Whether the steps of this module are captured, which is so for SGD on a CUDA device."""
     return module.device.type == "cuda" and why_not_captured(module) is None
 
 
 def capture_graph(step: Callable[[], None], *, warm_up: Callable[[], None]) -> Callable[[], None]:
-    """Capture what `step` does on the GPU; answers with a function that does it again.
+    """Capture the work of `step` on the GPU; returns a function that repeats it.
 
-    `warm_up` runs before, on a stream beside the current one; capturing itself computes nothing.
+    `warm_up` runs first, on another stream than the current one. The capture itself computes
+    nothing.
     """
     current = torch.cuda.current_stream()
     side = torch.cuda.Stream()
@@ -89,30 +90,30 @@ def capture_graph(step: Callable[[], None], *, warm_up: Callable[[], None]) -> C
         with torch.cuda.graph(graph):
             step()
     finally:
-        # `torch.cuda.graph` stays on its own stream when ending the capture fails.
+        # If the end of a capture fails, `torch.cuda.graph` leaves its own stream as current.
         torch.cuda.set_stream(current)
     replay: Callable[[], None] = graph.replay
     return replay
 
 
 class CapturedSteps:
-    """Runs whole batches by replaying one captured step.
+    """Trains on whole batches by replaying one captured step.
 
     Parameters
     ----------
     module : Trainee
-        Trained in place, with its own optimizer.
+        It is trained in place, with its own optimizer.
     rows : RowSource
     batch_size : int
     most : int
-        Largest number of batches of one `run`.
+        Largest number of batches in one `run`.
     failed : callable
-        Told why a capture failed, once; training then goes on without a graph.
+        Called once with the reason if a capture fails; training then continues without a graph.
 
     Attributes
     ----------
     failure : str or None
-        Why a capture failed.
+        Why a capture failed; None if none has failed.
     """
 
     def __init__(
@@ -142,9 +143,9 @@ class CapturedSteps:
         self.logits = torch.zeros(most * batch_size, module.layers[-1].out_features, **floats)
 
     def run(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Train on whole batches; logits (n, classes) and losses (n / batch_size,).
+        """Train on whole batches; returns logits (n, classes) and losses (n / batch_size,).
 
-        What is returned is overwritten by the next run.
+        The next run overwrites these tensors.
         """
         n = len(positions)
         steps = n // len(self.lanes)
@@ -160,7 +161,7 @@ class CapturedSteps:
         return self.logits[:n], self.losses[:steps]
 
     def step(self) -> None:
-        """The step that is captured: the batch at the cursor."""
+        """The step that is captured: train on the batch at the cursor."""
         at = self.cursor * len(self.lanes) + self.lanes
         x, y = self.rows.batch(self.positions.index_select(0, at), dtype=self.dtype)
         logits, loss = self.module.step(self.optimizer, x, y)
@@ -169,9 +170,9 @@ class CapturedSteps:
         self.cursor += 1
 
     def _captured(self) -> Callable[[], None]:
-        """Capture the step, and leave everything as it was before the steps that warm up.
+        """Capture the step, and undo what the warm-up steps changed; returns the replay.
 
-        Where that fails, the step itself: everything it works on is here already.
+        If the capture fails, the step itself is returned, which uses the same tensors.
         """
         if self.failure is not None:
             return self.step
@@ -180,16 +181,16 @@ class CapturedSteps:
 
         def warm_up() -> None:
             for _ in range(_WARM_UP_STEPS):
-                # At the batch that comes next: what the run has noted of earlier ones has to stay.
+                # Always at the next batch: the results of earlier batches must not be overwritten.
                 self.cursor.copy_(saved[0])
                 self.step()
 
         try:
             replay = capture_graph(self.step, warm_up=warm_up)
         except torch.OutOfMemoryError:
-            raise  # the step alone, which has just been tried, does not fit
+            raise  # the warm-up ran the plain step, and it does not fit into the memory
         except RuntimeError as error:
-            # What ends the capture complains of it too; the first complaint is the reason.
+            # Ending a failed capture raises an error too. The first error is the reason.
             first = error.__context__ or error
             self.failure = (str(first).strip() or type(first).__name__).splitlines()[0]
             self.failed(self.failure)
@@ -200,7 +201,10 @@ class CapturedSteps:
         return replay
 
     def _trained(self) -> list[Tensor]:
-        """Parameters and velocities; those are made here, lest the first step make them."""
+        """Parameters and velocities.
+
+        Missing velocities are created here, since the graph must not create them in its first step.
+        """
         parameters = list(self.module.layers.parameters())
         if self.module.spec.optimizer.momentum == 0:
             return parameters

@@ -11,11 +11,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mnist_mlp.contract import Array, Plan, TrainingData
 
+# Large, since validation needs no small batches: fewer calls, and little memory.
 _VALIDATION_BATCH = 2048
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):
-    """Images and labels, uint8 until a batch is formed."""
+    """Images and labels, stored as uint8 and converted batch by batch."""
 
     def __init__(self, images: Array, labels: Array, *, dtype: torch.dtype) -> None:
         self.images = torch.from_numpy(images)
@@ -35,10 +36,10 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
 
 
 class PlannedBatches(Sampler[list[int]]):
-    """Each epoch's batches, from the plan.
+    """The batches of each epoch, from the plan.
 
-    Which epoch it is comes from the trainer: Lightning asks for one iterator more than there are
-    epochs, so counting the calls would shift every epoch by one.
+    The number of the epoch comes from the trainer. Counting the calls would be wrong: Lightning
+    requests one iterator more than there are epochs, which would shift every epoch by one.
     """
 
     def __init__(self, plan: Plan, module: L.LightningDataModule) -> None:
@@ -54,7 +55,7 @@ class PlannedBatches(Sampler[list[int]]):
 
 
 class PlannedData(L.LightningDataModule):
-    """Training batches as planned; validation over the test rows in their order."""
+    """Training batches from the plan, and validation on the test rows in their order."""
 
     def __init__(self, plan: Plan, data: TrainingData) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A trained network as files that need torch alone: weights with a module's source, or ONNX."""
+"""Export a trained network as torch files (weights and a module's source), or as ONNX."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MODULES = {
 
 
 def source(spec: Spec) -> str:
-    """Python source of the network as a plain `nn.Module`."""
+    """Python source of the network as a plain `nn.Sequential`, which needs only torch."""
     dtype = ", dtype=torch.float64" if spec.training.precision == "float64" else ""
     lines = []
     for inputs, units, name in spec.model.layers:
@@ -73,9 +73,9 @@ def source(spec: Spec) -> str:
 
 
 def network(spec: Spec, weights: Tensors) -> nn.Sequential:
-    """The same network, filled."""
+    """The network of `source`, with its weights."""
     names: dict[str, object] = {}
-    exec(source(spec), names)  # our own text, made above: what is exported is what is checked
+    exec(source(spec), names)  # our own text from above, so that the exported source is tested
     made: nn.Sequential = names["Network"]()  # type: ignore[operator]
     ours = Perceptron(spec)
     ours.load_weights(weights)
@@ -88,7 +88,7 @@ def network(spec: Spec, weights: Tensors) -> nn.Sequential:
 
 
 def export(spec: Spec, weights: Tensors, kind: str, folder: Path) -> list[str]:
-    """Write `torch` (weights.pt and model.py) or `onnx` files into a folder; their names."""
+    """Write `torch` (weights.pt, model.py) or `onnx` files into a folder; returns their names."""
     made = network(spec, weights)
     if kind == "torch":
         torch.save(made.state_dict(), folder / "weights.pt")

@@ -1,14 +1,15 @@
 """The fast path: one `training_step` hook makes many training steps.
 
-What Lightning does around a step (fetching and collating a batch, hooks, progress, metrics) costs
-more than a step of a network this small. Here the images stay on the device as uint8, the loaders
-deal in row numbers alone, and what Lightning takes for a batch is a series of batches: the hook
-gathers each and optimizes by hand, which Lightning calls manual optimization. Everything else is
-Lightning's: module, data module, `Trainer.fit`, callbacks; and the optimizers, and the gradients by
-automatic differentiation (`traced`, and on a GPU `captured`), are torch's.
+For a network this small, Lightning's work around a step (fetching and collating a batch, hooks,
+progress, metrics) takes longer than the step. On the fast path the images stay on the device
+as uint8, and the loaders give only row numbers. One "batch" of Lightning is a series of batches.
+The hook gathers the rows of each batch and makes the steps itself ("manual optimization" in
+Lightning). Everything else is used as in any Lightning program: module, data module, `Trainer.fit`
+and callbacks. The optimizers and the automatic differentiation (`traced`, on a GPU also `captured`)
+are torch's.
 
-What Lightning counts as batches are series, and its hooks around a backward pass or an optimizer's
-step are not called. `trainer.global_step` counts the updates as ever.
+Lightning counts series as batches, and does not call its hooks around a backward pass or an
+optimizer's step. `trainer.global_step` still counts the updates.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from mnist_mlp_torch.captured import CapturedSteps, can_capture
 from mnist_mlp_torch.module import Perceptron
 from mnist_mlp_torch.traced import TracedGradient, trace_forward
 
+# Large, since validation needs no small batches: fewer calls, and little memory.
 _VALIDATION_BATCH = 2048
 
 
@@ -39,14 +41,14 @@ class ResidentRows:
     def batch(self, positions: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Pixels (len(positions), inputs) in [0, 1], and labels.
 
-        By `index_select`, which copies whole rows: `images[positions]` takes ten times as long.
+        `index_select` copies whole rows; `images[positions]` would take ten times as long.
         """
         greys = self.images.index_select(0, positions)
         return greys.to(dtype).div_(255), self.labels.index_select(0, positions)
 
 
 class Series:
-    """A loader of int64 positions, several batches at a time: what `order` gives, cut."""
+    """A loader that cuts the int64 positions of `order` into pieces of `length`."""
 
     def __init__(self, order: Callable[[], Tensor], *, rows: int, length: int) -> None:
         self.order = order
@@ -61,7 +63,7 @@ class Series:
 
 
 class ResidentData(L.LightningDataModule):
-    """All rows on the device, and loaders of the order in which to visit them."""
+    """Holds all rows on the device; its loaders give the order in which to visit them."""
 
     train_rows: ResidentRows
     val_rows: ResidentRows
@@ -72,7 +74,7 @@ class ResidentData(L.LightningDataModule):
         self.data = data
 
     def setup(self, stage: str) -> None:
-        """Put the rows on the trainer's device."""
+        """Copy the rows to the trainer's device."""
         del stage
         data, device = self.data, self.trainer.strategy.root_device
         self.train_rows = ResidentRows(data.train_images, data.train_labels, device=device)
@@ -84,7 +86,7 @@ class ResidentData(L.LightningDataModule):
         return Series(self._order, rows=len(self.data.train_labels), length=length)
 
     def val_dataloader(self) -> Series:
-        """All test rows, at once."""
+        """All test rows as one piece."""
         n = len(self.data.test_labels)
         return Series(lambda: torch.arange(n), rows=n, length=n)
 
@@ -104,7 +106,7 @@ class FastPerceptron(Perceptron):
         self.capture_failed: Callable[[str], None] = lambda _: None
 
     def on_fit_start(self) -> None:
-        """Forget what belongs to an earlier fit's optimizer and device."""
+        """Drop what an earlier fit made, since it belongs to another optimizer or device."""
         self.captured = self.traced = self.traced_forward = None
 
     def training_step(self, positions: Tensor, batch_index: int) -> None:
@@ -128,7 +130,7 @@ class FastPerceptron(Perceptron):
             self._train_on(positions[whole:], data.train_rows)
 
     def _train_on(self, positions: Tensor, rows: ResidentRows) -> None:
-        # Not Lightning's wrapper of it, which takes longer than the update itself.
+        # Without Lightning's wrapper, which takes longer than the update itself.
         optimizer = self.optimizers(use_pl_optimizer=False)
         dtype = self.layers[0].weight.dtype
         outputs = []
@@ -140,7 +142,7 @@ class FastPerceptron(Perceptron):
         self._count(positions, torch.cat(logits), torch.stack(losses))
 
     def step(self, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """One training step: logits (n, classes) and loss of the batch before it."""
+        """Train one step; returns logits (n, classes) and loss of the batch before the update."""
         logits, loss = self._gradient(x, y)
         self.clip_gradients_exactly()
         optimizer.step()
@@ -151,14 +153,14 @@ class FastPerceptron(Perceptron):
             if self.traced is None:
                 self.traced = TracedGradient(self, x, y)
             return self.traced(x, y)
-        self.zero_grad()  # the last, smaller batch: not worth a trace
+        self.zero_grad()  # the smaller last batch comes once an epoch, so tracing does not pay
         logits = self(x)
         loss = functional.cross_entropy(logits, y)
         loss.backward()
         return logits.detach(), loss.detach()
 
     def _count(self, positions: Tensor, logits: Tensor, losses: Tensor) -> None:
-        """Take a series into the metrics of the epoch."""
+        """Add a series to the training metrics of the epoch."""
         size = self.spec.training.batch_size
         rows = torch.full((len(losses),), size, device=losses.device)
         rows[-1] = len(positions) - size * (len(losses) - 1)
@@ -167,13 +169,13 @@ class FastPerceptron(Perceptron):
         self.train_accuracy.update(logits, labels.index_select(0, positions))
 
     def count_step(self) -> None:
-        """Count an update that went past Lightning's own optimizer."""
+        """Count an update in Lightning's progress, since its optimizer wrapper was not used."""
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         progress.increment_ready()
         progress.increment_completed()
 
     def validation_step(self, positions: Tensor, batch_index: int) -> None:
-        """Take the test rows into the validation metrics."""
+        """Add the test rows to the validation metrics."""
         del batch_index
         rows, dtype = self.trainer.datamodule.val_rows, self.layers[0].weight.dtype
         for batch in positions.split(_VALIDATION_BATCH):
@@ -188,4 +190,4 @@ class FastPerceptron(Perceptron):
         return self.traced_forward(x)
 
     def on_train_batch_start(self, batch: Tensor, batch_index: int) -> None:
-        """A series has no learning rate of its own: each step of it has."""
+        """Do nothing: the learning rate is set for each step of a series, not for the series."""

@@ -1,4 +1,4 @@
-"""`Trainer.fit`, and what it reports."""
+"""Train with `Trainer.fit`, and report each epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mnist_mlp_torch.module import Perceptron
 
 
 class Reports(Callback):
-    """Hand each epoch's metrics and weights to the parent, and count what Lightning does."""
+    """Send the metrics and weights of each epoch to the parent, and count Lightning's calls."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -30,12 +30,12 @@ class Reports(Callback):
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
-        """Tell how far training is: Lightning's batch is a series of them on the fast path."""
+        """Report the number of steps so far. On the fast path, one call stands for a series."""
         self.calls += 1
         self.progress.step(trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Perceptron) -> None:
-        """Report; Lightning has validated by now."""
+        """Send the record of the epoch. Lightning calls this after validation."""
         module = pl_module
         metrics = (module.train_loss, module.train_accuracy, module.val_loss, module.val_accuracy)
         loss, accuracy, val_loss, val_accuracy = (float(metric.compute()) for metric in metrics)
@@ -62,7 +62,7 @@ def fit(
     progress: Progress,
     runtime: Runtime,
 ) -> Mapping[str, Any]:
-    """Train `module` from the plan's initial weights; answers with what was seen to run."""
+    """Train `module` from the plan's initial weights; returns facts about how it ran."""
     module.load_weights(plan.initial_weights)
     fast = isinstance(module, FastPerceptron)
     if isinstance(module, FastPerceptron):

@@ -1,4 +1,4 @@
-"""One training step, stage by stage."""
+"""One training step, recorded stage by stage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnist_mlp_torch.optimizers import SLOTS
 
 
 def instrumented_step(module: Perceptron, state: State, images: Array, labels: Array) -> StepRecord:
-    """Set the state, run forward, loss, backward and update, and keep what each left."""
+    """Set the state, run forward pass, loss, backward pass and update; return every result."""
     module.train()
     module.load_weights(state.weights)
     optimizer = module.configure_optimizers()
@@ -60,7 +60,9 @@ def _load_slots(module: Perceptron, optimizer: torch.optim.Optimizer, state: Sta
         for parameter, part in ((layer.weight, "kernel"), (layer.bias, "bias")):
             for slot, tensors in state.slots.items():
                 array = tensors[tensor_name(index, part)]
-                value = torch.from_numpy(np.array(array.T, order="C"))  # a copy: updated in place
+                value = torch.from_numpy(
+                    np.array(array.T, order="C")
+                )  # a copy, since torch updates it in place
                 optimizer.state[parameter][SLOTS[slot]] = value.to(parameter.device)
                 if slot != "velocity":
                     optimizer.state[parameter]["step"] = torch.tensor(float(state.step))

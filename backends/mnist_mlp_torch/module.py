@@ -24,7 +24,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "relu": functional.relu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
-    # torch turns linear above 20 by default, which is 2e-9 off: visible in float64.
+    # By default torch's softplus is linear above 20, an error of 2e-9: visible in float64.
     "softplus": lambda z: functional.softplus(z, threshold=40),
     "elu": functional.elu,
     "selu": functional.selu,
@@ -34,7 +34,7 @@ _ACTIVATIONS: dict[str, Activation] = {
 
 
 def activation(name: str) -> Activation:
-    """The torch function of an activation's name in a specification."""
+    """The torch function for the name of an activation in a specification."""
     kind, slope = activation_parts(name)
     if kind == "leaky_relu":
         return lambda z: functional.leaky_relu(z, negative_slope=slope)
@@ -42,10 +42,10 @@ def activation(name: str) -> Activation:
 
 
 class SampleMean(Metric):
-    """Mean over rows of a batch mean, in float64.
+    """Mean over all rows, computed from the means of batches, in float64.
 
-    torchmetrics' own `MeanMetric` either drops NaN, which hides a diverged run, or, told not to
-    (`nan_strategy="disable"`), forgets the weights, so that a last, smaller batch counts too much.
+    torchmetrics' own `MeanMetric` drops NaN, which hides a diverged run. With
+    `nan_strategy="disable"` it ignores the weights, so that a smaller last batch counts too much.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class SampleMean(Metric):
         self.add_state("rows", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, batch_mean: Tensor, *, rows: Tensor | int) -> None:
-        """Take a batch in, or several at once: means (k,) and rows (k,)."""
+        """Add one batch, or several at once: means (k,) and numbers of rows (k,)."""
         count = torch.as_tensor(rows, device=batch_mean.device)
         self.total += (batch_mean.double() * count).sum()
         self.rows += count.sum()
@@ -82,7 +82,7 @@ class Perceptron(L.LightningModule):
         )
         self.activations = [activation(name) for name in spec.model.activations[:-1]]
         classes = spec.model.layer_sizes[-1]
-        # Micro: the share of right answers. `MulticlassAccuracy` alone would average over classes.
+        # "micro" is the share of correct rows. The default is a mean over classes.
         self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self.val_accuracy = self.train_accuracy.clone()
         self.train_loss = SampleMean()
@@ -106,23 +106,23 @@ class Perceptron(L.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Take a batch of the test set into the validation metrics."""
+        """Add a batch of the test set to the validation metrics."""
         del batch_index
         x, y = batch
         self.count_validated(self(x), y)
 
     def count_validated(self, logits: Tensor, y: Tensor) -> None:
-        """Take logits (n, classes) of test rows into the validation metrics."""
+        """Add logits (n, classes) and labels (n,) of test rows to the validation metrics."""
         self.val_loss.update(functional.cross_entropy(logits, y), rows=len(y))
         self.val_accuracy.update(logits, y)
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
-        """Set the learning rate that the schedule gives this step."""
+        """Set the learning rate of this step by the schedule."""
         del batch, batch_index
         self.set_rate(self.optimizers(use_pl_optimizer=False))
 
     def set_rate(self, optimizer: torch.optim.Optimizer) -> float:
-        """Set the learning rate that the schedule gives the next step, and tell it."""
+        """Set the learning rate of the next step by the schedule, and return it."""
         rate = self.spec.optimizer.rate_at(self.trainer.global_step + 1)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -133,11 +133,11 @@ class Perceptron(L.LightningModule):
         return make_optimizer(self.spec.optimizer, self.layers.parameters())
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        """Clip by the global norm, exactly: `clip_grad_norm_` adds 1e-6 to the divisor."""
+        """Clip by the exact global norm; torch's `clip_grad_norm_` adds 1e-6 to the norm."""
         self.clip_gradients_exactly()
 
     def clip_gradients_exactly(self) -> None:
-        """Scale all gradients by `clip_norm / norm` where the global norm is larger."""
+        """Scale all gradients by `clip_norm / norm` if the global norm is above `clip_norm`."""
         limit = self.spec.optimizer.clip_norm
         if limit == 0:
             return
@@ -145,7 +145,7 @@ class Perceptron(L.LightningModule):
         norm = torch.linalg.vector_norm(
             torch.stack([torch.linalg.vector_norm(g) for g in gradients])
         )
-        # No `if`: a GPU would have to wait for it. A factor of 1 changes no bit.
+        # No `if`, since Python would have to wait for the GPU. A factor of 1 changes no bit.
         factor = (limit / norm).clamp(max=1)
         for gradient in gradients:
             gradient.mul_(factor)
@@ -158,7 +158,7 @@ class Perceptron(L.LightningModule):
         return images.to(weight.device).to(weight.dtype).div(255)
 
     def load_weights(self, weights: Tensors) -> None:
-        """Copy canonical weights in; a kernel is the transpose of torch's weight."""
+        """Copy canonical weights into the module; a kernel is the transpose of torch's weight."""
         with torch.no_grad():
             for index, layer in enumerate(self.layers):
                 layer.weight.copy_(
@@ -167,7 +167,7 @@ class Perceptron(L.LightningModule):
                 layer.bias.copy_(torch.from_numpy(np.ascontiguousarray(weights[bias_name(index)])))
 
     def canonical(self, of: Callable[[nn.Parameter], Tensor]) -> dict[str, np.ndarray[Any, Any]]:
-        """`of(parameter)` for every parameter, by canonical name, copied to NumPy."""
+        """`of(parameter)` of every parameter as a NumPy copy, by canonical name."""
         tensors = {}
         for index, layer in enumerate(self.layers):
             tensors[kernel_name(index)] = of(layer.weight).detach().cpu().numpy().T.copy()

@@ -14,8 +14,8 @@ from mnist_mlp.spec import OptimizerSpec
 class AdamKeras(torch.optim.Adam):
     """Adam with epsilon where Keras has it: added before the bias correction.
 
-    torch computes `m / (sqrt(s / c) + eps)` with the correction `c = 1 - beta_2^t`, Keras
-    `sqrt(c) * m / (sqrt(s) + eps)`. The first becomes the second with `eps / sqrt(c)` for `eps`.
+    torch computes `m / (sqrt(s / c) + eps)` with the correction `c = 1 - beta_2^t`. Keras computes
+    `sqrt(c) * m / (sqrt(s) + eps)`. With `eps / sqrt(c)` for `eps`, torch's formula gives Keras's.
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], *, eps: float, **options: Any):
@@ -23,7 +23,7 @@ class AdamKeras(torch.optim.Adam):
         self.epsilon = eps
 
     def step(self, closure: Any = None) -> Any:
-        """One update; every parameter has taken the same number of steps."""
+        """One update. All parameters have taken the same number of steps, so the first is asked."""
         for group in self.param_groups:
             state = self.state.get(group["params"][0], {})
             step = int(state.get("step", 0)) + 1
@@ -34,9 +34,10 @@ class AdamKeras(torch.optim.Adam):
 def make_optimizer(
     spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """torch's own SGD, whose rule is the canonical one, or Adam with Keras's epsilon.
+    """torch's own SGD, which has the specified rule, or Adam with Keras's epsilon.
 
-    `foreach` updates all parameters in one call: the same bits, in a quarter of the time.
+    `foreach` updates all parameters in one call. The result is the same bit for bit, in a quarter
+    of the time.
     """
     if spec.name == "adam":
         return AdamKeras(
@@ -58,4 +59,4 @@ def make_optimizer(
 
 
 SLOTS = {"velocity": "momentum_buffer", "first_moment": "exp_avg", "second_moment": "exp_avg_sq"}
-"""Canonical slot name to torch's key in `optimizer.state`."""
+"""torch's key in `optimizer.state` by canonical slot name."""

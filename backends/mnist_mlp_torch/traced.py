@@ -1,13 +1,13 @@
-"""Loss and gradients of a batch, as autograd recorded them once.
+"""Loss and gradients of a batch, by a trace of autograd that is recorded once.
 
-On a network this small, building the graph of a batch and walking back through it takes autograd
-about as long as half of the arithmetic does, and it is the same graph for every batch. So it is
-traced once, down to the operators that autograd calls, and these are called again for each batch:
-the same operators on the same numbers. Nothing is derived by hand.
+For a network this small, autograd needs about half the time of the arithmetic to build the graph of
+a batch and to walk back through it, and the graph is the same for every batch. So the graph is
+traced once, down to the operators that autograd calls. These operators are then called directly for
+each batch. No derivative is written by hand.
 
-Only the large products in float32 on a CPU change hands: eager torch gives them to MKL, which takes
-twice as long on the AMD processor measured as oneDNN, to which `torch.compile` gives them. Which
-product goes where depends on its shape alone, so that a run repeats itself bit for bit.
+Only large float32 products on a CPU are computed in another way. Eager torch uses MKL for them,
+which takes twice as long as oneDNN on the AMD processor measured; `torch.compile` uses oneDNN too.
+The choice depends only on the shape of a product, so that a run repeats itself bit for bit.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from torch.fx.graph import CodeGen, Graph
 from torch.nn import functional
 
 _LARGE = 1 << 22
-"""Multiplications in a product from which on oneDNN's is the faster one."""
+"""Number of multiplications from which on oneDNN computes a matrix product faster than MKL."""
 
 
 class TracedGradient:
     """The gradient of a batch's mean cross-entropy.
 
-    For batches of the shape of `x` (n, inputs) and `y` (n,) alone; parameters may change in value.
-    `onednn_products` counts the products of a step that oneDNN computes.
+    It works only for batches of the same shape as `x` (n, inputs) and `y` (n,). The values of the
+    parameters may change. `onednn_products` counts the products of a step that oneDNN computes.
     """
 
     def __init__(self, module: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -45,7 +45,7 @@ class TracedGradient:
         self._traced, self.onednn_products = _traced(differentiated, x, y, *self._parameters)
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (n, classes) and mean loss; sets every parameter's `.grad`."""
+        """Return logits (n, classes) and mean loss, and set `.grad` of every parameter."""
         logits, loss, *gradients = self._traced(x, y, *self._values)
         for parameter, value in zip(self._parameters, gradients, strict=True):
             parameter.grad = value
@@ -53,7 +53,7 @@ class TracedGradient:
 
 
 def trace_forward(module: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function of a batch of the shape of `x` (n, inputs): its logits (n, classes)."""
+    """A function that returns the logits (n, classes) of a batch with the shape of `x`."""
     parameters = dict(module.named_parameters())
 
     def forward(x: Tensor, *values: Tensor) -> Tensor:
@@ -65,17 +65,19 @@ def trace_forward(module: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _traced(function: Callable[..., Any], *example: Tensor) -> tuple[Callable[..., Any], int]:
-    """The function of such tensors, operator by operator, and how many products oneDNN computes."""
+    """A traced function for tensors of these shapes, and how many products oneDNN computes."""
     traced: Any = make_fx(function)(*example)
     _drop_identities(traced.graph)
     given = _give_to_onednn(traced.graph) if _onednn_serves(example[0]) else 0
-    traced.graph.set_codegen(CodeGen())  # plain arguments: nothing to pack and unpack per call
+    traced.graph.set_codegen(
+        CodeGen()
+    )  # plain arguments, which are not packed and unpacked in each call
     traced.recompile()
-    return traced.forward, given  # past `Module.__call__`, which looks for hooks
+    return traced.forward, given  # not `Module.__call__`, which would look for hooks
 
 
 def _drop_identities(graph: Graph) -> None:
-    """Drop what hands a tensor on as it is: aliases, and transposes of transposes."""
+    """Remove operators without an effect: aliases, and transposes of transposes."""
     aten = torch.ops.aten
     for node in list(graph.nodes):
         source: Any = node.args[0] if node.args else None
@@ -87,15 +89,15 @@ def _drop_identities(graph: Graph) -> None:
 
 
 def _onednn_serves(x: Tensor) -> bool:
-    """Whether this torch can give products of such numbers to oneDNN."""
+    """Whether this version of torch can compute products of such numbers with oneDNN."""
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return there and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def _give_to_onednn(graph: Graph) -> int:
-    """Replace the large products `a @ b` and `bias + a @ b`, and tell how many there are.
+    """Replace the large products `a @ b` and `bias + a @ b`; returns their number.
 
-    oneDNN's linear layer wants `b.T`.
+    oneDNN's linear layer takes `b.T`.
     """
     aten, given = torch.ops.aten, 0
     for node in list(graph.nodes):
