@@ -19,7 +19,7 @@ def plain_activation(name: str) -> Any:
 
 
 def network(spec: Spec, weights: Tensors, *, onnx: bool) -> keras.Sequential:
-    """The network with its weights: it ends in the layer `logits`, or, unless ONNX, in a softmax."""
+    """The network with its weights. Its last layer is `logits`, and softmax if not for ONNX."""
     # ONNX has no operation for TensorFlow's own GELU; ours is composed of erf, which it has.
     chosen = activation if onnx else plain_activation
     model = keras.Sequential([keras.Input((spec.model.layer_sizes[0],), name="pixels")])

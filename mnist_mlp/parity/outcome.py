@@ -299,8 +299,9 @@ def evidence_of(rung: Rung) -> str:
 def _chaos(chaos: Chaos) -> str:
     spread = ", ".join(str(count) for count in chaos.spread)
     text = (
-        f"{chaos.different} predictions differ; in {chaos.backend} alone, initial weights one last "
-        f"digit away change {spread}. {chaos.explained} of the differing ones are among those"
+        f"{chaos.different} predictions differ; in {chaos.backend} alone, changing the last digit "
+        f"of the initial weights changes {spread}. {chaos.explained} of the differing ones are "
+        f"among these"
     )
     if chaos.margin is None:
         return f"{text}."

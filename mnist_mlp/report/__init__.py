@@ -3,8 +3,8 @@
     write_report([Run(Path("runs/tutorial/keras")), Run(Path("runs/tutorial/torch"))],
                  out=Path("report.html"))
 
-The page is read from run folders and a comparison's document alone. It needs no script, loads
-nothing, and the same folders give the same bytes.
+The page is made only from run folders and the document of a comparison. It needs no script and
+loads nothing, and the same folders give the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["default_path", "refuse_foreign", "report_html", "write_report"]
 
 GENERATOR = '<meta name="generator" content="mnist_mlp">'
-"""What our pages are known by: it stands in the template's head."""
+"""The line in the head of the template by which our pages are recognised."""
 
 
 def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "") -> str:
@@ -32,10 +32,11 @@ def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "") 
     runs : sequence of Run
         At least one; the others are compared with the first.
     document : JSON value, optional
-        What `compare` wrote about these runs. Without it `compare.json` is looked for beside them.
+        The document of `compare` for these runs. By default, `compare.json` beside the runs is used
+        if there is one.
     origin : str
-        The file that the document was read from: the page then says that it quotes it. Empty for
-        an outcome that has just been made.
+        The file that the document was read from; the page then says that it quotes this file. Empty
+        for an outcome that has just been computed.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "") 
 
 
 def write_report(runs: Sequence[Run], *, out: Path, document: Any = None, origin: str = "") -> int:
-    """Write the page; answers with its size in bytes. Raises as `report_html`, and `SetupError`."""
+    """Write the page; returns its size in bytes. Raises as `report_html`, and `SetupError`."""
     from mnist_mlp.run.files import write_atomically
 
     content = report_html(runs, document=document, origin=origin).encode(errors="replace")
@@ -63,25 +64,27 @@ def write_report(runs: Sequence[Run], *, out: Path, document: Any = None, origin
 
 
 def refuse_foreign(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write a page over anything but a page of ours, and over that unless `overwrite`.
+    """Make sure that only a page of ours is overwritten, and only if `overwrite` is set.
 
     Raises
     ------
     UsageError
-        Something else lies there, or a page does and `overwrite` is not set.
+        The path is something else, or it is a page of ours and `overwrite` is not set.
     """
     if not path.exists() and not path.is_symlink():
         return
     if not path.is_file() or path.is_symlink():
-        raise UsageError(f"--out {path}: is no file; name a file, such as report.html")
+        raise UsageError(f"--out {path}: is not a file; name a file, such as report.html")
     with path.open("rb") as file:
         ours = GENERATOR.encode() in file.read(1000)
     if not ours:
-        raise UsageError(f"--out {path}: exists, and is no report of this program; choose another")
+        raise UsageError(
+            f"--out {path}: exists and is not a report of this program; choose another file"
+        )
     if not overwrite:
-        raise UsageError(f"--out {path}: exists; add --overwrite or choose another")
+        raise UsageError(f"--out {path}: exists; add --overwrite or choose another file")
 
 
 def default_path(runs: Sequence[Run]) -> Path:
-    """`RUN/report.html`; of several runs `report.html` here."""
+    """`RUN/report.html` for one run, `report.html` in the current folder for several."""
     return runs[0].path / "report.html" if len(runs) == 1 else Path("report.html")

@@ -1,9 +1,9 @@
-"""What `compare.json` says of the runs of a report: read, checked, and matched with them.
+"""Read `compare.json`, check it, and match it with the runs of a report.
 
-It names its sides by label and path only, and a folder may have been moved or trained anew since.
-So a comparison is taken for the report's own when labels and folder names agree, and refused when
-the folders themselves speak against it: their predictions, reports, digests and specifications are
-looked at anew. What only a replay shows is quoted, and the page says from which file.
+The file names its sides only by label and path, and a folder may have been moved or trained again
+since. So a comparison is used if labels and folder names agree. It is refused if the folders
+contradict it: their predictions, reports, digests and specifications are checked again. Results
+that only a replay can show are quoted, and the page names the file that they come from.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from mnist_mlp.run.tensors import tensors_digest
 
 @dataclass(frozen=True)
 class Pair:
-    """The first run and another one, with what a comparison says of them, or why it says nothing.
+    """The first run and another one, with their comparison, or the reason why there is none.
 
-    `names` holds the report's labels of the comparison's sides. `origin` names the file that the
-    comparison is quoted from; it is empty for one that has just been made.
+    `names` maps the sides of the comparison to the labels in the report. `origin` names the file
+    that the comparison is quoted from; it is empty for one that has just been computed.
     """
 
     a: ShownRun
@@ -39,19 +39,19 @@ class Pair:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """Sides `a` and `b` of the comparison by the report's labels."""
+        """The labels in the report for the sides `a` and `b` of the comparison."""
         if self.comparison is None or _is(self.comparison.sides["a"], self.a):
             return {"a": self.a.label, "b": self.b.label}
         return {"a": self.b.label, "b": self.a.label}
 
 
 def pairs_from(sides: Sequence[ShownRun], document: Any, *, origin: str = "") -> tuple[Pair, ...]:
-    """Match a document that was given for these runs; `origin` is the file that it was read from.
+    """Match a given document with these runs; `origin` is the file that it was read from.
 
     Raises
     ------
     RunFolderError
-        It is no comparison, or it was made before one of the runs was trained anew.
+        It is not a comparison, or it was made before one of the runs was trained again.
     UsageError
         It compares other runs.
     """
@@ -65,12 +65,12 @@ def pairs_from(sides: Sequence[ShownRun], document: Any, *, origin: str = "") ->
             raise RunFolderError(f"{name}: {pair.problem}")
     if all(pair.comparison is None for pair in pairs):
         named = ", ".join(f"{c.sides['a'].path} with {c.sides['b'].path}" for c in comparisons)
-        raise UsageError(f"{name} compares {named}, and not these runs")
+        raise UsageError(f"{name} compares {named}, and not these runs; compare these runs")
     return pairs
 
 
 def pairs_beside(sides: Sequence[ShownRun]) -> tuple[Pair, ...]:
-    """Look for `compare.json` beside the runs; one that does not fit becomes a `problem`."""
+    """Use `compare.json` beside the runs. If one does not fit, its pair gets a `problem`."""
     found: list[Outcome] = []
     problem = ""
     for folder in dict.fromkeys(side.run.path.resolve().parent for side in sides):
@@ -92,7 +92,13 @@ def pairs_beside(sides: Sequence[ShownRun]) -> tuple[Pair, ...]:
 
 
 def read_document(path: Path) -> Any:
-    """A JSON file that a user names; `RunFolderError` when it is none."""
+    """Read a JSON file named by the user.
+
+    Raises
+    ------
+    RunFolderError
+        The file cannot be read, or is not JSON.
+    """
     return read_json(path, follow=True)
 
 
@@ -101,7 +107,7 @@ def _parse(document: Any, *, origin: str) -> list[Outcome]:
         raise RunFolderError(f"{origin}: not a comparison of schema_version {SCHEMA_VERSION}")
     parts = document.get("comparisons", [document])
     if not isinstance(parts, list):
-        raise RunFolderError(f"{origin}: comparisons is no list; compare the runs again")
+        raise RunFolderError(f"{origin}: comparisons is not a list; compare the runs again")
     outcomes = []
     for number, part in enumerate(parts):
         where = f"comparisons.{number}." if "comparisons" in document else ""
@@ -109,7 +115,7 @@ def _parse(document: Any, *, origin: str) -> list[Outcome]:
             outcomes.append(Outcome.model_validate(part))
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            # In JSON the fields of a place stand in the break itself.
+            # In JSON the fields of a place are fields of the break itself.
             field = where + ".".join(str(part) for part in problem["loc"] if part != "place")
             message = f"{field.strip('.') or 'the document'}: {problem['msg']}"
             raise RunFolderError(f"{origin}: {message}; compare the runs again") from None
@@ -130,36 +136,36 @@ def _matched(a: ShownRun, b: ShownRun, comparisons: Sequence[Outcome]) -> Pair:
 
 
 def _contradicted(outcome: Outcome, a: ShownRun, b: ShownRun) -> str:
-    """In what the two folders refute a comparison of them; empty where they bear it out.
+    """How the two folders contradict a comparison of them; empty if they do not.
 
-    A page must not say more than its folders do. What the folders themselves show is looked up
-    anew; what only a replay shows, the page quotes.
+    A page must not claim more than its folders show. So everything that the folders can show is
+    checked again. Results that only a replay can show are quoted.
     """
     counted = outcome.predictions
     if a.same_rows(b):
         held = Predictions(total=len(a.predicted), different=a.flipped(b))
         if held != counted:
             return (
-                f"it tells of {counted.different} differing predictions of {counted.total}, "
-                f"the folders hold {held.different} of {held.total}; compare the runs again"
+                f"it reports {counted.different} differing predictions of {counted.total}, but "
+                f"in the folders {held.different} of {held.total} differ; compare the runs again"
             )
         equal = report_text(a.evidence) == report_text(b.evidence)
         if outcome.report_identical is not None and outcome.report_identical != equal:
             word = {True: "equal", False: "different"}
             return (
-                f"it calls the reports {word[outcome.report_identical]}, the folders' are "
-                f"{word[equal]}; compare the runs again"
+                f"it says the reports are {word[outcome.report_identical]}, but those in the "
+                f"folders are {word[equal]}; compare the runs again"
             )
     if outcome.verdict not in ("identical", "equivalent"):
         return ""
     against = _against_agreement(a, b, verdict=outcome.verdict)
     if outcome.breaks or any(rung.status == "broken" for rung in outcome.rungs):
-        against = "it tells of a break itself"
+        against = "it lists a break"
     return f"it says {outcome.verdict}, but {against}; compare the runs again" if against else ""
 
 
 def _against_agreement(a: ShownRun, b: ShownRun, *, verdict: Verdict) -> str:
-    """What in the folders rules out that two runs are the same one."""
+    """Why the folders rule out that the runs agree; empty if nothing in them does."""
     left, right = (side.spec.model_dump(exclude={"name"}) for side in (a, b))
     if left != right:
         return "the specifications differ"
@@ -173,10 +179,10 @@ def _against_agreement(a: ShownRun, b: ShownRun, *, verdict: Verdict) -> str:
         return f"the histories have {len(a.run.history)} and {len(b.run.history)} epochs"
     for side in (a, b):
         if side.run.report_text != report_text(side.evidence):
-            return f"report.txt of {side.label} is not what its predictions give"
+            return f"report.txt of {side.label} does not follow from its predictions"
         rows = side.run.history
         if rows and rows[-1].weights_sha256 != tensors_digest(side.run.weights):
-            return f"the weights of {side.label} are not those that its history ends with"
+            return f"the weights of {side.label} are not those at the end of its history"
     return ""
 
 

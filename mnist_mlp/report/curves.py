@@ -1,4 +1,4 @@
-"""Loss and accuracy of all runs in one figure, and below it how far they lie from the first run."""
+"""The figures of loss and accuracy of all runs, with the differences from the first run below."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a figure shows: a column of the history, and its validation twin."""
+    """The quantity of a figure: a column of the history, and its column for validation."""
 
     name: str
     label: str
@@ -33,12 +33,12 @@ class Quantity:
     share: bool
 
     def of(self, side: ShownRun, *, validation: bool) -> Values:
-        """One value an epoch."""
+        """The values of a run, one for each epoch: float64 (epochs,)."""
         column = f"val_{self.column}" if validation else self.column
         return np.asarray(getattr(side.evidence.history, column), dtype=np.float64)
 
     def shown(self, value: float) -> str:
-        """A value as people read it."""
+        """A value as text: a percentage for accuracy."""
         return percent(value) if self.share else f"{value:.4f}"
 
 
@@ -54,14 +54,14 @@ def draw(
     training: bool = True,
     heights: tuple[int, int] = (210, 110),
 ) -> svg.Drawing:
-    """Curves above, differences from the first run below (for two runs and more).
+    """Draw the curves and, for two or more runs, below them the differences from the first run.
 
     Parameters
     ----------
     training : bool
         Draw the training curves too, dashed.
     heights : tuple of int
-        Of the two panels, px.
+        Heights of the two panels in px.
     """
     several = len(sides) > 1
     above, below = heights
@@ -95,7 +95,7 @@ def draw(
 
 
 def _line(axes: Axes, values: Values, number: int, *, validation: bool) -> None:
-    """The first run as a wide band, the others as thin lines on it: agreement shows both."""
+    """Draw the first run as a wide band, others as thin lines: so equal curves are all visible."""
     x = np.arange(1, len(values) + 1)
     first = number == 0
     axes.plot(
@@ -127,7 +127,7 @@ def _value_axis(axes: Axes, quantity: Quantity) -> None:
 
 
 def differences(a: ShownRun, b: ShownRun, quantity: Quantity, *, validation: bool) -> Values:
-    """|b - a| for each epoch that both have."""
+    """|b - a| for each epoch that both runs have."""
     left, right = (quantity.of(side, validation=validation) for side in (a, b))
     n = min(len(left), len(right))
     return np.abs(right[:n] - left[:n])
@@ -142,6 +142,8 @@ def _differences(
         for side in others
         for kind in kinds
     ]
+    # Two marks help to read a difference: below one rounding it means nothing, and an accuracy
+    # changes by one test row at least.
     rounding = max(side.epsilon for side in sides) * quantity.of(first, validation=True)
     one_row = 1 / len(first.evidence.y_true)
     marks = [*rounding, one_row] if quantity.share else list(rounding)
@@ -161,7 +163,9 @@ def _differences(
         colour = svg.SERIES[number % len(svg.SERIES)]
         axes.plot(
             np.arange(1, len(gap) + 1),
-            np.maximum(gap, 10.0**low),  # equal values lie on the lowest line, called 0
+            np.maximum(
+                gap, 10.0**low
+            ),  # a logarithmic axis has no 0, so its lowest line stands for 0
             color=colour,
             linewidth=1.8 if validation else 1.2,
             linestyle="-" if validation else (0, (3, 2)),
@@ -189,7 +193,7 @@ def _note(axes: Axes, y: float, text: str) -> None:
         va="bottom",
         fontsize=12,
         color=svg.MUTED,
-        zorder=2.5,  # above the marks, but a curve is never hidden
+        zorder=2.5,  # above the marks and below the curves, so that no curve is hidden
     )
 
 
@@ -198,7 +202,7 @@ def _power(exponent: int) -> str:
 
 
 def epoch_ticks(epochs: int) -> list[int]:
-    """Epoch 1 and about ten round numbers up to the last epoch."""
+    """Epoch 1 and up to ten round numbers up to the last epoch."""
     steps = (step * 10**power for power in itertools.count() for step in (1, 2, 5))
     step = next(step for step in steps if epochs <= 10 * step)
     return sorted({1, *range(step, epochs + 1, step)})
@@ -219,7 +223,7 @@ def _text(sides: Sequence[ShownRun], quantity: Quantity, *, kinds: Sequence[bool
 
 
 def difference_text(a: ShownRun, b: ShownRun, quantity: Quantity) -> str:
-    """How far the validation curves of two runs are apart, in a sentence."""
+    """One sentence about the largest difference of the validation curves of two runs."""
     gap = differences(a, b, quantity, validation=True)
     if not len(gap) or gap.max() == 0:
         return (

@@ -1,4 +1,4 @@
-"""The test images worth looking at: where runs disagree, else the most confident mistakes."""
+"""Choose test images to show: those on which runs disagree, else the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DECIMALS = 4
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one run makes of an image: its class, and how sure it is."""
+    """The class that one run predicts for an image, and the probability of that class."""
 
     label: str
     number: int
@@ -30,7 +30,7 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Digit:
-    """A test row with its picture and every run's opinion."""
+    """A test row with its picture and the prediction of every run."""
 
     row_id: int
     true: int
@@ -39,13 +39,13 @@ class Digit:
 
     @property
     def text(self) -> str:
-        """The picture's alternative."""
+        """The text alternative of the picture."""
         return f"Test row {self.row_id}, a {self.true}"
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The images, why these, and how many there were to choose from."""
+    """The images shown. `flipped`: the runs disagree on them. `total`: how many such there are."""
 
     flipped: bool
     total: int
@@ -53,9 +53,9 @@ class Gallery:
 
 
 def gallery(sides: Sequence[ShownRun]) -> Gallery:
-    """Images on which the runs disagree, else what the first run is most confidently wrong about.
+    """Images on which the runs disagree, or else the most confident mistakes of the first run.
 
-    Only runs that were tested on the same rows as the first one have an opinion.
+    Runs that were tested on other rows than the first one are left out.
     """
     first = sides[0]
     asked = [side for side in sides if side is first or first.same_rows(side)]
@@ -72,7 +72,10 @@ def gallery(sides: Sequence[ShownRun]) -> Gallery:
 
 
 def _by_disagreement(asked: Sequence[ShownRun], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Largest change of a probability first, then by id; rounded, as the page shows it."""
+    """Order of rows: the largest change of a probability first, then by id.
+
+    Changes are rounded as the page shows them, so that the last digits do not decide.
+    """
     first = asked[0]
     changes = np.max(
         [np.abs(side.probabilities[rows] - first.probabilities[rows]) for side in asked],
@@ -82,7 +85,7 @@ def _by_disagreement(asked: Sequence[ShownRun], rows: NDArray[np.int64]) -> NDAr
 
 
 def _images(asked: Sequence[ShownRun]) -> dict[int, NDArray[np.uint8]]:
-    """By row id. Where two runs disagree one of them is wrong, so its folder has the image."""
+    """Images by row id. If two runs disagree, one is wrong, and its folder has the image."""
     return {
         int(row): image
         for side in reversed(asked)

@@ -1,4 +1,4 @@
-"""What was compared: specification, data, versions, devices, threads and times, as table rows."""
+"""The tables of specification, data, versions, devices, threads and times of the runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True)
 class Fact:
-    """A row: one value where all runs agree, else one each, and whether that is a difference."""
+    """A table row with one value for each run. `marked`: differing values are highlighted."""
 
     name: str
     values: tuple[str, ...]
@@ -26,7 +26,7 @@ class Fact:
 
     @property
     def shared(self) -> bool:
-        """Whether one value stands for all runs."""
+        """Whether all runs have the same value."""
         return len(set(self.values)) == 1
 
 
@@ -51,7 +51,7 @@ def _facts(
 
 
 def spec_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
-    """The specification. What differs is marked: other settings make another run."""
+    """The specification. Differences are marked, since they make a different training run."""
     tellers: dict[str, Tell] = {
         "Name": lambda side: side.spec.name,
         "Layers": _layers,
@@ -68,7 +68,7 @@ def spec_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
 
 
 def data_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
-    """The data set; a difference is marked."""
+    """The data set. Differences are marked."""
 
     def rows(side: ShownRun) -> str:
         parts = [(side.run.dataset.train_rows, "training"), (len(side.evidence.ids), "test")]
@@ -76,7 +76,7 @@ def data_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
 
     tellers: dict[str, Tell] = {
         "Data set": lambda side: side.run.dataset.name,
-        "Source": lambda side: _told(side.run.dataset.source),
+        "Source": lambda side: _text(side.run.dataset.source),
         "Images": lambda side: "{} x {} pixels, {} classes".format(
             *side.evidence.image_shape, side.evidence.classes
         ),
@@ -87,27 +87,27 @@ def data_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
 
 
 def run_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
-    """How each run was made; that these differ is the point of comparing."""
+    """How each run was made. Differences are not marked: comparing such runs is the purpose."""
 
-    def told(read: Callable[[RunRecord], Any], *, missing: str = NOT_RECORDED) -> Tell:
-        return lambda side: _told(read(side.run.record), missing=missing)
+    def recorded(read: Callable[[RunRecord], Any], *, missing: str = NOT_RECORDED) -> Tell:
+        return lambda side: _text(read(side.run.record), missing=missing)
 
     def device(side: ShownRun) -> str:
         record = side.run.record
-        at = _told(record.device)
+        at = _text(record.device)
         return at if record.accelerator in (at, "") else f"{at} ({record.accelerator})"
 
     tellers: dict[str, Tell] = {
-        "Backend": told(lambda record: record.backend.target),
-        "Versions": told(lambda record: record.versions),
+        "Backend": recorded(lambda record: record.backend.target),
+        "Versions": recorded(lambda record: record.versions),
         "Device": device,
-        "CPU threads": told(lambda record: record.threads),
-        "Way of fitting": told(lambda record: record.fit_path, missing=""),
-        "Flags": told(lambda record: record.flags),
-        "Python": told(lambda record: record.machine.python),
-        "System": told(lambda record: record.machine.platform),
-        "Processor": told(lambda record: record.machine.processor),
-        "Core packages": told(lambda record: record.machine.packages, missing=""),
+        "CPU threads": recorded(lambda record: record.threads),
+        "Fit path": recorded(lambda record: record.fit_path, missing=""),
+        "Flags": recorded(lambda record: record.flags),
+        "Python": recorded(lambda record: record.machine.python),
+        "System": recorded(lambda record: record.machine.platform),
+        "Processor": recorded(lambda record: record.machine.processor),
+        "Core packages": recorded(lambda record: record.machine.packages, missing=""),
         "Started": lambda side: _when(side.run.record.started),
         "Finished": lambda side: _when(side.run.record.finished),
     }
@@ -115,12 +115,12 @@ def run_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
 
 
 def timing_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
-    """Seconds of each stage."""
+    """The time of each stage."""
     stages = {
         "Start of the framework": "open_s",
         "Training": "fit_s",
         "Prediction": "predict_s",
-        "Everything": "total_s",
+        "Whole run": "total_s",
     }
     tellers: dict[str, Tell] = {
         "One epoch (median)": lambda side: seconds(epoch_s(side)),
@@ -132,7 +132,7 @@ def timing_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
 
 
 def epoch_s(side: ShownRun) -> float | None:
-    """Median seconds of an epoch, validation included; None without a history."""
+    """Median seconds of an epoch, including validation; None without a history."""
     history = side.run.history
     return median(row.seconds for row in history) if history else None
 
@@ -150,33 +150,33 @@ def _layers(side: ShownRun) -> str:
 
 
 def _optimizer(side: ShownRun) -> str:
-    """The name and every option that is not at its default."""
+    """The name, the learning rate, and every option that does not have its default value."""
     spec = side.spec.optimizer
     parts = [f"{spec.name}, learning rate {spec.learning_rate:g}"]
     for key, field in type(spec).model_fields.items():
         value = getattr(spec, key)
         if key not in ("name", "learning_rate") and value != field.default:
-            parts.append(f"{key.replace('_', ' ')} {_told(value)}")
+            parts.append(f"{key.replace('_', ' ')} {_text(value)}")
     return ", ".join(parts)
 
 
 def _when(value: Any) -> str:
-    """`2026-01-31T12:00:00+00:00` as `2026-01-31 12:00:00 UTC`; else as it stands."""
-    text = _told(value)
+    """`2026-01-31T12:00:00+00:00` as `2026-01-31 12:00:00 UTC`; other texts unchanged."""
+    text = _text(value)
     return re.sub(r"^([0-9-]{10})T([0-9:]{8})\+00:00$", r"\1 \2 UTC", text)
 
 
-def _told(value: Any, *, missing: str = NOT_RECORDED) -> str:
-    """A recorded value in words: flags and whatever a backend recorded may hold anything."""
+def _text(value: Any, *, missing: str = NOT_RECORDED) -> str:
+    """A recorded value as text. Backends may record values of any type."""
     match value:
         case None | "":
             return missing
         case True | False:
             return "yes" if value else "no"
         case dict():
-            return ", ".join(f"{key} {_told(part)}" for key, part in value.items()) or missing
+            return ", ".join(f"{key} {_text(part)}" for key, part in value.items()) or missing
         case list() | tuple():
-            return ", ".join(_told(part) for part in value)
+            return ", ".join(_text(part) for part in value)
         case float():
             return f"{value:g}"
         case _:

@@ -1,6 +1,6 @@
-"""The generalisation gap: how validation leaves training behind, drawn, and named as a case.
+"""The generalisation gap between training and validation: a figure, and a named case.
 
-The thresholds are conventions, stated on the page next to the case they lead to.
+The thresholds are conventions. The page shows them next to the case that follows from them.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from mnist_mlp.report.words import percent
 Kind = Literal["none", "short", "unstable", "overfitting", "underfitting", "parting", "together"]
 
 SHORTEST = 3
-"""Epochs below which nothing is said."""
+"""With fewer epochs nothing is diagnosed."""
 WORSE = 1.05
-"""Overfitting: the last epochs' validation losses all lie this far above the lowest one."""
+"""Overfitting: the validation loss is above its lowest value by this factor ..."""
 LAST = 3
-"""... in this many epochs, so that one bad epoch is not called a trend."""
+"""... in each of this many last epochs, so that one bad epoch is not called a trend."""
 UNTRAINED = 0.5
 """Underfitting: the training loss is above this share of ln(classes), the loss of guessing."""
 PARTING_LOSS, PARTING_ACCURACY = 1.25, 0.01
-"""Parting: validation loss above training loss by this factor, and accuracy lower by this much."""
+"""Parting: validation loss above training loss by this factor, and accuracy lower by this share."""
 
 THRESHOLDS = (
     f"Overfitting: in each of the last {LAST} epochs the validation loss lies more than "
     f"{percent(WORSE - 1, decimals=0)} above its lowest value while the training loss has fallen. "
     f"Underfitting: the training loss is above {percent(UNTRAINED, decimals=0)} of ln(classes), "
-    f"the loss of guessing. Parting: the validation loss is more than "
+    f"the loss of guessing. Moving apart: the validation loss is more than "
     f"{percent(PARTING_LOSS - 1, decimals=0)} above the training loss and the accuracy more than "
-    f"{100 * PARTING_ACCURACY:.0f} point lower. Else the curves are together."
+    f"{100 * PARTING_ACCURACY:.0f} point lower. Otherwise the curves lie together."
 )
 
 
 @dataclass(frozen=True)
 class Case:
-    """Which case a history is; `epoch` is where overfitting begins."""
+    """The case of a history. `epoch` is the first one of overfitting."""
 
     kind: Kind
     sentence: str
@@ -54,7 +54,7 @@ def diagnose(history: History, *, classes: int) -> Case:
     """Name the case of a history by its last epochs."""
     epochs = len(history)
     if epochs == 0:
-        return Case("none", "The run has no history, so nothing can be said of overfitting.")
+        return Case("none", "The run has no history, so nothing can be said about overfitting.")
     if epochs < SHORTEST:
         return Case(
             "short",
@@ -92,9 +92,9 @@ def diagnose(history: History, *, classes: int) -> Case:
     if val_loss[-1] > PARTING_LOSS * loss[-1] and accuracy_gap > PARTING_ACCURACY:
         return Case(
             "parting",
-            f"The curves are parting, {100 * accuracy_gap:.1f} points of accuracy at the end: the "
-            "network knows its training rows better than new ones, but validation is not getting "
-            "worse.",
+            f"The curves move apart, by {100 * accuracy_gap:.1f} points of accuracy at the end: "
+            "the network is better on its training rows than on new ones, but validation does "
+            "not get worse.",
         )
     return Case(
         "together",
@@ -103,14 +103,14 @@ def diagnose(history: History, *, classes: int) -> Case:
 
 
 def common(sides: Sequence[ShownRun], cases: Sequence[Case]) -> tuple[str, ...]:
-    """One sentence where all runs are the same case, else one for each run."""
+    """One sentence if all runs have the same case, else one for each run."""
     if len({case.kind for case in cases}) == 1 and len({case.epoch for case in cases}) == 1:
         return (cases[0].sentence,)
     return tuple(f"{side.label}: {case.sentence}" for side, case in zip(sides, cases, strict=True))
 
 
 def draw(sides: Sequence[ShownRun], *, name: str) -> svg.Drawing:
-    """Validation loss minus training loss by epoch, a line a run."""
+    """Draw validation loss minus training loss by epoch, with one line for each run."""
     gaps = [LOSS.of(side, validation=True) - LOSS.of(side, validation=False) for side in sides]
     with svg.page_style():
         figure = svg.sheet(WIDTH, 260)

@@ -1,4 +1,4 @@
-"""The verdict in one sentence, and the sentence or two behind it."""
+"""The verdict in one sentence, and the reasons for it in one or two more."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MARKS = {"good": "✓", "bad": "✗", "unsure": "?", "plain": "○"}
 
 @dataclass(frozen=True)
 class Judgement:
-    """`word` and `mark` make the badge, `sentence` the page's first heading."""
+    """`word` and `mark` are shown as a badge, and `sentence` as the first heading of the page."""
 
     tone: Tone
     word: str
@@ -45,12 +45,12 @@ class Judgement:
 
     @property
     def mark(self) -> str:
-        """A sign for the tone, so that it is told by more than a colour."""
+        """A sign for the tone, for readers who cannot tell the colours apart."""
         return _MARKS[self.tone]
 
 
 def judge(sides: Sequence[ShownRun], pairs: Sequence[Pair], cases: Sequence[Case]) -> Judgement:
-    """Of one run what it reached; of two the verdict; of more the worst of the pairs."""
+    """The accuracy of one run, the verdict on two, or the worst verdict of several pairs."""
     if not pairs:
         return _single(sides[0], cases[0])
     judged = [judge_pair(pair) for pair in pairs]
@@ -70,7 +70,7 @@ def judge(sides: Sequence[ShownRun], pairs: Sequence[Pair], cases: Sequence[Case
 
 
 def judge_pair(pair: Pair) -> Judgement:
-    """The verdict on two runs; one that is quoted from a file is said to be."""
+    """The verdict on two runs. A verdict that is quoted from a file says so."""
     if pair.comparison is None:
         return _unjudged(pair)
     judged = _judged(pair, pair.comparison)
@@ -78,8 +78,8 @@ def judge_pair(pair: Pair) -> Judgement:
         return judged
     quoted = (
         f"This verdict is quoted from {pair.origin}. The two folders' predictions, reports, "
-        f"digests and specifications do not speak against it; only compare, which replays the "
-        f"runs, proves it."
+        f"digests and specifications do not contradict it. Only compare proves it, since it "
+        f"replays the runs."
     )
     return replace(judged, reasons=(*judged.reasons, quoted))
 
@@ -115,7 +115,7 @@ def _judged(pair: Pair, outcome: Outcome) -> Judgement:
             return Judgement(
                 "unsure",
                 "Inconclusive",
-                f"Undecided: nothing shows that {a} and {b} differ, nor that they don't.",
+                f"Undecided: it is not proved that {a} and {b} differ, nor that they agree.",
                 (outcome.text, *_beyond(outcome)),
             )
         case "different":
@@ -133,7 +133,7 @@ def _different(pair: Pair, outcome: Outcome, differ: str) -> Judgement:
     return Judgement(
         "bad",
         "Different",
-        f"Not faithful: {a} and {b} part at {where}{_when(first)}.",
+        f"Not faithful: {a} and {b} first differ at {where}{_when(first)}.",
         (f"{cause_title(first)} {_sentence(differ)}",),
     )
 
@@ -154,8 +154,8 @@ def _unjudged(pair: Pair) -> Judgement:
         "Not judged",
         f"Not judged: {what}; how {a} and {b} trained has not been compared.",
         (
-            "Equal results don't prove a port faithful, nor do unequal ones disprove it; "
-            "the ladder decides.",
+            "Equal results do not prove that a port is faithful, and different results do not "
+            "prove the opposite. A comparison rung by rung decides.",
         ),
     )
 
@@ -172,7 +172,7 @@ def _single(side: ShownRun, case: Case) -> Judgement:
 
 
 def cause_title(item: Break) -> str:
-    """What broke, in the catalogue's words."""
+    """One sentence on what broke, from the catalogue of causes."""
     if item.cause.name == UNKNOWN:
         return "The cause is not known."
     known = catalogue().get(item.cause.name)
@@ -197,19 +197,19 @@ def _clean(outcome: Outcome) -> str:
 
 
 def _beyond(outcome: Outcome) -> tuple[str, ...]:
-    """The float64 proof and the ensemble, if they were made."""
+    """Sentences on the float64 proof and the ensemble, if they were made."""
     said = []
     proof, chaos = outcome.proof, outcome.chaos
     if proof.max_abs_difference is not None and proof.bound is not None:
         said.append(
-            f"Trained in float64, the two end with weights {small(proof.max_abs_difference)} apart "
+            f"Trained in float64, the final weights differ by {small(proof.max_abs_difference)} "
             f"(allowed {small(proof.bound)})."
         )
     if chaos and chaos.spread:
         spread = listed([f"{number:,}" for number in chaos.spread])
         said.append(
-            f"In {chaos.backend} alone, initial weights one last digit away change {spread} "
-            "predictions."
+            f"In {chaos.backend} alone, changing the last digit of the initial weights changes "
+            f"{spread} predictions."
         )
     return tuple(said)
 

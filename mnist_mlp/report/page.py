@@ -1,4 +1,4 @@
-"""The page: everything put together, and rendered by the template."""
+"""The page: collects all its parts and renders the template."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ STATUS = {
 }
 
 MOST_BREAKS = 8
+"""Breaks shown for a pair; `compare.json` has them all."""
 
 
 @dataclass(frozen=True)
 class RungLine:
-    """A rung of the ladder; `width` is its margin in percent of what is allowed, for the bar."""
+    """A rung in the table; `width` is its margin in percent of the limit, for the bar."""
 
     name: str
     about: str
@@ -43,7 +44,7 @@ class RungLine:
 
 @dataclass(frozen=True)
 class BreakCard:
-    """A break, told in full."""
+    """A break with all its details."""
 
     side: str
     place: str
@@ -59,7 +60,7 @@ class BreakCard:
 
 @dataclass(frozen=True)
 class LadderView:
-    """The ladder of one pair."""
+    """The rungs and breaks of one pair."""
 
     pair: Pair
     rungs: tuple[RungLine, ...]
@@ -68,13 +69,13 @@ class LadderView:
 
     @property
     def more(self) -> int:
-        """Breaks that are not told."""
+        """Number of breaks that are not shown."""
         found = self.pair.comparison
         return len(found.breaks) - len(self.breaks) if found else 0
 
     @property
     def summary(self) -> str:
-        """What the strip of rungs shows, in words."""
+        """The strip of rungs as text."""
         clean = sum(rung.status == "clean" for rung in self.rungs)
         broken = [rung.name for rung in self.rungs if rung.status == "broken"]
         text = f"{clean} of {count(len(self.rungs), 'rung')} clean"
@@ -96,7 +97,7 @@ def render(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> str:
 
 
 def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
-    """All that the template shows."""
+    """All values that the template uses."""
     first = sides[0]
     with_history = [side for side in sides if len(side.evidence.history)]
     cases = [gap.diagnose(side.evidence.history, classes=side.evidence.classes) for side in sides]
@@ -148,7 +149,7 @@ def _data_name(side: ShownRun) -> str:
 
 
 def _hero(sides: Sequence[ShownRun]) -> Any:
-    """The figure of the first screenful."""
+    """The figure at the top of the page; None without a history."""
     if not sides:
         return None
     heights = (150, 70) if len(sides) > 1 else (220, 0)
@@ -180,7 +181,7 @@ def _ladder(pair: Pair) -> LadderView:
 
 def _rungs(rungs: Sequence[Rung]) -> tuple[RungLine, ...]:
     lines = []
-    # In the order of the ladder; rungs that a later version added stand at its end.
+    # In the order of RUNGS; unknown rungs (of a later version) come last.
     for rung in sorted(rungs, key=lambda r: RUNGS.index(r.name) if r.name in RUNGS else len(RUNGS)):
         mark, word = STATUS[rung.status]
         known = catalogue().get(rung.text)
@@ -210,7 +211,7 @@ def _card(item: Break, names: Mapping[str, str]) -> BreakCard:
     place += [
         f"{name} {value:,}"
         for name, value in (("epoch", item.epoch), ("step", item.step))
-        if value  # 0 is before training, as the rung says already
+        if value  # 0 means before training, which the rung already says
     ]
     if item.layer is not None:
         place.append(f"layer {item.layer}")
@@ -232,7 +233,7 @@ def _card(item: Break, names: Mapping[str, str]) -> BreakCard:
 
 
 def _fixes(item: Break, known: Entry | None) -> tuple[tuple[str, str, bool], ...]:
-    """For each framework the cure, and whether it is a line of code."""
+    """For each framework: a heading, the cure, and whether the cure is a line of code."""
     if known is None:
         return (("Cure", item.cause.fix, is_code(item.cause.fix)),) if item.cause.fix else ()
     pairs = (("In Keras", known.fix_keras), ("In torch", known.fix_torch))

@@ -1,4 +1,4 @@
-"""Pictures in the page: digits and weights as PNG in `data:` addresses."""
+"""Pictures of the page: digits and weights as PNG in `data:` URLs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import count, small
 
 UNITS = 32
-"""Units of the first layer that are shown."""
+"""Number of units of the first layer that are shown."""
 _COLUMNS, _GAP = 8, 2
 # Blue is negative, orange positive, as in the figures of the run folder.
 _COLOURS = (
@@ -29,7 +29,7 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class Weights:
-    """The first layer of one run as a picture, with its alternative in words."""
+    """The first layer of one run as a picture, with a text alternative."""
 
     label: str
     source: str
@@ -39,18 +39,19 @@ class Weights:
 
 
 def digit(pixels: NDArray[np.uint8]) -> str:
-    """The `data:` address of one image, uint8 (height, width), dark ink on light paper."""
+    """The `data:` URL of one image, uint8 (height, width), drawn dark on light."""
     return _address(Image.fromarray(255 - pixels))
 
 
 def weights(sides: Sequence[ShownRun]) -> tuple[Weights, ...]:
-    """The weights into the first units, a tile each, on one colour scale for all runs."""
+    """The weights of the first units, one tile each, with the same colour scale for all runs."""
+    # 99.5 % of the weights set the scale; the largest few would make all tiles pale.
     bound = max(float(np.quantile(np.abs(_kernel(side)), 0.995)) for side in sides) or 1.0
     return tuple(_weights(side, bound) for side in sides)
 
 
 def largest_difference(a: ShownRun, b: ShownRun) -> str:
-    """How far two first layers are apart, in words."""
+    """One sentence about the largest difference between two first layers."""
     left, right = a.evidence.first_kernel, b.evidence.first_kernel
     if left.shape != right.shape:
         return f"The first layers of {a.label} and {b.label} have different shapes."
@@ -92,7 +93,7 @@ def _weights(side: ShownRun, bound: float) -> Weights:
 
 
 def _palette() -> list[int]:
-    """255 colours from blue to orange; the last entry is the gap between tiles."""
+    """255 colours from blue to orange, and white for the gaps between tiles."""
     stops = np.linspace(0, 254, len(_COLOURS))
     channels = [
         np.interp(np.arange(255), stops, channel) for channel in zip(*_COLOURS, strict=True)

@@ -1,5 +1,6 @@
-"""The port map: for each part of a specification the Keras call, the torch call, and the default
-in which the two differ. What differs comes from the catalogue of causes.
+"""The port map: each part of a specification in Keras and in torch, with the traps of porting.
+
+A trap is a default in which the two frameworks differ. The traps come from the catalogue of causes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _TORCH_ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class PortMapRow:
-    """One part; `traps` are the catalogue's causes for a port that trusts the other's default."""
+    """One part. `traps` are the causes of the catalogue that a port relying on defaults meets."""
 
     part: str
     keras: str
@@ -33,7 +34,7 @@ class PortMapRow:
 
 
 def port_map(spec: Spec) -> tuple[PortMapRow, ...]:
-    """Every part of a specification, in the order of a program."""
+    """All parts of a specification, in the order in which a program has them."""
     return (*_data(spec), *_layers(spec), *_loss(spec), *_optimizer(spec.optimizer), *_loop(spec))
 
 

@@ -1,4 +1,4 @@
-"""Classification reports and confusion matrices as tables, with the cells that differ marked."""
+"""Tables of classification reports and confusion matrices, with differing cells marked."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mnist_mlp.report.sides import ShownRun
 
 METRICS = ("precision", "recall", "f1-score")
 LARGEST_MATRIX = 20
-"""Classes above which a table of counts is too wide to read; the commonest mistakes stand in."""
+"""With more classes a matrix is too wide to read; the commonest mistakes are shown instead."""
 _TINTS = 9
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as it is shown; `differs` from the first run's."""
+    """A value as text. `differs`: it is not the value of the first run. `tint`: 0 to 9."""
 
     text: str
     differs: bool = False
@@ -27,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the report: for each metric a cell a run, then the rows it rests on."""
+    """A row of the report: for each metric one cell per run, and the support of each run."""
 
     name: str
     metrics: tuple[tuple[Cell, ...], ...]
@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A confusion matrix: rows of cells, one row a true class."""
+    """A confusion matrix with one row of cells for each true class."""
 
     label: str
     number: int
@@ -45,7 +45,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """A common mistake: how often each run took one class for another."""
+    """A common mistake, and how often each run made it."""
 
     true: int
     predicted: int
@@ -53,7 +53,7 @@ class ConfusedPair:
 
 
 def report_lines(sides: Sequence[ShownRun]) -> tuple[Line, ...]:
-    """The reports of all runs, row by row, with four digits as scikit-learn prints them."""
+    """The reports of all runs, row by row, with four digits."""
     tables = [report_values(side.confusion) for side in sides]
     return tuple(
         Line(
@@ -69,10 +69,10 @@ def report_lines(sides: Sequence[ShownRun]) -> tuple[Line, ...]:
 
 
 def report_values(confusion: NDArray[np.int64]) -> dict[str, tuple[float | None, ...]]:
-    """Precision, recall, F1 and support by row of the report; accuracy stands under F1.
+    """Precision, recall, F1 and support by row of the report. Accuracy is in the column of F1.
 
-    As scikit-learn's `classification_report` with `zero_division=0`: what would be divided by zero
-    is 0, macro is the mean over classes, weighted the mean weighted by support.
+    The values are those of scikit-learn's `classification_report` with `zero_division=0`: a
+    quotient by zero is 0, "macro" is the mean over classes, and "weighted" is weighted by support.
     """
     right = np.diag(confusion).astype(float)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
@@ -101,7 +101,7 @@ def _cells(values: Sequence[float | None], *, digits: int) -> tuple[Cell, ...]:
 
 
 def matrices(sides: Sequence[ShownRun]) -> tuple[Matrix, ...]:
-    """A matrix for each run, a single one where all are equal; none for many classes."""
+    """One matrix for each run, or a single one if all are equal; none for many classes."""
     first = sides[0].confusion
     if len(first) > LARGEST_MATRIX:
         return ()
@@ -123,7 +123,7 @@ def matrices(sides: Sequence[ShownRun]) -> tuple[Matrix, ...]:
 
 
 def _tint(cell: int, total: int) -> int:
-    """0 (white) to 9, on a square-root scale: a good network's few mistakes stay visible."""
+    """0 (white) to 9 on a square-root scale, on which a good network's few mistakes are visible."""
     return 0 if cell == 0 else max(1, round(_TINTS * float(np.sqrt(cell / total))))
 
 

@@ -1,4 +1,4 @@
-"""The runs of a report, read and checked once."""
+"""Read and check the runs of a report once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnist_mlp.spec import Spec
 
 @dataclass(frozen=True, eq=False)
 class ShownRun:
-    """One run on the page; `number` counts from 0 and chooses its colour."""
+    """One run on the page. `number` counts from 0 and selects its colour."""
 
     run: Run
     label: str
@@ -29,16 +29,16 @@ class ShownRun:
 
     @property
     def spec(self) -> Spec:
-        """What was trained."""
+        """The specification of the run."""
         return self.run.spec
 
     @property
     def epsilon(self) -> float:
-        """One rounding of the run's precision, relative."""
+        """The relative size of one rounding in the run's precision."""
         return float(np.finfo(self.spec.training.precision).eps)
 
     def coarsest(self, sides: Sequence[ShownRun]) -> str:
-        """The precision with the largest rounding."""
+        """The name of the precision with the largest rounding among `sides`."""
         return max(sides, key=lambda side: side.epsilon).spec.training.precision
 
     @cached_property
@@ -54,34 +54,34 @@ class ShownRun:
 
     @cached_property
     def accuracy(self) -> float:
-        """Share of right test rows."""
+        """Share of correct test rows, 0 to 1."""
         return accuracy(self.evidence.logits, self.evidence.y_true)
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
-        """Row is the true class, column the predicted one."""
+        """Counts: the row is the true class, the column the predicted one."""
         return confusion_matrix(self.evidence.y_true, self.predicted, classes=self.evidence.classes)
 
     def same_rows(self, other: ShownRun) -> bool:
-        """Whether both were tested on the same rows of the same data set, in one order."""
+        """Whether both were tested on the same rows of the same data set, in the same order."""
         return self.run.dataset.sha256 == other.run.dataset.sha256 and np.array_equal(
             self.evidence.ids, other.evidence.ids
         )
 
     def flipped(self, other: ShownRun) -> int:
-        """Test rows to which the two give different classes; call where `same_rows`."""
+        """Number of test rows with different predicted classes. Both must have `same_rows`."""
         return int(np.count_nonzero(self.predicted != other.predicted))
 
 
 def read_sides(runs: Sequence[Run]) -> tuple[ShownRun, ...]:
-    """Read what the page needs of each run.
+    """Read what the page needs from each run.
 
     Raises
     ------
     UsageError
-        Runs with different numbers of classes: no row of one report belongs to one of the other.
+        The runs have different numbers of classes, so their reports have different rows.
     RunFolderError
-        Files that are missing, damaged or don't fit together.
+        Files are missing or damaged, or do not fit together.
     """
     sides = tuple(
         ShownRun(run=run, label=label, number=number, evidence=evidence(run))
@@ -98,7 +98,7 @@ def read_sides(runs: Sequence[Run]) -> tuple[ShownRun, ...]:
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
-    """The backends' names; where one comes twice, with the folder's, and a number if need be."""
+    """Different labels: the backend's name, if needed with the folder's name and a number."""
     shared = Counter(run.label for run in runs)
     labels = [
         run.label if shared[run.label] == 1 else f"{run.label} ({run.path.resolve().name})"

@@ -1,9 +1,10 @@
-"""Figures for a page: Matplotlib's SVG made fit to stand inline in HTML.
+"""Figures for a page: Matplotlib's SVG, changed so that it can be part of an HTML page.
 
-A page holds several figures, follows the reader's light or dark theme and may load nothing from
-outside. So colours are drawn as roles and become CSS variables, text stays text in the page's own
-font, ids are kept only where they are referred to and begin with the figure's name, and namespaces,
-metadata and the global style element go. Same figure, same bytes.
+A page has several figures, follows the light or dark theme of the reader, and loads nothing from
+outside. Therefore colours become CSS variables, and text stays text in the font of the page. Only
+ids that are referred to are kept, and they begin with the name of the figure, since ids must be
+unique in a page. Namespaces, metadata and the global style element are removed. The same figure
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 
 _ROLES = ("ink", "muted", "grid", "rule", "zero", *(f"series-{number}" for number in range(5)))
 INK, MUTED, GRID, RULE, ZERO, *SERIES = (f"#0a0b{code:02x}" for code in range(len(_ROLES)))
-"""Colours that no figure uses otherwise; `_VARIABLE` turns each into its CSS variable."""
+"""Placeholder colours that no figure uses otherwise. Each is replaced by its CSS variable."""
 
 _VARIABLE = re.compile(r"#0a0b([0-9a-f]{2})")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
@@ -30,7 +31,7 @@ TEXT_PX = 13
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure for the page: its name (unique there), its SVG, and its text alternative."""
+    """A figure for the page: its name (unique in the page), its SVG, and its text alternative."""
 
     name: str
     svg: str
@@ -40,7 +41,7 @@ class Drawing:
 
 @contextmanager
 def page_style() -> Iterator[None]:
-    """The style to draw and to save in: Matplotlib's shipped defaults, then ours."""
+    """The style for drawing and saving: Matplotlib's shipped defaults, then ours."""
     ours = {
         "font.family": ["DejaVu Sans"],
         "font.size": TEXT_PX,
@@ -77,7 +78,7 @@ def sheet(width: int, height: int) -> Figure:
 
 
 def add_axes(figure: Figure, *, left: int, top: int, width: int, height: int) -> Axes:
-    """Transparent axes at a place given in px from the upper left corner."""
+    """Transparent axes at a position in px, counted from the upper left corner."""
     w, h = (round(inches * 72) for inches in figure.get_size_inches())
     axes = figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
     axes.patch.set_visible(False)
@@ -85,7 +86,7 @@ def add_axes(figure: Figure, *, left: int, top: int, width: int, height: int) ->
 
 
 def inline(figure: Figure, *, name: str, title: str, text: str) -> Drawing:
-    """The figure for the page. Call within `page_style`."""
+    """Convert a figure for the page. Call within `page_style`."""
     buffer = io.BytesIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=metadata)
@@ -107,7 +108,7 @@ def inline(figure: Figure, *, name: str, title: str, text: str) -> Drawing:
 
 
 def _strip(element: ElementTree.Element) -> None:
-    """Remove what HTML needs no more, and write colours and fonts as the page's own."""
+    """Remove what HTML does not need, and use the colours and fonts of the page."""
     element.tag = _local(element.tag)
     for key in list(element.attrib):
         value = element.attrib.pop(key)

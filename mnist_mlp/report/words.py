@@ -30,7 +30,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def seconds(value: object) -> str:
-    """A duration in seconds, or that there is none."""
+    """A duration in seconds as text; `not recorded` if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "not recorded"
     if value < 0.1:

@@ -66,19 +66,20 @@ def judged(twins: Any) -> Judgement:
             "inconclusive",
             {},
             "Inconclusive",
-            "Undecided: nothing shows that left and right differ, nor that they don't.",
+            "Undecided: it is not proved that left and right differ, nor that they agree.",
         ),
         (
             "different",
             {"breaks": (INIT, LATER)},
             "Different",
-            "Not faithful: left and right part at the initial weights.",
+            "Not faithful: left and right first differ at the initial weights.",
         ),
         (
             "different",
             {"breaks": (LATER,)},
             "Different",
-            "Not faithful: left and right part at the weight update, in step 410 of epoch 2.",
+            "Not faithful: left and right first differ at the weight update, in step 410 of "
+            "epoch 2.",
         ),
     ],
 )
@@ -100,7 +101,7 @@ def test_equivalent_says_how_many_differ_and_what_shows_it(twins: Any) -> None:
         "Faithful: left and right run the same algorithm; 3 of 63 predictions differ, "
         "by rounding alone."
     )
-    assert "weights 3e-15 apart (allowed 1e-10)" in " ".join(found.reasons)
+    assert "the final weights differ by 3e-15 (allowed 1e-10)" in " ".join(found.reasons)
     assert "In left alone" in " ".join(found.reasons)
 
 
@@ -113,7 +114,7 @@ def test_without_a_comparison_nothing_is_judged(twins: Any, read_page: Any) -> N
     assert not ladder.all("table")
     told = ladder.one("p", "callout").text
     left, right = twins.runs
-    assert told.startswith("The ladder was not climbed.")
+    assert told.startswith("The runs were not compared rung by rung.")
     assert told.endswith(f"python -m mnist_mlp compare {left.path} {right.path}")
 
 
@@ -143,11 +144,11 @@ def test_the_ladder_with_breaks_causes_and_cures(twins: Any, read_page: Any) -> 
     assert (
         first.one("h3").text == "Kernels are drawn as torch's Linear does it, not Glorot uniform."
     )
-    assert "right departs at the initial weights, layer 0, kernel" in first.text
+    assert "right breaks at the initial weights, layer 0, kernel" in first.text
     assert "-0.03, 2e+06 roundings off" in first.text
     assert "nn.init.xavier_uniform_(layer.weight)" in [code.text for code in first.all("code")]
     assert second.one("h3").text == "The cause is not known."
-    assert "left departs at the weight update, epoch 2, step 410, layer 1, bias" in second.text
+    assert "left breaks at the weight update, epoch 2, step 410, layer 1, bias" in second.text
     assert "bright pixels" in ladder.text
 
 
@@ -159,10 +160,12 @@ def test_a_comparison_that_tells_of_other_predictions_is_not_believed(
     twins.put_right(rows=2)
     page = read_page(report_html(twins.runs))
     assert page.one("h1").text.startswith("Not judged")
-    assert "it tells of 0 differing predictions of 63, the folders hold 2 of 63" in page.text
+    assert (
+        "it reports 0 differing predictions of 63, but in the folders 2 of 63 differ" in page.text
+    )
     document = json.loads((twins.folder / "compare.json").read_text())
     with pytest.raises(
-        RunFolderError, match=r"given\.json: it tells of 0 .* compare the runs again"
+        RunFolderError, match=r"given\.json: it reports 0 .* compare the runs again"
     ):
         pairs_from(read_sides(twins.runs), document, origin="given.json")
 
@@ -184,8 +187,8 @@ def _other_digest(record: dict[str, Any]) -> None:
         ("report.txt", "report.txt of right is not what its predictions give"),
         ("history.csv", "the weights of right are not those that its history ends with"),
         ("epochs", "the histories have 3 and 2 epochs"),
-        ("break", "it tells of a break itself"),
-        ("rung", "it tells of a break itself"),
+        ("break", "it lists a break"),
+        ("rung", "it lists a break"),
     ],
 )
 def test_a_forged_agreement_is_not_believed(
@@ -217,7 +220,7 @@ def test_a_forged_agreement_is_not_believed(
 def test_a_forged_count_of_predictions_or_reports(twins: Any, read_page: Any) -> None:
     twins.compared("identical", report_identical=False)
     text = read_page(report_html(twins.runs)).text
-    assert "it calls the reports different, the folders' are equal" in text
+    assert "it says the reports are different, but those in the folders are equal" in text
     twins.put_right(rows=2)
     twins.compared("identical", report_identical=None)
     page = read_page(report_html(twins.runs))
@@ -260,7 +263,7 @@ def test_a_comparison_that_is_none(twins: Any, read_page: Any, content: str) -> 
         (lambda d: d["breaks"][0].update(cause="it"), "breaks.0.cause: Input should be "),
         (lambda d: d["predictions"].update(total=None), "predictions.total: Input should be "),
         (lambda d: d.pop("verdict"), "verdict: Field required"),
-        (lambda d: d.update(comparisons=3), "comparisons is no list"),
+        (lambda d: d.update(comparisons=3), "comparisons is not a list"),
         (lambda d: d.update(comparisons=[3]), "comparisons.0: Input should be "),
     ],
 )
@@ -293,7 +296,7 @@ def test_sides_in_the_other_order(twins: Any) -> None:
     left, right = twins.runs
     (pair,) = pairs_beside(read_sides([right, left]))
     assert pair.names == {"a": "left", "b": "right"}
-    assert judge_pair(pair).sentence.startswith("Not faithful: right and left part")
+    assert judge_pair(pair).sentence.startswith("Not faithful: right and left first differ")
 
 
 def test_several_runs_are_judged_by_the_worst(twins: Any, read_page: Any) -> None:
@@ -311,7 +314,7 @@ def test_several_runs_are_judged_by_the_worst(twins: Any, read_page: Any) -> Non
     )
     reasons = [reason.text for reason in page.one("div", "reasons").all("p")]
     assert reasons[0].startswith("Faithful: left (left) 1 and right")
-    assert reasons[1].startswith("Not faithful: left (left) 1 and left (left) 2 part at")
+    assert reasons[1].startswith("Not faithful: left (left) 1 and left (left) 2 first differ at")
 
 
 # --- The command ----------------------------------------------------------------------------------

@@ -206,11 +206,11 @@ def test_one_run_alone(finished_run: Path, read_page: Any) -> None:
 def test_the_way_of_fitting_is_told(twins: Any, read_page: Any, path: str) -> None:
     for name in ("left", "right"):
         twins.edit(name, lambda record: record.update(fit_path=path))
-    row = f"Way of fitting {path}"
+    row = f"Fit path {path}"
     assert row in read_page(report_html(twins.runs)).by_id("compared").text
     for name in ("left", "right"):
         twins.edit(name, lambda record: record.pop("fit_path"))
-    assert "Way of fitting" not in read_page(report_html(twins.runs)).by_id("compared").text
+    assert "Fit path" not in read_page(report_html(twins.runs)).by_id("compared").text
 
 
 def test_weights_without_a_history(twins: Any, read_page: Any) -> None:

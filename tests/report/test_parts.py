@@ -205,7 +205,7 @@ def test_rows_of_other_data_are_not_matched(twins: Any, read_page: Any) -> None:
     twins.put_right(rows=2)
     twins.edit("right", lambda record: record["dataset"].update(sha256="0" * 64))
     section = read_page(report_html(twins.runs)).by_id("digits")
-    assert "right was tested on other rows and has no opinion here." in section.text
+    assert "right was tested on other rows and is left out here." in section.text
     assert {node.text.split()[0] for node in section.all("p", "opinion")} == {"left"}
 
 

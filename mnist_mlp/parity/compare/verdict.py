@@ -108,7 +108,10 @@ def _verdict(
     identical: bool,
 ) -> tuple[Verdict, str]:
     if breaks:
-        return "different", f"The runs part at rung {breaks[0].rung}: {breaks[0].cause.name}."
+        return (
+            "different",
+            f"The runs first differ at rung {breaks[0].rung}: {breaks[0].cause.name}.",
+        )
     if ladder.inconclusive:
         return (
             "inconclusive",
