@@ -184,8 +184,8 @@ def _other_digest(record: dict[str, Any]) -> None:
     [
         (_other_rate, "the specifications differ"),
         (_other_digest, "the data sets differ"),
-        ("report.txt", "report.txt of right is not what its predictions give"),
-        ("history.csv", "the weights of right are not those that its history ends with"),
+        ("report.txt", "report.txt of right does not follow from its predictions"),
+        ("history.csv", "the weights of right are not those at the end of its history"),
         ("epochs", "the histories have 3 and 2 epochs"),
         ("break", "it lists a break"),
         ("rung", "it lists a break"),
