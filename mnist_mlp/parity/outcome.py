@@ -66,7 +66,7 @@ class Rung(Value):
 
 
 def clean(name: str, margin: float | None, compared: int | None, text: str = "") -> Rung:
-    """A rung that nothing broke: clean as far as there is evidence for it, else not exercised."""
+    """A rung without a break: clean if there is evidence for it, else not exercised."""
     if margin is not None and not margin <= 1:
         text = f"{margin:.2g} of what rounding allows, which a coarser arithmetic hides"
         return Rung(name=name, status="not_exercised", margin=margin, text=text)

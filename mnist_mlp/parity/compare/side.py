@@ -170,7 +170,7 @@ def _look_at_fit(seen: SideEvidence, worker: Worker, run: Run, shared: Shared, s
         breaks = _other_start(worker, shared, side) or breaks
     if breaks:
         seen.breaks += breaks
-        seen.leave_out("trajectory", "metrics", reason="the first epochs of fit go elsewhere")
+        seen.leave_out("trajectory", "metrics", reason="the first epochs of fit already break")
     else:
         wrong, off = metric_breaks(records, first, side=side)
         seen.breaks += wrong

@@ -164,7 +164,7 @@ def _off(got: Tensors, first: FirstEpochs, epoch: int) -> float:
 
 
 def margin(records: Sequence[EpochRecord], first: FirstEpochs) -> float | None:
-    """The furthest that the first epochs' weights are off, as a share of what an honest run may."""
+    """The largest error of the weights in the first epochs, as a share of what is allowed."""
     return max((_off(r.weights, first, r.epoch) for r in records[: first.epochs]), default=None)
 
 
