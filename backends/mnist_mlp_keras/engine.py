@@ -138,6 +138,11 @@ def watched_gradients(seen: Callable[[Any, Sequence[Any], Sequence[Any]], None])
         tf.GradientTape.gradient = original
 
 
+def graph_being_built() -> Any:
+    """The graph that TensorFlow is tracing; each branch of a `tf.cond` has one of its own."""
+    return tf.compat.v1.get_default_graph()
+
+
 @contextmanager
 def eager_functions() -> Iterator[None]:
     """Context in which functions decorated with `tf.function` run as plain Python."""

@@ -62,6 +62,8 @@ class PortDescription:
         where the model does not declare them.
     losses : tuple of str
         Of Keras the compiled loss; of torch, those that the module holds or its code names.
+    constraints : tuple of str
+        Of Keras the constraints on weights, which are applied after every update, in words.
     """
 
     framework: str
@@ -69,6 +71,7 @@ class PortDescription:
     inputs: tuple[tuple[int | None, ...], ...] = ()
     outputs: tuple[tuple[int | None, ...], ...] = ()
     losses: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -218,6 +218,7 @@ COUNTED = EpochMeasures(
         ("accuracy", np.mean([4 / 32, 9 / 32, 13 / 32, 11 / 21]), "mean_of_batch_accuracies"),
         ("accuracy", 11 / 21, "last_step_logged"),
         ("accuracy", 100 * 37 / 117, "percent"),
+        ("accuracy", 37 / 117 / 100, "divided_by_100"),
         ("accuracy", 1 - 37 / 117, "error_rate"),
         ("accuracy", 37.0, "count"),
         ("accuracy", 0.777, None),

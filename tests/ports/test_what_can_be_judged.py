@@ -158,6 +158,10 @@ UNUSUAL = {
         "layers.Dense(4)",
         ["Conv2D look"],
     ),
+    "a weight constraint": (
+        "layers.Dense(9, kernel_constraint='max_norm', name='tied'), layers.Dense(4)",
+        ["MaxNorm on the kernel of tied", "after every update"],
+    ),
     "one output": ("layers.Dense(9), layers.Dense(1)", ["output is 1 number ", "4 classes"]),
     "an image for output": (
         "layers.Dense(9), layers.Dense(30)",
@@ -415,7 +419,9 @@ def test_an_original_that_drops_by_hand_measures_nothing(bench: Bench) -> None:
     """
     facts = bench.torch(indent(dedent(by_hand), "        "))
     assert any("draws random numbers" in remark for remark in supported.remarks(facts))
-    first = look_at_port(bench.workers("torch"), facts, bench.given, label="it", side="a")
+    first = look_at_port(
+        bench.workers("torch"), facts, bench.given, bench.dataset, label="it", side="a"
+    )
     assert by_settings.hides(first, facts)
     second = PortEvidence(label="port", framework="torch", facts=facts)
     by_settings.compare_unrun(first, second, bench.given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mnist_mlp.ports.protocol import PortDescription
@@ -20,7 +20,16 @@ def describe(model: Any) -> PortDescription:
         inputs=_shapes(model, "input_shape"),
         outputs=_shapes(model, "output_shape"),
         losses=(loss,) if loss else (),
+        constraints=tuple(_constraints(model)),
     )
+
+
+def _constraints(model: Any) -> Iterator[str]:
+    for layer in leaves_of(model):
+        for part in ("kernel", "bias"):
+            constraint = getattr(layer, f"{part}_constraint", None)
+            if constraint is not None:
+                yield f"{type(constraint).__name__} on the {part} of {layer.name}"
 
 
 def _shapes(model: Any, name: str) -> tuple[Shape, ...]:

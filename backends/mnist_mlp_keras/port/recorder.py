@@ -14,12 +14,11 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mnist_mlp.contract import Array
 from mnist_mlp.ports.clipping import shortened
 from mnist_mlp.reference import bias_name, kernel_name
-from mnist_mlp_keras.engine import Sink, watched_gradients
+from mnist_mlp_keras.engine import Sink, graph_being_built, watched_gradients
 
 Mode = Literal["off", "light", "full", "dry"]
 """`light` keeps losses and outputs, `full` every stage; `dry` is `full` without the update."""
@@ -165,7 +164,7 @@ class Recorder:
 
     def _put(self, name: str, tensor: Any) -> None:
         """Keep what comes first in the graph that is being built; each branch has its own."""
-        key = name, tf.compat.v1.get_default_graph()
+        key = name, graph_being_built()
         if key not in self._kept:
             self._kept.add(key)
             self._sinks[name].put(tensor)

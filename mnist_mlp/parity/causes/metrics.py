@@ -72,6 +72,7 @@ def formulas(kind: str, counted: EpochMeasures) -> Iterator[tuple[Cause, float]]
     yield Cause("last_step_logged", "value of the last batch"), float(batch[-1])
     yield Cause("first_step_logged", "value of the first batch"), float(batch[0])
     yield Cause("percent", "in percent"), 100 * counted.accuracy
+    yield Cause("divided_by_100", "a hundredth of the share"), counted.accuracy / 100
     yield Cause("error_rate", "share of wrong predictions"), 1 - counted.accuracy
     yield Cause("count", "number of right predictions"), float(counted.correct.sum())
 

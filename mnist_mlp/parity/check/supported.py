@@ -180,7 +180,8 @@ Reason = tuple[str, str]
 def _rest(described: PortDescription, needs: Needs) -> list[Reason]:
     """All but the inputs; outputs are named with their loss."""
     outputs = list(_outputs(described, needs))
-    return [*_layers(described.layers), *outputs, *([] if outputs else _losses(described))]
+    losses = [] if outputs else _losses(described)
+    return [*_layers(described.layers), *outputs, *losses, *_constraints(described)]
 
 
 def _beside(described: PortDescription) -> list[Reason]:
@@ -278,6 +279,15 @@ def _losses(described: PortDescription) -> Iterator[Reason]:
         yield (
             f"its loss is {', '.join(refused)}",
             "Compile or train both with a cross-entropy to judge everything else of them.",
+        )
+
+
+def _constraints(described: PortDescription) -> Iterator[Reason]:
+    if described.constraints:
+        yield (
+            f"it has a weight constraint, {', '.join(described.constraints)}, which changes the "
+            f"weights after every update",
+            "Give check both models without the constraint to judge everything else of them.",
         )
 
 
