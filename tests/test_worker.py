@@ -93,7 +93,7 @@ def test_a_type_of_the_backend_s_own_is_refused(plan: Plan, rows: TrainingData) 
     """Taking it in would import its module here, which for a tensor is the framework."""
     with faulty("OwnTypes") as worker:
         worker.open(SPEC)
-        with pytest.raises(BackendError, match=r"answered with faulty_backends\.Thing"):
+        with pytest.raises(BackendError, match=r"returned a faulty_backends\.Thing"):
             worker.predict(plan.initial_weights, rows.test_images)
     assert "faulty_backends" not in sys.modules
 
