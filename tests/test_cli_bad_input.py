@@ -218,4 +218,6 @@ def test_a_reader_that_leaves_is_not_a_difference(idx_dir: Path) -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert done.returncode == 3
-    assert done.stderr.splitlines()[-1] == "error: the reader of standard output is gone"
+    assert (
+        done.stderr.splitlines()[-1] == "error: standard output was closed before all was written"
+    )

@@ -177,5 +177,5 @@ def test_a_page_that_cannot_be_made_costs_no_verdict(
     done = cli("compare", finished_run, finished_run, *words)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "here/compare.json"
-    assert "no here/report.html: no page today" in done.stderr
+    assert "here/report.html was not written: no page today" in done.stderr
     assert not (tmp_path / "here" / "report.html").exists()
