@@ -200,7 +200,10 @@ def test_other_data_than_the_mnist_that_was_asked_for(
 @pytest.mark.parametrize("command", ["evaluate", "compare"])
 def test_folders_that_are_no_run(cli: Cli, tmp_path: Path, command: str) -> None:
     (tmp_path / "empty").mkdir()
-    for folder, words in (("./empty", ["run.json", "no run folder"]), ("./none", ["no such run"])):
+    for folder, words in (
+        ("./empty", ["run.json", "not a run folder"]),
+        ("./none", ["no such run"]),
+    ):
         sides = ["numpy", folder] if command == "compare" else [folder]
         done = cli(command, *sides, "--json")
         assert_refused(done, code=4, kind="RunFolderError", words=[folder[2:], *words])

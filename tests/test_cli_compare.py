@@ -149,7 +149,7 @@ def test_a_taken_folder_is_refused_before_anything_is_trained(
     words = ("--set", "model.layer_sizes=[30,9,4]", "--data-dir", idx_dir, "--out", "both")
     done = cli("compare", "numpy", "stranger", *words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "both/stranger: holds a run already; add --overwrite" in done.stderr
+    assert "both/stranger: already holds a run; add --overwrite" in done.stderr
     assert [path.name for path in (tmp_path / "both").iterdir()] == ["stranger"]
 
 

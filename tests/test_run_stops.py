@@ -135,7 +135,7 @@ def test_a_killed_run_never_looks_finished(
     assert cli("evaluate", folder).returncode == 4
     refused = cli(*words)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "holds a run already; add --overwrite" in refused.stderr
+    assert "already holds a run; add --overwrite" in refused.stderr
     (folder / "mine.txt").write_text("kept")
     assert cli(*words, "--overwrite").returncode == 0
     assert len(Run(folder).history) == 2

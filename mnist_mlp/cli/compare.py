@@ -100,7 +100,7 @@ def compare(
         for name in ("compare.json", "report.html"):
             if (out / name).exists() and not overwrite:
                 raise UsageError(
-                    f"--out {out}: holds {name} already; add --overwrite or choose another"
+                    f"--out {out}: already holds {name}; add --overwrite or choose another folder"
                 )
     if to_train:
         out = out or default_folder(spec, "compare")
