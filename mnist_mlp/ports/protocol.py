@@ -1,10 +1,10 @@
-"""A user's own model, run by the backend of its framework: the optional part of the contract.
+"""The optional part of the backend interface: run a user's own model.
 
-A backend that also has `open_port` (`PortBackend`) can run a port: a `LightningModule`, a compiled
-`keras.Model`, a function or class that makes one, or a dictionary around it. The code runs as its
-framework would run it, in one real `Trainer.fit` or `Model.fit`, fed with the plan's batches; at
-the judged steps the host sets the weights before the batch and records what the code makes of it.
-What is made of the records is the ladder's business, in the parent process.
+A backend that also has `open_port` (`PortBackend`) can run a port. A port is a `LightningModule`, a
+compiled `keras.Model`, a function or class that makes one, or a dictionary with one. The host runs
+the user's code as the framework would, in one real `Trainer.fit` or `Model.fit`, with the batches
+of the plan. Before each judged step, the host sets the weights; then it records what the code
+computes. The records are judged in the parent process, by `mnist_mlp.parity`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PortLayer:
 
     @property
     def dense(self) -> bool:
-        """Whether it is a layer that a specification knows."""
+        """Whether this is a dense layer, the only kind that a specification has."""
         return self.units is not None
 
 
@@ -159,23 +159,23 @@ class OwnData:
 
 @dataclass(frozen=True, eq=False)
 class PortFacts:
-    """What can be said of a port before it trains.
+    """What is known about a port before it trains.
 
     Parameters
     ----------
     layers : tuple of PortLayer
         Leaf layers in order of execution, found by running one batch.
     draws : tuple of dict
-        Native initial weights by canonical name, one entry a draw with its own seed; a single one
-        when the port is an object and not something that makes one.
+        The port's own initial weights by canonical name, one entry per draw, each with another
+        seed. There is only one entry if the port is an object, not a function that makes one.
     optimizer : dict
         `name` (class name), `kind` (the framework's class that it is or is made of) and its
         settings, `learning_rate` among them, as plain numbers.
     loss : str
-        Name of the compiled loss, where there is one.
+        Name of the compiled loss, if there is one.
     hidden : tuple of str or None
-        What a training step does outside of the `layers`: `random` (it draws numbers), `statistics`
-        (means or variances are taken before the last dense layer); None where nobody can tell.
+        What a training step does outside of the `layers`: `random` (it draws random numbers),
+        `statistics` (it computes means or variances before the last dense layer). None if unknown.
     batch_size, epochs : int or None
         As given beside the model (`fit` or `loader`).
     shuffle : bool or None
@@ -185,9 +185,10 @@ class PortFacts:
     options : dict
         The other arguments given beside the model (`trainer`, `fit`), as text.
     left_out : tuple of str
-        What was given and is not run, in words.
+        Given parts that are not run, described for the user.
     not_judged : tuple of str
-        What was asked for and cannot be had here, in words: nobody can call the port identical.
+        Requested features that are not available here, described for the user. With any of them,
+        the port cannot be called identical.
     """
 
     framework: str
@@ -207,14 +208,15 @@ class PortFacts:
 
 @dataclass(frozen=True, eq=False)
 class PortEpoch:
-    """One epoch as the port reported it, and what it would have to be made of.
+    """One epoch: the metrics that the port reported, and the batch values to recompute them.
 
-    `reported` is what the framework holds as the epoch's metrics, by the port's own names
-    (`callback_metrics`, `logs`). Of each training batch: mean `losses`, `rows`, and `correct`
-    predictions by its logits, before its update, and the `cross_entropies` of these logits; of the
-    validation batches likewise; and of both passes the `confusion` matrix (classes,
-    classes; rows are true classes) over all rows. `batches` is how many the epoch had, with those
-    that the port did not run the network on.
+    `reported` are the epoch's metrics in the framework (`callback_metrics`, `logs`), by the port's
+    own names. For each training batch, `losses` are mean losses, `rows` numbers of rows, and
+    `cross_entropies` and `correct` the mean cross-entropy and the number of correct predictions of
+    its logits before the update; each is (batches,). The fields `val_...` hold the same for the
+    validation batches. `confusion` and `val_confusion` are confusion matrices (classes, classes)
+    over all rows of the pass; their rows are true classes. `batches` is the number of batches of
+    the epoch, including those on which the port did not run the network.
     """
 
     epoch: int
@@ -234,11 +236,11 @@ class PortEpoch:
 
 @dataclass(frozen=True, eq=False)
 class PortStep:
-    """A judged step: its number from 1 (None: the stress batch) and the record.
+    """A judged step: its number, from 1 (None: the stress batch), and its record.
 
-    The state in the record is what is there when the next batch begins, or the whole `fit` has
-    ended: what callbacks do in between belongs to the step. `found` holds the weights that were
-    there before the shared ones were set, where the step before was not judged.
+    The state in the record is read when the next batch begins, or after `fit` has ended. So it
+    includes what callbacks did after the step. `found` holds the port's own weights before the
+    shared ones were set; it is given only if the step before was not judged.
     """
 
     step: int | None
@@ -250,11 +252,12 @@ class PortStep:
 class PortJob:
     """What a port is run on.
 
-    Before each step in `shared`, the weights and the optimizer state that the specification knows
-    are set to the given ones; at all other steps the port goes its own way. `stress` is one more
-    batch, run apart, whose weights make logit gaps over 17: forward, loss and gradient only.
-    `passed_by` are kinds of layers that hand on what they are given, so that activations can be
-    read where they are.
+    Before each step in `shared`, the weights and the optimizer state are set to the given values,
+    as far as the specification has them. At all other steps, the port trains undisturbed. `stress`
+    is one more batch, run separately, for forward pass, loss and gradient only. Its weights make
+    gaps of more than 17 between logits: probabilities are then under 1e-7, where Keras may clip.
+    `passed_by` are kinds of layers whose output is replaced by their input, so that activations can
+    be compared without them.
     """
 
     plan: Plan
@@ -265,22 +268,22 @@ class PortJob:
 
 
 class PortHost(Protocol):
-    """A user's model, loaded by its framework's backend.
+    """A user's model, loaded by the backend of its framework.
 
-    A new call is added here and to the hosts of the backends (`backends/*/port/host.py`); the
-    worker process forwards any method of this protocol by name, as `worker.parent.Worker` asks it
-    to. Arguments named `on_...` are functions that tell the parent of what happens on the way.
+    To add a method, add it here, to the hosts of the backends (`backends/*/port/host.py`) and to
+    `worker.parent.Worker`. The worker process forwards every method by its name. Arguments named
+    `on_...` are callbacks that report progress to the parent.
     """
 
     @property
     def description(self) -> PortDescription:
-        """What can be said of the model without giving it any data."""
+        """What is known about the model without running it on any data."""
         ...
 
     def open(self, *, data: TrainingData, image_shape: tuple[int, ...]) -> PortFacts:
-        """Run one batch, and tell what was seen: the first call, before all that follow.
+        """Run one batch and describe the model. This must be the first call.
 
-        `image_shape` is the shape of one input as the port wants it, without the batch axis
+        `image_shape` is the shape of one input as the port expects it, without the batch axis
         (`(784,)`, `(1, 28, 28)`). Errors in the user's code are raised as `UserCodeError`.
         """
         ...
@@ -292,21 +295,24 @@ class PortHost(Protocol):
         on_step: Callable[[PortStep], None],
         on_epoch: Callable[[PortEpoch], None],
     ) -> None:
-        """One real `fit` over the plan's epochs, from the plan's initial weights."""
+        """Run one real `fit` over the plan's epochs, from the plan's initial weights."""
         ...
 
     def predict(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
-        """Logits (or log-probabilities) `(n, classes)` of the port in evaluation mode."""
+        """Return logits (or log-probabilities) `(n, classes)` of the port in evaluation mode."""
         ...
 
     def train(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
-        """Train freely, from the port's own initial weights (drawn with `seed`) or from the
-        plan's; accuracy on the test rows."""
+        """Train without setting any weights on the way; return the accuracy on the test rows.
+
+        With `native`, training starts from the port's own initial weights, drawn with `seed`.
+        Otherwise it starts from the plan's.
+        """
         ...
 
 
 class PortBackend(Protocol):
-    """The method of a backend that can run ports."""
+    """The additional method of a backend that can run ports."""
 
     def open_port(self, target: str, runtime: Runtime) -> PortHost:
         """Load `path/to/file.py:NAME`; errors in it are raised as `UserCodeError`."""
