@@ -20,6 +20,7 @@ class _Pass:
 
     def add(self, loss: float | None, labels: Array, logits: Array, outputs: Array) -> None:
         predicted = outputs.argmax(axis=1)
+        # In float64: the reported metrics are judged by these values, so they must be more exact.
         entropy = float(sample_losses(np.asarray(logits, np.float64), labels).mean())
         correct = int((predicted == labels).sum())
         self._batches.append((entropy if loss is None else loss, entropy, len(labels), correct))

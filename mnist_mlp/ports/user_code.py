@@ -102,6 +102,7 @@ def _belongs_to_user(file: Path, path: Path) -> bool:
     if file == own:
         return True
     paths = sysconfig.get_paths()
+    # The user's environment may lie in a folder below the file, such as `.venv`.
     foreign = {Path(paths[key]).resolve() for key in ("stdlib", "purelib", "platlib")}
     inside = own.parent in file.parents and file.exists()
     return inside and not _is_our_file(file) and not foreign & set(file.parents)
