@@ -85,7 +85,7 @@ def check_mirror(mirror: str) -> str:
 
 
 def without_password(address: str) -> str:
-    """An address as it may be shown and recorded: who logs in, and with what, is nobody's business.
+    """A URL without user name and password, so that it may be shown and recorded.
 
     >>> without_password("https://me:secret@host.example/mnist/")
     'https://host.example/mnist/'

@@ -73,10 +73,10 @@ class PortDescription:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows `(m, inputs)` as a user's code gave them, flattened, losslessly packed.
+    """Rows `(m, inputs)` as a user's code gave them, flattened and compressed without loss.
 
-    Where `levels` is set, `values` are uint8 indices into it: images have at most 256 different
-    greys, whatever was done to their scale. Otherwise `values` are the numbers themselves.
+    If `levels` is set, `values` are uint8 indices into it: images have at most 256 different greys,
+    no matter how they were scaled. Otherwise `values` are the numbers themselves.
     """
 
     values: Array
@@ -87,28 +87,28 @@ class Rows:
 
     @property
     def inputs(self) -> int:
-        """Numbers in a row."""
+        """Number of values in a row."""
         return int(self.values.shape[1])
 
     @property
     def span(self) -> tuple[float, float]:
-        """The smallest and the largest number."""
+        """The smallest and the largest value."""
         numbers = self.values if self.levels is None else self.levels
         return float(np.min(numbers)), float(np.max(numbers))
 
     def take(self, ids: Any) -> Array:
-        """Some rows, as they were given."""
+        """The rows `ids` with the values that the user's code gave."""
         values = self.values[ids]
         return values if self.levels is None else self.levels[values]
 
 
 @dataclass(frozen=True, eq=False)
 class OwnPass:
-    """One pass over own data.
+    """One pass over the port's own data.
 
-    `batches` holds arrays of indices into `OwnData.rows`. `targets` are classes, int64 (n,), where
-    labels are integers or one-hot, else the numbers as they were given, float64 (n, k). `weights`
-    (n,) are there where rows came with weights of their own.
+    `batches` holds one array of indices into `OwnData.rows` per batch. `targets` are classes, int64
+    (n,), if labels are integers or one-hot; otherwise they are the given labels, float64 (n, k).
+    `weights` (n,) are the sample weights, if there are any.
     """
 
     batches: tuple[NDArray[np.int64], ...]
@@ -117,32 +117,33 @@ class OwnPass:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Indices into `OwnData.rows`, row by row."""
+        """Indices into `OwnData.rows` of all rows, (n,), in the order of the pass."""
         return np.concatenate(self.batches)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Rows of each batch."""
+        """Number of rows of each batch."""
         return tuple(len(batch) for batch in self.batches)
 
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """What a port brings itself, from whichever way of giving data: the batches of a few epochs.
+    """The port's own data, in whatever form it was given: the batches of a few epochs.
 
     Parameters
     ----------
     rows : Rows
-        Each different row once, in order of its first appearance.
+        Each distinct row once, in the order of first appearance.
     shape : tuple of int
-        Of one row, as it was given.
+        Shape of one row, as it was given.
     epochs : tuple of OwnPass
-        Passes over the training data; empty where only validation data were given.
+        Passes over the training data; empty if only validation data were given.
     validation : OwnPass or None
     shuffle : bool or None
-        By its own word (a sequential sampler, `fit(shuffle=False)`); None where it says nothing.
+        Whether the port's settings ask for shuffling (a sequential sampler, `fit(shuffle=False)`);
+        None if they don't say.
     total : int or None
-        Rows that an epoch could have by the loader's own word; more than it gives with `drop_last`.
+        Number of rows that the loader says it has. With `drop_last`, an epoch gives fewer.
     moved_by_validation : bool or None
         Whether the order of the second epoch changes when the validation loader is iterated in
         between (None: not tried).

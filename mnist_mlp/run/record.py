@@ -24,10 +24,10 @@ Count = Annotated[int, Field(ge=0)]
 
 
 def printable(text: str) -> str:
-    """The text itself, if a terminal shows it as it is; else `ValueError`.
+    """Return the text; `ValueError` if it has control characters.
 
-    Names of a stranger's folder are printed. An escape code in one could clear the screen, or write
-    another verdict there.
+    Names in a stranger's run folder are printed. An escape code in a name could clear the screen,
+    or show another verdict there.
     """
     if not text.isprintable():
         raise ValueError("input should be a text without control characters")
