@@ -78,8 +78,9 @@ def check(
         if read.unknown:
             layers = ", ".join(map(str, read.unknown))
             raise UsageError(
-                f"{targets[0].text}: the activation of layer {layers} is none that a specification "
-                f"has, so there is none to print.\nKnown: {', '.join(ACTIVATIONS)}, leaky_relu(x)."
+                f"{targets[0].text}: a specification cannot express the activation of layer "
+                f"{layers}, so it cannot be printed.\n"
+                f"Known activations: {', '.join(ACTIVATIONS)}, leaky_relu(x)."
             )
         for remark in read.remarks:
             typer.echo(f"# {remark}")

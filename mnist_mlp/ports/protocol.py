@@ -23,14 +23,14 @@ from mnist_mlp.reference import Array, Tensors
 
 @dataclass(frozen=True)
 class PortLayer:
-    """A leaf module or layer, in order of execution; one that is run twice between dense layers is
-    there twice.
+    """A leaf module or layer, in order of execution.
 
-    `kind` is its class (`Linear`, `Dense`, `Conv2d`, `Dropout`), or the name of a function that
-    does a layer's work (`dropout` of `torch.nn.functional`); `inputs` and `units` are set for
-    dense layers, `bias` says whether one of those has a bias. `dtype` is that of its weights.
-    `settings` are a layer's numbers in Keras's terms (`rate`, `epsilon`, `momentum`), as far as
-    they matter to anybody; `native` says whether its class is the framework's and not a user's.
+    A layer that is run twice between dense layers is listed twice. `kind` is its class (`Linear`,
+    `Dense`, `Conv2d`, `Dropout`), or the name of a function that does a layer's work (`dropout` of
+    `torch.nn.functional`). `inputs` and `units` are set for dense layers only; `bias` says whether
+    a dense layer has a bias. `dtype` is the type of its weights. `settings` are the relevant
+    settings of the layer under their Keras names (`rate`, `epsilon`, `momentum`). `native` says
+    whether its class is the framework's, not a user's.
     """
 
     name: str
@@ -51,17 +51,17 @@ class PortLayer:
 
 @dataclass(frozen=True, eq=False)
 class PortDescription:
-    """What can be said of a model without giving it a single row.
+    """What is known about a model without running it on any data.
 
     Parameters
     ----------
     layers : tuple of PortLayer
-        Leaf layers as the model lists them, not in order of execution; one may never be run.
+        Leaf layers as the model lists them, not in order of execution. Some may never be run.
     inputs, outputs : tuple of tuple
-        Shape of each input and output without the batch axis, None where an axis is free; empty
-        where the model does not declare them.
+        Shape of each input and output without the batch axis; None for an axis of any length. Empty
+        if the model does not declare them.
     losses : tuple of str
-        Of Keras the compiled loss; of torch, those that the module holds or its code names.
+        In Keras the compiled loss; in torch the losses that the module holds or its code names.
     """
 
     framework: str
@@ -170,8 +170,8 @@ class PortFacts:
         The port's own initial weights by canonical name, one entry per draw, each with another
         seed. There is only one entry if the port is an object, not a function that makes one.
     optimizer : dict
-        `name` (class name), `kind` (the framework's class that it is or is made of) and its
-        settings, `learning_rate` among them, as plain numbers.
+        `name` (class name), `kind` (the class of the framework that it is or inherits from) and its
+        settings, including `learning_rate`, as plain numbers.
     loss : str
         Name of the compiled loss, if there is one.
     hidden : tuple of str or None

@@ -234,7 +234,7 @@ class Worker:
     # --- A user's own model (`mnist_mlp.ports.protocol.PortHost`). `open_port` comes first. ---
 
     def describe_port(self, target: str) -> PortDescription:
-        """Load `file.py:NAME` and look at it, without giving it any data."""
+        """Load `file.py:NAME` and describe it without running it on any data."""
         description: PortDescription = self._call(
             "describe_port", target, self.accelerator, self.threads
         )
