@@ -1,4 +1,4 @@
-"""A GPU that is asked for: found or refused in words, before anything else is done."""
+"""A requested GPU is found, or refused with a reason, before any other work is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a run folder that are something else: each is refused by name, quickly and in words."""
+"""Files of a run folder that are something else: each is refused quickly, and named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that end early, and output folders that cannot be had: exit codes, status, what is left."""
+"""Runs that end early, and output folders that cannot be used: exit codes, status, files left."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_loss_that_is_absurd_though_finite_is_told(
     assert "warning" not in tame.stderr
 
 
-# --- Output folders that cannot be had ------------------------------------------------------------
+# --- Output folders that cannot be used -----------------------------------------------------------
 
 
 @pytest.fixture
