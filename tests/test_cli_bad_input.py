@@ -43,7 +43,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "an option's choice": (["--accelerator", "tpu"], ["--accelerator", "cpu"]),
     "an option's range": (["--threads", "0"], ["--threads"]),
     "no value": (["--epochs"], ["--epochs"]),
-    "one side": (["compare", "numpy"], ["two sides or more"]),
+    "one side": (["compare", "numpy"], ["at least two sides"]),
     "no side": (["compare"], ["A B"]),
     "no run": (["evaluate"], ["Missing argument"]),
     "unknown key": (["--set", "training.epoch=3"], ["did you mean 'training.epochs'?"]),
