@@ -5,7 +5,7 @@
     run = train(backend="keras", epochs=2)
     print(compare("keras", "torch", epochs=2).verdict)
 
-The names below are loaded when they are first used: importing the package itself loads nothing.
+The names below are loaded when they are first used. Importing the package alone loads nothing.
 """
 
 from __future__ import annotations

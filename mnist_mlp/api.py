@@ -1,4 +1,4 @@
-"""The library in Python, with the words of the command line."""
+"""The Python interface: functions and arguments have the names that the command line uses."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ def train(
     overwrite: bool = False,
     **settings: Any,
 ) -> Run:
-    """Train one backend and leave a run folder.
+    """Train one backend and write a run folder.
 
     Parameters
     ----------
     spec : Spec, or path of a TOML file, optional
-        The tutorial by default.
+        The default is the tutorial.
     backend : str
         A registered name or `module:Class`.
     dataset : Dataset, optional
-        Loaded as the specification asks by default, from `data_dir` if given.
+        By default, the data set that the specification names is loaded, from `data_dir` if given.
     out : path, optional
         The run folder; `runs/<time>-<spec>-<backend>` by default.
     accelerator : {"auto", "cpu", "gpu"}
     threads : int
-        CPU threads, pinned.
+        Number of CPU threads; fixed before the framework starts.
     overwrite : bool
-        Replace a run that is there.
+        Replace a run that `out` already holds.
     **settings
-        `epochs`, `batch_size`, `learning_rate`, `seed`, `precision`: over those of `spec`.
+        `epochs`, `batch_size`, `learning_rate`, `seed`, `precision`. They override `spec`.
 
     Returns
     -------
     Run
-        The finished folder.
+        The finished run folder.
 
     Examples
     --------
@@ -97,21 +97,22 @@ def compare(
     trust_backends: Sequence[str] = (),
     **settings: Any,
 ) -> Outcome:
-    """Put two sides on the ladder: run folders, or backends that are trained first.
+    """Compare two sides. A side is a run folder, or a backend that is trained first.
 
     Parameters
     ----------
-    a, b : Run, path, or backend's name
-        Text is taken for a run folder where the command line would take it for one.
+    a, b : Run, path, or name of a backend
+        A string means a run folder if it holds a path separator or names a folder with a
+        `run.json`; otherwise it means a backend.
     spec, dataset, data_dir, **settings
         As for `train`.
     out : path, optional
-        Folder for the runs that are made.
+        Folder for the runs that are trained here.
     proof, static : bool
         As the options of the command line.
     trust_backends : sequence of str
-        Backends, as `module:Class`, that a run folder may name and have run though they are not
-        registered. What `a` and `b` name themselves is trusted.
+        Unregistered backends, as `module:Class`, whose code may run if a run folder names them.
+        Backends that `a` or `b` name directly are always trusted.
 
     Returns
     -------
@@ -154,12 +155,21 @@ def check(
     image_shape: Sequence[int] = (),
     **settings: Any,
 ) -> Checked:
-    """Put a port on the ladder: `port` and `original` are `FILE.py:NAME`.
+    """Judge a port against its original or a specification.
+
+    Parameters
+    ----------
+    port, original : str
+        `FILE.py:NAME`. Without `original`, the port is judged against `spec`.
+    spec, dataset, data_dir, **settings
+        As for `train`.
+    image_shape : sequence of int
+        Shape of one input as the port expects it, without the batch axis; flat by default.
 
     Returns
     -------
     Checked
-        Its `outcome` and the `spec` that was judged by.
+        `outcome` is the verdict, `spec` the specification that the port was judged against.
     """
     from mnist_mlp.parity.check.port import check_port
     from mnist_mlp.parity.check.target import parse_target
@@ -180,7 +190,7 @@ def load_run(path: str | Path) -> Run:
     Raises
     ------
     RunFolderError
-        There is no run, or it is damaged: a `DataError`.
+        The folder is missing, unfinished or damaged. It is a `DataError`.
 
     Examples
     --------
@@ -194,7 +204,9 @@ def load_run(path: str | Path) -> Run:
 def specification(
     spec: Spec | str | Path | None, settings: Mapping[str, Any], *, environ: bool = False
 ) -> Spec:
-    """A specification from what a caller gave; `UsageError` for a setting that does not exist.
+    """Merge a specification with settings; `UsageError` for a setting that does not exist.
+
+    Environment variables are read only with `environ`: a call from Python must not depend on them.
 
     >>> specification(None, {"epochs": 3, "learning_rate": 0.1}).optimizer.learning_rate
     0.1

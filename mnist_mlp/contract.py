@@ -1,20 +1,20 @@
-"""What a backend is: the one file that the author of a backend reads.
+"""The backend interface: the only file that the author of a backend has to read.
 
-A backend is a class, registered under the entry-point group `mnist_mlp.backends`
-(`[project.entry-points."mnist_mlp.backends"]`, `jax = "my_package:JaxBackend"`) or named on the
-command line as `my_package:JaxBackend`. It does arithmetic and nothing else: it draws no random
-number, reads no file and prints nothing. It lives in a process of its own (`mnist_mlp.worker`), so
-it may import and configure its framework as it likes, but only from `open` on: its module has to be
-importable where the framework is missing, so that `backends` can say what to install.
+A backend is a class. Register it under the entry-point group `mnist_mlp.backends`
+(`[project.entry-points."mnist_mlp.backends"]`, `jax = "my_package:JaxBackend"`), or name it on the
+command line as `my_package:JaxBackend`. It only computes: it draws no random numbers, reads no
+files and prints nothing. It runs in its own process (`mnist_mlp.worker`), so it may import and
+configure its framework as it likes, but not before `open`. Importing its module must work even
+where the framework is not installed, so that the `backends` command can say what to install.
 
-Arrays cross the border as NumPy, weights by canonical name: per layer a kernel `(inputs, units)`
-and a bias `(units,)`, called `layers.0.kernel`, `layers.0.bias`, `layers.1.kernel`, ... The
-mathematics is written down in `mnist_mlp.reference`; `tests/conformance` checks a backend against
-it by itself, as soon as the backend is registered.
+Arrays are passed as NumPy arrays, and weights by canonical name. Each layer has a kernel
+`(inputs, units)` and a bias `(units,)`: `layers.0.kernel`, `layers.0.bias`, `layers.1.kernel`, ...
+`mnist_mlp.reference` defines the mathematics. `tests/conformance` finds every registered backend
+and checks it against that definition.
 
-`Backend` is what every backend has. Two methods are optional, and a user is told in words where one
-is missing: `export` (see `Exporter`), and `open_port`, with which a backend runs a user's own model
-(see `mnist_mlp.ports.protocol`):
+Every backend has the methods of `Backend`. Two more methods are optional: `export` (see
+`Exporter`), and `open_port`, which runs a user's own model (see `mnist_mlp.ports.protocol`). If one
+is missing, a user who asks for it gets an error that says so:
 
     def open_port(self, target: str, runtime: Runtime) -> PortHost
 """
@@ -56,10 +56,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can do. Whatever is not listed is refused in words before a run starts.
-
-    `deviations` tells the conformance suite of a known difference, in words a user will read.
-    """
+    """What a backend can do. A run that needs anything else is refused before it starts."""
 
     accelerators: tuple[str, ...] = ("cpu",)
     precisions: tuple[str, ...] = ("float32", "float64")
@@ -71,11 +68,11 @@ class Capabilities:
     clip_norm: bool = True
     schedule: bool = True
     fast_path: bool = False
-    """Whether `Runtime.fit_path` makes a difference; `fit` then answers with `steps_per_call`,
-    counted by the framework: more than 1 on the fast path, 1 on the plain one."""
+    """Whether `Runtime.fit_path` makes a difference. If so, the flags that `fit` returns include
+    `steps_per_call`, counted by the framework: more than 1 on the fast path, 1 on the plain one."""
 
     def refusals(self, spec: Spec) -> list[str]:
-        """What of a specification is not supported, a phrase each."""
+        """List the parts of a specification that are not supported, one phrase each."""
         optimizer = spec.optimizer
         missing = [
             f"activation {name}"
@@ -94,9 +91,9 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Environment:
-    """What a backend found: versions by distribution name, and the GPUs it can use, by name.
+    """What a backend found: versions by distribution name, and the names of the GPUs it can use.
 
-    `gpu_install` is the command that makes a GPU visible to the framework, where it sees none.
+    `gpu_install` is the command that makes a GPU visible to the framework, in case it sees none.
     """
 
     versions: Mapping[str, str]
@@ -105,15 +102,15 @@ class Environment:
 
 
 FitPath = Literal["fast", "plain"]
-"""The way of `fit`: `fast`, many steps per call of the framework, or `plain`, a call per step."""
+"""How `fit` runs: `fast` makes many steps per framework call, `plain` makes one."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """How to run: the device, already decided, the number of CPU threads, and the way of `fit`.
+    """How to run: the device (already decided), the number of CPU threads, and how `fit` runs.
 
-    `fit_path` is `fast` (many steps per call of the framework) or `plain` (the way a textbook has
-    it, a call per step). Both train the same; a backend that has one way only ignores it.
+    `fit_path` is `fast` (many steps per framework call) or `plain` (one step per call, as in a
+    textbook). Both give the same training. A backend with only one way ignores it.
     """
 
     accelerator: str = "cpu"
@@ -122,17 +119,18 @@ class Runtime:
 
     @property
     def path(self) -> FitPath:
-        """`fit_path`, by the name that it had first; backends may go on to read it."""
+        """The former name of `fit_path`, kept for backends that still read it."""
         return self.fit_path
 
 
 @dataclass(frozen=True, eq=False)
 class EpochRecord:
-    """What one epoch left behind.
+    """Metrics and weights of one epoch.
 
-    `loss` and `accuracy` are means over the training rows of the values seen while training, before
-    each update; `val_loss` and `val_accuracy` are taken over the test rows after the epoch.
-    `weights` are those after the epoch, `seconds` the wall clock of training and validation.
+    `loss` and `accuracy` are means over the training rows, of the values computed during training,
+    before each update. `val_loss` and `val_accuracy` are computed over the test rows after the
+    epoch. `weights` are the weights after the epoch; `seconds` is the wall-clock time of training
+    and validation.
     """
 
     epoch: int
@@ -146,10 +144,10 @@ class EpochRecord:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where training stands after `step` updates.
+    """The state of training after `step` updates.
 
-    `slots` holds the optimizer's memory in canonical form, zeros at the start: `velocity` for SGD
-    with momentum, `first_moment` and `second_moment` for Adam (see `reference.update`).
+    `slots` holds the optimizer state by canonical name: `velocity` for SGD with momentum,
+    `first_moment` and `second_moment` for Adam (see `reference.update`). All start as zeros.
     """
 
     step: int
@@ -161,9 +159,10 @@ class State:
 class StepRecord:
     """One training step, stage by stage, as the backend computed it.
 
-    `inputs` (n, inputs) are the pixels after scaling; `pre_activations` one array (n, units) a
-    layer, the last being the logits; `activations` one a hidden layer; `loss` the mean over the
-    batch; `gradient` by tensor name, before any clipping; `state` what the update made of it.
+    `inputs` (n, inputs) are the scaled pixels. `pre_activations` holds one array (n, units) per
+    layer; the last one is the logits. `activations` holds one array (n, units) per hidden layer.
+    `loss` is the mean over the batch. `gradient` holds the gradients by tensor name, before any
+    clipping. `state` is the state after the update.
     """
 
     inputs: Array
@@ -176,10 +175,11 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Fallback:
-    """Why the fast path does without what makes it fast, in words a user will read.
+    """Why training goes on without the fast path.
 
-    `failed` tells a failure here from what is never done: a user who asked for the fast path by
-    hand gets an error in its place.
+    `reason` is shown to the user. `failed` is true if the fast path should work here but did not,
+    and false if this kind of run never uses it. After a failure, a user who gave `--fast`
+    explicitly gets an error instead.
     """
 
     reason: str
@@ -188,8 +188,11 @@ class Fallback:
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """What a backend reports while it trains: `step(n)` within an epoch (may be rare), `epoch`,
-    and `fallback`, where the fast path is not what it should be."""
+    """Callbacks for a backend that trains.
+
+    `step(n)` reports `n` finished steps of the run, as often as the backend likes. `epoch` reports
+    each epoch. `fallback` reports that training goes on without the fast path.
+    """
 
     epoch: Callable[[EpochRecord], None]
     step: Callable[[int], None] = lambda _: None
@@ -197,48 +200,49 @@ class Progress:
 
 
 class Backend(Protocol):
-    """One framework. The methods are called in this order: `open`, then any of the others."""
+    """One framework. `environment` may be called at any time; `open` comes before the others."""
 
     capabilities: ClassVar[Capabilities]
     packages: ClassVar[tuple[str, ...]]
-    """Import names of what it needs (`("torch", "lightning")`): looked for before it is made."""
+    """Import names of the packages it needs, such as `("torch", "lightning")`. They are looked for
+    before an instance is made."""
     install: ClassVar[str]
     """The command that installs them."""
 
     def environment(self) -> Environment:
-        """Versions and devices. May import the framework."""
+        """Return versions and devices. May import the framework."""
         ...
 
     def open(self, spec: Spec, runtime: Runtime) -> Mapping[str, Any]:
-        """Prepare the framework and build the model; answers with the flags worth recording."""
+        """Prepare the framework and build the model; return flags for `run.json` (JSON values)."""
         ...
 
     def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> Mapping[str, Any] | None:
-        """Train from `plan.initial_weights` in `plan.order`, reporting every epoch.
+        """Train from `plan.initial_weights` in the order of `plan.order`; report every epoch.
 
-        May answer with what is worth recording and was seen while training: how many steps a call
-        of the framework made, whether they were compiled.
+        May return more flags for `run.json` (JSON values) that are only known after training: how
+        many steps one framework call made, whether they were compiled.
         """
         ...
 
     def step(
         self, state: State, images: NDArray[np.uint8], labels: NDArray[np.uint8]
     ) -> StepRecord:
-        """Do one training step from a given state, keeping every stage."""
+        """Do one training step from a given state and record every stage."""
         ...
 
     def predict(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
-        """Logits `(n, classes)` of images `(n, inputs)`, in the precision of the specification."""
+        """Return logits `(n, classes)` of images `(n, inputs)`, in the precision of the run."""
         ...
 
 
 class Exporter(Protocol):
-    """Optional: a backend that writes a network in its framework's own formats."""
+    """Optional: a backend that can write a network in its framework's file formats."""
 
     def export(self, weights: Tensors, kind: str, folder: str) -> list[str]:
-        """Write the opened network with given weights; answers with the files' names in `folder`.
+        """Write the opened network with the given weights; return the files' names in `folder`.
 
-        `kind` is the framework's own format (`keras`, `torch`) or `onnx`; the first file is the one
-        that is loaded again and checked. Called after `open`.
+        `kind` is the framework's own format (`keras`, `torch`) or `onnx`. The first file is the one
+        that is reloaded and checked. Called after `open`.
         """
         ...

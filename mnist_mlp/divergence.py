@@ -1,7 +1,7 @@
-"""Where a training run that ended in NaN or infinity went wrong, and runs that nearly did.
+"""Find where a run that ended in NaN or infinity went wrong, and notice runs that nearly did.
 
-A framework reports an epoch at a time, and by then NaN is everywhere. So the NumPy reference makes
-the same run again, in the same precision, and the first number that is not finite is looked up.
+A framework reports once per epoch, and by then NaN has spread to every tensor. So the NumPy
+reference repeats the run in the same precision and finds the first value that is not finite.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from mnist_mlp.run.folder import HistoryRow
 from mnist_mlp.spec import Spec
 
 EXPLODED = 100.0
-"""A loss this many times that of a uniform guess is no loss of a network that learns: its logits
-are hundreds apart, and most of them wrong."""
+"""A loss more than this many times the loss of a uniform guess counts as exploded. Such a network
+does not learn: its logits are hundreds apart, and most predictions are wrong."""
 
 
 @contextmanager
 def telling_where(spec: Spec, dataset: Dataset | Callable[[], Dataset]) -> Iterator[None]:
-    """Add epoch, step and tensor to a `DivergedError` of a training run."""
+    """Add epoch, step and tensor to a `DivergedError` that is raised in the block."""
     try:
         yield
     except DivergedError as error:
@@ -41,13 +41,14 @@ def telling_where(spec: Spec, dataset: Dataset | Callable[[], Dataset]) -> Itera
 
 
 def where(plan: Plan, data: TrainingData) -> str:
-    """The first number that is not finite when the reference makes the run, in words."""
+    """Repeat the run in NumPy and say where its first value that is not finite is."""
     dtype = plan.spec.training.precision
     end = plan.steps_per_epoch * plan.spec.training.epochs + 1
     with np.errstate(all="ignore"):
         losses = run_reference(plan, data, before=[end], dtype=dtype).epochs
         wrong = np.flatnonzero(~np.isfinite(np.concatenate([epoch.losses for epoch in losses])))
-        # The loss may be the first to go, or the first to show what the update before it did.
+        # The first bad loss comes from its own step or from the update of the step before. If no
+        # loss is bad, only the last update can be.
         last = int(wrong[0]) + 1 if wrong.size else end - 1
         steps = range(max(last - 1, 1), last + 1)
         states = run_reference(plan, data, before=[*steps, end], dtype=dtype).states
@@ -56,17 +57,21 @@ def where(plan: Plan, data: TrainingData) -> str:
             if tensor:
                 epoch, _ = place(plan, step)
                 return (
-                    f"first at step {step} (epoch {epoch}), in {tensor}, as NumPy repeats the run"
+                    f"NumPy repeated the run: the first value that is not finite is at step {step} "
+                    f"(epoch {epoch}), in {tensor}"
                 )
         x = reference.scale_pixels(data.test_images, dtype=dtype)
         final = reference.forward(states[end].weights, plan.spec.model.activations, x)
         if _strange(final.logits):
-            return "first in the logits of the test rows, as NumPy repeats the run"
-    return "NumPy makes the same run without NaN or infinity: look for a fault of the backend"
+            return (
+                "NumPy repeated the run: the first value that is not finite is in the logits of "
+                "the test rows"
+            )
+    return "NumPy repeated the run without NaN or infinity: the fault is probably in the backend"
 
 
 def _not_finite(plan: Plan, data: TrainingData, state: State, step: int) -> Iterator[str]:
-    """Tensors of a step that are not finite, in the order in which they are computed."""
+    """Names of the tensors of a step that are not finite, in the order of computation."""
     dtype = plan.spec.training.precision
     images, labels = batch_of(plan, data, step)
     x = reference.scale_pixels(images, dtype=dtype)
@@ -93,7 +98,7 @@ def _strange(array: Array) -> bool:
 
 
 def exploded(history: Sequence[HistoryRow], *, classes: int) -> str:
-    """What to say of a run that stayed finite and learned nothing, its loss being absurd; or ""."""
+    """A warning about a run whose loss is finite but absurdly large; "" if it is not."""
     if not history:
         return ""
     first, last = history[0], history[-1]
@@ -102,5 +107,6 @@ def exploded(history: Sequence[HistoryRow], *, classes: int) -> str:
         return ""
     return (
         f"the loss is {last.loss:.3g} after epoch {last.epoch} ({first.loss:.3g} after epoch "
-        f"{first.epoch}), where guessing costs {guess:.2f}: lower optimizer.learning_rate"
+        f"{first.epoch}), far above the {guess:.2f} of a uniform guess: "
+        f"lower optimizer.learning_rate"
     )

@@ -1,7 +1,8 @@
-"""Every error a user can meet, with its exit code.
+"""All errors that are shown to a user, with their exit codes.
 
-An error's text names what was wrong, where, what was expected and what to do next, in one or two
-lines. The command line prints the text and leaves with `exit_code`; a traceback is only for bugs.
+The text of an error says what was wrong, where, what was expected and what to do next, in one or
+two lines. The command line prints the text and exits with `exit_code`. Only a bug shows a
+traceback.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ EXIT_DATA = 4
 EXIT_DIVERGED = 5
 EXIT_INCONCLUSIVE = 6
 EXIT_INTERNAL = 70  # EX_SOFTWARE of sysexits.h
+# By the shell's convention, a process ended by signal n has exit code 128 + n: SIGINT is 2, SIGTERM
+# 15.
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 
 class MnistMlpError(Exception):
-    """Base of all errors that are told to the user without a traceback."""
+    """Base of all errors that are shown to the user without a traceback."""
 
     exit_code: int = EXIT_ENVIRONMENT
 
@@ -41,7 +44,7 @@ class BackendError(SetupError):
 
 
 class DataError(MnistMlpError):
-    """A data file is missing, damaged or not the one that was asked for."""
+    """A data file is missing, damaged or not the requested one."""
 
     exit_code = EXIT_DATA
 
@@ -57,17 +60,20 @@ class DivergedError(MnistMlpError):
 
 
 class InternalError(MnistMlpError):
-    """A fault of this program itself. Only the command line makes one, of what nobody foresaw."""
+    """A bug in this program. Only the command line makes one, from an unexpected exception."""
 
     exit_code = EXIT_INTERNAL
 
 
 class UserCodeError(SetupError):
-    """A user's own code raised, or is not what the framework wants; names the user's line."""
+    """A user's own code raised, or does not fit the framework; names the user's line."""
 
 
 class Stop(BaseException):
-    """Somebody wants this process to end. No handler of ordinary errors may swallow that."""
+    """This process was asked to end.
+
+    A `BaseException`, so that no handler of ordinary errors swallows it.
+    """
 
     exit_code: int = EXIT_TERMINATED
 
@@ -75,13 +81,13 @@ class Stop(BaseException):
 class InterruptedRun(Stop):
     """The user stopped the run (Ctrl-C).
 
-    No `KeyboardInterrupt`: Typer would turn one into an ordinary error of its own.
+    It is not a `KeyboardInterrupt`, because Typer turns that into an ordinary error of its own.
     """
 
     exit_code = EXIT_INTERRUPTED
 
 
 class TerminatedRun(Stop):
-    """Another process asked this one to end (SIGTERM), or the terminal is gone (SIGHUP)."""
+    """Another process asked this one to end (SIGTERM), or the terminal closed (SIGHUP)."""
 
     exit_code = EXIT_TERMINATED

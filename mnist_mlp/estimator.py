@@ -1,7 +1,7 @@
 """A scikit-learn classifier over any backend.
 
-Backends train on 8-bit greys, as the tutorial does, so features that are not uint8 are scaled to
-256 levels between the smallest and the largest value that each has in the training set.
+Backends train on 8-bit greys, as the tutorial does. So features that are not uint8 are scaled to
+256 levels, between each feature's smallest and largest value in the training set.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _LEVELS = 255
 
 
 class MLPClassifier(ClassifierMixin, BaseEstimator):
-    """A multilayer perceptron, trained by Keras, Lightning, NumPy or a backend of one's own.
+    """A multilayer perceptron, trained by Keras, Lightning, NumPy or a custom backend.
 
     Parameters
     ----------
     hidden_layer_sizes : sequence of int, default=(128, 64)
     activation : str, default="sigmoid"
-        Of all hidden layers; see `mnist_mlp.spec.ACTIVATIONS`.
+        Activation of all hidden layers; see `mnist_mlp.spec.ACTIVATIONS`.
     backend : str, default="keras"
         A registered name or `module:Class`.
     optimizer : {"sgd", "adam"}, default="sgd"
@@ -43,7 +43,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     batch_size : int, default=128
     epochs : int, default=10
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights and the order of each epoch.
+        Seed for the initial weights and for the order of each epoch.
     threads : int, default=1
 
     Attributes
@@ -51,9 +51,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray (n_classes,)
     n_features_in_ : int
     spec_ : Spec
-        What was trained.
+        The specification that was trained.
     weights_ : dict of ndarray
-        By canonical name: `layers.0.kernel` (inputs, units), ...
+        Trained weights by canonical name: `layers.0.kernel` (inputs, units), ...
     loss_curve_ : list of float
         Mean training loss of each epoch.
     """
@@ -86,18 +86,19 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         self.threads = threads
 
     def fit(self, X: Any, y: Any) -> MLPClassifier:
-        """Train on features (n, n_features) and labels (n,)."""
+        """Train on features `X` (n, n_features) and labels `y` (n,)."""
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
         self.classes_, encoded = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"this classifier needs two classes at least, but the data has 1 class: "
+                f"this classifier needs at least two classes, but y has only 1 class: "
                 f"{self.classes_[0]!r}"
             )
-        if len(self.classes_) > 256:
-            raise ValueError(f"{len(self.classes_)} classes are more than 256")
+        if len(self.classes_) > 256:  # labels are passed to backends as uint8
+            raise ValueError(f"y has {len(self.classes_)} classes; at most 256 are supported")
         self._low = X.min(axis=0)
+        # A constant feature would divide by zero; 1 makes it constantly 0.
         self._range = np.where(np.ptp(X, axis=0) > 0, np.ptp(X, axis=0), 1)
         self._as_they_are = X.dtype == np.uint8
         images = self._greys(X)
@@ -106,6 +107,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         plan = Plan(
             spec=self.spec_,
             train_ids=rows,
+            # All rows are trained on, but a backend needs a row to validate with.
             test_ids=rows[:1],
             initial_weights=glorot_uniform(
                 self.spec_.model, seed=self.spec_.seed, dtype=self.spec_.training.precision
@@ -120,11 +122,13 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         self.weights_ = dict(records[-1].weights)
         self.loss_curve_ = [record.loss for record in records]
         if not all(np.isfinite(w).all() for w in self.weights_.values()):
-            raise DivergedError("training diverged: lower learning_rate")
+            raise DivergedError(
+                "training diverged: the final weights are not finite; lower learning_rate"
+            )
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Probabilities (n, n_classes) of features (n, n_features)."""
+        """Class probabilities (n, n_classes) for features (n, n_features)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         pixels = scale_pixels(self._greys(X), dtype=np.float64)
@@ -135,7 +139,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Labels (n,) of features (n, n_features)."""
+        """Predicted labels (n,) for features (n, n_features)."""
         chosen = self.predict_proba(X).argmax(axis=1)
         labels: NDArray[Any] = self.classes_[chosen]
         return labels

@@ -1,4 +1,4 @@
-"""Mistyped names are answered with the nearest known one."""
+"""Suggest the nearest known name for a mistyped one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or the list of what is known when nothing is near."""
+    """`; did you mean 'x'?`, or the list of all known names if none is similar."""
     names = list(known)
     near = get_close_matches(word, names, n=1, cutoff=0.6)
     if near:

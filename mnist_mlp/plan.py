@@ -1,9 +1,9 @@
-"""The plan: a specification plus everything random, drawn before any framework starts.
+"""The plan: a specification plus all random draws, made before any framework starts.
 
-Two backends that are given one plan have nothing left to choose. Streams are
-`PCG64(SeedSequence(seed, spawn_key=key))`: the kernel of layer `i` has the key `(0, i)`, the order
-of epoch `e` (from 0 in the key) has `(1, e)`. They are keys, not lists of entropy: `[7]`, `[7, 0]`
-and `[7, 0, 0]` would seed one and the same stream.
+Two backends with the same plan therefore have no freedom left. Random streams are
+`PCG64(SeedSequence(seed, spawn_key=key))`. The kernel of layer `i` has the key `(0, i)`, the order
+of epoch `e` has the key `(1, e - 1)`. Keys are used because lists of entropy would collide: `[7]`,
+`[7, 0]` and `[7, 0, 0]` seed the same stream.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KERNEL_STREAM, _ORDER_STREAM = 0, 1
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a run does, down to the last row.
+    """All that determines a run: specification, rows, initial weights and order.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Plan:
     train_ids, test_ids : int64 (n_train,), (n_test,)
         Row ids in the data set. A *position* is an index into `train_ids`.
     initial_weights : dict of arrays
-        By canonical name, in the precision of the specification.
+        Initial weights by canonical name, in the precision of the specification.
     """
 
     spec: Spec
@@ -46,15 +46,15 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of batches of an epoch, a last smaller one included."""
+        """Number of batches in an epoch, including a smaller last one."""
         return ceil(len(self.train_ids) / self.spec.training.batch_size)
 
     def order(self, epoch: int) -> Ids:
-        """Positions in the order in which an epoch (from 1) visits them, int64 (n_train,)."""
+        """Positions in the order in which epoch `epoch` (from 1) visits them, int64 (n_train,)."""
         return stream(self.spec.seed, _ORDER_STREAM, epoch - 1).permutation(len(self.train_ids))
 
     def batches(self, epoch: int) -> Iterator[Ids]:
-        """Positions of each batch of an epoch (from 1); the last one may be smaller."""
+        """Positions of each batch of an epoch (from 1); the last batch may be smaller."""
         order, size = self.order(epoch), self.spec.training.batch_size
         for start in range(0, len(order), size):
             yield order[start : start + size]
@@ -71,7 +71,7 @@ def make_plan(spec: Spec, dataset: Dataset) -> Plan:
     Raises
     ------
     UsageError
-        Layer sizes, or a row limit, that don't fit the data; both numbers are named.
+        The layer sizes or the row limit don't fit the data; the text names both numbers.
     """
     check_fit(spec, dataset)
     train_ids, test_ids = split(spec, dataset)
@@ -103,10 +103,10 @@ def check_fit(spec: Spec, dataset: Dataset) -> None:
 
 
 def split(spec: Spec, dataset: Dataset) -> tuple[Ids, Ids]:
-    """Row ids of the training and of the test set, not stratified.
+    """Row ids of the training set and of the test set, not stratified.
 
-    By scikit-learn's `train_test_split`; where the data set has groups (several images made from
-    one scan), by its `GroupShuffleSplit`, so that no group is on both sides.
+    Uses scikit-learn's `train_test_split`. If the data set has groups (several images made from one
+    scan), uses its `GroupShuffleSplit`, so that no group is on both sides.
     """
     from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
@@ -128,7 +128,7 @@ def split(spec: Spec, dataset: Dataset) -> tuple[Ids, Ids]:
 def glorot_uniform(model: ModelSpec, *, seed: int, dtype: Any) -> dict[str, Array]:
     """Initial weights: kernels from `uniform(-b, b)`, `b = sqrt(6 / (inputs + units))`, biases 0.
 
-    Drawn in float64, then cast (Glorot and Bengio, 2010, equation 16).
+    Kernels are drawn in float64, then cast (Glorot and Bengio, 2010, equation 16).
     """
     weights: dict[str, Array] = {}
     for layer, (inputs, units, _) in enumerate(model.layers):
@@ -141,10 +141,10 @@ def glorot_uniform(model: ModelSpec, *, seed: int, dtype: Any) -> dict[str, Arra
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Rows of both sides of the split, still uint8.
+    """Rows of both sides of the split, unscaled.
 
-    `train_images` (n_train, inputs), `train_labels` (n_train,), in the order of `Plan.train_ids`;
-    likewise for the test set.
+    `train_images` is uint8 (n_train, inputs) and `train_labels` uint8 (n_train,), in the order of
+    `Plan.train_ids`. The test set has the same form.
     """
 
     train_images: NDArray[np.uint8]
@@ -164,26 +164,29 @@ def training_data(plan: Plan, dataset: Dataset) -> TrainingData:
     )
 
 
-# How many steps one call of a framework makes on the fast path. A call costs about a millisecond,
-# whatever it does, and nothing is heard of training while it lasts: so it should be long, and yet
-# short enough that progress moves at least every second or so.
+# The two limits below decide how many steps one framework call makes on the fast path. Every call
+# has a fixed cost of about a millisecond, so a call should be long. But training reports nothing
+# during a call, so a call should be short enough for progress to move about once a second.
 
 _CALL_FLOP = 1e10
-"""Half a second at 20 GFLOP/s, which one core of a slow machine reaches."""
+"""Work of one call: half a second at 20 GFLOP/s, which one core of a slow machine reaches."""
 
 _MOST_STEPS = 1000
-"""For tiny networks, whose steps cost a millisecond in torch however little they compute."""
+"""Most steps of one call. A step costs torch a millisecond even in a tiny network, so the limit on
+floating-point operations alone would make the calls of tiny networks too long."""
 
 
 def steps_per_call(plan: Plan) -> int:
-    """Whole batches to a call, at least 1: an epoch falls into calls that are as equal as can be.
+    """Number of full batches per framework call, at least 1.
 
-    A step is taken as 6 floating-point operations a parameter and row: two each for the forward
-    pass and for the gradients of weights and inputs.
+    An epoch is divided into calls of nearly equal length. A step is counted as 6 floating-point
+    operations per parameter and row: two each for the forward pass, the gradient of the weights and
+    the gradient of the inputs.
     """
     batch_size = plan.spec.training.batch_size
     flop = 6 * plan.spec.model.parameters * batch_size
     longest = min(max(int(_CALL_FLOP / flop), 1), _MOST_STEPS)
     whole = len(plan.train_ids) // batch_size
+    # First the number of calls, then their length: this avoids a very short last call.
     calls = max(ceil(whole / longest), 1)
     return max(ceil(whole / calls), 1)

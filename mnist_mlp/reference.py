@@ -1,11 +1,12 @@
-"""The written definition of the mathematics, in NumPy, in the precision of its arguments.
+"""The definition of the mathematics, in NumPy, in the precision of its arguments.
 
-Everything here is a pure function of arrays. It is what a backend must compute; run in float64 it
-is the arbiter that says which of two float32 results is further from the truth. The NumPy backend
-is made of it.
+Everything here is a pure function of arrays. A backend must compute the same values. Run in
+float64, these functions decide which of two float32 results is further from the exact value. The
+NumPy backend consists of them.
 
-Notation: `x` inputs `(n, inputs)`, `z` pre-activations and `a` activations `(n, units)`, `g` a
-gradient shaped like its parameter; the logits are the last layer's `z`.
+Notation: `x` are inputs `(n, inputs)`, `z` pre-activations `(n, units)` and `a` activations
+`(n, units)`; `g` is a gradient with the shape of its parameter. The logits are the last layer's
+`z`.
 """
 
 from __future__ import annotations
@@ -78,11 +79,12 @@ def scale_pixels(images: Array, *, dtype: Any) -> Array:
 
 
 # --- Activations ----------------------------------------------------------------------------------
+# Each function returns the activation and its derivative, both shaped and typed like `z`.
 
 
 def sigmoid(z: Array) -> Array:
     """`1 / (1 + exp(-z))`, without overflow for large negative `z`."""
-    e = np.exp(-np.abs(z))
+    e = np.exp(-np.abs(z))  # the exponent is never positive, so exp cannot overflow
     s: Array = np.where(z >= 0, 1, e) / (1 + e)
     return s
 
@@ -90,7 +92,7 @@ def sigmoid(z: Array) -> Array:
 def _gelu(z: Array) -> tuple[Array, Array]:
     from scipy.special import erfc
 
-    z64 = z.astype(np.float64)
+    z64 = z.astype(np.float64)  # so that a float32 result is rounded only once
     phi = 0.5 * erfc(-z64 / sqrt(2))
     density = np.exp(-0.5 * z64 * z64) / sqrt(2 * pi)
     return (z64 * phi).astype(z.dtype), (phi + z64 * density).astype(z.dtype)
@@ -115,10 +117,12 @@ def _tanh(z: Array) -> tuple[Array, Array]:
 
 
 def _softplus(z: Array) -> tuple[Array, Array]:
+    # log(1 + exp(z)), rearranged so that exp cannot overflow for large z.
     return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))), sigmoid(z)
 
 
 def _elu(z: Array, alpha: float = 1.0, scale: float = 1.0) -> tuple[Array, Array]:
+    # np.where computes both branches: without the minimum, exp would overflow for large z.
     negative = alpha * np.expm1(np.minimum(z, 0))
     a = scale * np.where(z > 0, z, negative)
     slope = scale * np.where(z > 0, 1, negative + alpha)
@@ -150,7 +154,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
 def activate(name: str, z: Array) -> tuple[Array, Array]:
     """A hidden activation and its derivative at `z`, both shaped and typed like `z`.
 
-    ReLU-like functions have derivative 0 (leaky: the slope) at 0, as Keras and torch have it.
+    At 0, the derivative of ReLU is 0 and that of leaky ReLU is its slope, as in Keras and torch.
 
     Examples
     --------
@@ -170,7 +174,7 @@ def activate(name: str, z: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """`z` of every layer (the last: logits), `a` of every hidden layer, and `da/dz` there."""
+    """`z` of every layer, `a` and `da/dz` of every hidden layer, each `(n, units)`."""
 
     pre_activations: tuple[Array, ...]
     activations: tuple[Array, ...]
@@ -205,7 +209,7 @@ def forward(weights: Tensors, activations: Sequence[str], x: Array) -> Forward:
 
 def log_softmax(logits: Array) -> Array:
     """`z - logsumexp(z)` over the last axis, `(n, classes)`."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)  # so that exp cannot overflow
+    shifted = logits - logits.max(axis=-1, keepdims=True)  # at most 0: exp cannot overflow
     normal: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return normal
 
@@ -213,7 +217,8 @@ def log_softmax(logits: Array) -> Array:
 def sample_losses(logits: Array, labels: Array) -> Array:
     """Categorical cross-entropy of each row, from logits `(n, classes)`; shape `(n,)`.
 
-    Two equal logits cost `log 2`. No logit is too large, since no probability is computed:
+    Two equal logits give a loss of `log 2`. Large logits do not overflow, because no probability is
+    computed:
 
     >>> sample_losses(np.array([[0.0, 0.0], [1000.0, 0.0]]), np.array([0, 1])).round(4)
     array([6.931e-01, 1.000e+03])
@@ -222,8 +227,9 @@ def sample_losses(logits: Array, labels: Array) -> Array:
 
 
 def backward(weights: Tensors, x: Array, labels: Array, passed: Forward) -> dict[str, Array]:
-    """Gradient of the mean cross-entropy over the batch, by name."""
+    """Gradient of the mean cross-entropy over the batch, by canonical name."""
     n = len(labels)
+    # With respect to the logits, the gradient is (softmax - one-hot labels) / n.
     dz = np.exp(log_softmax(passed.logits))
     dz[np.arange(n), labels] -= 1
     dz /= n
@@ -241,12 +247,14 @@ def backward(weights: Tensors, x: Array, labels: Array, passed: Forward) -> dict
 
 
 def global_norm(gradient: Tensors) -> float:
-    """Euclidean norm of all gradients together."""
+    """Euclidean norm over all gradients together."""
     return float(np.sqrt(sum(float(np.vdot(g, g)) for g in gradient.values())))
 
 
 def clip_by_global_norm(gradient: Tensors, clip_norm: float) -> dict[str, Array]:
-    """`g * clip_norm / norm` where the global norm exceeds `clip_norm` (0: never).
+    """Scale all gradients by `clip_norm / norm` if their global norm exceeds `clip_norm`.
+
+    A `clip_norm` of 0 means no clipping.
 
     Examples
     --------
@@ -262,9 +270,9 @@ def clip_by_global_norm(gradient: Tensors, clip_norm: float) -> dict[str, Array]
 
 
 def initial_slots(optimizer: OptimizerSpec, weights: Tensors) -> dict[str, dict[str, Array]]:
-    """Optimizer state before the first step: zeros, by slot and tensor.
+    """Optimizer state before the first step: zeros, by slot and canonical name.
 
-    SGD with momentum has `velocity`; Adam has `first_moment` and `second_moment`.
+    SGD with momentum has the slot `velocity`; Adam has `first_moment` and `second_moment`.
     """
     if optimizer.name == "adam":
         slots: tuple[str, ...] = ("first_moment", "second_moment")
@@ -281,16 +289,16 @@ def update(
     gradient: Tensors,
     step: int,
 ) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
-    """One optimizer step (`step` counts from 1): the new weights and the new slots.
+    """Do one optimizer step (`step` counts from 1) and return the new weights and slots.
 
-    With the clipped gradient `g`, learning rate `lr` of this step, and `d = g + weight_decay * w`
-    (kernels and biases alike):
+    `g` is the clipped gradient, `lr` the learning rate of this step, and
+    `d = g + weight_decay * w` for kernels and biases alike:
 
     - SGD: `v = momentum * v + d`; `w = w - lr * v`; Nesterov: `w = w - lr * (d + momentum * v)`.
     - Adam: `m = beta_1 * m + (1 - beta_1) * d`; `s = beta_2 * s + (1 - beta_2) * d^2`;
-      `w = w - lr * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(s) + epsilon)`: the second form
-      of Kingma and Ba (2015, end of section 2), as Keras has it. torch adds epsilon after the bias
-      correction instead, which is a different rule for small gradients.
+      `w = w - lr * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(s) + epsilon)`, with `t = step`.
+      This is the second form of Kingma and Ba (2015, end of section 2), which Keras uses. torch
+      adds epsilon after the bias correction instead; for small gradients that is another rule.
 
     Examples
     --------
@@ -305,7 +313,7 @@ def update(
     new_weights: dict[str, Array] = {}
     new_slots: dict[str, dict[str, Array]] = {slot: {} for slot in slots}
     for name, w in weights.items():
-
+        # A coefficient is rounded to the tensor's precision first, as a float32 framework does.
         def typed(number: float, like: Array = w) -> Array:
             return np.asarray(number, dtype=like.dtype)
 

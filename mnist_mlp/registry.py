@@ -1,6 +1,6 @@
-"""Backends by name, found through the entry-point group `mnist_mlp.backends`.
+"""Find backends by name, through the entry-point group `mnist_mlp.backends`.
 
-The core never imports a backend: it hands `module:Class` to a worker process, which does.
+The core never imports a backend. It passes `module:Class` to a worker process, which imports it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def target_of(backend: str) -> str:
     Raises
     ------
     UsageError
-        Unknown name; the nearest known one is proposed.
+        The name is unknown; the text suggests the nearest known one.
     """
     if _TARGET.fullmatch(backend):
         return backend
@@ -45,22 +45,22 @@ def target_of(backend: str) -> str:
 def target_in_folder(target: str, *, folder: Path, trusted: Collection[str] = ()) -> str:
     """The `module:Class` that a run folder names, if it may be imported.
 
-    A folder may come from anybody, and to import a module is to run it. So what a folder names has
-    to be registered here, or be trusted by whoever runs this program.
+    A folder may come from anybody, and importing a module runs its code. So the named backend must
+    be registered here, or be in `trusted`.
 
     Raises
     ------
     UsageError
-        Neither; says how to trust it.
+        It is neither; the text says how to trust it.
     """
     if target in trusted or target in installed().values():
         return target
     raise UsageError(
-        f"{folder}/run.json names the backend {target!r}, which is not registered here, and code "
-        f"that a run folder names is not run; if you trust it, add --trust-backend {target}"
+        f"{folder}/run.json names the backend {target!r}, which is not registered here, so its "
+        f"code is not run. If you trust it, add --trust-backend {target}"
     )
 
 
 def label_of(backend: str) -> str:
-    """A short name for folders and tables: the registered name, or the class's."""
+    """A short name for folders and tables: the registered name, or the class name in lower case."""
     return backend.rpartition(":")[2].lower() if ":" in backend else backend

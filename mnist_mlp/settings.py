@@ -1,8 +1,8 @@
-"""Where each value of a specification comes from: default < file < environment < flag.
+"""Merge the sources of a specification: default < file < environment < `--set` < option.
 
-The environment variable of a key is `MNIST_MLP_` + section + key (`MNIST_MLP_TRAINING_EPOCHS=2`);
-keys that have an option of their own are also known by its name (`MNIST_MLP_EPOCHS=2`). Values of
-`--set` and of the environment are read as TOML; a bare word is taken as a string.
+The environment variable of a key is `MNIST_MLP_` + section + key (`MNIST_MLP_TRAINING_EPOCHS=2`).
+A key that has its own option also has a variable of that name (`MNIST_MLP_EPOCHS=2`). Values of
+`--set` and of the environment are read as TOML; a bare word is read as a string.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHORT_NAMES = {
     "precision": "training.precision",
     "learning_rate": "optimizer.learning_rate",
 }
-"""Keys with an option of their own (`--epochs`), by that option's name."""
+"""Keys that have their own option (`--epochs`), by the name of that option."""
 
 OTHER_VARIABLES = ("MNIST_MLP_DATA", "MNIST_MLP_CACHE")
 """Environment variables that are not keys of the specification."""
@@ -38,7 +38,7 @@ _Source = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Resolved:
-    """A specification, and for each of its leaves (`training.epochs`) where the value came from."""
+    """A specification, and the source of the value of each of its keys (`training.epochs`)."""
 
     spec: Spec
     origins: Mapping[str, str]
@@ -57,22 +57,24 @@ def resolve(
     Parameters
     ----------
     base : Spec, optional
-        Takes the place of the defaults.
+        Replaces the defaults.
     config : Path, optional
         A TOML file.
     assignments : sequence of str
-        `section.key=value`, as given to `--set`; later ones win.
+        `section.key=value`, as given to `--set`; later ones override earlier ones.
     flags : mapping
-        Values of the named options, by leaf; `None` stands for "not given". They win over `--set`.
+        Values of the named options by `section.key`; `None` means "not given". They override
+        `--set`.
     environ : mapping
-        Environment variables; the process's own by default.
+        Environment variables; by default those of the process.
 
     Raises
     ------
     SpecError
-        An unknown key, a wrong type or values that don't fit together; names the source.
+        An unknown key, a wrong type, or values that don't fit together. The text names the source.
     """
     given = {leaf: value for leaf, value in (flags or {}).items() if value is not None}
+    # From weakest to strongest: a later source overrides an earlier one.
     levels: list[list[_Source]] = [
         [("default", _leaves((base or Spec()).model_dump(mode="json"), origin="default"))],
         [] if config is None else [(str(config), _leaves(read_toml(config), origin=str(config)))],
@@ -87,13 +89,14 @@ def resolve(
         for origin, leaves in sources:
             for leaf, value in leaves.items():
                 values[leaf], origins[leaf], rank[leaf] = value, origin, level
+    # Layer sizes from a stronger source than the activations may ask for another number of them.
     if rank["model.layer_sizes"] > rank["model.activations"]:
         _repeat_activations(values, origins)
     return Resolved(spec=parse_spec(_nested(values), origins=origins), origins=origins)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A specification file as a nested dictionary; without a `name` it gets the file's stem."""
+    """Read a specification file as a nested dictionary; `name` defaults to the file's stem."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -106,7 +109,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _leaves(nested: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
-    """Flatten to `section.key`, refusing keys that don't exist."""
+    """Flatten to `section.key`; unknown keys are refused."""
     leaves: dict[str, Any] = {}
     for key, value in nested.items():
         if key not in known_keys():
@@ -137,6 +140,7 @@ def _toml_value(text: str, *, origin: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        # A bare word, such as `relu` or `leaky_relu(0.2)`: nobody wants to quote it in a shell.
         if text and all(character.isalnum() or character in "_.-()" for character in text):
             return text
         raise SpecError(f"{origin}: {text!r} is not a TOML value") from None
@@ -178,7 +182,7 @@ def _option(leaf: str) -> str:
 def _repeat_activations(values: dict[str, Any], origins: dict[str, str]) -> None:
     sizes, activations = values["model.layer_sizes"], values["model.activations"]
     if not (isinstance(sizes, list) and isinstance(activations, list) and activations):
-        return  # the specification itself refuses it, with a better text
+        return  # `parse_spec` refuses it, with a better message
     hidden = activations[0]
     if hidden == "softmax":
         hidden = Spec().model.activations[0]

@@ -1,8 +1,8 @@
-"""The specification: what to train, as a frozen value with no framework in it.
+"""The specification: an immutable description of what to train, independent of any framework.
 
 `Spec()` is the classic tutorial: MNIST, 784-128-64-10, sigmoid, softmax, SGD 0.01, batch 128,
-10 epochs. Keys and defaults are those of `configs/tutorial.toml`. The formulas behind the optimizer
-keys are written down in `mnist_mlp.reference`.
+10 epochs. Keys and defaults are those of `configs/tutorial.toml`. `mnist_mlp.reference` has the
+formulas behind the optimizer keys.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.nearest import did_you_mean
 
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "silu")
-"""Hidden activations without a parameter; `leaky_relu(slope)` is the one with."""
+"""Hidden activations without a parameter. The only one with a parameter is `leaky_relu(slope)`."""
 
 _LEAKY_RELU = re.compile(r"leaky_relu\((?P<slope>[0-9.eE+-]+)\)")
 
-MAX_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1  # scikit-learn's limit for `random_state`
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -39,10 +39,10 @@ class _Frozen(BaseModel):
 
 
 class DataSpec(_Frozen):
-    """Which rows, and how they are split.
+    """Which rows to use, and how to split them.
 
-    `dataset` is `auto` (MNIST wherever it can be had, else the embedded digits), `mnist` or
-    `digits`; `test_fraction` is the share of rows held out; `rows` limits the data set to its first
+    `dataset` is `auto` (MNIST if it is available, else the embedded digits), `mnist` or `digits`.
+    `test_fraction` is the share of rows in the test set. `rows` limits the data set to its first
     rows (`"all"`: no limit).
     """
 
@@ -54,7 +54,8 @@ class DataSpec(_Frozen):
 class ModelSpec(_Frozen):
     """Layers: `layer_sizes` from input to classes, one activation per layer after the input.
 
-    When only `layer_sizes` is given, the first hidden activation is repeated and softmax closes.
+    If only `layer_sizes` is given, every hidden layer gets the default hidden activation, and the
+    last layer softmax.
     """
 
     layer_sizes: Annotated[
@@ -90,7 +91,7 @@ class ModelSpec(_Frozen):
                 f"(layer_sizes has {layers + 1} entries): give one per layer, softmax last"
             )
         if self.layer_sizes[-1] < 2:
-            raise ValueError("the last of layer_sizes is the number of classes: at least 2")
+            raise ValueError("layer_sizes must end with the number of classes, at least 2")
         return self
 
     @property
@@ -112,9 +113,9 @@ class ModelSpec(_Frozen):
 class OptimizerSpec(_Frozen):
     """The update rule. See `mnist_mlp.reference.update` for the formulas.
 
-    `schedule` holds `[step, learning_rate]` pairs: from that step on (counted from 1) the learning
-    rate is this one. `clip_norm` limits the global gradient norm (0: no limit). `beta_1`, `beta_2`
-    and `epsilon` belong to Adam, `momentum` and `nesterov` to SGD.
+    `schedule` holds pairs `[step, learning_rate]`: the learning rate changes to this value at this
+    step (counted from 1). `clip_norm` limits the global gradient norm (0: no limit). `beta_1`,
+    `beta_2` and `epsilon` belong to Adam, `momentum` and `nesterov` to SGD.
     """
 
     name: Literal["sgd", "adam"] = "sgd"
@@ -164,12 +165,12 @@ class OptimizerSpec(_Frozen):
 
     @property
     def plain_sgd(self) -> bool:
-        """Whether `w - lr * g` is the whole rule, so that a framework's own SGD can be used."""
+        """Whether the rule is just `w - lr * g`, so that a framework's own SGD can be used."""
         return self.name == "sgd" and self.momentum == 0 and self.weight_decay == 0
 
 
 class TrainingSpec(_Frozen):
-    """How long, in which pieces, and in which arithmetic."""
+    """Batch size, number of epochs, and floating-point precision."""
 
     batch_size: Annotated[int, Field(ge=1)] = 128
     epochs: Annotated[int, Field(ge=1)] = 10
@@ -177,7 +178,7 @@ class TrainingSpec(_Frozen):
 
 
 class Spec(_Frozen):
-    """One multilayer perceptron and its training, in framework-neutral terms.
+    """One multilayer perceptron and its training, independent of any framework.
 
     Examples
     --------
@@ -196,21 +197,21 @@ class Spec(_Frozen):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of everything but the name: equal for specs that train the same."""
+        """SHA-256 (hex) of everything except the name: equal for specs that train the same."""
         content = self.model_dump(mode="json", exclude={"name"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def as_toml(self) -> str:
-        """As a configuration file."""
+        """The text of a configuration file with these values."""
         import tomli_w
 
         return tomli_w.dumps(self.model_dump(mode="json")).rstrip()
 
 
 def activation_parts(name: str) -> tuple[str, float]:
-    """Split a hidden activation into its kind and its slope (0 where it has none).
+    """Split a hidden activation into its kind and its slope (0 if it has none).
 
-    Raises `ValueError` with the nearest known name.
+    Raises `ValueError` for an unknown name; the text suggests the nearest known one.
 
     >>> activation_parts("tanh"), activation_parts("leaky_relu(0.2)")
     (('tanh', 0.0), ('leaky_relu', 0.2))
@@ -224,7 +225,7 @@ def activation_parts(name: str) -> tuple[str, float]:
     if match:
         try:
             slope = float(match["slope"])
-        except ValueError:
+        except ValueError:  # the pattern also matches text such as 1e or 0.1.2
             slope = -1.0
         if 0 <= slope < 1:
             return "leaky_relu", slope
@@ -236,25 +237,26 @@ def activation_parts(name: str) -> tuple[str, float]:
 
 
 def _canonical(name: str) -> str:
-    """One spelling for one activation, so that `leaky_relu( .20)` has no digest of its own."""
+    """One spelling per activation, so that `leaky_relu( .20)` and `(0.2)` have the same digest."""
     kind, slope = activation_parts(name)
     return f"leaky_relu({slope})" if kind == "leaky_relu" else kind
 
 
 def repeated_activations(hidden: str, *, layers: int) -> list[str]:
-    """The activations of `layers` layers: `hidden` before the last one, softmax there."""
+    """The activations of `layers` layers: softmax for the last one, `hidden` for the others."""
     return [hidden] * (layers - 1) + ["softmax"]
 
 
 def parse_spec(raw: dict[str, Any], *, origins: Mapping[str, str] | None = None) -> Spec:
     """Check a nested dictionary and make a `Spec` of it.
 
-    `origins` tells where the value of a leaf (`training.epochs`) came from, for the error text.
+    `origins` gives the source of each value by its key (`training.epochs`), for error messages.
 
     Raises
     ------
     SpecError
-        With the offending key, the value, what was expected, and the nearest known key.
+        A key or value is wrong. The text names the key, its value, what was expected, and for an
+        unknown key the nearest known one.
 
     Examples
     --------
@@ -273,8 +275,8 @@ def parse_spec(raw: dict[str, Any], *, origins: Mapping[str, str] | None = None)
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     lines = []
     for problem in error.errors(include_url=False):
-        # pydantic puts the branch of a union (`int`, `literal['all']`) into the location; people
-        # know only their own keys and indices.
+        # pydantic adds the branch of a union (`int`, `literal['all']`) to the location. Users know
+        # only keys and indices, so everything else is dropped.
         path = [part for part in problem["loc"] if isinstance(part, int) or part in _KEY_NAMES]
         if problem["type"] == "extra_forbidden":
             key = str(problem["loc"][-1])
@@ -289,12 +291,12 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         origin = origins.get(".".join(str(part) for part in path[:2]))
         source = f" (from {origin})" if origin else ""
         lines.append(f"{at}{shown}{source}: {message}" if at else message)
-    unique = list(dict.fromkeys(lines))
-    return "; ".join(unique[:3])
+    unique = list(dict.fromkeys(lines))  # each branch of a union reports its own problem
+    return "; ".join(unique[:3])  # more than three would hide the first
 
 
 def known_keys(section: tuple[str, ...] = ()) -> list[str]:
-    """Keys of the top level, or of a section."""
+    """Keys of the top level, or of a section; empty if there is no such section."""
     fields = Spec.model_fields
     if section:
         inner = fields[section[0]].annotation if section[0] in fields else None
@@ -305,7 +307,7 @@ def known_keys(section: tuple[str, ...] = ()) -> list[str]:
 
 
 def leaf_keys() -> list[str]:
-    """Every settable key as `section.key`, the top-level ones as they are."""
+    """Every settable key: `section.key`, or just `key` at the top level."""
     leaves = []
     for key in known_keys():
         inner = known_keys((key,))

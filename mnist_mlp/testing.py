@@ -1,4 +1,4 @@
-"""For test suites: a port that stops being faithful fails with the cause as the message."""
+"""For test suites: an assertion that fails, and names the cause, if a port trains differently."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ def assert_same_training(
     image_shape: Sequence[int] = (),
     **settings: Any,
 ) -> None:
-    """Assert that a port trains as a specification, or as its original, does.
+    """Assert that a port trains like its specification or its original.
 
     Parameters
     ----------
     port : str
         `FILE.py:NAME`; see `docs/porting.md`.
     expected : str, Path or Spec, optional
-        An original (`FILE.py:NAME`), a specification or its TOML file; the tutorial by default.
+        An original (`FILE.py:NAME`), a specification, or a TOML file; the tutorial by default.
     dataset : Dataset or {"auto", "mnist", "digits"}
         `digits` needs no download.
     image_shape : sequence of int
-        Shape of one input as the port wants it; flat by default.
+        Shape of one input as the port expects it, without the batch axis; flat by default.
     **settings
         `epochs`, `batch_size`, `learning_rate`, `seed`, `precision`.
 
     Raises
     ------
     AssertionError
-        With the first break, its cause and its cure.
+        The port trains differently. The text names the first break, its cause and its cure.
 
     Examples
     --------
-    In a test suite (it starts the framework of the port, so it isn't run as a doctest)::
+    In a test suite (not run as a doctest, because it starts the port's framework)::
 
         def test_the_port_is_faithful():
             assert_same_training("port.py:Port", "original.py:build", dataset="digits", epochs=2)

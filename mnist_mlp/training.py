@@ -1,4 +1,4 @@
-"""One run, from specification to finished run folder."""
+"""Train one backend, from a specification to a finished run folder."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ Keep = Callable[[Worker, Plan, TrainingData], Mapping[str, bytes]]
 
 @dataclass(frozen=True)
 class Observer:
-    """Who wants to know how a run goes. Every field may be replaced."""
+    """Callbacks for what happens during a run. By default, each does nothing."""
 
     opened: Callable[[Opened, Plan, Path], None] = lambda *_: None
-    """The backend is open; the path is the folder that the run is written to."""
+    """The backend is open. The path is the folder that the run is written to."""
     step: Callable[[int], None] = lambda _: None
     epoch: Callable[[HistoryRow], None] = lambda _: None
     whole: Callable[[], None] = lambda: None
-    """The run is whole and about to be put in its place: close what is open in its folder."""
+    """The run is complete, and its folder is about to be renamed: close all open files in it."""
     fallback: Callable[[str], None] = lambda _: None
 
 
@@ -59,7 +59,7 @@ def train(
     verbose: bool = False,
     observer: Observer | None = None,
 ) -> Run:
-    """Train one backend and leave a run folder.
+    """Train one backend and write a run folder.
 
     Parameters
     ----------
@@ -67,41 +67,41 @@ def train(
     backend : str
         A registered name or `module:Class`.
     dataset : Dataset, or a function that loads it
-        See `mnist_mlp.data.load_dataset`. A function is called while the framework is imported, or,
-        for `gpu`, once the GPU is known to be there.
+        See `mnist_mlp.data.load_dataset`. A function is called while the framework is imported. For
+        `gpu`, it is called only after the backend has found the GPU.
     out : Path
-        The run folder itself; must not hold a run unless `overwrite`. An earlier run stays as it is
-        until the new one is whole.
+        The run folder itself. It must not hold a run unless `overwrite`. An earlier run stays
+        unchanged until the new one is complete.
     accelerator : {"auto", "cpu", "gpu"}
     threads : int
-        CPU threads, pinned before the framework starts.
+        Number of CPU threads; fixed before the framework starts.
     fit_path : {"fast", "plain"}
-        Many steps per call of the framework, or a call per step.
+        Many steps per framework call, or one.
     keep : callable, optional
-        Called with the worker, the plan and the data after training; the files that it answers
-        with, contents by name, are kept in the folder. `parity.compare.trace.trace_files` is one.
+        Called after training with the worker, the plan and the data. It returns files (contents by
+        name) to be kept in the run folder, as `parity.compare.trace.trace_files` does.
     insist : bool
-        A fast path that fails is an error; otherwise training goes on without it, which is told to
-        the observer and kept in `run.json`.
+        Raise an error if the fast path fails. Otherwise training goes on without it; the observer
+        is informed, and `run.json` records it.
     verbose : bool
-        Let the framework's own chatter through.
+        Show what the framework prints.
     observer : Observer, optional
 
     Returns
     -------
     Run
-        The finished folder.
+        The finished run folder.
 
     Raises
     ------
     MnistMlpError
-        Its class tells the kind: `UsageError`, `SetupError`, `DataError`, `DivergedError`, ... A
-        folder that was begun is then marked `failed` or `interrupted`.
+        `UsageError`, `SetupError`, `DataError`, `DivergedError`, ... A run folder that was already
+        begun is marked `failed` or `interrupted`.
     """
     observer = observer or Observer()
     start = time.perf_counter()
     if accelerator == "gpu":
-        require_driver(backend)
+        require_driver(backend)  # first, because it takes milliseconds and importing takes seconds
     with (
         claimed(out, overwrite=overwrite) as claim,
         Worker(
@@ -109,8 +109,10 @@ def train(
         ) as worker,
     ):
         worker.start_opening(spec)
+        # A missing GPU must be reported before a data set is loaded or downloaded.
         opened = worker.open(spec) if accelerator == "gpu" else None
-        # Importing a framework takes seconds; all that this process has to do goes into them.
+        # The worker needs seconds to import its framework. Meanwhile, this process does its own
+        # slow work.
         dataset = dataset() if callable(dataset) else dataset
         plan = make_plan(spec, dataset)
         data = training_data(plan, dataset)
@@ -133,6 +135,8 @@ def train(
             metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
             for name, content in (keep(worker, plan, data) if keep else {}).items():
                 writer.write(name, content)
+            # The evaluation reads the folder, which is not marked complete yet: it is marked last,
+            # so that a run that was killed never looks complete.
             write_evaluation(Run(claim.folder, complete=False))
             timings = {
                 "open_s": opened.seconds,
@@ -149,9 +153,9 @@ def train(
 
 @dataclass(frozen=True)
 class _Fitted:
-    """Weights after the last epoch, what `fit` saw of itself, and how long it and its start took.
+    """What `fit` returned: weights after the last epoch, flags, and times in seconds.
 
-    `first_step_s` ends with the first report from within training: compiling is in it.
+    `first_step_s` is the time until the first report of progress, compilation included.
     """
 
     weights: dict[str, Array]
@@ -182,6 +186,7 @@ def _fit(
         losses = {"the loss": record.loss, "the validation loss": record.val_loss}
         _refuse_non_finite({**losses, **record.weights}, when=f"epoch {record.epoch}")
         weights.update(record.weights)
+        # A backend may report no single steps; the end of the epoch then counts as one.
         on_step(record.epoch * plan.steps_per_epoch)
         observer.epoch(writer.epoch(record))
 
@@ -189,7 +194,7 @@ def _fit(
         writer.add_flags({"fallback": fallback.reason})
         if fallback.failed and insist:
             raise SetupError(
-                f"--fast was asked for, and {fallback.reason}; leave --fast out to train that way"
+                f"--fast was given, but {fallback.reason}; leave --fast out to train that way"
             )
         observer.fallback(fallback.reason)
 
@@ -200,7 +205,7 @@ def _fit(
 
 
 def default_folder(spec: Spec, label: str) -> Path:
-    """Make `runs/<time>-<spec>-<label>`, different from all that exist."""
+    """Make the new folder `runs/<time>-<spec>-<label>` and return its path."""
     return new_folder(f"{spec.name}-{label}")
 
 
@@ -226,7 +231,7 @@ def _record_of_plan(plan: Plan, dataset: Dataset) -> dict[str, Any]:
 
 
 def dataset_record(plan: Plan, dataset: Dataset) -> dict[str, Any]:
-    """`dataset` of `run.json`."""
+    """The content of `dataset` in `run.json`."""
     return {
         "name": dataset.name,
         "source": dataset.source,
@@ -249,7 +254,7 @@ def ids_digest(ids: Array) -> str:
 def write_outcome(
     writer: RunWriter, *, plan: Plan, dataset: Dataset, logits: Array
 ) -> dict[str, float]:
-    """Write predictions and examples; the metrics of `run.json`."""
+    """Write predictions and wrongly classified examples; return the metrics for `run.json`."""
     y_true = dataset.labels[plan.test_ids]
     wrong = np.flatnonzero(logits.argmax(axis=1) != y_true)
     ids = plan.test_ids[wrong]
@@ -271,7 +276,7 @@ def _refuse_non_finite(numbers: Mapping[str, Array | float], *, when: str) -> No
 
 @contextmanager
 def _marking(writer: RunWriter) -> Iterator[None]:
-    """Whatever ends a run early is told in its `run.json`."""
+    """Record in `run.json` why a run ended early."""
     try:
         yield
     except Stop as stop:

@@ -1,4 +1,4 @@
-"""A GPU that is asked for: found or refused in words, before anything else is done."""
+"""A requested GPU is found, or refused with a reason, before any other work is done."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_without_a_driver_it_is_told_before_anything_is_loaded_or_started(
     done = cli(*command, "--accelerator", "gpu", "--out", "run", "--progress", "none")
     assert time.monotonic() - start < 5
     assert done.returncode == 3
-    assert f"--accelerator gpu: backend {label!r} sees none here ({NO_DRIVER}" in done.stderr
+    assert f"--accelerator gpu: backend {label!r} finds no GPU here ({NO_DRIVER}" in done.stderr
     assert "mnist_mlp_torch" not in done.stderr
 
 
@@ -77,7 +77,7 @@ def test_with_a_driver_the_framework_is_asked_before_the_data_is_loaded(
     for command in (("train", "--backend", "numpy"), ("compare", "numpy", "numpy")):
         done = cli(*command, "--accelerator", "gpu", "--out", "run", "--progress", "none")
         assert done.returncode == 3, done.stderr
-        assert "--accelerator gpu: backend 'numpy' cannot use one; use --accelerator cpu" in (
+        assert "--accelerator gpu: backend 'numpy' cannot use a GPU; use --accelerator cpu" in (
             done.stderr
         )
     assert driver[0] == "libcuda.so.1"
@@ -94,7 +94,7 @@ def test_what_is_missing_beside_a_driver_is_named(driver: list[str]) -> None:
     found = Environment(versions={}, gpus=("H100",), gpu_install="pip install more")
     assert gpu_refusal("keras", ABLE, found) is None
     refused = gpu_refusal("keras", ABLE, Environment(versions={}, gpu_install="pip install more"))
-    assert "sees none here (though a driver is installed: run pip install more)" in str(refused)
+    assert "finds no GPU here (but a driver is installed: run pip install more)" in str(refused)
     assert missing_driver() is None
 
 
@@ -109,5 +109,5 @@ def test_backends_names_the_install_line_only_beside_a_driver(
     monkeypatch.setattr(accelerator, "missing_driver", lambda: None if there else NO_DRIVER)
     done = cli("backends")
     assert done.returncode == 0, done.stderr
-    line = "no GPU, though a driver is installed: run pip install 'mnist-mlp[gpu]'"
+    line = "no GPU found, but a driver is installed: run pip install 'mnist-mlp[gpu]'"
     assert (line in done.stdout) is there

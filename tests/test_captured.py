@@ -169,7 +169,7 @@ def test_asked_for_by_hand_it_is_an_error(
     assert done.returncode == code, done.stderr
     (line,) = done.stderr.strip().splitlines()[-1:]
     assert "a step could not be captured as a CUDA graph (operation not permitted)" in line
-    assert line.startswith("error: --fast was asked for, and" if code else "failingbackend: a step")
+    assert line.startswith("error: --fast was given, but" if code else "failingbackend: a step")
     record = json.loads(Path("run", "run.json").read_text(encoding="utf-8"))
     assert record["status"] == ("failed" if code else "complete")
     assert "CUDA graph" in record["flags"]["fallback"]

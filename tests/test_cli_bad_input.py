@@ -26,9 +26,7 @@ def assert_refused(done: CompletedProcess[str], *, code: int, kind: str, words: 
     assert done.returncode == code, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     assert (answer["exit_code"], answer["error"]["kind"]) == (code, kind)
-    lines = [
-        line for line in done.stderr.splitlines() if "other data than MNIST, taken" not in line
-    ]
+    lines = [line for line in done.stderr.splitlines() if "other data than MNIST, used" not in line]
     assert lines[0].startswith("error: ")
     assert len(lines) <= 2
     assert "\n".join(lines) == f"error: {answer['error']['message']}"
@@ -45,7 +43,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "an option's choice": (["--accelerator", "tpu"], ["--accelerator", "cpu"]),
     "an option's range": (["--threads", "0"], ["--threads"]),
     "no value": (["--epochs"], ["--epochs"]),
-    "one side": (["compare", "numpy"], ["two sides or more"]),
+    "one side": (["compare", "numpy"], ["at least two sides"]),
     "no side": (["compare"], ["A B"]),
     "no run": (["evaluate"], ["Missing argument"]),
     "unknown key": (["--set", "training.epoch=3"], ["did you mean 'training.epochs'?"]),
@@ -200,7 +198,10 @@ def test_other_data_than_the_mnist_that_was_asked_for(
 @pytest.mark.parametrize("command", ["evaluate", "compare"])
 def test_folders_that_are_no_run(cli: Cli, tmp_path: Path, command: str) -> None:
     (tmp_path / "empty").mkdir()
-    for folder, words in (("./empty", ["run.json", "no run folder"]), ("./none", ["no such run"])):
+    for folder, words in (
+        ("./empty", ["run.json", "not a run folder"]),
+        ("./none", ["no such run"]),
+    ):
         sides = ["numpy", folder] if command == "compare" else [folder]
         done = cli(command, *sides, "--json")
         assert_refused(done, code=4, kind="RunFolderError", words=[folder[2:], *words])
@@ -218,4 +219,6 @@ def test_a_reader_that_leaves_is_not_a_difference(idx_dir: Path) -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert done.returncode == 3
-    assert done.stderr.splitlines()[-1] == "error: the reader of standard output is gone"
+    assert (
+        done.stderr.splitlines()[-1] == "error: standard output was closed before all was written"
+    )

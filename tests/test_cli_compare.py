@@ -149,7 +149,7 @@ def test_a_taken_folder_is_refused_before_anything_is_trained(
     words = ("--set", "model.layer_sizes=[30,9,4]", "--data-dir", idx_dir, "--out", "both")
     done = cli("compare", "numpy", "stranger", *words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "both/stranger: holds a run already; add --overwrite" in done.stderr
+    assert "both/stranger: already holds a run; add --overwrite" in done.stderr
     assert [path.name for path in (tmp_path / "both").iterdir()] == ["stranger"]
 
 
@@ -177,5 +177,5 @@ def test_a_page_that_cannot_be_made_costs_no_verdict(
     done = cli("compare", finished_run, finished_run, *words)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "here/compare.json"
-    assert "no here/report.html: no page today" in done.stderr
+    assert "here/report.html was not written: no page today" in done.stderr
     assert not (tmp_path / "here" / "report.html").exists()

@@ -80,7 +80,7 @@ ZIPPED = gzip.compress(GOOD)
         (packed(some(120)), "1 dimension.*image and label files mixed up"),
         (GOOD[:10], "ends within its header"),
         (GOOD[:-1], "truncated.* 5 x 4 x 6 = 120 bytes of values, it holds 119"),
-        (GOOD + b"\0", "goes on after the 5 x 4 x 6 values"),
+        (GOOD + b"\0", "has more data than the 5 x 4 x 6 values"),
         (ZIPPED[:-20], "is damaged: .*Get the file again"),
         (ZIPPED[:-8] + b"\1\2\3\4" + ZIPPED[-4:], "is damaged: CRC check failed"),
         (ZIPPED[:12] + b"\xff\xff\xff" + ZIPPED[15:], "is damaged"),

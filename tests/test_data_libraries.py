@@ -113,7 +113,7 @@ def test_another_digest_stops_the_run_and_is_not_kept(
         ),
         ("raise OSError('no\\nnetwork')", DataError, "through keras: OSError: no network"),
         ("import os; os._exit(9)", DataError, "through keras: it ended with status 9"),
-        (None, SetupError, r"cannot be imported: ImportError: broken.\nInstall it anew with pip"),
+        (None, SetupError, r"cannot be imported: ImportError: broken.\nReinstall it with pip"),
     ],
 )
 def test_a_library_that_fails_is_quoted(

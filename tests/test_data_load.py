@@ -94,7 +94,7 @@ def test_other_data_is_taken_under_auto_and_announced(cache: Path, tmp_path: Pat
     assert (data.name, data.classes, data.images.shape) == ("idx", 3, (12, 12, 9))
     assert data.source == f"IDX files in {folder}"
     assert said == [
-        f"{folder}: other data than MNIST, taken as data set 'idx': 12 images of 12 x 9, 3 classes"
+        f"{folder}: other data than MNIST, used as data set 'idx': 12 images of 12 x 9, 3 classes"
     ]
 
 
@@ -157,7 +157,7 @@ def test_auto_falls_back_aloud(cache: Path) -> None:
     said: list[str] = []
     assert load_dataset("auto", say=said.append) is DIGITS
     assert said == [
-        "MNIST could not be had (no mirror gave MNIST: every one is dead): "
+        "MNIST is not available (no mirror gave MNIST: every one is dead): "
         "using the embedded digits instead"
     ]
 
@@ -182,7 +182,7 @@ def test_mnist_never_falls_back(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one file gone", "one bit"])
-def test_a_damaged_cache_is_fetched_anew(
+def test_a_damaged_cache_is_downloaded_again(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     site = write_folder(tmp_path / "site")
@@ -198,7 +198,7 @@ def test_a_damaged_cache_is_fetched_anew(
     said: list[str] = []
     data = load_dataset("mnist", say=said.append)
     assert (data.digest, len(asked)) == (digest, 2)
-    assert said[0].startswith("the cached copy of MNIST is not usable and is fetched anew: ")
+    assert said[0].startswith("the cached copy of MNIST is not usable and is downloaded again: ")
     assert load_dataset("mnist").source.startswith("user cache")
 
 
@@ -213,7 +213,7 @@ def test_what_a_killed_download_left_is_not_taken_for_a_cached_copy(cache: Path)
     ("arguments", "message"),
     [
         ({"dataset": "cifar"}, "unknown data set 'cifar': choose one of auto, mnist, digits"),
-        ({"dataset": "digits", "data_dir": Path()}, "does not go with --data-dir"),
+        ({"dataset": "digits", "data_dir": Path()}, "cannot be combined with --data-dir"),
         ({"dataset": "digits", "source": "keras", "mirror": "http://m/"}, "--source, --mirror"),
         ({"dataset": "auto", "data_dir": Path(), "source": "openml"}, "contradict each other"),
         ({"dataset": "auto", "source": "kaggle"}, "unknown source 'kaggle': .*torchvision, keras"),

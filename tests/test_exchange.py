@@ -83,7 +83,7 @@ def test_imported_weights_predict_what_the_run_predicts(
 
 
 def test_a_wrong_layout_is_refused_with_the_shapes(run: Run) -> None:
-    with pytest.raises(DataError, match=r"no order of these fits .* in keras layout"):
+    with pytest.raises(DataError, match=r"no order of these arrays fits .* in keras layout"):
         canonical(in_torch_layout(run), SPEC, layout="keras")
 
 

@@ -85,7 +85,7 @@ def test_memory_that_ran_out_is_no_fault_of_the_program(
     monkeypatch.setattr("mnist_mlp.registry.installed", hungry)
     done = cli("backends")
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
-    assert "memory ran out" in done.stderr
+    assert "out of memory" in done.stderr
 
 
 @pytest.mark.parametrize(

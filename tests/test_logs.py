@@ -80,7 +80,8 @@ def test_a_log_that_fails_is_told_and_the_run_goes_on(
         "--log", "tensorboard",
     )  # fmt: skip
     assert done.returncode == 0
-    assert "the tensorboard log is not complete: RuntimeError: no space left" in done.stderr
+    assert "the tensorboard log is incomplete, " in done.stderr
+    assert ": RuntimeError: no space left" in done.stderr
     assert Run(tmp_path / "mine").record.status == "complete"
 
 

@@ -103,7 +103,7 @@ def test_the_old_run_stays_when_the_new_one_fails(train: Cli, tmp_path: Path) ->
     assert content_of(tmp_path / "run") == before
     (left,) = names_in(tmp_path) - {"run"}
     assert left.startswith(".run.new-")
-    assert str(tmp_path / left) in done.stderr, "where what there is of the new run lies"
+    assert str(tmp_path / left) in done.stderr, "the folder of the unfinished new run"
 
 
 def test_the_new_run_takes_the_old_one_s_place(train: Cli, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_comparison_is_not_replaced_unasked(
     assert cli(*words).returncode == 6
     before = content_of(tmp_path / "c")
     done = cli(*words)
-    assert (done.returncode, "holds compare.json already" in done.stderr) == (2, True)
+    assert (done.returncode, "already holds compare.json" in done.stderr) == (2, True)
     assert content_of(tmp_path / "c") == before
     assert cli(*words, "--overwrite").returncode == 6
 

@@ -1,4 +1,4 @@
-"""Memory that runs out is told with batch size and bytes, whoever's words it came in."""
+"""An out-of-memory error of any framework becomes one message with batch size and bytes."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_folders_that_are_no_run(tmp_path: Path) -> None:
     for name, words in (
         ("nowhere", "no such run folder"),
         ("file", "no such run folder"),
-        ("empty", "run.json: missing, so this is no run folder"),
+        ("empty", "run.json: missing, so .* is not a run folder"),
         ("n" * 5000, "File name too long"),
     ):
         with pytest.raises(RunFolderError, match=words):
@@ -260,9 +260,9 @@ def test_other_things_named_npz(folder: Path) -> None:
     np.savez(path, **objects)
     assert "pickle" in refused(folder, path.name)
     path.write_bytes(npz_bytes({**arrays, "ids": arrays["ids"][1:]}))
-    assert "equally many" in refused(folder, path.name)
+    assert "expected shapes (n,) of y_true" in refused(folder, path.name)
     path.write_bytes(npz_bytes({**arrays, "logits": arrays["logits"][:, 0]}))
-    assert "equally many" in refused(folder, path.name)
+    assert "expected shapes (n,) of y_true" in refused(folder, path.name)
 
 
 @pytest.mark.parametrize(

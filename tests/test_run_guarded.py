@@ -1,4 +1,4 @@
-"""Files of a run folder that are something else: each is refused by name, quickly and in words."""
+"""Files of a run folder that are something else: each is refused quickly, and named."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_members_are_regular_files_of_the_folder(folder: Path, tmp_path: Path, n
     elsewhere.write_bytes(whole)
     for target in ("/dev/zero", elsewhere, tmp_path / "nowhere"):
         path.symlink_to(target)
-        assert refused(folder, name, run).startswith("is a link; a run folder holds its files")
+        assert refused(folder, name, run).startswith("is a link; a run folder must hold the file")
         path.unlink()
     with path.open("wb") as file:
         file.truncate(LIMITS.get(path.suffix[1:], guarded.ARRAYS_LIMIT) + 1)  # sparse
@@ -145,8 +145,8 @@ def header(shape: str, descr: str = "'<f8'") -> bytes:
         (b"", "magic string"),
         (b"no array at all", "magic string"),
         (header("(1000000000000,)"), "its header says 8000000000000"),
-        (header("(4,)") + bytes(24), "24 bytes, its header says 32"),
-        (header("(4,)") + bytes(40), "40 bytes, its header says 32"),
+        (header("(4,)") + bytes(24), "24 bytes, but its header says 32"),
+        (header("(4,)") + bytes(40), "40 bytes, but its header says 32"),
         (header("(-4,)") + bytes(32), "its header says -32"),
         (header("(4,)", "'|O'") + bytes(32), "pickle"),
         (header("(" * 3000), "readable npz"),
@@ -165,18 +165,18 @@ def test_members_that_are_no_arrays(folder: Path, member: bytes, words: str) -> 
 
 def test_members_of_other_names(folder: Path) -> None:
     (folder / "trace.npz").write_bytes(zipped({"readme.txt": b"read me"}))
-    assert "no array 'readme.txt'" in refused(folder, "trace.npz", Run(folder))
+    assert "array 'readme.txt' is missing" in refused(folder, "trace.npz", Run(folder))
 
 
 def test_a_bomb_by_its_declared_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused before anything is unpacked; two members count together."""
+    """Refused before anything is decompressed; two members count together."""
     big = npy(np.zeros(200_000))
     (folder / "examples.npz").write_bytes(zipped({"ids.npy": big, "images.npy": big}))
     run = Run(folder)
     monkeypatch.setattr(guarded, "ARRAYS_LIMIT", 2_000_000)
     monkeypatch.setattr(guarded, "_npy", None)
     told = refused(folder, "examples.npz", run)
-    assert "3,200,256 bytes unpacked, at most 2,000,000 are read" in told
+    assert "3,200,256 bytes decompressed, but the limit is 2,000,000" in told
 
 
 def test_a_bomb_that_declares_less_than_it_unpacks_to(folder: Path) -> None:

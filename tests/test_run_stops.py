@@ -1,4 +1,4 @@
-"""Runs that end early, and output folders that cannot be had: exit codes, status, what is left."""
+"""Runs that end early, and output folders that cannot be used: exit codes, status, files left."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_killed_run_never_looks_finished(
     assert cli("evaluate", folder).returncode == 4
     refused = cli(*words)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "holds a run already; add --overwrite" in refused.stderr
+    assert "already holds a run; add --overwrite" in refused.stderr
     (folder / "mine.txt").write_text("kept")
     assert cli(*words, "--overwrite").returncode == 0
     assert len(Run(folder).history) == 2
@@ -164,11 +164,11 @@ def test_a_run_that_fails_over_a_finished_one_lies_beside_it(
 @pytest.mark.parametrize(
     ("words", "place"),
     [
-        (("--learning-rate", "1e30", "--epochs", "3"), r"first at step \d \(epoch 1\), in the "),
+        (("--learning-rate", "1e30", "--epochs", "3"), r"at step \d \(epoch 1\), in the "),
         # One update: the loss before it and the weights after it are finite, the rest is not.
         (
             ("--learning-rate", "1e25", "--epochs", "1", "--batch-size", "250"),
-            "first in the logits of the test rows",
+            "first value that is not finite is in the logits of the test rows",
         ),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_loss_that_is_absurd_though_finite_is_told(
     wild = cli(*words, *relu, "--learning-rate", "1e6", "--out", tmp_path / "wild")
     assert wild.returncode == 0
     assert re.search(
-        r"^warning: the loss is .* after epoch 3 .*where guessing costs 1.39: lower",
+        r"^warning: the loss is .* after epoch 3 .*far above the 1.39 of a uniform guess: lower",
         wild.stderr,
         re.M,
     )
@@ -205,7 +205,7 @@ def test_a_loss_that_is_absurd_though_finite_is_told(
     assert "warning" not in tame.stderr
 
 
-# --- Output folders that cannot be had ------------------------------------------------------------
+# --- Output folders that cannot be used -----------------------------------------------------------
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_a_type_of_the_backend_s_own_is_refused(plan: Plan, rows: TrainingData) 
     """Taking it in would import its module here, which for a tensor is the framework."""
     with faulty("OwnTypes") as worker:
         worker.open(SPEC)
-        with pytest.raises(BackendError, match=r"answered with faulty_backends\.Thing"):
+        with pytest.raises(BackendError, match=r"returned a faulty_backends\.Thing"):
             worker.predict(plan.initial_weights, rows.test_images)
     assert "faulty_backends" not in sys.modules
 
@@ -237,7 +237,7 @@ def test_threads_and_devices_are_fixed_before_the_start(
 
 
 def test_calls_of_a_host_are_forwarded_by_name() -> None:
-    """With arguments, answers and what is told on the way; a new one needs nothing here."""
+    """Arguments, results and callbacks are passed on; a new method needs no change here."""
     given: Any = "rows"
     with Worker("hosts:EchoBackend", accelerator="cpu", threads=3) as worker:
         with pytest.raises(BackendError, match="no port is open; call open_port first"):

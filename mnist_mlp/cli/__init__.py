@@ -1,6 +1,6 @@
-"""The command line. One module a command; each is thin and only calls the library.
+"""The command line. Each command has one thin module that only calls the library.
 
-Nothing slow is imported at the top of these modules: `--help` has to answer at once.
+These modules import nothing slow at the top, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TOP_LEVEL = ("--help", "--version", "--install-completion", "--show-completion"
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run a command; with no command named, `train`."""
+    """Run a command and exit with its exit code. Without a command, `train` is run."""
     words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if words[0].startswith("-") and words[0] not in _TOP_LEVEL:
         words = ["train", *words]
@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         signal.signal(signal.SIGTERM, _terminate)
         hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-        if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup ignores it
+        # nohup makes a process ignore SIGHUP, and that must stay so.
+        if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:
             signal.signal(hangup, _terminate)
         from mnist_mlp.cli.app import app
 
@@ -59,11 +60,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         code = _tell(InterruptedRun("interrupted"), as_json=as_json)
     except MemoryError:
-        text = "memory ran out; use fewer rows, a smaller batch or smaller layers"
+        text = "out of memory: use fewer rows, a smaller batch or smaller layers"
         code = _tell(SetupError(text), as_json=as_json)
     except Exception as error:
         if hasattr(error, "format_message"):
-            # Typer's own, about the words themselves: wherever it keeps the class in this version.
+            # An error of Typer about the arguments. Its class is found by its method, because the
+            # place of that class differs between Typer's versions.
             text = f"{error.format_message().rstrip('.')}; see --help"
             code = _tell(UsageError(text), as_json=as_json)
         else:
@@ -77,7 +79,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _own_fault(error: Exception, *, command: str) -> InternalError:
-    """An error that nobody foresaw. Its traceback goes into a file, for a report."""
+    """Turn an unexpected exception into an error, and write its traceback to a file."""
     import tempfile
     import traceback
 
@@ -95,7 +97,7 @@ def _own_fault(error: Exception, *, command: str) -> InternalError:
         where = f"the traceback could not be written ({problem.strerror}): {trace}"
     return InternalError(
         f"mnist_mlp itself failed, in {place}: {what}\n"
-        f"This is a fault of the program, not of what you gave it: please report it; {where}"
+        f"This is a bug of mnist_mlp, not a mistake of yours. Please report it; {where}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The Typer application: every command, registered."""
+"""The Typer application, with every command registered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     help=(
         "Train one specification of a multilayer perceptron in Keras and in PyTorch Lightning, "
         "and see whether the two runs match.\n\n"
-        "Without a command, `train` is meant: python -m mnist_mlp --backend keras"
+        "Without a command, `train` is run: python -m mnist_mlp --backend keras"
     ),
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -37,7 +37,7 @@ app = typer.Typer(
 
 
 def _keeping_exit_codes(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Typer would leave with 1, "the runs differ", on Ctrl-C and when a pipe's reader is gone."""
+    """Keep Typer from exiting with 1 on Ctrl-C or on a closed pipe: 1 means "the runs differ"."""
 
     @wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -46,9 +46,9 @@ def _keeping_exit_codes(command: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             raise InterruptedRun("interrupted") from None
         except BrokenPipeError:
-            # What is left in the buffer must not fail once more when Python ends.
+            # Python flushes standard output when it ends. That must not fail once more.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SetupError("the reader of standard output is gone") from None
+            raise SetupError("standard output was closed before all was written") from None
 
     return wrapped
 

@@ -1,4 +1,4 @@
-"""`mnist_mlp backends`: what can train here."""
+"""`mnist_mlp backends`: the backends that are installed here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def backends(json: o.Json = False) -> None:
         typer.echo(f"{name:<8}{versions}")
         typer.echo(f"        devices: {', '.join(['cpu', *facts['gpus']])}")
         if facts["gpu_install"]:
-            typer.echo(f"        no GPU, though a driver is installed: run {facts['gpu_install']}")
+            typer.echo(
+                f"        no GPU found, but a driver is installed: run {facts['gpu_install']}"
+            )
         supports = facts["supports"]
         typer.echo(f"        precision: {', '.join(supports['precisions'])}")
         typer.echo(f"        activations: {', '.join(supports['activations'])}")
@@ -49,7 +51,7 @@ def _describe(name: str) -> dict[str, Any]:
             capabilities, environment = worker.describe()
     except MnistMlpError as error:
         return {"usable": False, "problem": str(error)}
-    # Without a driver no installation would help.
+    # Without a driver, installing packages would not help.
     hint = "" if environment.gpus or missing_driver() else environment.gpu_install
     return {
         "usable": True,

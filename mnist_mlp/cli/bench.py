@@ -1,4 +1,4 @@
-"""`mnist_mlp bench`: what an epoch and a whole run take; `bench compare`, `bench show`."""
+"""`mnist_mlp bench`: time an epoch and a whole run; `bench compare` and `bench show`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HOW = "How often"
 def bench(
     context: typer.Context,
     backends: Annotated[
-        str, typer.Option(metavar="LIST", help="By name, with commas.", rich_help_panel=_WHAT)
+        str, typer.Option(metavar="LIST", help="Names, comma-separated.", rich_help_panel=_WHAT)
     ] = "keras,torch,numpy",
     accelerators: Annotated[
         str, typer.Option(metavar="LIST", help="cpu, gpu or both.", rich_help_panel=_WHAT)
@@ -30,7 +30,9 @@ def bench(
     peers: Annotated[
         bool,
         typer.Option(
-            "--peers", help="Also the scripts of examples/, and the targets.", rich_help_panel=_WHAT
+            "--peers",
+            help="Time the scripts of examples/, too, and check the targets.",
+            rich_help_panel=_WHAT,
         ),
     ] = False,
     scale: Annotated[
@@ -45,13 +47,13 @@ def bench(
     ] = None,
     profile: Annotated[
         bool,
-        typer.Option("--profile", help="Where an epoch's time goes.", rich_help_panel=_WHAT),
+        typer.Option("--profile", help="Show where an epoch's time goes.", rich_help_panel=_WHAT),
     ] = False,
     rounds: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Fresh processes of each case [default: 3; 1 with --scale].",
+            help="Fresh processes per case [default: 3; 1 with --scale].",
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -59,14 +61,16 @@ def bench(
         int | None,
         typer.Option(
             min=1,
-            help="Steady epochs of each process [default: 7; 3 with --scale].",
+            help="Epochs timed per process, after the first [default: 7; 3 with --scale].",
             rich_help_panel=_HOW,
         ),
     ] = None,
     command_epochs: Annotated[
         int,
         typer.Option(
-            min=0, help="Epochs of a whole command or script; 0: no command.", rich_help_panel=_HOW
+            min=0,
+            help="Epochs of a whole command or script; 0: time none.",
+            rich_help_panel=_HOW,
         ),
     ] = 10,
     config: o.Config = None,
@@ -119,7 +123,7 @@ def bench(
         raise UsageError(f"{folder / FILE_NAME} exists; choose another --out or use --overwrite")
     rows = request.load_dataset(spec.data.dataset)
     where = {"--data-dir": data_dir, "--source": source, "--mirror": mirror}
-    told = [word for option, value in where.items() if value for word in (option, str(value))]
+    given = [word for option, value in where.items() if value for word in (option, str(value))]
     sitting = Sitting(
         kind=agenda.kind,
         axis=scale or "",
@@ -132,7 +136,7 @@ def bench(
         agenda.cases(spec, rows),
         Bench(
             dataset=lambda wanted: agenda.rows(wanted, rows),
-            data_words=tuple(told),
+            data_words=tuple(given),
             variables=(("MNIST_MLP_DATA", str(data_dir.resolve())),) if data_dir else (),
             examples=examples or EXAMPLES,
             verbose=verbose,
@@ -148,7 +152,7 @@ def bench_compare(
     new: Annotated[Path, typer.Argument(metavar="NEW.json", help="The sitting after.")],
     json: o.Json = False,
 ) -> None:
-    """Tell which cases became faster or slower between two sittings, and which cannot be told.
+    """Show which cases became faster or slower between two sittings, and which are undecided.
 
     Example: python -m mnist_mlp bench compare before/bench.json after/bench.json
     """
@@ -170,7 +174,7 @@ def bench_show(
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Show a sitting again, and draw its figure again; nothing is measured.
+    """Show a sitting and draw its figure again, without measuring anything.
 
     Example: python -m mnist_mlp bench show runs/tutorial-bench/bench.json
     """

@@ -1,4 +1,4 @@
-"""`mnist_mlp check`: a port of one's own, against a specification or its original."""
+"""`mnist_mlp check`: judge a user's port against its original or a specification."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check(
         list[str],
         typer.Argument(
             metavar="[ORIGINAL.py:NAME] PORT.py:NAME",
-            help="A LightningModule or a compiled keras.Model, or what makes one.",
+            help="A LightningModule or a compiled keras.Model, or a function that makes one.",
         ),
     ],
     config: o.Config = None,
@@ -34,20 +34,22 @@ def check(
         str | None, typer.Option(help="Shape of one input, such as 1,28,28; flat by default.")
     ] = None,
     framework: Annotated[
-        str | None, typer.Option(help="keras or torch, where the imports don't tell.")
+        str | None, typer.Option(help="keras or torch, if the imports don't show it.")
     ] = None,
     cost: Annotated[
         bool,
-        typer.Option("--cost", help="Also train the port freely, from its own start and ours."),
+        typer.Option(
+            "--cost", help="Also train the port freely, from its own initial weights and from ours."
+        ),
     ] = False,
     print_spec: Annotated[
         bool,
-        typer.Option("--print-spec", help="Show the specification read off the original; stop."),
+        typer.Option("--print-spec", help="Show the specification of the original and stop."),
     ] = False,
     verbose: o.Verbose = False,
     json: o.Json = False,
 ) -> None:
-    """Say whether a port is faithful, or where it first parts and why; exit code 1 if not.
+    """Say whether a port is faithful, or where it first differs and why; exit code 1 if it differs.
 
     Example: python -m mnist_mlp check examples/textbook_port.py:TextbookPort --cost
     """
@@ -59,7 +61,9 @@ def check(
     from mnist_mlp.spec import ACTIVATIONS
 
     if not 1 <= len(models) <= 2:
-        raise UsageError(f"check takes one model, or an original and its port, not {len(models)}")
+        raise UsageError(
+            f"check takes one port, or an original and its port, but {len(models)} were given"
+        )
     targets = [parse_target(text, framework=framework) for text in models]
     request = o.Request(context.params)
     spec = request.resolve().spec
@@ -74,8 +78,9 @@ def check(
         if read.unknown:
             layers = ", ".join(map(str, read.unknown))
             raise UsageError(
-                f"{targets[0].text}: the activation of layer {layers} is none that a specification "
-                f"has, so there is none to print.\nKnown: {', '.join(ACTIVATIONS)}, leaky_relu(x)."
+                f"{targets[0].text}: a specification cannot express the activation of layer "
+                f"{layers}, so it cannot be printed.\n"
+                f"Known activations: {', '.join(ACTIVATIONS)}, leaky_relu(x)."
             )
         for remark in read.remarks:
             typer.echo(f"# {remark}")
@@ -100,8 +105,9 @@ def check(
         if checked.cost:
             epochs = checked.spec.training.epochs
             typer.echo(
-                f"\nwhat its start costs: accuracy {checked.cost['as_it_is']:.4f} after {epochs} "
-                f"epochs, {checked.cost['with_specified_start']:.4f} from the specified weights"
+                f"\naccuracy after {epochs} epochs: {checked.cost['as_it_is']:.4f} from the port's "
+                f"own initial weights, {checked.cost['with_specified_start']:.4f} from the "
+                f"specified ones"
             )
     raise typer.Exit(checked.outcome.exit_code)
 

@@ -1,4 +1,4 @@
-"""`mnist_mlp compare`: train what is named, compare what is there."""
+"""`mnist_mlp compare`: train the named backends, then compare all runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def compare(
     context: typer.Context,
     sides: Annotated[
         list[str],
-        typer.Argument(metavar="A B [C ...]", help="Backends, trained first, or run folders."),
+        typer.Argument(metavar="A B [C ...]", help="Backends (trained first) or run folders."),
     ],
     config: o.Config = None,
     assignments: o.Assignments = [],  # noqa: B006 - Typer's way; never changed
@@ -38,7 +38,7 @@ def compare(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the runs, one each, compare.json and report.html.",
+            help="Folder for the new runs, compare.json and report.html.",
             rich_help_panel="Run",
         ),
     ] = None,
@@ -46,17 +46,17 @@ def compare(
     progress: o.ProgressOption = o.ProgressStyle.auto,
     static: Annotated[
         bool,
-        typer.Option("--static", help="Look at the folders alone; start no backend."),
+        typer.Option("--static", help="Compare files only; start no backend."),
     ] = False,
     proof: Annotated[
         bool,
-        typer.Option("--proof", help="Train both in float64 too, whatever float32 shows."),
+        typer.Option("--proof", help="Always train both sides in float64, too."),
     ] = False,
     trust_backend: Annotated[
         list[str],
         typer.Option(
             metavar="MODULE:CLASS",
-            help="Let run folders name this backend, and run its code.",
+            help="Run the code of this backend if a run folder names it.",
         ),
     ] = [],  # noqa: B006
     log: o.Log = [],  # noqa: B006
@@ -79,7 +79,9 @@ def compare(
     from mnist_mlp.training import default_folder
 
     if len(sides) < 2:
-        raise UsageError(f"compare needs two sides or more, not {len(sides)}: {' '.join(sides)}")
+        raise UsageError(
+            f"compare needs at least two sides, but got {len(sides)}: {' '.join(sides)}"
+        )
     request = o.Request.of(context)
     resolved = request.resolve()
     spec = resolved.spec
@@ -98,7 +100,7 @@ def compare(
         for name in ("compare.json", "report.html"):
             if (out / name).exists() and not overwrite:
                 raise UsageError(
-                    f"--out {out}: holds {name} already; add --overwrite or choose another"
+                    f"--out {out}: already holds {name}; add --overwrite or choose another folder"
                 )
     if to_train:
         out = out or default_folder(spec, "compare")
@@ -147,7 +149,7 @@ def compare(
 def _train_all(
     sides: dict[int, str], runs: dict[int, Run], *, request: o.Request, spec: Spec, out: Path
 ) -> Dataset:
-    """Train what was named, one after the other, into `runs`; the data set they had."""
+    """Train the named backends one after the other, add them to `runs`, return the data set."""
     from mnist_mlp.cli.progress import shown
     from mnist_mlp.divergence import telling_where
     from mnist_mlp.logs.parent import logged, together
@@ -156,7 +158,7 @@ def _train_all(
     from mnist_mlp.worker.accelerator import require_gpu
 
     names = _folder_names(sides)
-    for name in names.values():  # all of them before the first is trained
+    for name in names.values():  # check all folders before the first training, which takes long
         check_free(out / name, overwrite=request.options["overwrite"])
     if request.options["accelerator"] == o.Accelerator.gpu:
         require_gpu(sides.values())
@@ -179,34 +181,35 @@ def _train_all(
 
 
 def _report(runs: list[Run], document: Any, path: Path) -> Path | None:
-    """Write the page, or say why there is none: the verdict stands without it."""
+    """Write the report, or say why there is none. The verdict does not depend on it."""
     from mnist_mlp.errors import MnistMlpError
     from mnist_mlp.report import write_report
 
     try:
         write_report(runs, out=path, document=document)
     except MnistMlpError as error:
-        path.unlink(missing_ok=True)  # an earlier comparison's would tell another story
-        typer.echo(f"no {path}: {error}", err=True)
+        path.unlink(missing_ok=True)  # the report of an earlier comparison would be misleading
+        typer.echo(f"{path} was not written: {error}", err=True)
         return None
     return path
 
 
 def _rows_of(request: o.Request, run: Run) -> Dataset | None:
-    """The data set a run was trained on, if it is at hand here."""
+    """The data set that a run was trained on, or None if it is not available here."""
     from mnist_mlp.errors import MnistMlpError
 
     name = run.dataset.name
     try:
         data = request.load_dataset(name if name in ("mnist", "digits") else "auto")
     except MnistMlpError as error:
-        typer.echo(f"the data set is not at hand: {error}", err=True)
+        typer.echo(f"the data set is not available here: {error}", err=True)
         return None
+    # Other data with the same name would give wrong verdicts.
     return data if data.digest == run.dataset.sha256 else None
 
 
 def _folder_names(sides: dict[int, str]) -> dict[int, str]:
-    """A folder's name for each side: its label, with its place behind it when it comes again."""
+    """A folder name per side: the label, and for a repeated label also the side's number."""
     from mnist_mlp.registry import label_of
 
     names: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""`mnist_mlp data`: which data set a run would get here."""
+"""`mnist_mlp data`: the data set that a run here would use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def data(
     mirror: o.Mirror = None,
     json: o.Json = False,
 ) -> None:
-    """Say which source serves MNIST here: digest, shapes, counts, and what some digits look like.
+    """Show the data set that a run here would use: source, digest, shapes, counts, some digits.
 
     Example: python -m mnist_mlp data --dataset digits
     """

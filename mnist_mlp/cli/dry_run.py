@@ -1,4 +1,4 @@
-"""`--dry-run`: the resolved specification, where its values came from, and the layers."""
+"""`--dry-run`: the resolved specification, the source of each value, and the layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show(resolved: Resolved, *, as_json: bool) -> None:
-    """Print it."""
+    """Print a resolved specification as a table or as JSON."""
     spec = resolved.spec
     if as_json:
         print_json(
@@ -44,7 +44,7 @@ def show(resolved: Resolved, *, as_json: bool) -> None:
 
 
 def layers(model: ModelSpec) -> list[dict[str, Any]]:
-    """A row for each layer, with its number of parameters."""
+    """One row per layer, with its number of parameters."""
     return [
         {
             "layer": number,

@@ -1,4 +1,4 @@
-"""`mnist_mlp evaluate`: the report and the figures again."""
+"""`mnist_mlp evaluate`: write the report and the figures of a run again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     json: o.Json = False,
 ) -> None:
-    """Write a run's report and figures again, from its folder alone.
+    """Write a run's report and figures again, using only its folder.
 
     Example: python -m mnist_mlp evaluate runs/tutorial/keras
     """

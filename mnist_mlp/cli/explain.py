@@ -1,4 +1,4 @@
-"""`mnist_mlp explain`: what is known about a cause."""
+"""`mnist_mlp explain`: show the catalogue entry of a cause."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mnist_mlp.cli import options as o
 
 def explain(
     cause: Annotated[
-        str | None, typer.Argument(metavar="CAUSE", help="A cause that compare or check named.")
+        str | None, typer.Argument(metavar="CAUSE", help="A cause named by compare or check.")
     ] = None,
     every: Annotated[bool, typer.Option("--list", help="List all causes.")] = False,
     json: o.Json = False,
 ) -> None:
-    """Tell what Keras does, what torch does, how a cause shows, and how to mend it.
+    """Explain a cause: what Keras does, what torch does, how it shows, and how to fix it.
 
     Example: python -m mnist_mlp explain softmax_twice
     """
@@ -28,7 +28,7 @@ def explain(
     from mnist_mlp.parity.causes.catalogue_page import entry_text, list_text
 
     if every == (cause is not None):
-        raise UsageError("explain takes either the name of a cause or --list")
+        raise UsageError("explain takes either the name of a cause or --list, not both or neither")
     if cause is None:
         entries = list(catalogue().values())
         if json:

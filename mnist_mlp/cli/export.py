@@ -1,4 +1,4 @@
-"""`mnist_mlp export`: a run's network as a native file of another program."""
+"""`mnist_mlp export`: write a run's network in the file format of another program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnist_mlp.cli import options as o
 
 
 class Format(StrEnum):
-    """`.keras` file, `state_dict` with its module's source, ONNX, or the weights alone."""
+    """`.keras` file, `state_dict` with the source of its module, ONNX, or only the weights."""
 
     keras = "keras"
     torch = "torch"
@@ -21,7 +21,7 @@ class Format(StrEnum):
 
 
 class Exporter(StrEnum):
-    """Whose ONNX exporter."""
+    """The framework whose ONNX exporter is used."""
 
     keras = "keras"
     torch = "torch"
@@ -30,10 +30,11 @@ class Exporter(StrEnum):
 def export(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    to: Annotated[Format, typer.Option(help="What to write.")],
+    to: Annotated[Format, typer.Option(help="File format.")],
     out: Annotated[Path | None, typer.Option(help="Folder [default: RUN/export/<format>].")] = None,
     exporter: Annotated[
-        Exporter | None, typer.Option(help="Whose ONNX exporter [default: the run's own].")
+        Exporter | None,
+        typer.Option(help="Framework whose ONNX exporter is used [default: the run's own]."),
     ] = None,
     data_dir: o.DataDir = None,
     source: o.Source = None,
@@ -41,7 +42,7 @@ def export(
     verbose: o.Verbose = False,
     json: o.Json = False,
 ) -> None:
-    """Write a run's network for another program, load it there and check its predictions.
+    """Write a run's network for another program, reload it there and check its predictions.
 
     Example: python -m mnist_mlp export runs/tutorial/keras --to torch
     """

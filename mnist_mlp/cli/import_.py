@@ -1,4 +1,4 @@
-"""`mnist_mlp import`: weights from elsewhere as a run folder."""
+"""`mnist_mlp import`: make a run folder from the weights of another program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnist_mlp.cli import options as o
 
 
 class Layout(StrEnum):
-    """How a layer's matrix lies: Keras (inputs, units), torch (units, inputs)."""
+    """Shape of a layer's matrix: Keras (inputs, units), torch (units, inputs)."""
 
     keras = "keras"
     torch = "torch"
@@ -21,7 +21,7 @@ class Layout(StrEnum):
 def import_(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A .safetensors or .npz file.")],
-    layout: Annotated[Layout, typer.Option(help="How its matrices lie.")],
+    layout: Annotated[Layout, typer.Option(help="Shape of matrices: keras is (inputs, units).")],
     out: Annotated[Path, typer.Option(help="The run folder.")],
     config: o.Config = None,
     assignments: o.Assignments = [],  # noqa: B006 - Typer's way; never changed
@@ -37,7 +37,7 @@ def import_(
     overwrite: o.Overwrite = False,
     json: o.Json = False,
 ) -> None:
-    """Take weights (never pickles) and write a run folder without history.
+    """Read weights (never pickles) and write a run folder without history.
 
     Example: python -m mnist_mlp import model.safetensors --layout torch --out runs/theirs
     """

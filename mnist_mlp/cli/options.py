@@ -1,4 +1,4 @@
-"""The options that `train` and `compare` share, and what they amount to."""
+"""Options that several commands share, and how they are turned into library arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Accelerator(StrEnum):
-    """Where to compute; `auto` is a GPU where the backend sees one."""
+    """Where to compute; `auto` uses a GPU if the backend finds one."""
 
     auto = "auto"
     cpu = "cpu"
@@ -23,14 +23,14 @@ class Accelerator(StrEnum):
 
 
 class Precision(StrEnum):
-    """The arithmetic of the whole run."""
+    """The floating-point type of the whole run."""
 
     float32 = "float32"
     float64 = "float64"
 
 
 class DatasetChoice(StrEnum):
-    """`auto` falls back to the embedded digits, `mnist` never does."""
+    """Which data set; `auto` falls back to the embedded digits, `mnist` never does."""
 
     auto = "auto"
     mnist = "mnist"
@@ -47,7 +47,7 @@ class ProgressStyle(StrEnum):
 
 
 class LogChoice(StrEnum):
-    """Logs for other programs' viewers."""
+    """Programs that can show a log of the run."""
 
     tensorboard = "tensorboard"
     mlflow = "mlflow"
@@ -86,17 +86,17 @@ DataDir = Annotated[
 ]
 Source = Annotated[
     str | None,
-    typer.Option(help="Fetch through torchvision, keras or openml.", rich_help_panel=_DATA),
+    typer.Option(help="Download with torchvision, keras or openml.", rich_help_panel=_DATA),
 ]
 Mirror = Annotated[
     str | None, typer.Option(help="Address to download MNIST from.", rich_help_panel=_DATA)
 ]
 AcceleratorOption = Annotated[
     Accelerator,
-    typer.Option(help="A missing GPU is an error, never a CPU run.", rich_help_panel=_RUN),
+    typer.Option(help="With gpu, a missing GPU is an error.", rich_help_panel=_RUN),
 ]
 Threads = Annotated[
-    int, typer.Option(min=1, max=1024, help="CPU threads, pinned.", rich_help_panel=_RUN)
+    int, typer.Option(min=1, max=1024, help="Number of CPU threads.", rich_help_panel=_RUN)
 ]
 Fast = Annotated[
     bool,
@@ -108,7 +108,8 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a run in --out.", rich_help_panel=_RUN)
 ]
 ProgressOption = Annotated[
-    ProgressStyle, typer.Option("--progress", help="Shown on stderr.", rich_help_panel=_RUN)
+    ProgressStyle,
+    typer.Option("--progress", help="Style of progress on stderr.", rich_help_panel=_RUN),
 ]
 Log = Annotated[
     list[LogChoice],
@@ -121,18 +122,19 @@ DryRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Let the frameworks print.", rich_help_panel=_RUN),
+    typer.Option("--verbose", "-v", help="Show what the frameworks print.", rich_help_panel=_RUN),
 ]
 
 DEFAULT_THREADS = 1
-"""Measured: see docs/benchmarks.md."""
+"""If other programs use the same cores, two threads wait for each other, and an epoch can take ten
+times as long; on a quiet machine two gain only a factor of 1.2 to 1.4 (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """The shared options, as Typer's context has them.
+    """The values of all options, as in Typer's context.
 
-    `by_hand` names those that stand on the command line.
+    `by_hand` names those that the user gave on the command line.
     """
 
     options: dict[str, Any]
@@ -140,7 +142,7 @@ class Request:
 
     @classmethod
     def of(cls, context: typer.Context) -> Request:
-        """The options of a command that is called."""
+        """Read the options from the context of a command."""
         named = {
             name
             for name in context.params
@@ -149,7 +151,7 @@ class Request:
         return cls(context.params, frozenset(named))
 
     def resolve(self) -> Resolved:
-        """The specification, with the origin of each value."""
+        """Return the specification and the source of each value."""
         from mnist_mlp.settings import SHORT_NAMES, resolve
 
         flags = {leaf: self._plain(option) for option, leaf in SHORT_NAMES.items()}
@@ -158,7 +160,7 @@ class Request:
         )
 
     def load_dataset(self, choice: str) -> Dataset:
-        """The data set, telling stderr what has to be known about it."""
+        """Load the data set; messages about it (a fallback, a download) go to stderr."""
         from mnist_mlp.data import load_dataset
 
         return load_dataset(
@@ -174,6 +176,7 @@ class Request:
         return {
             "accelerator": str(self.options["accelerator"]),
             "fit_path": "fast" if self.options["fast"] else "plain",
+            # The fast path is the default. Only a user who gave --fast relies on it.
             "insist": "fast" in self.by_hand,
             **{key: self.options[key] for key in ("threads", "overwrite", "verbose")},
         }

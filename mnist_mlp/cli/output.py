@@ -1,4 +1,4 @@
-"""Texts for people and JSON for programs."""
+"""Output of the commands: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SHADES = " .:-=+*#%@"
 
 
 def print_json(value: Any) -> None:
-    """One strict JSON document on stdout."""
+    """Print one strict JSON document (no NaN) on stdout."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def summary(run: Run) -> str:
-    """What was trained on what, and the classification report.
+    """Specification, backend, device, data set, classification report and test metrics.
 
-    A run made elsewhere may lack what only our own writer records.
+    A run folder of another program may lack some values, such as the device.
     """
     record, dataset, metrics = run.record, run.dataset, run.metrics
     where, threads = record.device or "device not recorded", record.threads
@@ -39,7 +39,10 @@ def summary(run: Run) -> str:
 
 
 def sketch(images: NDArray[np.uint8]) -> str:
-    """Images (n, height, width) side by side as characters, two columns a pixel."""
+    """Draw images (n, height, width) side by side as characters, two columns per pixel.
+
+    Two columns, because a character is about twice as high as wide.
+    """
     rows = []
     for line in np.concatenate(list(images), axis=1):
         rows.append("".join(_SHADES[value * len(_SHADES) // 256] * 2 for value in line.astype(int)))

@@ -1,4 +1,4 @@
-"""`mnist_mlp predict`: what a trained network sees in a picture."""
+"""`mnist_mlp predict`: classify pictures with a trained network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
     json: o.Json = False,
 ) -> None:
-    """Show what the network sees in each picture, and its probabilities.
+    """Classify pictures: show each as the network sees it, its class and its probabilities.
 
     Example: python -m mnist_mlp predict runs/tutorial/keras seven.png
     """
@@ -29,6 +29,7 @@ def predict(
     folder = Run(run)
     pictures = np.stack([read_picture(path, folder.image_shape) for path in images])
     pixels = scale_pixels(pictures.reshape(len(pictures), -1), dtype=np.float64)
+    # Predicted by the NumPy reference, so that no framework has to be installed.
     weights = {name: array.astype(np.float64) for name, array in folder.weights.items()}
     probabilities = np.exp(
         log_softmax(forward(weights, folder.spec.model.activations, pixels).logits)

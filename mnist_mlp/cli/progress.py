@@ -1,4 +1,4 @@
-"""Progress on stderr: a live bar on a terminal, a line an epoch elsewhere."""
+"""Progress on stderr: a live bar on a terminal, otherwise one line per epoch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown(label: str, spec: Spec, *, style: ProgressStyle) -> Iterator[Observer]:
-    """An observer that shows one run while the block lasts; a fallback is told in any style."""
+    """An observer that shows one run during the block. A fallback is shown in every style."""
     if style is ProgressStyle.auto:
         style = ProgressStyle.rich if sys.stderr.isatty() else ProgressStyle.plain
     if style is ProgressStyle.none:
@@ -78,7 +78,7 @@ def _live(label: str, spec: Spec) -> Iterator[Observer]:
         bar.update(task, total=total, figures="training")
 
     def epoch(row: HistoryRow) -> None:
-        rate = rows_per_epoch / max(row.seconds, 1e-9)
+        rate = rows_per_epoch / max(row.seconds, 1e-9)  # a coarse clock may measure 0 s
         figures = (
             f"loss {row.loss:.4f} acc {row.accuracy:.4f} | val {row.val_loss:.4f} "
             f"{row.val_accuracy:.4f} | {rate:,.0f} images/s"

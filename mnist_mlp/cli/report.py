@@ -1,4 +1,4 @@
-"""`mnist_mlp report`: one page that tells what there is to see."""
+"""`mnist_mlp report`: one HTML page about one or several runs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from mnist_mlp.cli import options as o
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN [RUN ...]", help="Run folders; the first is compared with."),
+        typer.Argument(
+            metavar="RUN [RUN ...]", help="Run folders; the others are compared with the first."
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="The page; RUN/report.html, or ./report.html of several runs."),
+        typer.Option(help="File [default: RUN/report.html; of several runs ./report.html]."),
     ] = None,
     compare: Annotated[
         Path | None,
-        typer.Option(help="What compare wrote; compare.json beside the runs if there is one."),
+        typer.Option(help="Result of compare [default: compare.json beside the runs, if any]."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")
@@ -39,12 +41,13 @@ def report(
     from mnist_mlp.run.folder import Run
 
     if compare is not None and len(runs) == 1:
-        raise UsageError("--compare needs the runs that were compared: name two or more")
+        raise UsageError("--compare needs the runs that were compared: name at least two")
     folders = [Run(path) for path in runs]
     path = out or default_path(folders)
     if path.is_dir():
         raise UsageError(f"--out {path}: is a folder; name a file, such as {path / 'report.html'}")
-    # A report at its usual place is made again; what was named by hand is asked about.
+    # A report at the default place may be replaced. One that the user named with --out may be of
+    # other runs, so replacing it needs --overwrite.
     refuse_foreign(path, overwrite=overwrite or out is None)
     document = None if compare is None else read_document(compare)
     size = write_report(folders, out=path, document=document, origin=str(compare))

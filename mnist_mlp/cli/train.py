@@ -1,4 +1,4 @@
-"""`mnist_mlp train`: one backend, one run folder."""
+"""`mnist_mlp train`: train one backend and write one run folder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def train(
     verbose: o.Verbose = False,
     json: o.Json = False,
 ) -> None:
-    """Train a specification in one backend and leave a run folder; its path is the last line.
+    """Train a specification in one backend and write a run folder; its path is the last line.
 
     Example: python -m mnist_mlp train --backend torch --config configs/relu.toml --epochs 3
     """
@@ -68,6 +68,7 @@ def train(
 
         show(resolved, as_json=json)
         return
+    # Mistakes in the options must be reported before a run folder is made.
     target_of(backend)
     check_installed(log)
     keep = None

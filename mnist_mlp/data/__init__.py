@@ -1,4 +1,4 @@
-"""Data sets: MNIST from wherever it can be had, a user's own IDX files, or the embedded digits."""
+"""Data sets: MNIST from a folder, a cache or the net, a user's IDX files, the embedded digits."""
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.data.digits import DIGITS_DIGEST

@@ -1,4 +1,4 @@
-"""The user's cache folder: where fetched and made data sets are kept between runs."""
+"""The user's cache folder, which keeps downloaded and generated data sets between runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CACHE_VARIABLE = "MNIST_MLP_CACHE"
 
 
 def cache_dir() -> Path:
-    """Folder of the cache, made or not: `MNIST_MLP_CACHE`, else the system's usual place."""
+    """The cache folder, which may not exist yet: `MNIST_MLP_CACHE`, else the system's default."""
     import platformdirs
 
     chosen = os.environ.get(CACHE_VARIABLE)
@@ -25,19 +25,19 @@ def cache_dir() -> Path:
 
 @contextmanager
 def filling(folder: Path) -> Iterator[Path]:
-    """Lend an empty folder; when the block ends well, move the files in it into `folder`.
+    """Provide an empty folder; if the block succeeds, move the files in it into `folder`.
 
-    Files arrive complete or not at all: whatever interrupts the block, `folder` stays as it was. If
-    several processes fill it at once, each file is wholly one process's.
+    So files arrive complete or not at all. If the block fails, `folder` stays unchanged. If several
+    processes fill it at the same time, each file comes entirely from one of them.
 
     Raises
     ------
     SetupError
-        The cache cannot be written.
+        The cache folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # On the same file system as `folder`: only there is moving a file atomic.
+        # Inside `folder`, because moving a file is atomic only within one file system.
         partial = tempfile.TemporaryDirectory(prefix="partial-", dir=folder)
     except OSError as err:
         raise _not_writable(folder, err) from err

@@ -1,4 +1,4 @@
-"""The data set as a value: images, labels, where they came from, and their digest."""
+"""A data set as a value: images, labels, their source, and their digest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Dataset:
     classes : int
         Number of classes.
     groups : int32 (n,) or None
-        Rows of one group must not be split between training and test set.
+        Rows of the same group must not be split between training and test set.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Dataset:
 
     @property
     def inputs(self) -> int:
-        """Pixels of one image: the width of the network's first layer."""
+        """Number of pixels of one image, which is the number of inputs of the network."""
         return int(self.images.shape[1] * self.images.shape[2])
 
     @cached_property

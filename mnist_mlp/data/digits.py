@@ -1,11 +1,12 @@
 """The embedded data set: scikit-learn's 1,797 scanned digits, made into 70,000 images of 28 x 28.
 
-For machines that cannot get MNIST. A specification written for MNIST runs on it unchanged and at
-the same cost. Each scan (8 x 8, 17 greys) is drawn as a smooth stroke on a fine grid, once; each of
-the 70,000 rows then looks at one scan through its own small shift, rotation, scale and shear.
+It is for machines that cannot get MNIST. A specification written for MNIST runs on it unchanged and
+takes as long. Each scan (8 x 8 pixels, 17 greys) is first drawn as a smooth stroke on a fine grid.
+Each of the 70,000 images then shows one scan with its own small shift, rotation, scale and shear.
 
-The result has the same bytes on every machine: PCG64 doubles, then only `+ - * /`, `floor`, `rint`
-and comparisons, which IEEE 754 rounds in one way. No sine, no matrix product, no sum over an axis.
+The result has the same bytes on every machine. It is made from PCG64 doubles with `+ - * /`,
+`floor`, `rint` and comparisons only, because IEEE 754 defines their rounding. Sines, matrix
+products and sums over an axis are avoided, because their rounding differs between machines.
 """
 
 from __future__ import annotations
@@ -25,40 +26,42 @@ from mnist_mlp.errors import DataError, SetupError
 ROWS = 70_000
 SIDE = 28
 SCANS = 1_797
-# `Dataset.digest` of the set. It changes only with a deliberate change of the recipe below.
+# `Dataset.digest` of the set. It changes only if the recipe below is changed on purpose.
 DIGITS_DIGEST = "1850d6776f97d2752ae49afa3d2b8cefca62cededbbeaf702b1d8b037be22854"
 SOURCE = "embedded, made from scikit-learn's digits"
 
-# Keys 0 and 1 of the project's random streams belong to the plan (weights, order); 2 is this one.
+# Keys 0 and 1 of the project's random streams belong to the plan (weights, order). This stream
+# has key 2, so that it is independent of both.
 _SEED, _STREAM = 0, (2,)
-# Half-widths of the uniform jitter. Rotation is t = tan(angle / 2): 0.11 is 12.5 degrees.
+# Half-widths of the uniform jitter. Rotation is given as t = tan(angle / 2): 0.11 is 12.5 degrees.
 _SHIFT_PX, _ROTATION, _SCALE, _SHEAR = 1.5, 0.11, 0.12, 0.15
 
-# A cell of a scan spans 2.5 pixels, so that its 8 x 8 cells fill the 20 x 20 box that MNIST's
-# digits fill. The fine grid has 2 points a pixel and 2 empty cells around the scan.
+# A cell of a scan spans 2.5 pixels, so its 8 x 8 cells fill 20 x 20 pixels, as MNIST's digits do.
+# The fine grid has 2 points per pixel and 2 empty cells around the scan.
 _POINTS_PER_PX = 2
 _POINTS_PER_CELL = 5
 _MARGIN_CELLS = 2
 _FINE = (8 + 2 * _MARGIN_CELLS) * _POINTS_PER_CELL
-# Greys (0 .. 16) below the first vanish, above the second are full ink: strokes from blur.
+# Greys (0 .. 16) below the first value become paper, greys above the second become full ink. This
+# makes sharp strokes from the blurred scans.
 _FAINT, _FULL = 4.0, 12.0
-_CHUNK = 256
+_CHUNK = 256  # images made at once, so that the temporary arrays stay small
 
 
 def load_embedded(*, say: Say = quiet) -> Dataset:
-    """The embedded set from the user's cache, or made and kept there if that can be written.
+    """Load the embedded set from the user's cache, or make it and try to cache it.
 
     Parameters
     ----------
     say : function of one line
-        Told when the set has to be made.
+        Called with a message if the set has to be made.
 
     Returns
     -------
     Dataset
         As `make_digits`.
     """
-    # The digest in the name: a later version of the recipe does not meet this one's files.
+    # The digest is in the name, so that a later version of the recipe does not read these files.
     folder = cache_dir() / f"digits-{DIGITS_DIGEST[:12]}"
     kept = _read_kept(folder)
     if kept is not None:
@@ -66,20 +69,20 @@ def load_embedded(*, say: Say = quiet) -> Dataset:
     say("making the embedded digits, which takes some seconds")
     made = make_digits()
     if made.digest != DIGITS_DIGEST:
-        # Another digest is another data set. Every run records it; it must not come as a surprise.
+        # Another digest means another data set. Every run records it, so the user must know.
         say(
             f"the embedded digits differ from those of other machines: digest {made.digest}, "
-            f"expected {DIGITS_DIGEST}. Has scikit-learn changed its scans?"
+            f"expected {DIGITS_DIGEST}. Perhaps scikit-learn has changed its scans."
         )
         return made
-    with suppress(SetupError), filling(folder) as partial:  # a cache is a convenience only
+    with suppress(SetupError), filling(folder) as partial:  # the cache is optional
         write_idx(partial / "images", made.images)
         write_idx(partial / "labels", made.labels)
     return made
 
 
 def _read_kept(folder: Path) -> Dataset | None:
-    """The embedded set from its files; None if they are missing or damaged."""
+    """Read the embedded set from the cache; None if its files are missing or damaged."""
     try:
         images = read_idx(folder / "images", ndim=3)
         labels = read_idx(folder / "labels", ndim=1)
@@ -100,8 +103,8 @@ def make_digits() -> Dataset:
     Returns
     -------
     Dataset
-        `digits`: images uint8 (70000, 28, 28), labels uint8 (70000,), 10 classes, and as groups
-        int32 (70000,) the scan, 0 .. 1796, of each row. Row r shows scan r % 1797, so that the
+        `digits`: images uint8 (70000, 28, 28), labels uint8 (70000,) and 10 classes. The groups,
+        int32 (70000,), give the scan of each row, 0 .. 1796. Row r shows scan r % 1797, so that the
         first few thousand rows hold every scan about equally often.
     """
     from sklearn.datasets import load_digits
@@ -118,9 +121,9 @@ def make_digits() -> Dataset:
 
 
 def _draw_fine(scans: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scans (n, 8, 8) of greys 0 .. 16 as strokes (n, fine, fine) of ink 0 .. 255.
+    """Turn scans (n, 8, 8) with greys 0 .. 16 into strokes (n, fine, fine) with ink 0 .. 255.
 
-    Catmull-Rom interpolation (Keys' cubic convolution, a = -0.5), one axis after the other.
+    Uses Catmull-Rom interpolation (Keys' cubic convolution, a = -0.5), one axis after the other.
     """
     ink = np.pad(scans, ((0, 0), (_MARGIN_CELLS, _MARGIN_CELLS), (_MARGIN_CELLS, _MARGIN_CELLS)))
     for axis in (1, 2):
@@ -129,7 +132,7 @@ def _draw_fine(scans: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _interpolate(x: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Array x with `_POINTS_PER_CELL` times as many points along one axis."""
+    """Interpolate `x` to `_POINTS_PER_CELL` times as many points along one axis."""
     n = x.shape[axis]
     # Fine point p lies at the centre of its share of the cell: (p + 0.5) / points - 0.5 cells.
     at = (np.arange(n * _POINTS_PER_CELL) + 0.5) / _POINTS_PER_CELL - 0.5
@@ -151,12 +154,12 @@ def _interpolate(x: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 
 
 def _draw_jitter(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Per row the map from an image's pixel to its place on the fine grid.
+    """Draw for each row the affine map from a pixel of its image to a place on the fine grid.
 
     Returns
     -------
     matrices : float64 (4, n)
-        Entries yy, yx, xy, xx, in fine points a pixel.
+        Entries yy, yx, xy, xx, in fine points per pixel.
     offsets : float64 (2, n)
         Shift (y, x) in fine points.
     """
@@ -179,13 +182,14 @@ def _look(
     matrices: NDArray[np.float64],
     offsets: NDArray[np.float64],
 ) -> NDArray[np.uint8]:
-    """Images uint8 (n, 28, 28): each row's scan seen through its map, bilinear between points."""
+    """Images uint8 (n, 28, 28): each row's scan under its map, with bilinear interpolation."""
     centre = np.arange(SIDE) - (SIDE - 1) / 2
     y, x = centre[:, None], centre[None, :]
     yy, yx, xy, xx = matrices[:, :, None, None]
     dy, dx = offsets[:, :, None, None]
     middle = (_FINE - 1) / 2
-    # Outside the grid there is only paper, as on its border: clipping stays blank.
+    # The border of the grid is blank, so clipping a place outside to the border gives blank, too.
+    # The upper limit is a bit below _FINE - 1, because the next point is read as well.
     v = np.clip(yy * y + yx * x + dy + middle, 0.0, _FINE - 1.001)
     u = np.clip(xy * y + xx * x + dx + middle, 0.0, _FINE - 1.001)
     v0, u0 = np.floor(v), np.floor(u)

@@ -1,8 +1,9 @@
-"""MNIST from a mirror into a folder, checked before it arrives there.
+"""Download MNIST from a mirror into a folder, and check it first.
 
-An offline machine must be told so in seconds. A connection's own time-out does not give that: a
-name look-up has none, and a host with eight addresses is tried eight times. So all mirrors are
-knocked at together first, with one deadline, and only those that answer are asked for files.
+A user who is offline must learn so within seconds. The time-out of a connection cannot ensure this:
+a name look-up has no time-out, and a host with eight addresses is tried eight times. So first, all
+mirrors are contacted at the same time, with one deadline. Files are requested only from those that
+answered.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mnist_mlp.errors import DataError, UsageError
 
 CONNECT_S = 3.0
 READ_S = 20.0
-# All mirrors together: long enough for a slow look-up and one lost connection packet.
+# The deadline for all mirrors: long enough for a slow look-up and one lost connection packet.
 KNOCK_S = 4.0
 _BLOCK = 1 << 20
 
@@ -37,21 +38,21 @@ def download_mnist(folder: Path, *, mirror: str | None = None, say: Say = quiet)
     Parameters
     ----------
     folder : Path
-        Made if need be. Nothing is left in it unless all four files have the right checksum.
+        It is made if needed. It stays empty unless all four files have the right checksum.
     mirror : str, optional
-        Address of a folder that holds the four files with .gz; asked instead of the known mirrors.
+        URL of a folder with the four .gz files; used instead of the known mirrors.
     say : function of one line
-        Told what is going on.
+        Called with messages about the progress.
 
     Returns
     -------
     str
-        The mirror or mirrors that gave the files.
+        The mirror or mirrors that the files came from.
 
     Raises
     ------
     DataError
-        No mirror gave the right files. The first line says what was tried, the second what helps.
+        No mirror gave the right files. The first line says what was tried, the second what to do.
     SetupError
         The folder cannot be written.
     UsageError
@@ -67,7 +68,7 @@ def download_mnist(folder: Path, *, mirror: str | None = None, say: Say = quiet)
 
 
 def check_mirror(mirror: str) -> str:
-    """Address of a mirror with one slash at its end.
+    """Check the URL of a mirror, and return it with one slash at its end.
 
     Raises
     ------
@@ -78,13 +79,13 @@ def check_mirror(mirror: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(
             f"the mirror {without_password(mirror)!r} is not an http or https address. "
-            "For a folder on this machine use --data-dir."
+            "For a folder on this machine, use --data-dir."
         )
     return mirror.rstrip("/") + "/"
 
 
 def without_password(address: str) -> str:
-    """An address as it may be shown and recorded: who logs in, and with what, is nobody's business.
+    """A URL without user name and password, so that it may be shown and recorded.
 
     >>> without_password("https://me:secret@host.example/mnist/")
     'https://host.example/mnist/'
@@ -96,7 +97,7 @@ def without_password(address: str) -> str:
 def _from_first(
     mirrors: Sequence[str], name: str, folder: Path, failures: dict[str, str], say: Say
 ) -> str:
-    """Put one file into the folder from the first mirror that has not failed; return the mirror."""
+    """Download one file from the first mirror that has not failed, and return that mirror."""
     for mirror in mirrors:
         if mirror in failures:
             continue
@@ -104,7 +105,7 @@ def _from_first(
         say(f"downloading {name} from {shown}")
         try:
             _fetch(mirror, name, folder)
-        # Whatever fails on the way, requests' own errors included, is an OSError.
+        # All errors of the connection are OSErrors, including those of requests.
         except (OSError, EOFError, zlib.error, DataError) as err:
             failures[mirror] = _short(err)
             say(f"{shown} failed: {failures[mirror]}")
@@ -122,7 +123,7 @@ def _fetch(mirror: str, name: str, folder: Path) -> None:
     packed = Path(
         pooch.retrieve(
             f"{mirror}{name}.gz",
-            known_hash=None,  # the checksum that counts is that of the unpacked bytes, below
+            known_hash=None,  # the checksum of the decompressed bytes is checked below
             fname=f"{name}.gz",
             path=folder,
             downloader=pooch.HTTPDownloader(timeout=(CONNECT_S, READ_S), chunk_size=_BLOCK),
@@ -142,11 +143,11 @@ def _fetch(mirror: str, name: str, folder: Path) -> None:
 
 
 def _knock(mirrors: Sequence[str]) -> dict[str, str]:
-    """Mirrors that accept no connection within `KNOCK_S`, each with the reason."""
+    """The mirrors that accept no connection within `KNOCK_S`, each with the reason."""
     failures: dict[str, str] = {}
     threads = {}
     for mirror in mirrors:
-        # Daemons: a name look-up cannot be stopped, and must not keep the program from ending.
+        # Daemon threads: a name look-up cannot be stopped, and must not keep the program running.
         threads[mirror] = threading.Thread(target=_connect, args=(mirror, failures), daemon=True)
         threads[mirror].start()
     deadline = time.monotonic() + KNOCK_S
@@ -154,7 +155,7 @@ def _knock(mirrors: Sequence[str]) -> dict[str, str]:
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
             failures[mirror] = f"no answer within {KNOCK_S:.0f} s"
-    # A copy: a thread that is still looking up a name may yet write into the other one.
+    # A copy, because a thread that is still waiting may write into the original later.
     return dict(failures)
 
 
@@ -162,7 +163,7 @@ def _connect(mirror: str, failures: dict[str, str]) -> None:
     parts = urlsplit(mirror)
     host = parts.hostname or ""
     if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
-        return  # behind a proxy only the proxy can tell
+        return  # behind a proxy, a direct connection proves nothing
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((host, port), timeout=CONNECT_S).close()
@@ -171,7 +172,7 @@ def _connect(mirror: str, failures: dict[str, str]) -> None:
 
 
 def _short(err: Exception) -> str:
-    """What went wrong in at most 160 characters of one line."""
+    """The reason of an error, on one line of at most 160 characters."""
     text = (isinstance(err, OSError) and err.strerror) or str(err) or type(err).__name__
-    text = re.sub(r"//[^/@\s]*@", "//", text)  # requests quotes the address, password and all
+    text = re.sub(r"//[^/@\s]*@", "//", text)  # requests quotes the URL, including a password
     return text.splitlines()[0][:160].rstrip(". ")

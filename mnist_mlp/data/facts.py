@@ -1,12 +1,12 @@
-"""What is known about MNIST beforehand: its files, their checksums, where they can be had."""
+"""Constants about MNIST: its files, their checksums, mirrors and libraries that provide it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-# The four files and the MD5 of their uncompressed bytes. Mirrors compress differently, so the
-# checksums of the .gz files would not do.
+# The four files and the MD5 of their decompressed bytes. Mirrors compress differently, so the .gz
+# files have no common checksum.
 FILES = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -14,7 +14,7 @@ FILES = {
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 
-# `Dataset.digest` of the 70,000 images, whatever they came from.
+# `Dataset.digest` of the 70,000 images, the same for every source.
 MNIST_DIGEST = "26c54b39366b4b22a4098ead67c042175cc029d8d31f194fd38b29afba69bfb5"
 
 MIRRORS = (
@@ -24,7 +24,7 @@ MIRRORS = (
 
 
 class Library(NamedTuple):
-    """A library that can fetch MNIST: the module to import, and what installs it."""
+    """A library that can download MNIST: the module to import, and the command to install it."""
 
     module: str
     install: str
@@ -36,7 +36,7 @@ LIBRARIES = {
     "openml": Library("sklearn", "pip install mnist-mlp"),
 }
 
-# Exit status of the fetching process when the library is there but cannot be imported.
+# Exit status of the download process if the library is installed but cannot be imported.
 NOT_IMPORTED = 3
 
 REMEDY = (
@@ -48,4 +48,4 @@ Say = Callable[[str], None]
 
 
 def quiet(_line: str) -> None:
-    """Say nothing."""
+    """Ignore a message."""

@@ -1,10 +1,10 @@
-"""Fetch MNIST through a library and leave it as four IDX files.
+"""Download MNIST with a library and write it as four IDX files.
 
     python -m mnist_mlp.data.fetch torchvision DEST [MIRROR]
 
-A program of its own, run by `libraries.py`: importing torch and TensorFlow into one process can
-abort it, and the core imports neither. Nothing is checked here; whoever reads DEST compares the
-digest. On failure the last line of stderr is the reason.
+`libraries.py` runs this in its own process: a process that imports both torch and TensorFlow can
+abort, and the core imports neither. Nothing is checked here; the reader of DEST compares the
+digest. On failure, the last line of stderr is the reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Parts = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[n
 
 
 def from_torchvision(scratch: Path, mirror: str | None) -> Parts:
-    """MNIST as torchvision downloads it; it checks the MD5 of the published .gz files."""
+    """Download MNIST with torchvision, which checks the MD5 of the published .gz files."""
     from torchvision.datasets import MNIST
 
     if mirror is not None:
@@ -44,7 +44,7 @@ def from_torchvision(scratch: Path, mirror: str | None) -> Parts:
 
 
 def from_keras(_scratch: Path, _mirror: str | None) -> Parts:
-    """MNIST as Keras downloads it; a copy in its own cache (`KERAS_HOME`) is used."""
+    """Download MNIST with Keras, or read it from the Keras cache (`KERAS_HOME`)."""
     from keras.datasets import mnist
 
     (train_images, train_labels), (test_images, test_labels) = mnist.load_data()
@@ -52,11 +52,11 @@ def from_keras(_scratch: Path, _mirror: str | None) -> Parts:
 
 
 def from_openml(_scratch: Path, _mirror: str | None) -> Parts:
-    """MNIST as scikit-learn gets it from openml.org; a copy in scikit-learn's cache is used."""
+    """Download MNIST from openml.org with scikit-learn, or read it from scikit-learn's cache."""
     from sklearn.datasets import fetch_openml
 
-    # liac-arff: the other parser needs pandas, which this project does not. One retry is the fewest
-    # that is allowed: a machine that is offline stays so.
+    # liac-arff, because the other parser needs pandas. One retry, the fewest that is allowed,
+    # because retries don't help a machine that is offline.
     bunch = fetch_openml(
         "mnist_784", version=1, as_frame=False, parser="liac-arff", n_retries=1, delay=0.5
     )
@@ -74,7 +74,7 @@ FETCHERS: dict[str, Callable[[Path, str | None], Parts]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Fetch through the library named first, into the folder named second."""
+    """Download with the library `arguments[0]` into the folder `arguments[1]`."""
     library, folder, *rest = arguments
     socket.setdefaulttimeout(READ_S)
     scratch = Path(folder) / "scratch"
@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> int:
         importlib.import_module(LIBRARIES[library].module)
         status = 1
         parts = FETCHERS[library](scratch, rest[0] if rest else None)
-    # Whatever a library raises is told in one line: the parent makes it the user's error.
+    # Any error of a library becomes one line, which the parent shows to the user.
     except Exception as err:
         text = " ".join(str(err).split()) or "no reason given"
         print(f"{type(err).__name__}: {text[:300]}", file=sys.stderr)

@@ -1,9 +1,9 @@
-"""IDX files, the format of MNIST: reading with every check that is possible, and writing.
+"""Read and write IDX files, the format of MNIST. Reading checks everything that can be checked.
 
 An IDX file of unsigned bytes is: two zero bytes, the type 0x08, the number of dimensions, then each
 dimension as a big-endian uint32, then the values. Source: the MNIST page (Y. LeCun), "The IDX file
-format". Files may be gzipped; their first bytes tell, not their names, because some servers and
-browsers unpack a .gz without renaming it.
+format". Files may be gzipped. This is detected by their first bytes, not by their names, because
+some servers and browsers unpack a .gz file without renaming it.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from mnist_mlp.errors import DataError
 _UNSIGNED_BYTE = 0x08
 _OTHER_TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 _GZIP_MAGIC = b"\x1f\x8b"
-# Deflate cannot expand further than this (zlib's technical notes): a header that announces more is
-# refused before memory is reserved for it.
+# The largest compression ratio of deflate (zlib's technical notes). If a header announces more than
+# the file can hold at this ratio, the file is refused before memory is allocated.
 _DEFLATE_LIMIT = 1032
 _BLOCK = 1 << 20
 
 
 def read_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read the four files of a folder, the training files' rows before the test files'.
+    """Read the four files of a folder: first the rows of the training files, then the test files'.
 
     Parameters
     ----------
     folder : Path
-        Holds `{train,t10k}-images-idx3-ubyte` and `{train,t10k}-labels-idx1-ubyte`; also spelt
-        `train-images.idx3-ubyte`; each gzipped or not.
+        Holds `{train,t10k}-images-idx3-ubyte` and `{train,t10k}-labels-idx1-ubyte`, also spelt
+        `train-images.idx3-ubyte`. Each file may be gzipped.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def read_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Raises
     ------
     DataError
-        A file is missing, unreadable or damaged, or the files don't fit each other.
+        A file is missing, unreadable or damaged, or the files don't fit together.
     """
     train_images, train_labels, test_images, test_labels = find_files(folder)
     train = _pair_shape(train_images, train_labels)
@@ -57,9 +57,9 @@ def read_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if train[1:] != test[1:]:
         raise DataError(
             f"{folder}: training images are {_times(train[1:])} pixels, test images are "
-            f"{_times(test[1:])}. Both must be of one size."
+            f"{_times(test[1:])}. Both must have the same size."
         )
-    # One array for both files: joining two would need the memory twice.
+    # Both files are read into one array: joining two arrays would need twice the memory.
     n = train[0]
     images = np.empty((n + test[0], *train[1:]), dtype=np.uint8)
     labels = np.empty(n + test[0], dtype=np.uint8)
@@ -71,7 +71,7 @@ def read_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _pair_shape(images: Path, labels: Path) -> tuple[int, ...]:
-    """Shape of a file of images, once its file of labels is seen to be as long."""
+    """The shape of a file of images, after checking that there are as many labels."""
     shape, (n,) = read_shape(images, ndim=3), read_shape(labels, ndim=1)
     if n != shape[0]:
         raise DataError(
@@ -107,19 +107,19 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def _spelling(name: str, present: set[str]) -> str | None:
-    """How this file is called among those present; unpacked first, because it loads faster."""
+    """The spelling under which a file is present; uncompressed first, because it loads faster."""
     dotted = name.replace("-idx", ".idx")
     spellings = (name, dotted, f"{name}.gz", f"{dotted}.gz")
     return next((spelling for spelling in spellings if spelling in present), None)
 
 
 def read_shape(path: Path, *, ndim: int) -> tuple[int, ...]:
-    """Shape that the header of an IDX file of unsigned bytes announces, `ndim` numbers above 0.
+    """Read the shape in the header of an IDX file of unsigned bytes: `ndim` positive numbers.
 
     Raises
     ------
     DataError
-        The file cannot be read, is no such IDX file, or is empty.
+        The file cannot be read, is not such an IDX file, or is empty.
     """
     with _opened(path) as stream:
         return _read_header(stream, path, ndim)
@@ -144,8 +144,8 @@ def read_idx(path: Path, *, ndim: int, out: NDArray[np.uint8] | None = None) -> 
     Raises
     ------
     DataError
-        The file cannot be read, is no such IDX file, is empty, or holds fewer or more bytes than
-        its header announces.
+        The file cannot be read, is not such an IDX file, is empty, or holds fewer or more bytes
+        than its header announces.
     """
     with _opened(path) as stream:
         shape = _read_header(stream, path, ndim)
@@ -166,17 +166,17 @@ def read_idx(path: Path, *, ndim: int, out: NDArray[np.uint8] | None = None) -> 
                 )
             values[done : done + len(block)] = block
             done += len(block)
-        # Reading past the end also makes gzip check its own checksum.
+        # Reading past the end also makes gzip verify its checksum.
         if stream.read(1):
             raise DataError(
-                f"{path} goes on after the {_times(shape)} values that its header announces. "
+                f"{path} has more data than the {_times(shape)} values that its header announces. "
                 "Get the file again."
             )
         return out
 
 
 def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
-    """Write an array of unsigned bytes, uint8 of any shape, as an IDX file, not gzipped."""
+    """Write a uint8 array of any shape as an IDX file, not gzipped."""
     if values.dtype != np.uint8:
         raise TypeError(f"IDX files of this project hold uint8, got {values.dtype}")
     with path.open("wb") as stream:
@@ -187,7 +187,7 @@ def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
 
 
 def open_unzipped(path: Path) -> IO[bytes]:
-    """Open a file for reading its bytes, unpacking them if they are gzipped."""
+    """Open a file for reading; gzipped bytes are decompressed."""
     with path.open("rb") as stream:
         zipped = stream.read(2) == _GZIP_MAGIC
     return cast(IO[bytes], gzip.open(path, "rb")) if zipped else path.open("rb")
@@ -195,7 +195,7 @@ def open_unzipped(path: Path) -> IO[bytes]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open an IDX file; what the operating system or gzip complain of becomes a DataError."""
+    """Open an IDX file; errors of the operating system and of gzip become a `DataError`."""
     try:
         with open_unzipped(path) as stream:
             yield stream

@@ -1,4 +1,4 @@
-"""MNIST through torchvision, Keras or OpenML: each in a process of its own (see `fetch.py`)."""
+"""Download MNIST with torchvision, Keras or OpenML, each in its own process (see `fetch.py`)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mnist_mlp.data.download import check_mirror
 from mnist_mlp.data.facts import LIBRARIES, NOT_IMPORTED, REMEDY, Say, quiet
 from mnist_mlp.errors import DataError, SetupError, UsageError
 
-# OpenML's text file takes half a minute to parse; a download may be slow.
+# Generous: parsing OpenML's text file takes half a minute, and a download may be slow.
 LIMIT_S = 900.0
 
 
 def check_source(source: str, *, mirror: str | None = None) -> None:
-    """Refuse a library that is unknown, not installed, or has no mirrors.
+    """Refuse a library that is unknown or not installed, or that cannot use a mirror.
 
     Raises
     ------
     UsageError
-        Unknown library, or a mirror for one that always asks its own server.
+        The library is unknown, or a mirror is given but the library only uses its own server.
     SetupError
         The library is not installed.
     """
@@ -29,7 +29,7 @@ def check_source(source: str, *, mirror: str | None = None) -> None:
         raise UsageError(f"unknown source {source!r}: choose one of {', '.join(LIBRARIES)}.")
     if mirror is not None and source != "torchvision":
         raise UsageError(
-            f"--source {source} always asks its own server and takes no --mirror. "
+            f"--source {source} always uses its own server and takes no --mirror. "
             "Drop one of the two, or use --source torchvision."
         )
     module, install = LIBRARIES[source]
@@ -43,7 +43,7 @@ def check_source(source: str, *, mirror: str | None = None) -> None:
 def fetch_through(
     source: str, folder: Path, *, mirror: str | None = None, say: Say = quiet
 ) -> None:
-    """Let a library fetch MNIST into a folder, as four IDX files that the caller checks.
+    """Download MNIST with a library into a folder, as four IDX files. The caller checks them.
 
     Parameters
     ----------
@@ -52,18 +52,18 @@ def fetch_through(
     folder : Path
         An existing folder.
     mirror : str, optional
-        Address for torchvision to ask instead of its own.
+        URL that torchvision uses instead of its own.
     say : function of one line
-        Told what is going on.
+        Called with messages about the progress.
 
     Raises
     ------
     UsageError
-        As `check_source`.
+        As for `check_source`.
     SetupError
         The library is not installed, or cannot be imported.
     DataError
-        The library failed; its own last words are in the text.
+        The library failed; the text has the last line of its error.
     """
     check_source(source, mirror=mirror)
     command = [sys.executable, "-P", "-m", "mnist_mlp.data.fetch", source, str(folder)]
@@ -83,6 +83,6 @@ def fetch_through(
     if done.returncode == NOT_IMPORTED:
         raise SetupError(
             f"--source {source}: its library cannot be imported: {reason}.\n"
-            f"Install it anew with {LIBRARIES[source].install}, or drop --source."
+            f"Reinstall it with {LIBRARIES[source].install}, or drop --source."
         )
-    raise DataError(f"MNIST could not be fetched through {source}: {reason}.\n{REMEDY}")
+    raise DataError(f"MNIST could not be downloaded through {source}: {reason}.\n{REMEDY}")

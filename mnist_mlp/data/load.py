@@ -1,4 +1,4 @@
-"""Which data set a run gets: the order in which places are tried, and what is said about it."""
+"""Choose and load the data set of a run: which places are tried, and in which order."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def load_dataset(
     mirror: str | None = None,
     say: Say = quiet,
 ) -> Dataset:
-    """Load all rows of a data set: the training files' rows, then the test files'.
+    """Load all rows of a data set: first the rows of the training files, then the test files'.
 
     Parameters
     ----------
     dataset : {"auto", "mnist", "digits"}
-        `auto` takes the folder that was given, else MNIST from the user's cache, else downloads it,
-        and if that fails too, the embedded set. `mnist` does the same but takes nothing else than
-        MNIST's 70,000 images. `digits` is the embedded set.
+        `auto` uses the given folder. Without one, it uses MNIST from the user's cache, else
+        downloads it, and if that fails, uses the embedded set. `mnist` does the same, but accepts
+        only MNIST's 70,000 images. `digits` is the embedded set.
     data_dir : Path, optional
-        Folder with the four IDX files; None reads the environment variable `MNIST_MLP_DATA`. Other
-        data than MNIST in it is taken under `auto`, as data set `idx`.
+        Folder with the four IDX files. None means the environment variable `MNIST_MLP_DATA`. With
+        `auto`, the files may hold other data than MNIST; the data set is then called `idx`.
     source : str, optional
-        `torchvision`, `keras` or `openml`: fetch through that library instead. A source that fails
-        is an error under `auto` too, for it was asked for by name.
+        `torchvision`, `keras` or `openml`: download with that library instead. If it fails, that is
+        an error even with `auto`, because the user named it.
     mirror : str, optional
-        Address to download from instead of the known mirrors.
+        URL to download from, instead of the known mirrors.
     say : function of one line
-        Told what the user must hear: a fallback, other data than MNIST, a download.
+        Called with messages for the user: a fallback, other data than MNIST, a download.
 
     Returns
     -------
@@ -54,10 +54,9 @@ def load_dataset(
     Raises
     ------
     UsageError
-        Arguments that are unknown or contradict each other.
+        An argument is unknown, or arguments contradict each other.
     DataError
-        Files that are missing or damaged, data that is not MNIST under `mnist`, or MNIST that
-        cannot be had.
+        Files are missing or damaged, the data is not MNIST with `mnist`, or MNIST is unavailable.
     SetupError
         A library is not installed, or the cache cannot be written.
     """
@@ -75,7 +74,7 @@ def load_dataset(
         if dataset == "mnist":
             raise
         reason = str(err).splitlines()[0].rstrip(".")
-        say(f"MNIST could not be had ({reason}): using the embedded digits instead")
+        say(f"MNIST is not available ({reason}): using the embedded digits instead")
         return load_embedded(say=say)
 
 
@@ -90,7 +89,7 @@ def _check_arguments(
     options = [option for option, value in given.items() if value is not None]
     if dataset == "digits" and options:
         raise UsageError(
-            f"--dataset digits is embedded and does not go with {', '.join(options)}. "
+            f"--dataset digits is embedded and cannot be combined with {', '.join(options)}. "
             "Drop one of the two."
         )
     if data_dir is not None and source is not None:
@@ -110,7 +109,7 @@ def _folder_of_environment() -> Path | None:
 
 
 def _from_folder(folder: Path, dataset: Choice, say: Say) -> Dataset:
-    """The data of a folder that the user named: `mnist`, or under `auto` any other as `idx`."""
+    """Load the folder that the user named: MNIST as `mnist`; with `auto`, other data as `idx`."""
     data = _read(folder, f"IDX files in {folder}")
     if data.digest == MNIST_DIGEST:
         return replace(data, name="mnist")
@@ -121,21 +120,21 @@ def _from_folder(folder: Path, dataset: Choice, say: Say) -> Dataset:
             f"{folder} holds other data than MNIST ({what}): digest {data.digest}, expected "
             f"{MNIST_DIGEST}.\nUse --dataset auto to train on it."
         )
-    say(f"{folder}: other data than MNIST, taken as data set 'idx': {what}")
+    say(f"{folder}: other data than MNIST, used as data set 'idx': {what}")
     return data
 
 
 def _from_cache(folder: Path, say: Say) -> Dataset | None:
-    """MNIST as kept in a folder of the cache; None if it is not there or damaged."""
+    """Load MNIST from a folder of the cache; None if it is missing or damaged."""
     try:
         if not any(file.is_file() for file in folder.iterdir()):
             return None
-    except OSError:  # not there, or closed to us: writing to it will tell
+    except OSError:  # missing or not readable; writing to it will report a real problem
         return None
     try:
         return _only_mnist(_read(folder, f"user cache {folder}"))
     except DataError as err:
-        say(f"the cached copy of MNIST is not usable and is fetched anew: {err}")
+        say(f"the cached copy of MNIST is not usable and is downloaded again: {err}")
         return None
 
 
@@ -146,7 +145,7 @@ def _from_mirror(mirror: str | None, say: Say) -> Dataset:
 
 
 def _from_library(source: str, *, mirror: str | None, say: Say) -> Dataset:
-    """MNIST through a library, or as it was kept from an earlier time."""
+    """Load MNIST with a library, or from the copy of an earlier download with it."""
     folder = cache_dir() / f"mnist-{source}"
     kept = _from_cache(folder, say)
     if kept is not None:
@@ -165,7 +164,7 @@ def _read(folder: Path, source: str) -> Dataset:
 
 
 def _only_mnist(data: Dataset) -> Dataset:
-    """The same data named `mnist`, if it has MNIST's digest."""
+    """The same data with the name `mnist`; `DataError` if it does not have MNIST's digest."""
     if data.digest != MNIST_DIGEST:
         raise DataError(
             f"the data from {data.source} is not MNIST: digest {data.digest}, expected "

@@ -1,1 +1,1 @@
-"""In from other programs and out to them: weights, models, pictures."""
+"""Import weights and pictures, and export models for other programs."""

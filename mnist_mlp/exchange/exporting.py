@@ -1,4 +1,4 @@
-"""A run's network as a native file of another program, loaded again there and checked."""
+"""Export a run's network to another program's file format, reload it there and check it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ from mnist_mlp.worker.parent import Worker
 Format = Literal["keras", "torch", "onnx", "safetensors"]
 
 RELOAD = Path(__file__).with_name("reload.py")
-"""The program that loads an exported model; it is run, never imported."""
+"""The script that reloads an exported model. It is run in its own process, never imported."""
 
 ONNX_PACKAGES = {"keras": ("onnx", "tf2onnx"), "torch": ("onnx", "onnxscript")}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """Files that were written, and how the reloaded model did on the test set.
+    """The written files, and how the reloaded model compares with the run on the test set.
 
-    `different` predictions of `rows`, and the largest distance of a logit from the run's own; both
-    0 for safetensors, whose tensors are compared bit for bit.
+    Of `rows` predictions, `different` ones differ. `largest_logit_gap` is the largest distance
+    between a reloaded logit and the run's own. Both are 0 for safetensors, whose tensors are
+    compared bit by bit instead.
     """
 
     files: tuple[Path, ...]
@@ -58,16 +59,19 @@ def export_run(
     ----------
     kind : {"keras", "torch", "onnx", "safetensors"}
     out : Path
-        A folder; made if need be.
+        The folder for the files; it is made if it does not exist.
     exporter : {"keras", "torch"}, optional
-        Whose ONNX exporter to use; by default the run's own framework's, else torch's.
+        Framework whose ONNX exporter is used. The default is the framework of the run, or torch for
+        a run of another backend.
 
     Raises
     ------
     SetupError
-        The framework or a package is missing; names the command that installs it.
+        The framework or a package is missing; the text names the command that installs it.
+    RunFolderError
+        `dataset` is not the data set that the run was trained on.
     BackendError
-        The exported model predicts something else than the run.
+        The exported model predicts differently from the run.
     """
     if kind == "safetensors":
         return _safetensors(run, out)
@@ -76,7 +80,8 @@ def export_run(
     if kind == "onnx":
         _require(("onnxruntime", *ONNX_PACKAGES[framework]))
     _make(out)
-    # A framework writes through a link that lies where its file goes; a move replaces the link.
+    # If the file to be written is a link, a framework would write to its target, which may be
+    # anywhere. Moving a finished file there replaces the link itself.
     with (
         tempfile.TemporaryDirectory(dir=out, prefix=".export-") as fresh,
         Worker(framework, accelerator="cpu", verbose=verbose) as worker,
@@ -97,7 +102,8 @@ def export_run(
     if different:
         raise BackendError(
             f"{exported.files[0]}: the reloaded model predicts {different} of {len(own)} test rows "
-            f"differently (largest logit gap {exported.largest_logit_gap:.3g}): do not use it"
+            f"differently from the run (largest logit gap {exported.largest_logit_gap:.3g}): "
+            f"do not use it"
         )
     return exported
 
@@ -107,15 +113,15 @@ def _safetensors(run: Run, out: Path) -> Exported:
     write_atomically(file, tensors_to_bytes(run.weights))
     again = read_tensors(file)
     if any(not np.array_equal(again[name], tensor) for name, tensor in run.weights.items()):
-        raise BackendError(f"{file}: does not come back as it was written")
+        raise BackendError(f"{file}: reading it back gives other values than were written")
     return Exported((file,), len(run.predictions["ids"]), 0, 0.0)
 
 
 def _test_pixels(run: Run, dataset: Dataset) -> Array:
     if dataset.digest != run.dataset.sha256:
         raise RunFolderError(
-            f"{run.path}: trained on other data than is at hand here ({run.dataset.name}); "
-            f"give its folder with --data-dir"
+            f"{run.path}: trained on other data than is loaded here; name the folder of its data "
+            f"set ({run.dataset.name}) with --data-dir"
         )
     images = dataset.flat()[run.predictions["ids"]]
     return scale_pixels(images, dtype=run.spec.training.precision)
@@ -149,11 +155,12 @@ def _reloaded(kind: str, file: Path, pixels: Array) -> Array:
             [sys.executable, "-P", str(RELOAD), kind, str(file), str(given), str(found)],
             capture_output=True,
             text=True,
+            # Not on a GPU: its TF32 arithmetic would add a logit gap of its own.
             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
             check=False,
         )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise BackendError(f"{file}: cannot be loaded again: {last}")
+            raise BackendError(f"{file}: the exported file cannot be reloaded: {last}")
         logits: Array = np.load(found)
         return logits

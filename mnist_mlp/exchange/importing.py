@@ -1,6 +1,6 @@
-"""Weights from elsewhere as a run folder without history.
+"""Import the weights of another program as a run folder without history.
 
-Only safetensors and npz are read, never pickles: a pickle runs what its author wrote.
+Only safetensors and npz files are read, never pickles: loading a pickle runs its author's code.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from mnist_mlp.training import dataset_record, write_outcome
 Layout = Literal["keras", "torch"]
 
 MOST_TRIED = 7
-"""Matrices whose orders are tried where their names don't give one: 5,040 orders."""
+"""Up to this many matrices, every order is tried if the order of their names does not fit. 7
+matrices have 5,040 orders; 10 would have more than 3 million."""
 
-_CHUNK = 4096
+_CHUNK = 4096  # rows predicted at once, so that memory stays small
 
 
 def read_weights(path: Path) -> dict[str, Array]:
-    """Arrays of a `.safetensors` or `.npz` file by their own names, in the file's order."""
+    """Read the arrays of a `.safetensors` or `.npz` file, by their own names."""
     if path.suffix == ".safetensors":
         return read_tensors(path, follow=True)
     if path.suffix != ".npz":
@@ -44,24 +45,25 @@ def read_weights(path: Path) -> dict[str, Array]:
 
 
 def canonical(tensors: Mapping[str, Array], spec: Spec, *, layout: Layout) -> dict[str, Array]:
-    """Find each layer's kernel and bias among arrays of any names.
+    """Find each layer's kernel and bias among arrays with any names.
 
-    Matrices and vectors are taken in the natural order of their names (`fc2` before `fc10`), which
-    is the layers' order in every common naming, and have to fit the layers one by one; else the one
-    order of matrices that fits is looked for, and an ambiguous one refused.
+    The matrices are first assigned to the layers in the natural order of their names (`fc2` before
+    `fc10`). In every common naming, this is the order of the layers. If their shapes don't fit,
+    all orders are tried. Exactly one of them must fit.
 
     Raises
     ------
     DataError
-        Shapes that don't fit the specification, or fit it in several ways.
+        The shapes don't fit the specification, or fit it in several orders.
     """
     kernels = [name for name in _natural(tensors) if tensors[name].ndim == 2]
     biases = [name for name in _natural(tensors) if tensors[name].ndim == 1]
     shapes = [(inputs, units) for inputs, units, _ in spec.model.layers]
-    told = ", ".join(f"{name} {tensors[name].shape}" for name in tensors)
+    details = ", ".join(f"{name} {tensors[name].shape}" for name in tensors)
     if len(kernels) != len(shapes) or len(biases) != len(shapes):
         raise DataError(
-            f"{len(kernels)} matrices and {len(biases)} vectors for {len(shapes)} layers: {told}"
+            f"found {len(kernels)} matrices and {len(biases)} vectors, expected one of each for "
+            f"{len(shapes)} layers: {details}"
         )
 
     def oriented(name: str) -> Array:
@@ -72,9 +74,14 @@ def canonical(tensors: Mapping[str, Array], spec: Spec, *, layout: Layout) -> di
         orders = [order for order in permutations(kernels) if _fits(order, oriented, shapes)]
     if not orders:
         expected = ", ".join(f"{i} -> {u}" for i, u in shapes)
-        raise DataError(f"no order of these fits the layers {expected} in {layout} layout: {told}")
+        raise DataError(
+            f"no order of these arrays fits the layers {expected} in {layout} layout "
+            f"(try the other --layout): {details}"
+        )
     if len(orders) > 1:
-        raise DataError(f"several orders of these fit; number their names by layer: {told}")
+        raise DataError(
+            f"several orders of these arrays fit the layers; number their names by layer: {details}"
+        )
     names = _biases_for(list(orders[0]), biases, tensors, shapes)
     result = {}
     for layer, (kernel, bias) in enumerate(zip(orders[0], names, strict=True)):
@@ -83,7 +90,10 @@ def canonical(tensors: Mapping[str, Array], spec: Spec, *, layout: Layout) -> di
     dtype = spec.training.precision
     for name, array in result.items():
         if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-            raise DataError(f"{name}: {array.dtype} with finite numbers expected")
+            raise DataError(
+                f"{name}: expected finite floating-point numbers, found {array.dtype}"
+                + ("" if np.isfinite(array).all() else " with NaN or infinity")
+            )
     return {name: array.astype(dtype) for name, array in result.items()}
 
 
@@ -97,7 +107,10 @@ def _biases_for(
     tensors: Mapping[str, Array],
     shapes: list[tuple[int, int]],
 ) -> list[str]:
-    """The vector that shares a kernel's prefix, else the vectors in their order."""
+    """Choose each layer's bias: the vector with the same name prefix as its kernel.
+
+    If any kernel has no such vector, the vectors are taken in the natural order of their names.
+    """
     prefixes = {_prefix(name): name for name in biases}
     paired = [prefixes.get(_prefix(kernel)) for kernel in kernels]
     chosen = [name for name in paired if name is not None]
@@ -114,7 +127,7 @@ def _prefix(name: str) -> str:
 
 
 def _natural(names: Mapping[str, Array]) -> list[str]:
-    """Sorted with numbers by value."""
+    """Sort names so that numbers in them are compared by value: `fc2` before `fc10`."""
 
     def key(name: str) -> list[tuple[int, int, str]]:
         parts: list[tuple[int, int, str]] = []
@@ -141,7 +154,7 @@ def import_weights(
     out: Path,
     overwrite: bool = False,
 ) -> Run:
-    """Write a run folder for given weights: evaluated, but without history and initial weights."""
+    """Evaluate imported weights and write a run folder, without history and initial weights."""
     plan = make_plan(spec, dataset)
     weights = canonical(read_weights(path), spec, layout=layout)
     images = dataset.flat()[plan.test_ids]

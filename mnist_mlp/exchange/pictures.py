@@ -1,7 +1,8 @@
-"""A picture of a digit, of any size, as the network's 28 x 28 input.
+"""Turn a picture of a digit, of any size, into the network's input, such as 28 x 28 pixels.
 
-MNIST's own recipe: the digit is scaled to fit 20 x 20 pixels and put so that its centre of mass is
-the image's centre (LeCun et al., 1998). White is ink; a picture with a bright border is inverted.
+This follows the recipe of MNIST (LeCun et al., 1998): the digit is scaled to fit 20 x 20 pixels,
+and its centre of mass is moved to the centre of the image. Ink is white, so a picture with a bright
+border is inverted.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from numpy.typing import NDArray
 from mnist_mlp.errors import DataError
 
 LARGEST = 64_000_000
-"""Pixels of a picture; more is taken for an attack on memory."""
+"""Most pixels of a picture. A small file can decompress to any size and exhaust the memory."""
 
 _INK = 0.1
+"""Fraction of full ink above which a pixel belongs to the digit. It ignores the noise of a
+photograph, and edges that JPEG has blurred."""
 
 
 def read_picture(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """A PNG or JPEG file as a grey image of a shape, 0 being background.
+    """Read a PNG or JPEG file as a grey image, uint8 of the given shape; 0 is background.
 
     Raises
     ------
     DataError
-        Not a picture, too large, or nothing drawn on it.
+        The file is not a picture, it is too large, or nothing is drawn on it.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -34,7 +37,11 @@ def read_picture(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
             if picture.format not in ("PNG", "JPEG"):
                 raise DataError(f"{path}: {picture.format}, expected PNG or JPEG")
             if picture.width * picture.height > LARGEST:
-                raise DataError(f"{path}: {picture.width} x {picture.height} pixels are too many")
+                raise DataError(
+                    f"{path}: {picture.width} x {picture.height} pixels are too many; the limit "
+                    f"is {LARGEST:,}"
+                )
+            # Transparent parts become white paper.
             flat = Image.new("RGBA", picture.size, "white")
             flat.alpha_composite(picture.convert("RGBA"))
             grey = np.asarray(flat.convert("L"), np.float64) / 255
@@ -48,15 +55,17 @@ def read_picture(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
 def normalised(
     grey: NDArray[np.float64], shape: tuple[int, int], *, name: str = "picture"
 ) -> NDArray[np.uint8]:
-    """Find the ink in a grey picture (height, width) in [0, 1], scale and centre it."""
+    """Scale and centre the digit in a grey picture, float64 (height, width) in [0, 1]."""
     from PIL import Image
 
+    # The border shows the background: if it is bright, the ink is dark.
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     ink = 1 - grey if np.median(border) > 0.5 else grey.copy()
+    # Paper is rarely pure white: the level of the background is subtracted.
     ink -= np.median(np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]]))
     ink = np.clip(ink, 0, None)
     if ink.max() < _INK:
-        raise DataError(f"{name}: nothing is drawn on it")
+        raise DataError(f"{name}: nothing is drawn on it, or the contrast is too low")
     ink /= ink.max()
     rows, columns = (
         np.flatnonzero((ink > _INK).any(axis=1)),
@@ -76,6 +85,7 @@ def normalised(
         float((pixels.sum(axis=1) * np.arange(size[0])).sum() / total),
         float((pixels.sum(axis=0) * np.arange(size[1])).sum() / total),
     )
+    # Clipped, because the ink of an asymmetric digit must not be moved out of the image.
     top = int(np.clip(round((height - 1) / 2 - middle[0]), 0, height - size[0]))
     left = int(np.clip(round((width - 1) / 2 - middle[1]), 0, width - size[1]))
     image = np.zeros(shape, np.uint8)

@@ -1,8 +1,8 @@
-"""Load an exported model in a process of its own and predict with it.
+"""Load an exported model in a separate process and predict with it.
 
     python reload.py FORMAT FILE PIXELS.npy LOGITS.npy
 
-This file imports nothing of `mnist_mlp`, on purpose: what was exported has to work without it.
+This file imports nothing from `mnist_mlp`, because an exported model must work without it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def keras_logits(file: Path, pixels: Any) -> Any:
-    """Logits by a `.keras` file."""
+    """Logits (n, classes) of a `.keras` file."""
     import os
 
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -28,7 +28,7 @@ def keras_logits(file: Path, pixels: Any) -> Any:
 
 
 def torch_logits(file: Path, pixels: Any) -> Any:
-    """Logits by `weights.pt` and the `model.py` beside it."""
+    """Logits (n, classes) of `weights.pt` and the `model.py` beside it."""
     import torch
 
     network = runpy.run_path(str(file.with_name("model.py")))["Network"]()
@@ -38,7 +38,7 @@ def torch_logits(file: Path, pixels: Any) -> Any:
 
 
 def onnx_logits(file: Path, pixels: Any) -> Any:
-    """Logits by an ONNX file, through onnxruntime: neither of the two frameworks."""
+    """Logits (n, classes) of an ONNX file, computed by onnxruntime, without either framework."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])

@@ -1,1 +1,1 @@
-"""Logs for TensorBoard and MLflow: `parent` sends them, `child` writes them."""
+"""Logs for TensorBoard and MLflow: `parent` sends the values, `child` writes the log."""

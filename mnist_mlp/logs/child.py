@@ -1,6 +1,7 @@
-"""The child's side of `mnist_mlp.logs.parent`: `python -m mnist_mlp.logs.child KIND FOLDER`.
+"""The process that writes a log: `python -m mnist_mlp.logs.child KIND FOLDER`.
 
-Reads JSON lines: first `label`, `device` and `spec`, then an `epoch` with its `scalars` each.
+`mnist_mlp.logs.parent` starts it and sends JSON lines to its stdin: first `label`, `device` and
+`spec`, then one line per epoch with `epoch` and `scalars`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ Lines = Iterator[dict[str, Any]]
 
 
 def flat(nested: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted name; lists as text."""
+    """Flatten nested mappings to dotted names; lists become text."""
     leaves: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
@@ -27,7 +28,7 @@ def flat(nested: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
 
 
 def tensorboard(folder: Path, about: dict[str, Any], lines: Lines) -> None:
-    """Scalars by epoch, and the specification as text."""
+    """Write the scalars of each epoch, and the specification as text."""
     from tensorboardX import SummaryWriter
 
     with SummaryWriter(str(folder / "tensorboard"), write_to_disk=True) as writer:
@@ -36,11 +37,11 @@ def tensorboard(folder: Path, about: dict[str, Any], lines: Lines) -> None:
         for line in lines:
             for tag, value in line["scalars"].items():
                 writer.add_scalar(tag, value, line["epoch"])
-            writer.flush()
+            writer.flush()  # so that the viewer shows the epoch while training goes on
 
 
 def mlflow(folder: Path, about: dict[str, Any], lines: Lines) -> None:
-    """A run of the experiment `mnist_mlp`, its parameters those of the specification."""
+    """Write a run of the experiment `mnist_mlp`, with the specification as its parameters."""
     import mlflow
 
     mlflow.set_experiment("mnist_mlp")

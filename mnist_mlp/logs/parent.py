@@ -1,8 +1,9 @@
-"""Logs for other programs' viewers: the same tags from every backend, so that runs overlie.
+"""Send the values of each epoch to logs for TensorBoard and MLflow.
 
-The libraries that write them import torch where they find it, so each works in a process of its
-own (`mnist_mlp.logs.child`), which is sent one line an epoch. A log is no part of the run: when it
-fails, that is said, and the run goes on.
+All backends use the same tags, so that a viewer shows their runs in the same plots. The libraries
+that write logs import torch if it is installed. So each log has its own process
+(`mnist_mlp.logs.child`), which receives one line per epoch. If a log fails, a message says so, and
+the run goes on.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from mnist_mlp.training import Observer
 from mnist_mlp.worker.parent import Opened, isolated
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
-"""Kinds of logs, and what writes them."""
+"""Kinds of logs, and the package that writes each."""
 
 PATIENCE_S = 60.0
+"""How long to wait for a log to be finished, in seconds. MLflow may have to reach a slow server."""
 
 
 def check_installed(kinds: Sequence[str]) -> None:
-    """`SetupError` with the command to run where a library is missing."""
+    """Raise `SetupError`, with the command to run, if the package of a log is missing."""
     for kind in kinds:
         if not find_spec(PACKAGES[kind]):
             raise SetupError(
@@ -40,10 +42,10 @@ def check_installed(kinds: Sequence[str]) -> None:
 
 @contextmanager
 def logged(kinds: Sequence[str], *, label: str) -> Iterator[Observer]:
-    """An observer that writes logs of one run while the block lasts.
+    """An observer that writes logs of one run during the block.
 
-    TensorBoard's events go to `tensorboard` in the run folder; MLflow's run to where
-    `MLFLOW_TRACKING_URI` says.
+    TensorBoard's events go to `tensorboard` in the run folder. MLflow's run goes to the place that
+    `MLFLOW_TRACKING_URI` names.
     """
     with ExitStack() as stack:
         writers: list[_Writer] = []
@@ -69,7 +71,7 @@ def logged(kinds: Sequence[str], *, label: str) -> Iterator[Observer]:
 
 
 def scalars(row: HistoryRow) -> dict[str, float]:
-    """An epoch's numbers by tag."""
+    """The values of an epoch by tag."""
     return {
         "loss/training": row.loss,
         "loss/validation": row.val_loss,
@@ -80,7 +82,7 @@ def scalars(row: HistoryRow) -> dict[str, float]:
 
 
 class _Writer:
-    """One log's process, seen from here."""
+    """The process of one log, as the parent sees it."""
 
     def __init__(self, kind: str, out: Path, about: dict[str, Any]) -> None:
         self.kind = kind
@@ -90,28 +92,31 @@ class _Writer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C reaches the parent alone; the log is still closed
+            start_new_session=True,  # Ctrl-C stops the parent only, which then closes the log
         )
         self.send(about)
 
     def send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has died: `close` tells
+        with suppress(BrokenPipeError):  # the process has died, and `close` will report it
             print(json.dumps(message), file=self._process.stdin, flush=True)
 
     def close(self) -> None:
         try:
-            _, told = self._process.communicate(timeout=PATIENCE_S)
+            _, text = self._process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            _, told = self._process.communicate()
+            _, text = self._process.communicate()
         if self._process.returncode:
-            last = (told.strip().splitlines() or ["no message"])[-1]
-            print(f"the {self.kind} log is not complete: {last}", file=sys.stderr)
+            last = (text.strip().splitlines() or ["no message"])[-1]
+            print(
+                f"the {self.kind} log is incomplete, the run itself is not affected: {last}",
+                file=sys.stderr,
+            )
 
 
 def together(*observers: Observer) -> Observer:
-    """Everything told to several observers."""
+    """One observer that passes everything on to several observers, in their order."""
 
     def opened(answer: Opened, plan: Plan, folder: Path) -> None:
         for observer in observers:

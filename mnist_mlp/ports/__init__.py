@@ -1,1 +1,1 @@
-"""Running a user's own model: what a host offers (`protocol`), and what every host needs."""
+"""Run a user's own model: the interface of a host (`protocol`), and helpers for all hosts."""

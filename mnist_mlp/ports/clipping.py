@@ -1,4 +1,4 @@
-"""Telling a gradient that a user's own lines clipped."""
+"""Recognise a gradient that was clipped by a user's own code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from mnist_mlp.reference import Array
 
 
 def shortened(taken: Mapping[str, Array], left: Mapping[str, Array]) -> bool:
-    """Whether a gradient was clipped by a user's own lines: nowhere longer, nowhere turned."""
+    """Whether `taken`, the optimizer's gradient, may be a clipped `left`, the backward pass's.
+
+    Clipping only shrinks components: none becomes larger, and none changes its sign.
+    """
+    # Clipping by norm multiplies by a rounded factor; 1e-6 allows for several float32 roundings.
     return all(
         bool(np.all((np.abs(taken[n]) <= np.abs(g) * (1 + 1e-6)) & (taken[n] * g >= 0)))
         for n, g in left.items()

@@ -1,10 +1,10 @@
-"""A user's own model, run by the backend of its framework: the optional part of the contract.
+"""The optional part of the backend interface: run a user's own model.
 
-A backend that also has `open_port` (`PortBackend`) can run a port: a `LightningModule`, a compiled
-`keras.Model`, a function or class that makes one, or a dictionary around it. The code runs as its
-framework would run it, in one real `Trainer.fit` or `Model.fit`, fed with the plan's batches; at
-the judged steps the host sets the weights before the batch and records what the code makes of it.
-What is made of the records is the ladder's business, in the parent process.
+A backend that also has `open_port` (`PortBackend`) can run a port. A port is a `LightningModule`, a
+compiled `keras.Model`, a function or class that makes one, or a dictionary with one. The host runs
+the user's code as the framework would, in one real `Trainer.fit` or `Model.fit`, with the batches
+of the plan. Before each judged step, the host sets the weights; then it records what the code
+computes. The records are judged in the parent process, by `mnist_mlp.parity`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from mnist_mlp.reference import Array, Tensors
 
 @dataclass(frozen=True)
 class PortLayer:
-    """A leaf module or layer, in order of execution; one that is run twice between dense layers is
-    there twice.
+    """A leaf module or layer, in order of execution.
 
-    `kind` is its class (`Linear`, `Dense`, `Conv2d`, `Dropout`), or the name of a function that
-    does a layer's work (`dropout` of `torch.nn.functional`); `inputs` and `units` are set for
-    dense layers, `bias` says whether one of those has a bias. `dtype` is that of its weights.
-    `settings` are a layer's numbers in Keras's terms (`rate`, `epsilon`, `momentum`), as far as
-    they matter to anybody; `native` says whether its class is the framework's and not a user's.
+    A layer that is run twice between dense layers is listed twice. `kind` is its class (`Linear`,
+    `Dense`, `Conv2d`, `Dropout`), or the name of a function that does a layer's work (`dropout` of
+    `torch.nn.functional`). `inputs` and `units` are set for dense layers only; `bias` says whether
+    a dense layer has a bias. `dtype` is the type of its weights. `settings` are the relevant
+    settings of the layer under their Keras names (`rate`, `epsilon`, `momentum`). `native` says
+    whether its class is the framework's, not a user's.
     """
 
     name: str
@@ -45,25 +45,25 @@ class PortLayer:
 
     @property
     def dense(self) -> bool:
-        """Whether it is a layer that a specification knows."""
+        """Whether this is a dense layer, the only kind that a specification has."""
         return self.units is not None
 
 
 @dataclass(frozen=True, eq=False)
 class PortDescription:
-    """What can be said of a model without giving it a single row.
+    """What is known about a model without running it on any data.
 
     Parameters
     ----------
     layers : tuple of PortLayer
-        Leaf layers as the model lists them, not in order of execution; one may never be run.
+        Leaf layers as the model lists them, not in order of execution. Some may never be run.
     inputs, outputs : tuple of tuple
-        Shape of each input and output without the batch axis, None where an axis is free; empty
-        where the model does not declare them.
+        Shape of each input and output without the batch axis; None for an axis of any length. Empty
+        if the model does not declare them.
     losses : tuple of str
-        Of Keras the compiled loss; of torch, those that the module holds or its code names.
+        In Keras the compiled loss; in torch the losses that the module holds or its code names.
     constraints : tuple of str
-        Of Keras the constraints on weights, which are applied after every update, in words.
+        In Keras the constraints on weights, in words. They are applied after every update.
     """
 
     framework: str
@@ -76,10 +76,10 @@ class PortDescription:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows `(m, inputs)` as a user's code gave them, flattened, losslessly packed.
+    """Rows `(m, inputs)` as a user's code gave them, flattened and compressed without loss.
 
-    Where `levels` is set, `values` are uint8 indices into it: images have at most 256 different
-    greys, whatever was done to their scale. Otherwise `values` are the numbers themselves.
+    If `levels` is set, `values` are uint8 indices into it: images have at most 256 different greys,
+    no matter how they were scaled. Otherwise `values` are the numbers themselves.
     """
 
     values: Array
@@ -90,28 +90,28 @@ class Rows:
 
     @property
     def inputs(self) -> int:
-        """Numbers in a row."""
+        """Number of values in a row."""
         return int(self.values.shape[1])
 
     @property
     def span(self) -> tuple[float, float]:
-        """The smallest and the largest number."""
+        """The smallest and the largest value."""
         numbers = self.values if self.levels is None else self.levels
         return float(np.min(numbers)), float(np.max(numbers))
 
     def take(self, ids: Any) -> Array:
-        """Some rows, as they were given."""
+        """The rows `ids` with the values that the user's code gave."""
         values = self.values[ids]
         return values if self.levels is None else self.levels[values]
 
 
 @dataclass(frozen=True, eq=False)
 class OwnPass:
-    """One pass over own data.
+    """One pass over the port's own data.
 
-    `batches` holds arrays of indices into `OwnData.rows`. `targets` are classes, int64 (n,), where
-    labels are integers or one-hot, else the numbers as they were given, float64 (n, k). `weights`
-    (n,) are there where rows came with weights of their own.
+    `batches` holds one array of indices into `OwnData.rows` per batch. `targets` are classes, int64
+    (n,), if labels are integers or one-hot; otherwise they are the given labels, float64 (n, k).
+    `weights` (n,) are the sample weights, if there are any.
     """
 
     batches: tuple[NDArray[np.int64], ...]
@@ -120,32 +120,33 @@ class OwnPass:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Indices into `OwnData.rows`, row by row."""
+        """Indices into `OwnData.rows` of all rows, (n,), in the order of the pass."""
         return np.concatenate(self.batches)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Rows of each batch."""
+        """Number of rows of each batch."""
         return tuple(len(batch) for batch in self.batches)
 
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """What a port brings itself, from whichever way of giving data: the batches of a few epochs.
+    """The port's own data, in whatever form it was given: the batches of a few epochs.
 
     Parameters
     ----------
     rows : Rows
-        Each different row once, in order of its first appearance.
+        Each distinct row once, in the order of first appearance.
     shape : tuple of int
-        Of one row, as it was given.
+        Shape of one row, as it was given.
     epochs : tuple of OwnPass
-        Passes over the training data; empty where only validation data were given.
+        Passes over the training data; empty if only validation data were given.
     validation : OwnPass or None
     shuffle : bool or None
-        By its own word (a sequential sampler, `fit(shuffle=False)`); None where it says nothing.
+        Whether the port's settings ask for shuffling (a sequential sampler, `fit(shuffle=False)`);
+        None if they don't say.
     total : int or None
-        Rows that an epoch could have by the loader's own word; more than it gives with `drop_last`.
+        Number of rows that the loader says it has. With `drop_last`, an epoch gives fewer.
     moved_by_validation : bool or None
         Whether the order of the second epoch changes when the validation loader is iterated in
         between (None: not tried).
@@ -162,23 +163,23 @@ class OwnData:
 
 @dataclass(frozen=True, eq=False)
 class PortFacts:
-    """What can be said of a port before it trains.
+    """What is known about a port before it trains.
 
     Parameters
     ----------
     layers : tuple of PortLayer
         Leaf layers in order of execution, found by running one batch.
     draws : tuple of dict
-        Native initial weights by canonical name, one entry a draw with its own seed; a single one
-        when the port is an object and not something that makes one.
+        The port's own initial weights by canonical name, one entry per draw, each with another
+        seed. There is only one entry if the port is an object, not a function that makes one.
     optimizer : dict
-        `name` (class name), `kind` (the framework's class that it is or is made of) and its
-        settings, `learning_rate` among them, as plain numbers.
+        `name` (class name), `kind` (the class of the framework that it is or inherits from) and its
+        settings, including `learning_rate`, as plain numbers.
     loss : str
-        Name of the compiled loss, where there is one.
+        Name of the compiled loss, if there is one.
     hidden : tuple of str or None
-        What a training step does outside of the `layers`: `random` (it draws numbers), `statistics`
-        (means or variances are taken before the last dense layer); None where nobody can tell.
+        What a training step does outside of the `layers`: `random` (it draws random numbers),
+        `statistics` (it computes means or variances before the last dense layer). None if unknown.
     batch_size, epochs : int or None
         As given beside the model (`fit` or `loader`).
     shuffle : bool or None
@@ -188,9 +189,10 @@ class PortFacts:
     options : dict
         The other arguments given beside the model (`trainer`, `fit`), as text.
     left_out : tuple of str
-        What was given and is not run, in words.
+        Given parts that are not run, described for the user.
     not_judged : tuple of str
-        What was asked for and cannot be had here, in words: nobody can call the port identical.
+        Requested features that are not available here, described for the user. With any of them,
+        the port cannot be called identical.
     """
 
     framework: str
@@ -210,14 +212,15 @@ class PortFacts:
 
 @dataclass(frozen=True, eq=False)
 class PortEpoch:
-    """One epoch as the port reported it, and what it would have to be made of.
+    """One epoch: the metrics that the port reported, and the batch values to recompute them.
 
-    `reported` is what the framework holds as the epoch's metrics, by the port's own names
-    (`callback_metrics`, `logs`). Of each training batch: mean `losses`, `rows`, and `correct`
-    predictions by its logits, before its update, and the `cross_entropies` of these logits; of the
-    validation batches likewise; and of both passes the `confusion` matrix (classes,
-    classes; rows are true classes) over all rows. `batches` is how many the epoch had, with those
-    that the port did not run the network on.
+    `reported` are the epoch's metrics in the framework (`callback_metrics`, `logs`), by the port's
+    own names. For each training batch, `losses` are mean losses, `rows` numbers of rows, and
+    `cross_entropies` and `correct` the mean cross-entropy and the number of correct predictions of
+    its logits before the update; each is (batches,). The fields `val_...` hold the same for the
+    validation batches. `confusion` and `val_confusion` are confusion matrices (classes, classes)
+    over all rows of the pass; their rows are true classes. `batches` is the number of batches of
+    the epoch, including those on which the port did not run the network.
     """
 
     epoch: int
@@ -237,11 +240,11 @@ class PortEpoch:
 
 @dataclass(frozen=True, eq=False)
 class PortStep:
-    """A judged step: its number from 1 (None: the stress batch) and the record.
+    """A judged step: its number, from 1 (None: the stress batch), and its record.
 
-    The state in the record is what is there when the next batch begins, or the whole `fit` has
-    ended: what callbacks do in between belongs to the step. `found` holds the weights that were
-    there before the shared ones were set, where the step before was not judged.
+    The state in the record is read when the next batch begins, or after `fit` has ended. So it
+    includes what callbacks did after the step. `found` holds the port's own weights before the
+    shared ones were set; it is given only if the step before was not judged.
     """
 
     step: int | None
@@ -253,11 +256,12 @@ class PortStep:
 class PortJob:
     """What a port is run on.
 
-    Before each step in `shared`, the weights and the optimizer state that the specification knows
-    are set to the given ones; at all other steps the port goes its own way. `stress` is one more
-    batch, run apart, whose weights make logit gaps over 17: forward, loss and gradient only.
-    `passed_by` are kinds of layers that hand on what they are given, so that activations can be
-    read where they are.
+    Before each step in `shared`, the weights and the optimizer state are set to the given values,
+    as far as the specification has them. At all other steps, the port trains undisturbed. `stress`
+    is one more batch, run separately, for forward pass, loss and gradient only. Its weights make
+    gaps of more than 17 between logits: probabilities are then under 1e-7, where Keras may clip.
+    `passed_by` are kinds of layers whose output is replaced by their input, so that activations can
+    be compared without them.
     """
 
     plan: Plan
@@ -268,22 +272,22 @@ class PortJob:
 
 
 class PortHost(Protocol):
-    """A user's model, loaded by its framework's backend.
+    """A user's model, loaded by the backend of its framework.
 
-    A new call is added here and to the hosts of the backends (`backends/*/port/host.py`); the
-    worker process forwards any method of this protocol by name, as `worker.parent.Worker` asks it
-    to. Arguments named `on_...` are functions that tell the parent of what happens on the way.
+    To add a method, add it here, to the hosts of the backends (`backends/*/port/host.py`) and to
+    `worker.parent.Worker`. The worker process forwards every method by its name. Arguments named
+    `on_...` are callbacks that report progress to the parent.
     """
 
     @property
     def description(self) -> PortDescription:
-        """What can be said of the model without giving it any data."""
+        """What is known about the model without running it on any data."""
         ...
 
     def open(self, *, data: TrainingData, image_shape: tuple[int, ...]) -> PortFacts:
-        """Run one batch, and tell what was seen: the first call, before all that follow.
+        """Run one batch and describe the model. This must be the first call.
 
-        `image_shape` is the shape of one input as the port wants it, without the batch axis
+        `image_shape` is the shape of one input as the port expects it, without the batch axis
         (`(784,)`, `(1, 28, 28)`). Errors in the user's code are raised as `UserCodeError`.
         """
         ...
@@ -295,21 +299,24 @@ class PortHost(Protocol):
         on_step: Callable[[PortStep], None],
         on_epoch: Callable[[PortEpoch], None],
     ) -> None:
-        """One real `fit` over the plan's epochs, from the plan's initial weights."""
+        """Run one real `fit` over the plan's epochs, from the plan's initial weights."""
         ...
 
     def predict(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
-        """Logits (or log-probabilities) `(n, classes)` of the port in evaluation mode."""
+        """Return logits (or log-probabilities) `(n, classes)` of the port in evaluation mode."""
         ...
 
     def train(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
-        """Train freely, from the port's own initial weights (drawn with `seed`) or from the
-        plan's; accuracy on the test rows."""
+        """Train without setting any weights on the way; return the accuracy on the test rows.
+
+        With `native`, training starts from the port's own initial weights, drawn with `seed`.
+        Otherwise it starts from the plan's.
+        """
         ...
 
 
 class PortBackend(Protocol):
-    """The method of a backend that can run ports."""
+    """The additional method of a backend that can run ports."""
 
     def open_port(self, target: str, runtime: Runtime) -> PortHost:
         """Load `path/to/file.py:NAME`; errors in it are raised as `UserCodeError`."""

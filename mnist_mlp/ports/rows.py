@@ -1,7 +1,7 @@
-"""Rows that a user's code gave: kept once each, and found again by their content.
+"""Collect the rows that a user's code gives, each once, and find them again by their content.
 
-Nothing is known of such rows but their numbers. Two sides may scale them otherwise, or lay out an
-image otherwise, and are still given the same rows: `find` looks through that.
+Only the values of such rows are known. Two sides may scale images differently or order their pixels
+differently, and still use the same rows. `find` recognises them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from mnist_mlp.reference import Array
 Positions = NDArray[np.int64]
 
 MOST_LEVELS = 256
-"""Different numbers that a uint8 can index."""
+"""Most distinct values of compressed rows, because a uint8 index has 256 values."""
 
 CHUNK = 4096
-"""Rows that are unpacked at a time."""
+"""Rows that are decompressed at once, so that memory stays small."""
 
 # --- Gathering, where the user's code runs --------------------------------------------------------
 
 
 class RowTable:
-    """Numbers rows as they come; equal rows get one number."""
+    """Numbers rows in the order in which they come; equal rows get the same number."""
 
     def __init__(self) -> None:
         self.shape: tuple[int, ...] = ()
@@ -37,12 +37,12 @@ class RowTable:
         self._parts: list[Array] = []
 
     def add(self, x: Array) -> Positions:
-        """Numbers (n,) of rows (n, ...).
+        """Add rows (n, ...) and return their numbers, int64 (n,).
 
         Raises
         ------
         UsageError
-            The rows have another length than those before.
+            The rows have another length than the rows before.
         """
         x = np.asarray(x)
         rows = np.ascontiguousarray(x.reshape(len(x), -1))
@@ -50,14 +50,14 @@ class RowTable:
             rows = rows.astype(np.uint8)
         if self._parts and rows.shape[1] != self._parts[0].shape[1]:
             raise UsageError(
-                f"a batch of the data has rows of {rows.shape[1]} numbers, those before had "
-                f"{self._parts[0].shape[1]}: give rows of one length"
+                f"a batch of the data has rows of {rows.shape[1]} values, but the rows before had "
+                f"{self._parts[0].shape[1]}: all rows must have the same length"
             )
         self.shape = self.shape or x.shape[1:]
         numbers = np.empty(len(rows), np.int64)
         new = []
         for at, row in enumerate(rows):
-            key = _digest(row)  # the rows themselves would be kept twice
+            key = _digest(row)  # the row itself as a key would be a second copy in memory
             if key not in self._numbers:
                 self._numbers[key] = len(self._numbers)
                 new.append(at)
@@ -67,7 +67,7 @@ class RowTable:
         return numbers
 
     def rows(self) -> Rows:
-        """All of them, packed."""
+        """All rows, compressed."""
         return packed(self._parts)
 
 
@@ -76,7 +76,7 @@ def _digest(row: Array) -> bytes:
 
 
 def packed(parts: Sequence[Array]) -> Rows:
-    """Rows in parts (n, inputs) as one value: indices into levels where these are few."""
+    """Join parts (n, inputs); if there are at most `MOST_LEVELS` values, as indices into them."""
     if not parts:
         return Rows(np.zeros((0, 0)))
     if parts[0].dtype == np.uint8:
@@ -95,7 +95,7 @@ def packed(parts: Sequence[Array]) -> Rows:
 
 
 def targets_of(labels: Array) -> Array:
-    """Classes, int64 (n,), of labels that are integers or one-hot; else the numbers, (n, k)."""
+    """Classes, int64 (n,), of integer or one-hot labels; other labels as float64 (n, k)."""
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] > 1:
         classes = labels.argmax(axis=1)
@@ -108,7 +108,7 @@ def targets_of(labels: Array) -> Array:
 
 
 def read_pass(batches: Iterable[tuple[Array, Array, Array | None]], table: RowTable) -> OwnPass:
-    """What batches of inputs, labels and perhaps weights hold; no batch at all is an empty pass."""
+    """Read batches of inputs, labels and optional sample weights; the pass may be empty."""
     ids, targets, weights = [], [], []
     for x, y, w in batches:
         ids.append(table.add(x))
@@ -120,43 +120,44 @@ def read_pass(batches: Iterable[tuple[Array, Array, Array | None]], table: RowTa
     return OwnPass(
         tuple(ids),
         targets_of(np.concatenate(targets)),
-        together if np.ptp(together) else None,
+        together if np.ptp(together) else None,  # equal weights do not change the mean
     )
 
 
 # --- Finding --------------------------------------------------------------------------------------
 
 PER_ROW = 16
-"""Numbers a row must have to be known again when each is stretched to 0 .. 1 by itself; shorter
-rows are stretched alike, all by the smallest and the largest number of the table."""
+"""Least number of values in a row for scaling each row to 0 .. 1 by its own range. Shorter rows
+would become equal too easily, so they are all scaled by the range of the whole table."""
 
 AS_GIVEN, STRETCHED = 1e-5, 1e-3
-"""How far apart two equal rows may be, as a share of their span. As they are given, float32 may
-have rounded them; when scaled, float16. Two greys of one image are at least 1/255 apart."""
+"""Largest distance of two equal rows, as a share of their range. Rows as given may be rounded to
+float32; scaled rows to float16. Both limits are below 1/255, the distance of two greys."""
 
 ENOUGH = 0.9
-"""Share of rows found that ends the search: no other reading of the numbers will find the rest."""
+"""If this share of rows is found, the search ends: no other scaling would find the rest."""
 
 FEW = 0.5
-"""Share of rows found from which on no other layout is tried. Some images look alike turned."""
+"""If more than this share of rows is found, no other pixel order is tried: with sorted values,
+different images may look equal."""
 
 PROJECTIONS = 6
-"""Random directions whose products tell rows apart; the nearest by them is compared whole."""
+"""Number of random directions that rows are projected on to find the nearest row quickly. Then
+all values of the two rows are compared."""
 
 Reading = Callable[[Rows, Positions], Array]
 
 
 def find(rows: Rows, within: Rows) -> Positions:
-    """Where each row stands in another table, by content.
+    """Find the position of each row in another table, by content.
 
-    Rows are compared as given, then scaled and shifted (all by the same two numbers: mean and
-    deviation, -1 .. 1, greys), inverted, and at last by their sorted numbers alone, wherever these
-    stand in an image.
+    Rows are first compared as given, then scaled and shifted, then inverted, and at last by their
+    sorted values, regardless of the pixel order.
 
     Returns
     -------
     int64 (n,)
-        -1 where a row is not in the table; of equal rows in it, any.
+        -1 if a row is not in the table. If the table has equal rows, any of them.
     """
     best = np.full(len(rows), -1, np.int64)
     if not len(rows) or not len(within) or rows.inputs != within.inputs or not rows.inputs:
@@ -173,12 +174,12 @@ def find(rows: Rows, within: Rows) -> Positions:
 
 
 def _readings(rows: Rows, within: Rows) -> Iterator[tuple[Reading, Reading, float, bool]]:
-    """How to read both tables, how near rows must come, and whether only if few were found."""
+    """Ways to compare the tables, strictest first: two readings, tolerance, last resort or not."""
     (low, high), (dark, light) = rows.span, within.span
     if not np.isfinite([low, high, dark, light]).all():
         return
     span = light - dark or 1.0
-    # Of different scales, only blank rows are equal.
+    # If the ranges differ, only blank rows can be equal as given.
     if abs(low - dark) <= 0.1 * span and abs(high - light) <= 0.1 * span:
         yield _as_given, _as_given, AS_GIVEN * span, False
     if rows.inputs < PER_ROW:
@@ -239,16 +240,17 @@ def _chunks(n: int) -> Iterator[Positions]:
 
 
 def first_of_equal(rows: Rows) -> Positions:
-    """For each row of a table the first one that equals it."""
+    """For each row of a table, the position of the first equal row, int64 (n,)."""
     seen: dict[bytes, int] = {}
     values = np.ascontiguousarray(rows.values)
     return np.array([seen.setdefault(_digest(row), at) for at, row in enumerate(values)], np.int64)
 
 
 class Finder:
-    """Looks the rows of own data up among labelled images.
+    """Finds the rows of a port's own data among labelled images.
 
-    Equal images are told apart by their labels, and else take turns within a pass.
+    Equal images are distinguished by their labels. If these are equal, too, a pass uses each image
+    once before any is used again.
 
     Parameters
     ----------
@@ -265,7 +267,7 @@ class Finder:
         self._key = [b"" if at < 0 else _digest(images[at]) for at in self.places]
 
     def positions(self, own: OwnPass) -> tuple[Positions, ...]:
-        """Places of the rows of a pass, batch by batch; -1 where a row is none of the images."""
+        """Positions of the rows of a pass, batch by batch; -1 if a row is none of the images."""
         taken: dict[bytes, list[int]] = {}
         places = self.places[own.ids] if own.batches else self.places[:0]
         classes = own.targets if own.targets.ndim == 1 else np.full(len(places), -1)
@@ -283,9 +285,9 @@ class Finder:
 
 
 def scalings(got: Rows, expected: Rows, places: Positions) -> Array:
-    """Slope and offset (n, 2) by which each row of `got` is made of the row it was found as.
+    """Slope and offset, float64 (n, 2), that turn each row's image in `expected` into the row.
 
-    NaN where it was not found, or is blank.
+    NaN if the row was not found or is blank.
     """
     result = np.full((len(got), 2), np.nan)
     for chunk in _chunks(len(got)):
@@ -297,7 +299,7 @@ def scalings(got: Rows, expected: Rows, places: Positions) -> Array:
         dark, light = images.argmin(axis=1)[:, None], images.argmax(axis=1)[:, None]
         low = np.take_along_axis(x, dark, 1)[:, 0]
         high = np.take_along_axis(x, light, 1)[:, 0]
-        # Where an image is laid out otherwise, its extremes stand elsewhere.
+        # With another pixel order, the extreme values are at other places.
         moved = np.abs(high - low) < (1 - STRETCHED) * np.ptp(x, axis=1)
         low, high = np.where(moved, x.min(axis=1), low), np.where(moved, x.max(axis=1), high)
         base = np.take_along_axis(images, dark, 1)[:, 0]
@@ -309,9 +311,9 @@ def scalings(got: Rows, expected: Rows, places: Positions) -> Array:
 
 
 def rescaled(epochs: Sequence[OwnPass], scales: Array, span: float) -> tuple[int, int] | None:
-    """The first batch (epoch and batch, from 1) that is scaled otherwise than the first one.
+    """The first batch (epoch and batch, from 1) whose scaling differs from the first batch's.
 
-    `scales` are `scalings` from rows of a `span`.
+    `scales` are the `scalings` of all rows; `span` is the range of the values before scaling.
     """
     usual: Array | None = None
     for epoch, own in enumerate(epochs, start=1):

@@ -1,4 +1,4 @@
-"""Loading a user's file, and blaming the right line of it when it raises."""
+"""Load a user's file, and name the user's own line if it raises."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from mnist_mlp.errors import MnistMlpError, UsageError, UserCodeError
 from mnist_mlp.nearest import did_you_mean
 
-_LONGEST = 300  # characters of a user's error text
+_LONGEST = 300  # most characters of a user's error text in a message
 
 
 def path_of(target: str) -> Path:
@@ -29,9 +29,9 @@ def load_object(target: str) -> Any:
     Raises
     ------
     UsageError
-        No such file, or no such name in it (the nearest one is told).
+        There is no such file, or no such name in it; the text suggests the nearest name.
     UserCodeError
-        The file raised.
+        The user's code raised.
     """
     file, colon, name = target.rpartition(":")
     path = Path(file)
@@ -41,13 +41,14 @@ def load_object(target: str) -> Any:
         raise UsageError(f"{file}: no such file")
     folder = str(path.parent.resolve())
     if folder not in sys.path:
-        sys.path.insert(0, folder)  # it stays: the user's functions may import later
+        sys.path.insert(0, folder)  # it stays, because the user's functions may import later
+    # A user's file may have the name of a module that is already imported, such as `model`.
     module_name = path.stem if path.stem not in sys.modules else f"port_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path.resolve())
     if spec is None or spec.loader is None:
         raise UsageError(f"{file}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and pickle look there
+    sys.modules[module_name] = module  # dataclasses and pickle look up the module there
     with user_errors(path):
         spec.loader.exec_module(module)
     if not hasattr(module, name):
@@ -58,9 +59,10 @@ def load_object(target: str) -> Any:
 
 @contextmanager
 def user_errors(path: str | Path) -> Iterator[None]:
-    """Turn what the user's code raises into a `UserCodeError` that names the user's own line.
+    """Turn an error of the user's code into a `UserCodeError` that names the user's own line.
 
-    An error that our own code raised, with no line of the user's on the way, stays what it is.
+    An error that our own code raised, without a line of the user's in its traceback, is not
+    changed: it is our bug.
     """
     try:
         yield
@@ -71,12 +73,15 @@ def user_errors(path: str | Path) -> Iterator[None]:
         if found is None and _ours(error):
             raise
         where = f"{found[0]}:{found[1]}" if found else str(path)
-        raise UserCodeError(f"{where}: {type(error).__name__}: {_told(error)}") from error
+        raise UserCodeError(f"{where}: {type(error).__name__}: {_summary(error)}") from error
 
 
 def _line_to_blame(error: BaseException, path: Path) -> tuple[str, int] | None:
-    """File and line, innermost first: in the traceback, in those it was raised from, in the text
-    (graph compilers and loader processes keep the original traceback there only)."""
+    """The user's innermost file and line in the traceback of an error.
+
+    If there is none, the errors that it was raised from are searched, and then its text: graph
+    compilers and data loader processes keep the original traceback only there.
+    """
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return _shown(Path(error.filename), path), error.lineno
     seen: BaseException | None = error
@@ -92,18 +97,19 @@ def _line_to_blame(error: BaseException, path: Path) -> tuple[str, int] | None:
 
 
 def _belongs_to_user(file: Path, path: Path) -> bool:
-    """The user's file, or one beside or below it that is nobody's installed package."""
+    """Whether a file is the user's, or lies beside or below it and is not an installed package."""
     file, own = file.resolve(), path.resolve()
     if file == own:
         return True
     paths = sysconfig.get_paths()
+    # The user's environment may lie in a folder below the file, such as `.venv`.
     foreign = {Path(paths[key]).resolve() for key in ("stdlib", "purelib", "platlib")}
     inside = own.parent in file.parents and file.exists()
     return inside and not _is_our_file(file) and not foreign & set(file.parents)
 
 
 def _is_our_file(file: Path) -> bool:
-    """Whether it is in this package or in a backend's."""
+    """Whether a file belongs to this package or to a backend."""
     return any(
         parent.name.startswith("mnist_mlp") and (parent / "__init__.py").exists()
         for parent in file.parents
@@ -117,14 +123,14 @@ def _ours(error: BaseException) -> bool:
 
 
 def _shown(file: Path, path: Path) -> str:
-    """The user's file as the user wrote it."""
+    """A path for messages: the user's file is shown as the user wrote it."""
     return str(path) if file.resolve() == path.resolve() else str(file)
 
 
-def _told(error: BaseException) -> str:
-    """One line of the error's text; the last one where it holds a traceback."""
+def _summary(error: BaseException) -> str:
+    """The first line of an error's text, or the last line if the text holds a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return "no message"
-    told = lines[-1] if any(line.startswith('File "') for line in lines) else lines[0]
-    return told[:_LONGEST]
+    line = lines[-1] if any(line.startswith('File "') for line in lines) else lines[0]
+    return line[:_LONGEST]

@@ -1,11 +1,11 @@
-"""Taking an output folder for one run, so that no two runs share it and no old run is lost.
+"""Reserve an output folder for one run, so that no two runs share it and no old run is lost.
 
-A folder that is being written is locked (`flock` on the folder itself). The kernel releases the
-lock when the process ends, however it ends: so no stale lock is left, and no file either. Where an
-earlier run is to be replaced, the new one is built beside it and takes its place when it is whole;
-until then the old one stays as it is.
+While a run is written, its folder is locked (`flock` on the folder itself). The kernel releases the
+lock when the process ends, for whatever reason. So no stale lock is left behind, and no lock file.
+To replace an earlier run, the new run is written to a folder beside it, which takes its place when
+the new run is complete. Until then, the old run stays unchanged.
 
-`flock` is POSIX: on other systems two runs in one folder are not noticed.
+`flock` is POSIX. Other systems don't notice two runs in one folder.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ except ImportError:  # not POSIX
 
 
 class Claim:
-    """A folder that is ours to write.
+    """A folder that this process has reserved.
 
     Parameters
     ----------
     out : Path
-        What the user named.
+        The folder that the user named.
     folder : Path
-        Where to write: `out` itself, or a folder beside it that takes its place in the end.
+        Where to write: `out` itself, or a folder beside it that takes its place at the end.
     """
 
     def __init__(self, out: Path, folder: Path) -> None:
@@ -42,15 +42,16 @@ class Claim:
         self.folder = folder
 
     def finish(self) -> Path:
-        """Let the new run take the old one's place, and remove the old one; the folder's path.
+        """Replace the old run by the new one and return the folder's path.
 
-        Files that no run wrote move to the new folder.
+        Files in the old folder that no run wrote are moved to the new one.
         """
         if self.folder == self.out:
             return self.out
-        place = self.out.resolve()  # a link stays a link
+        place = self.out.resolve()  # if `out` is a link, it stays one: its target is replaced
         old = _beside(place, "old")
         try:
+            # The old run is removed last. Whatever fails, both runs still exist until then.
             place.rename(old)
             self.folder.rename(place)
             _empty(old, into=place)
@@ -66,18 +67,19 @@ class Claim:
 
 @contextmanager
 def claimed(out: Path, *, overwrite: bool) -> Iterator[Claim]:
-    """Take `out` for one run while the block lasts.
+    """Reserve `out` for one run during the block.
 
     Raises
     ------
     UsageError
-        Another process is writing there, or the folder holds something already.
+        Another process writes to the folder, or it is not empty.
     SetupError
-        It cannot be made or looked at.
+        The folder cannot be made or read.
     """
     check_free(out, overwrite=overwrite)
     with _locked(out):
-        check_free(out, overwrite=overwrite)  # again: somebody may have been quicker
+        # Again, now under the lock: another run may have finished here since the first check.
+        check_free(out, overwrite=overwrite)
         if not (out / "run.json").exists():
             with _gone_if_empty(out):
                 yield Claim(out, out)
@@ -88,16 +90,16 @@ def claimed(out: Path, *, overwrite: bool) -> Iterator[Claim]:
                 yield Claim(out, folder)
             except BaseException as error:
                 if folder.exists() and any(folder.iterdir()):
-                    error.add_note(f"{out} is as it was; what there is of the new run: {folder}")
+                    error.add_note(f"{out} is unchanged; the unfinished new run is in {folder}")
                 raise
 
 
 def new_folder(stem: str, *, parent: Path = Path("runs")) -> Path:
-    """Make `parent/<time>-<stem>`, with a number behind it where another run has that name.
+    """Make the folder `parent/<time>-<stem>`; if it exists, append a number.
 
-    Made at once, since two commands may start in the same second.
+    The folder is made here, not later, because two commands may start in the same second.
     """
-    base = f"{datetime.now():%Y%m%d-%H%M%S}-{stem}"  # local time, for people
+    base = f"{datetime.now():%Y%m%d-%H%M%S}-{stem}"  # local time: the name is for people
     number = 1
     while True:
         path = parent / (base if number == 1 else f"{base}-{number}")
@@ -113,7 +115,7 @@ def new_folder(stem: str, *, parent: Path = Path("runs")) -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Make a folder if need be, and hold its lock."""
+    """Make a folder if it does not exist, and hold its lock during the block."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
@@ -128,7 +130,7 @@ def _locked(folder: Path) -> Iterator[None]:
                     f"--out {folder}: another run is being written there; choose another folder"
                 ) from None
             except OSError:
-                pass  # a file system without locks, as some network ones are
+                pass  # some network file systems have no locks
         yield
     finally:
         os.close(handle)
@@ -136,7 +138,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _gone_if_empty(folder: Path) -> Iterator[None]:
-    """Leave no empty folder behind a run that never began."""
+    """Remove the folder at the end if it is empty, because the run never began."""
     try:
         yield
     finally:
@@ -149,7 +151,7 @@ def _beside(place: Path, what: str) -> Path:
 
 
 def _empty(old: Path, *, into: Path) -> None:
-    """Remove an earlier run; what is not a run's own moves on."""
+    """Delete the files of an earlier run; move all other files into the new folder."""
     from shutil import rmtree
 
     for path in sorted(old.iterdir()):
@@ -160,5 +162,6 @@ def _empty(old: Path, *, into: Path) -> None:
             path.unlink()
         elif not (into / path.name).exists():
             path.rename(into / path.name)
-    with suppress(OSError):  # something of the same name stays where it is, and is told by its name
+    # A foreign file whose name the new run uses, too, stays in the old folder, which then remains.
+    with suppress(OSError):
         old.rmdir()

@@ -1,4 +1,4 @@
-"""From a run folder to its report and figures: the evaluator, fed by the folder alone."""
+"""Write the report and the figures of a run, using only its folder."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ HEADINGS = {
     "digits": "Embedded digits, not MNIST",
     "idx": "IDX files, not MNIST",
 }
-"""What a reader must know of the data, by data set name."""
+"""Heading of the report by name of the data set: it warns if the data is not MNIST."""
 
 
 def evidence(run: Run) -> Evidence:
-    """What the evaluator needs of a run.
+    """Read what the evaluator needs from a run folder.
 
     Raises
     ------
     RunFolderError
-        Files that are missing, damaged or don't fit together.
+        A file is missing or damaged, or the files don't fit together.
     """
     dataset = run.dataset
     history = run.history
@@ -50,18 +50,18 @@ def evidence(run: Run) -> Evidence:
 
 
 def import_evaluator() -> None:
-    """Load scikit-learn and Matplotlib now, where waiting for them costs nothing."""
+    """Import scikit-learn and Matplotlib now, while the worker imports its framework."""
     import mnist_mlp.evaluate.figures
     import mnist_mlp.evaluate.report  # noqa: F401
 
 
 def write_evaluation(run: Run) -> None:
-    """Write `report.txt`, `report.json` and `figures/` anew.
+    """Write `report.txt`, `report.json` and `figures/`, or replace them.
 
     Raises
     ------
     RunFolderError
-        As `evidence`; or `figures` is a link, and what it leads to is not ours to write.
+        As for `evidence`; or `figures` is a link, which may lead out of the run folder.
     """
     for name, content in evaluate(evidence(run)).items():
         write_atomically(member(run.path, name), content)

@@ -1,4 +1,4 @@
-"""Writing whole files: a reader sees the old content or the new, never half of it."""
+"""Write files atomically: a reader sees either the old content or the new."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnist_mlp.errors import RunFolderError, SetupError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, creating its folder; `SetupError` where that is not possible."""
+    """Write a file, and make its folder if needed; `SetupError` if that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -22,6 +22,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+        # mkstemp lets only the owner read its file; the result gets the usual permissions.
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except OSError as error:
@@ -32,28 +33,30 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _umask() -> int:
-    """The process's umask. It can only be read by setting it."""
+    """The umask of this process. The only way to read it is to set it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
 def member(folder: Path, name: str) -> Path:
-    """The path of a folder's member, to be written.
+    """The path of a file inside a folder, safe for writing.
 
     Raises
     ------
     RunFolderError
-        A folder on the way to it is a link: a stranger's run folder may lead anywhere.
+        A folder on the path is a link. In a run folder from somebody else, it may lead anywhere.
     """
     path = folder
     for part in Path(name).parts[:-1]:
         path /= part
         if path.is_symlink():
-            raise RunFolderError(f"{path}: is a link; remove it, and its place is made anew")
+            raise RunFolderError(
+                f"{path}: is a link, expected a folder; remove the link and run again"
+            )
     return folder / name
 
 
 def json_bytes(value: Any) -> bytes:
-    """Indented strict JSON (no NaN) with a final newline."""
+    """Encode a value as indented strict JSON (no NaN) with a final newline."""
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()

@@ -1,6 +1,7 @@
-"""Reading a run folder: what a training run left behind, in open formats.
+"""Read a run folder: the results of a training run, in open formats.
 
-`docs/run-folder.md` describes the format for other writers. Nothing here needs a framework.
+`docs/run-folder.md` describes the format for other programs that write it. Reading needs no
+framework.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mnist_mlp.spec import Spec, SpecError, parse_spec
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One line of `history.csv`; `weights_sha256` is `tensors_digest` after the epoch."""
+    """One line of `history.csv`; `weights_sha256` is the `tensors_digest` after the epoch."""
 
     epoch: int
     loss: float
@@ -39,14 +40,14 @@ HISTORY_COLUMNS = tuple(field.name for field in fields(HistoryRow))
 
 
 class Run:
-    """A finished run folder. Files are read when they are asked for, and checked then.
+    """A finished run folder. Each file is read and checked when it is first used.
 
     Parameters
     ----------
     path : Path
         The folder.
     complete : bool
-        Refuse a run that is not marked complete.
+        Refuse a run that is not marked `complete`.
 
     Attributes
     ----------
@@ -56,7 +57,8 @@ class Run:
     Raises
     ------
     RunFolderError
-        No `run.json`, another schema, a wrong key, an unfinished run, or (later) a damaged file.
+        `run.json` is missing, has another schema or a wrong key, or the run is unfinished. Reading
+        an attribute later raises it for a damaged file.
     """
 
     def __init__(self, path: Path, *, complete: bool = True) -> None:
@@ -64,19 +66,19 @@ class Run:
         try:
             found = path.is_dir()
         except OSError as error:
-            raise RunFolderError(f"{path}: cannot be looked at: {error.strerror}") from None
+            raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from None
         if not found:
             raise RunFolderError(f"{path}: no such run folder")
         self.record = parse_record(_record_in(path), folder=path, complete=complete)
 
     @property
     def label(self) -> str:
-        """Short name for tables: the backend's."""
+        """Short name for tables: the name of the backend."""
         return self.record.backend.name
 
     @cached_property
     def spec(self) -> Spec:
-        """The specification the run was made from."""
+        """The specification that was trained."""
         try:
             return parse_spec(self.record.spec)
         except SpecError as error:
@@ -94,14 +96,14 @@ class Run:
 
     @property
     def metrics(self) -> Metrics:
-        """Loss and accuracy on the test rows; only a finished run has them."""
+        """Loss and accuracy on the test rows; `RunFolderError` if the run is unfinished."""
         if self.record.metrics is None:
             raise RunFolderError(f"{self.path}/run.json: metrics is missing")
         return self.record.metrics
 
     @cached_property
     def history(self) -> list[HistoryRow]:
-        """One row an epoch, from epoch 1; empty for imported weights."""
+        """One row per epoch, from epoch 1; empty for imported weights."""
         path = self.path / "history.csv"
         if not os.path.lexists(path):
             return []
@@ -128,8 +130,9 @@ class Run:
         logits = arrays["logits"]
         if logits.ndim != 2 or not len(logits) == len(arrays["y_true"]) == len(arrays["ids"]):
             raise RunFolderError(
-                f"{self.path}/predictions.npz: y_true, ids and the rows of logits must be equally "
-                f"many, not {arrays['y_true'].shape}, {arrays['ids'].shape}, {logits.shape}"
+                f"{self.path}/predictions.npz: expected shapes (n,) of y_true, (n,) of ids and "
+                f"(n, classes) of logits, found {arrays['y_true'].shape}, {arrays['ids'].shape} "
+                f"and {logits.shape}"
             )
         return arrays
 
@@ -140,7 +143,7 @@ class Run:
 
     @cached_property
     def order(self) -> dict[str, Array]:
-        """`train_ids` (n_train,) and `epochs` (epochs, n_train): positions in visiting order."""
+        """`train_ids` (n_train,) and `epochs` (epochs, n_train): positions in training order."""
         return read_npz(self.path / "order.npz", ("train_ids", "epochs"))
 
     @cached_property
@@ -149,14 +152,14 @@ class Run:
         return read_text(self.path / "report.txt")
 
     def arrays(self, name: str) -> dict[str, Array]:
-        """Every array of an npz file of the folder."""
+        """All arrays of one of the folder's npz files."""
         return read_npz(self.path / name)
 
 
 def _record_in(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not os.path.lexists(path):
-        raise RunFolderError(f"{path}: missing, so this is no run folder")
+        raise RunFolderError(f"{path}: missing, so {folder} is not a run folder")
     value = read_json(path)
     if not isinstance(value, dict):
         raise RunFolderError(f"{path}: expected a JSON object")
@@ -172,7 +175,7 @@ def _history_rows(text: str) -> list[HistoryRow]:
 
 
 def _history_row(header: list[str], line: list[str]) -> HistoryRow:
-    """One line, its columns in any order; `ValueError` where it is not one."""
+    """Read one line, whose columns may be in any order; `ValueError` if it is damaged."""
     if len(line) != len(header):
         raise ValueError(f"a line of {len(line)} columns below {len(header)} headings")
     row = dict(zip(header, line, strict=True))
@@ -187,13 +190,13 @@ def _history_row(header: list[str], line: list[str]) -> HistoryRow:
 
 
 def is_run_argument(argument: str) -> bool:
-    """Whether a command-line word means a run folder rather than a backend's name.
+    """Whether a command-line argument means a run folder, not the name of a backend.
 
-    It does when it holds a `run.json` or has a path separator in it.
+    It does if it has a path separator or names a folder with a `run.json`.
     """
     if "/" in argument or "\\" in argument:
         return True
     try:
         return (Path(argument) / "run.json").is_file()
-    except OSError:  # for instance a word too long for a file's name
+    except OSError:  # for instance, the argument is too long for a file name
         return False

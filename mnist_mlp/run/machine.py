@@ -1,4 +1,4 @@
-"""The machine a run happened on, as far as it matters for its numbers."""
+"""Describe the machine of a run, as far as it influences the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def describe_machine() -> dict[str, Any]:
-    """Python, operating system, processor, usable cores and the core's own libraries."""
+    """Python, operating system, processor, usable cores, and versions of the core's packages."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
@@ -24,14 +24,14 @@ def describe_machine() -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
+    """Number of cores that this process may use; fewer than the machine has in a container."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processor_name() -> str:
-    """The processor's model name where the system tells it, else its architecture."""
+    """The model name of the processor if the system knows it, else its architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -41,9 +41,10 @@ def processor_name() -> str:
 
 
 def peak_memory(pid: int | str = "self") -> int:
-    """Largest resident set of a process so far, in bytes; 0 where the system does not tell.
+    """Peak resident memory of a process so far, in bytes; 0 if the system does not report it.
 
-    Not `ru_maxrss`: there a child inherits its parent's, and ours holds the data set.
+    `ru_maxrss` would be wrong: a child inherits its parent's value, and our parent holds the data
+    set.
     """
     with suppress(OSError, ValueError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():

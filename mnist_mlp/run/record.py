@@ -1,8 +1,8 @@
-"""`run.json` as a value: what was run, where, and how it ended.
+"""The content of `run.json` as a value: what was run, where, and how it ended.
 
-One model for whoever reads the file and whoever writes it. What `docs/run-folder.md` says may be
-missing has a default here, which means *not recorded*; keys that this program does not know are
-kept. `parse_record` is the only way from JSON to a `RunRecord`.
+The same model is used to read and to write the file. A key that may be missing, according to
+`docs/run-folder.md`, has a default here that means *not recorded*. Unknown keys are kept.
+`parse_record` is the only way from JSON to a `RunRecord`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Count = Annotated[int, Field(ge=0)]
 
 
 def printable(text: str) -> str:
-    """The text itself, if a terminal shows it as it is; else `ValueError`.
+    """Return the text; `ValueError` if it has control characters.
 
-    Names of a stranger's folder are printed. An escape code in one could clear the screen, or write
-    another verdict there.
+    Names in a stranger's run folder are printed. An escape code in a name could clear the screen,
+    or show another verdict there.
     """
     if not text.isprintable():
         raise ValueError("input should be a text without control characters")
@@ -38,19 +38,19 @@ Name = Annotated[str, AfterValidator(printable)]
 
 
 class _Part(BaseModel):
-    # Strict: `"3"` is no number and `true` no count. Other writers may add keys of their own.
+    # Strict: `"3"` is not accepted as a number, nor `true` as a count. Other programs may add keys.
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
 
 
 class BackendRecord(_Part):
-    """Who trained: a short name, and `module:Class`; without that it cannot be replayed."""
+    """The backend: a short name and `module:Class`. Without the latter, no run can be repeated."""
 
     name: Name
     target: Name = ""
 
 
 class MachineRecord(_Part):
-    """The machine, as `mnist_mlp.run.machine.describe_machine` tells it."""
+    """The machine, as described by `mnist_mlp.run.machine.describe_machine`."""
 
     python: Name = ""
     platform: Name = ""
@@ -60,7 +60,7 @@ class MachineRecord(_Part):
 
 
 class DatasetRecord(_Part):
-    """The data set: name, digest, image size in pixels, and how many rows went where."""
+    """The data set: name, digest, image size in pixels, and number of rows of each part."""
 
     name: Annotated[Name, Field(max_length=200)]
     source: Name = ""
@@ -75,7 +75,7 @@ class DatasetRecord(_Part):
 
 
 class Metrics(_Part):
-    """Mean cross-entropy in nats and share of right answers (0 to 1), on the test rows."""
+    """Mean cross-entropy in nats, and accuracy (0 to 1), on the test rows."""
 
     loss: Finite
     accuracy: Finite
@@ -104,19 +104,19 @@ class RunRecord(_Part):
     error: str = ""
 
     def document(self) -> dict[str, Any]:
-        """The JSON object: the keys that were given, and no others."""
+        """The JSON object, with only the keys that were given."""
         return self.model_dump(mode="json", exclude_unset=True)
 
     def changed(self, **values: Any) -> RunRecord:
-        """The record with other values, checked anew."""
+        """A copy of the record with some values replaced; checked again."""
         return checked({**self.document(), **values})
 
     @property
     def not_recorded(self) -> tuple[str, ...]:
-        """Keys without which a replay cannot be held to be the same run again."""
+        """Missing keys that a replay needs to be sure that it repeats the same run."""
         known = {
             "backend.target": self.backend.target,
-            # A backend may rightly have no versions to tell.
+            # A backend may have no versions to report, so an empty dictionary is fine.
             "versions": "versions" in self.model_fields_set,
             "accelerator": self.accelerator,
             "threads": self.threads,
@@ -127,34 +127,35 @@ class RunRecord(_Part):
 
 
 class RecordError(ValueError):
-    """A key of a record that is missing or is something else than expected."""
+    """A key of a record is missing, or its value has the wrong type."""
 
 
 def checked(document: Mapping[str, Any]) -> RunRecord:
-    """Make a record of a JSON object; `RecordError` names the first key that is wrong."""
+    """Make a record from a JSON object; `RecordError` names the first wrong key."""
     try:
         return RunRecord.model_validate(dict(document))
     except ValidationError as error:
-        raise RecordError(_told(error, document)) from None
+        raise RecordError(_explain(error, document)) from None
 
 
 def parse_record(document: Mapping[str, Any], *, folder: object, complete: bool) -> RunRecord:
-    """A record out of the JSON object of a folder's `run.json`.
+    """Make a record from the JSON object of a folder's `run.json`.
 
     Parameters
     ----------
     folder : path
-        For the error's text.
+        The run folder, named in error messages.
     complete : bool
-        Refuse a run that is not marked complete, or has no metrics.
+        Refuse a run that is not marked `complete` or has no metrics.
 
     Raises
     ------
     RunFolderError
-        Another schema, an unfinished run, or a key that is missing or wrong: with file, key, what
-        was expected and what was found.
+        The schema is another one, the run is unfinished, or a key is missing or wrong. The text
+        names the file, the key, what was expected and what was found.
     """
     version = document.get("schema_version")
+    # Not `isinstance`: it would accept `true`, which equals 1.
     if type(version) is not int or version != SCHEMA_VERSION:
         raise RunFolderError(
             f"{folder}/run.json: schema_version {shown(version)}, but this program reads "
@@ -174,6 +175,7 @@ def parse_record(document: Mapping[str, Any], *, folder: object, complete: bool)
     return record
 
 
+# A value from a stranger's file may be huge; error messages must stay short.
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 _SHORT.maxlong = 30
@@ -182,10 +184,10 @@ _LONGEST = 120
 
 
 def shown(value: Any) -> str:
-    """A value of unknown make as text of a bounded length, whatever its size and depth."""
+    """The `repr` of any value, shortened to a limited length and depth."""
     try:
         text = _SHORT.repr(value)
-    except ValueError:  # an integer with more digits than Python turns into text
+    except ValueError:  # Python refuses to print integers of thousands of digits
         text = "a number of thousands of digits"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
@@ -201,15 +203,15 @@ _KINDS = {
 }
 
 
-def _told(error: ValidationError, document: Mapping[str, Any]) -> str:
+def _explain(error: ValidationError, document: Mapping[str, Any]) -> str:
     problem = error.errors(include_url=False)[0]
     place = [str(part) for part in problem["loc"]]
     kind, value = problem["type"], problem["input"]
     if place[:2] == ["dataset", "image_shape"] and "image_shape" in document["dataset"]:
-        # The whole pair tells more than one of its numbers.
+        # The whole pair explains the problem better than one of its numbers.
         pair = document["dataset"]["image_shape"]
         return f"dataset.image_shape is {shown(pair)}, expected [height, width]"
-    # pydantic puts the branch of a union into the place, which is nobody's key.
+    # pydantic adds the branch of a union to the place. That is not a key of the file.
     key = ".".join(place[:1] if place[0] in ("fit_path", "threads") else place)
     if kind == "missing":
         return f"{key} is missing"

@@ -1,4 +1,4 @@
-"""Weights as files and digests."""
+"""Read and write weights as safetensors files, and compute their digest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnist_mlp.run.guarded import ARRAYS_LIMIT, parsed, read_bytes
 
 
 def tensors_digest(tensors: Tensors) -> str:
-    """SHA-256 (hex) over name, dtype, shape and bytes of each tensor, in the order of names."""
+    """SHA-256 (hex) over name, dtype, shape and bytes of each tensor, sorted by name."""
     sha = hashlib.sha256()
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
@@ -23,16 +23,16 @@ def tensors_digest(tensors: Tensors) -> str:
 
 
 def tensors_to_bytes(tensors: Tensors) -> bytes:
-    """A safetensors file."""
+    """Encode tensors as a safetensors file."""
     from safetensors.numpy import save
 
     return bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
 
 def read_tensors(path: Path, *, follow: bool = False) -> dict[str, Array]:
-    """Read a safetensors file; `RunFolderError` when it is missing, damaged or no regular file.
+    """Read a safetensors file; `RunFolderError` if it is missing, damaged or not a regular file.
 
-    `follow` takes a link, too: for a file that a user names.
+    `follow` allows a link; it is for a file that the user named.
     """
     from safetensors.numpy import load
 

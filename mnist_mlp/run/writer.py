@@ -1,4 +1,4 @@
-"""Writing a run folder. `run.json` says `complete` last, so a killed run never looks finished."""
+"""Write a run folder. It is marked `complete` last, so that a killed run never looks finished."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ OWN_FILES = (
     "tensorboard",
     "export",
 )
-"""What a run folder holds beside `run.json`: files and folders that go when a run is replaced."""
+"""Files and folders of a run besides `run.json`; they are deleted when the run is replaced."""
 
 
 class RunWriter:
-    """Fills one run folder, from `begin` to `finish`.
+    """Writes one run folder, from `begin` to `finish`.
 
     Parameters
     ----------
     path : Path
-        The folder; made by `begin`.
+        The folder; `begin` makes it.
     record : dict
-        Everything of `run.json` that is known before training.
+        The values of `run.json` that are known before training.
 
     Raises
     ------
     BackendError
-        The record holds what `run.json` cannot: a backend answered with it.
+        A value has the wrong type for `run.json`. Only a backend can be the cause.
     """
 
     def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
@@ -69,7 +69,7 @@ class RunWriter:
         self.history: list[HistoryRow] = []
 
     def begin(self, files: Mapping[str, bytes]) -> None:
-        """Make the folder and write what training starts from: `first_files`."""
+        """Make the folder and write the files that exist before training: `first_files`."""
         self.open_folder()
         for name, content in files.items():
             self.write(name, content)
@@ -79,11 +79,11 @@ class RunWriter:
         self._write_record()
 
     def weights(self, weights: Tensors) -> None:
-        """Write the weights that the run ends with so far."""
+        """Write the current weights as `weights.safetensors`."""
         self.write("weights.safetensors", tensors_to_bytes(weights))
 
     def epoch(self, record: EpochRecord) -> HistoryRow:
-        """Add an epoch to the history and keep its weights."""
+        """Add an epoch to `history.csv` and write its weights."""
         row = HistoryRow(
             epoch=record.epoch,
             loss=record.loss,
@@ -99,17 +99,17 @@ class RunWriter:
         return row
 
     def outcome(self, *, predictions: Mapping[str, Array], examples: Mapping[str, Array]) -> None:
-        """Write what evaluation starts from."""
+        """Write the files that the evaluation reads."""
         self.write("predictions.npz", npz_bytes(predictions))
         self.write("examples.npz", npz_bytes(examples))
 
     def finish(self, status: str, **more: Any) -> None:
-        """Mark the run `complete`, `interrupted` or `failed`, with what else is known now."""
+        """Mark the run `complete`, `interrupted` or `failed`, and add the values in `more`."""
         self._change(status=status, finished=now(), **more)
         self._write_record()
 
     def add_flags(self, flags: Mapping[str, Any]) -> None:
-        """Record what a backend saw while it trained."""
+        """Add flags that a backend reported during training."""
         self._change(flags=self.record.flags | dict(flags))
 
     def write(self, name: str, content: bytes) -> None:
@@ -130,7 +130,7 @@ class RunWriter:
 
 
 def first_files(plan: Plan) -> dict[str, bytes]:
-    """The files that a plan alone decides, by name: initial weights and order."""
+    """Files by name that depend only on the plan: initial weights and order."""
     epochs = range(1, plan.spec.training.epochs + 1)
     orders = np.stack([plan.order(epoch) for epoch in epochs]).astype(np.uint32)
     return {
@@ -140,9 +140,9 @@ def first_files(plan: Plan) -> dict[str, bytes]:
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write over a run, or into a folder that is something else (`UsageError`).
+    """Refuse to overwrite a run, or to write into a folder with other files (`UsageError`).
 
-    A path that cannot be looked at is a `SetupError`.
+    Raises `SetupError` if the path cannot be read.
     """
     try:
         _refuse_taken(path, overwrite=overwrite)
@@ -158,14 +158,14 @@ def _refuse_taken(path: Path, *, overwrite: bool) -> None:
     if (path / "run.json").exists():
         if not overwrite:
             raise UsageError(
-                f"--out {path}: holds a run already; add --overwrite or choose another"
+                f"--out {path}: already holds a run; add --overwrite or choose another folder"
             )
     elif any(path.iterdir()):
         raise UsageError(f"--out {path}: is not empty and holds no run; choose another folder")
 
 
 def history_bytes(rows: list[HistoryRow]) -> bytes:
-    """`history.csv`; numbers with all their digits."""
+    """The content of `history.csv`; numbers keep all their digits."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(HISTORY_COLUMNS)
@@ -174,7 +174,7 @@ def history_bytes(rows: list[HistoryRow]) -> bytes:
 
 
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """A compressed npz file whose bytes depend on the arrays alone (np.savez adds the time)."""
+    """A compressed npz file that is the same for the same arrays (np.savez adds the time)."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
@@ -186,5 +186,5 @@ def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
 
 
 def now() -> str:
-    """UTC time to the second, ISO 8601."""
+    """The current UTC time to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

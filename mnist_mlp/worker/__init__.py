@@ -1,1 +1,1 @@
-"""A backend in a process of its own: `parent` is our side of the pipe, `child` is the other."""
+"""Run a backend in its own process: `parent` starts it and calls it, `child` runs in it."""

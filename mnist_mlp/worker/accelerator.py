@@ -1,7 +1,7 @@
-"""A GPU that is asked for: whether one is here, told before anything else is done.
+"""Check that a requested GPU is available, before any other work is done.
 
-`gpu` means an NVIDIA GPU, used through CUDA. Whether its driver is installed is known at once;
-whether a framework can use the GPU only it can tell, which takes its import.
+`gpu` means an NVIDIA GPU, used through CUDA. Checking for its driver takes milliseconds. Only the
+framework itself can say whether it can use the GPU, and importing a framework takes seconds.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from mnist_mlp.worker.parent import Worker
 
 
 def missing_driver() -> str | None:
-    """Why no backend can find a GPU here, or None where a driver is installed."""
+    """Why no backend can find a GPU here, or None if a driver is installed."""
     if sys.platform == "darwin":
         return "`gpu` means an NVIDIA GPU, through CUDA; Apple's is not used"
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         ctypes.CDLL(library)
     except OSError:
-        return f"no NVIDIA driver is installed, as {library} cannot be loaded"
+        return f"no NVIDIA driver is installed: {library} cannot be loaded"
     return None
 
 
 def gpu_refusal(
     label: str, capabilities: Capabilities, environment: Environment
 ) -> SetupError | None:
-    """Why a backend cannot compute on a GPU, as an error; None where it can."""
+    """The error that says why a backend cannot compute on a GPU; None if it can."""
     if "gpu" not in capabilities.accelerators:
-        return _refusal(f"backend {label!r} cannot use one")
+        return _refusal(f"backend {label!r} cannot use a GPU")
     if environment.gpus:
         return None
     reason = missing_driver()
     if reason is None and environment.gpu_install:
-        reason = f"though a driver is installed: run {environment.gpu_install}"
-    return _refusal(f"backend {label!r} sees none here" + (f" ({reason})" if reason else ""))
+        reason = f"but a driver is installed: run {environment.gpu_install}"
+    return _refusal(f"backend {label!r} finds no GPU here" + (f" ({reason})" if reason else ""))
 
 
 def require_driver(backend: str) -> None:
-    """`SetupError` where no backend can find a GPU; takes milliseconds."""
+    """Raise `SetupError` if no driver is installed. Takes milliseconds."""
     reason = missing_driver()
     if reason is not None:
-        raise _refusal(f"backend {label_of(backend)!r} sees none here ({reason})")
+        raise _refusal(f"backend {label_of(backend)!r} finds no GPU here ({reason})")
 
 
 def require_gpu(backends: Iterable[str]) -> None:
-    """`SetupError` unless each of some backends can compute on a GPU.
+    """Raise `SetupError` unless every one of the backends can compute on a GPU.
 
-    Their frameworks are imported for it, all at once, each in a process of its own.
+    This imports all their frameworks at the same time, each in its own process.
     """
     different = list(dict.fromkeys(backends))
     for backend in different:

@@ -1,7 +1,6 @@
-"""The child's side of a worker: `python -m mnist_mlp.worker.child module:Class NAME [FOLDER]`.
+"""The child process of a worker: `python -m mnist_mlp.worker.child module:Class NAME [FOLDER]`.
 
-NAME is what the user calls the backend, for what is told of it. FOLDER is where else its module may
-lie.
+NAME is the backend's name in messages. FOLDER is one more place to look for the backend's module.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ from mnist_mlp.worker.parent import Opened
 
 def main() -> None:
     """Serve calls until the parent closes the pipe."""
-    # What a framework prints must not fall into the messages: they get stdout's pipe for
-    # themselves, and everything else that is printed goes to stderr.
+    # The messages to the parent use the pipe of stdout. What a framework prints must not get
+    # between them, so everything that is printed goes to stderr instead.
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     source = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
@@ -51,7 +50,7 @@ def main() -> None:
     calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(source, calls), daemon=True).start()
     target, name, *folders = sys.argv[1:]
-    sys.path += folders
+    sys.path += folders  # last, so that nothing there takes the place of an installed package
     server = _Server(target, name, sink)
     while True:
         method, arguments = calls.get()
@@ -63,6 +62,7 @@ def main() -> None:
             if is_out_of_memory(error):
                 server.send("error", (SetupError.__name__, server.memory_words(error), ""))
                 continue
+            # An unexpected error: one line for the message, and the traceback as a note.
             text = str(error).strip().splitlines()
             summary = text[0] if text else "no message"
             server.send("error", (type(error).__name__, summary, traceback.format_exc()))
@@ -71,12 +71,13 @@ def main() -> None:
 
 
 def _listen(source: IO[bytes], calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]]) -> None:
-    """Queue the parent's calls; when the parent is gone, so is this process, busy or not."""
+    """Queue the parent's calls. When the parent ends, end this process, even in the middle of a
+    call."""
     while True:
         try:
             calls.put(pickle.load(source))
-        except Exception:  # the pipe has ended, or broken off within a message
-            os._exit(1)
+        except Exception:  # the pipe ended, perhaps within a message
+            os._exit(1)  # sys.exit would only end this thread
 
 
 class _Server:
@@ -148,7 +149,9 @@ class _Server:
 
         def on_step(step: int) -> None:
             nonlocal last
-            if time.monotonic() - last > 0.1:  # a pipe message per step would cost more than it
+            # A message costs more than a step of a small network. Ten per second are enough for a
+            # progress bar.
+            if time.monotonic() - last > 0.1:
                 last = time.monotonic()
                 self.send("progress", step)
 
@@ -190,19 +193,22 @@ class _Server:
         self._described = ""  # opened once more, it is loaded anew
         return self._port.open(data=data, image_shape=image_shape)
 
-    def port(self, method: str, arguments: Any, options: dict[str, Any], told: Any) -> Any:
-        """Any method of the opened `PortHost`; `told` names its functions that tell the parent."""
+    def port(self, method: str, arguments: Any, options: dict[str, Any], callbacks: Any) -> Any:
+        """Call any method of the opened `PortHost`.
+
+        `callbacks` names its arguments that are functions; calls of these are sent to the parent.
+        """
         if self._port is None:
             raise BackendError(f"{method}: no port is open; call open_port first")
 
-        def teller(name: str) -> Callable[[Any], None]:
+        def reporter(name: str) -> Callable[[Any], None]:
             return lambda content: self.send("progress", (name, content))
 
         call = getattr(self._port, method)
-        return call(*arguments, **options, **{name: teller(name) for name in told})
+        return call(*arguments, **options, **{name: reporter(name) for name in callbacks})
 
     def _optional(self, method: str, *, refusal: str) -> Callable[..., Any]:
-        """A method of the backend that `contract` calls optional."""
+        """An optional method of the backend (see `contract`); `UsageError` if it is missing."""
         found = getattr(self.backend, method, None)
         if not callable(found):
             raise UsageError(f"backend {self.name!r} {refusal}")
@@ -214,19 +220,17 @@ class _Server:
 
 
 def _check_flags(flags: dict[str, Any], *, method: str) -> None:
-    """They go into `run.json` as they are."""
+    """Check that flags are JSON values, because they are written to `run.json` unchanged."""
     try:
         json.dumps(flags, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise BackendError(
-            f"{method}() must answer with JSON values, not {flags}: {error}"
-        ) from None
+        raise BackendError(f"{method}() must return JSON values, not {flags}: {error}") from None
 
 
 def load(target: str, *, name: str | None = None) -> Backend:
-    """Import `module:Class` and make an instance, once its distributions are found.
+    """Import `module:Class`, check that its packages are installed, and make an instance.
 
-    `name` is what the backend is called in errors.
+    `name` is the backend's name in error messages.
     """
     name = name or target
     module_name, _, class_name = target.partition(":")
@@ -245,7 +249,9 @@ def load(target: str, *, name: str | None = None) -> Backend:
     backend: Backend = backend_class()
     for method in ("environment", "open", "fit", "step", "predict"):
         if not callable(getattr(backend, method, None)):
-            raise BackendError(f"backend {name!r} has no method {method!r}: see contract.py")
+            raise BackendError(
+                f"backend {name!r} has no method {method!r}: see mnist_mlp/contract.py"
+            )
     return backend
 
 

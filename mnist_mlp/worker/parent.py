@@ -1,10 +1,12 @@
-"""A backend in a process of its own, seen from the parent.
+"""The parent's side of a worker: start a backend in its own process, and call it.
 
-TensorFlow and a CUDA build of torch abort a process that loads both, TensorFlow keeps the GPU's
-memory until its process ends, and thread counts can only be pinned before a framework starts. So
-every backend runs in a child, `mnist_mlp.worker.child`, and the parent imports no framework.
+There are three reasons for a process per backend. A process that loads both TensorFlow and a CUDA
+build of torch aborts. TensorFlow keeps the GPU's memory until its process ends. Thread counts can
+only be set before a framework starts. So every backend runs in a child process
+(`mnist_mlp.worker.child`), and the parent never imports a framework.
 
-Messages are pickles over the child's stdin and stdout: the child is our own program, fed by us.
+Messages are pickles over the child's stdin and stdout. This is safe because the child is our own
+program, started by us.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from mnist_mlp.spec import Spec
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+# Top-level packages whose types may occur in a message.
 _MESSAGE_PACKAGES = ("_codecs", "builtins", "mnist_mlp", "numpy")
 
 NO_PROGRESS = Progress(epoch=lambda _: None)
@@ -50,7 +53,7 @@ NO_PROGRESS = Progress(epoch=lambda _: None)
 
 @dataclass(frozen=True)
 class Opened:
-    """What a backend answers to `open`: device, flags, versions, and the seconds it took."""
+    """The result of `open`: device, flags, versions, and how long it took in seconds."""
 
     runtime: Runtime
     device: str
@@ -60,33 +63,34 @@ class Opened:
 
 
 def isolated(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of ours in a process of its own.
+    """The command that runs one of our modules in its own process.
 
-    With -P, or a `numpy.py` in the working directory would be run in place of NumPy.
+    `-P` keeps the working directory out of the import path. Otherwise a file `numpy.py` there would
+    be imported instead of NumPy.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads a message; a framework's own types in it would import the framework here."""
+    """Reads a message, and refuses types of a framework: they would import the framework here."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look up NumPy's types and our own."""
+        """Look up NumPy's types and our own; `BackendError` for all others."""
         if module.partition(".")[0] not in _MESSAGE_PACKAGES:
             raise errors.BackendError(
-                f"the backend answered with {module}.{name}: "
-                f"its answers may hold NumPy arrays, Python numbers and texts alone"
+                f"the backend returned a {module}.{name}: "
+                f"it may only return NumPy arrays, Python numbers and strings"
             )
         return super().find_class(module, name)
 
 
 def ignore(content: Any) -> None:
-    """For calls that report nothing on the way."""
+    """Do nothing: the callback of calls that report no progress."""
     del content
 
 
 class Worker:
-    """A running backend; its methods mirror `contract.Backend`. Use it as a context manager.
+    """A running backend with the methods of `contract.Backend`. Use it as a context manager.
 
     Parameters
     ----------
@@ -95,11 +99,11 @@ class Worker:
     accelerator : {"auto", "cpu", "gpu"}
         With `cpu` the child cannot see a GPU at all.
     threads : int
-        CPU threads of the framework and of the BLAS beneath it.
+        Number of CPU threads for the framework and for the BLAS library that it uses.
     fit_path : {"fast", "plain"}
-        The way of `fit`: many steps per call of the framework, or a call per step.
+        How `fit` runs: many steps per framework call, or one.
     verbose : bool
-        Let the framework's own chatter through to stderr; else it is kept for the error text.
+        Show on stderr what the framework prints. Otherwise its last line is kept for error texts.
     """
 
     def __init__(
@@ -119,16 +123,17 @@ class Worker:
         self.opened: Opened | None = None
         self._opening: Spec | None = None
         target = target_of(backend)
-        # Open as long as the child lives; `close` closes it.
+        # The file stays open as long as the child runs; `close` closes it.
         self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
-        environment["PYTHONUNBUFFERED"] = "1"  # what it printed last must survive its death
+        environment["PYTHONUNBUFFERED"] = "1"  # if it is killed, its last line must not be lost
         if accelerator == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
-        # What is not registered may lie in the working directory. It is looked for there last, so
-        # that nothing there takes the place of an installed package.
+        # An unregistered backend may be a file in the working directory. The child searches there
+        # last, so that no file there takes the place of an installed package.
         own_modules = [] if target in installed().values() else [str(Path.cwd())]
-        # A session of its own: Ctrl-C reaches the parent alone, which then decides.
+        # In its own session, the child does not receive Ctrl-C. Only the parent does, and it ends
+        # the child.
         self._process = subprocess.Popen(
             isolated("mnist_mlp.worker.child", target, backend, *own_modules),
             stdin=subprocess.PIPE,
@@ -150,10 +155,10 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """End the child and all that it started, at once."""
+        """Kill the child and all processes that it started."""
         if self._process.poll() is None:
-            # It leads a session of its own, so its own children share its process group: the
-            # workers of a user's DataLoader, or what a user's file started.
+            # The child leads its own session, so all processes that it started are in its process
+            # group: the workers of a user's DataLoader, or what a user's file started.
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
@@ -164,13 +169,23 @@ class Worker:
                     stream.close()
 
     def describe(self) -> tuple[Capabilities, Environment]:
-        """What it can do and what it found; `SetupError` when the framework is missing."""
+        """Return what the backend can do and what it found.
+
+        Raises `SetupError` if its framework is missing.
+        """
         answer: tuple[Capabilities, Environment] = self._call("describe")
         return answer
 
     def open(self, spec: Spec) -> Opened:
-        """Build the model. Refuses what the backend does not support (`UsageError`) and a GPU
-        that is not there (`SetupError`)."""
+        """Build the model.
+
+        Raises
+        ------
+        UsageError
+            The backend does not support the specification.
+        SetupError
+            A GPU was requested, but the backend finds none.
+        """
         if self._opening is not spec:
             self.start_opening(spec)
         self._opening = None
@@ -179,9 +194,9 @@ class Worker:
         return answer
 
     def start_opening(self, spec: Spec) -> None:
-        """Have the child import its framework and build the model while the caller goes on.
+        """Let the child import its framework and build the model, without waiting for it.
 
-        `open` with the same specification has to be the next call; it waits and answers.
+        The next call must be `open` with the same specification. It waits for the result.
         """
         self._send("open", spec, self.accelerator, self.threads, self.fit_path)
         self._opening = spec
@@ -189,34 +204,37 @@ class Worker:
     def fit(
         self, plan: Plan, data: TrainingData, progress: Progress = NO_PROGRESS
     ) -> Mapping[str, Any]:
-        """Train; every epoch is reported. Answers with the flags seen while training."""
+        """Train and report every epoch. Returns the flags of the backend's `fit`."""
         ran: Mapping[str, Any] = self._call("fit", plan, data, progress=progress)
         return ran
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:
-        """One instrumented step."""
+        """Do one training step from a given state and return the record of every stage."""
         answer: StepRecord = self._call("step", state, images, labels)
         return answer
 
     def predict(self, weights: Tensors, images: Array) -> Array:
-        """Logits of images."""
+        """Logits (n, classes) of images, uint8 (n, inputs)."""
         answer: Array = self._call("predict", dict(weights), images)
         return answer
 
     def usage(self) -> dict[str, float]:
-        """What it took so far: `import_s` of `open`, and bytes, `import_peak` and `peak`."""
+        """Resources used so far: `import_s` in seconds, `import_peak` and `peak` in bytes."""
         answer: dict[str, float] = self._call("usage")
         return answer
 
     def export(self, weights: Tensors, kind: str, folder: Path) -> list[str]:
-        """Write native files of an opened network; their names. Not every backend can."""
+        """Write an opened network to files of the framework and return their names.
+
+        Raises `UsageError` if the backend cannot export.
+        """
         answer: list[str] = self._call("export", dict(weights), kind, str(folder.resolve()))
         return answer
 
-    # --- A user's own model: `mnist_mlp.ports.protocol.PortHost`, opened first ---
+    # --- A user's own model (`mnist_mlp.ports.protocol.PortHost`). `open_port` comes first. ---
 
     def describe_port(self, target: str) -> PortDescription:
-        """Load `file.py:NAME` and look at it, without giving it any data."""
+        """Load `file.py:NAME` and describe it without running it on any data."""
         description: PortDescription = self._call(
             "describe_port", target, self.accelerator, self.threads
         )
@@ -225,7 +243,7 @@ class Worker:
     def open_port(
         self, target: str, *, data: TrainingData, image_shape: tuple[int, ...]
     ) -> PortFacts:
-        """Run one batch of `file.py:NAME`; `UserCodeError` where the user's code raises."""
+        """Run one batch of `file.py:NAME`; `UserCodeError` if the user's code raises."""
         facts: PortFacts = self._call(
             "open_port", target, self.accelerator, self.threads, data, image_shape
         )
@@ -238,25 +256,28 @@ class Worker:
         on_step: Callable[[PortStep], None],
         on_epoch: Callable[[PortEpoch], None],
     ) -> None:
-        """One real training run of the port, recorded."""
+        """Train the port with its framework's own `fit`, and record it."""
         self._port("fit", job, on_step=on_step, on_epoch=on_epoch)
 
     def predict_port(self, weights: Tensors, images: Array) -> Array:
-        """Logits of the port in evaluation mode."""
+        """Logits (n, classes) of the port in evaluation mode."""
         logits: Array = self._port("predict", dict(weights), images)
         return logits
 
     def train_port(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
-        """Accuracy on the test rows after free training."""
+        """Train the port without setting any weights; return its accuracy on the test rows."""
         accuracy: float = self._port("train", plan, data, seed=seed, native=native)
         return accuracy
 
     def _port(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """Call a method of the opened `PortHost`; functions stay here and are called from there."""
-        told = {name: value for name, value in options.items() if callable(value)}
-        plain = {name: value for name, value in options.items() if name not in told}
-        self._send("port", method, arguments, plain, tuple(told))
-        return self._answer(method, lambda content: told[content[0]](content[1]))
+        """Call a method of the opened `PortHost`.
+
+        Functions cannot be sent to the child. It gets their names only, and sends each call back.
+        """
+        callbacks = {name: value for name, value in options.items() if callable(value)}
+        plain = {name: value for name, value in options.items() if name not in callbacks}
+        self._send("port", method, arguments, plain, tuple(callbacks))
+        return self._answer(method, lambda content: callbacks[content[0]](content[1]))
 
     def _call(self, method: str, *arguments: Any, progress: Progress = NO_PROGRESS) -> Any:
         def tell(content: Any) -> None:
@@ -292,7 +313,7 @@ class Worker:
             raise errors.BackendError(self._how_it_died(method)) from None
 
     def _rebuilt(self, kind: str, text: str, trace: str) -> errors.MnistMlpError:
-        """The child's error: one of ours as it was, any other as a `BackendError`."""
+        """Make an exception of the child's error: one of our own classes, or a `BackendError`."""
         known = getattr(errors, kind, None)
         if isinstance(known, type) and issubclass(known, errors.MnistMlpError):
             return known(text)
@@ -306,7 +327,7 @@ class Worker:
         if code < 0:
             how = f"killed by {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
-                how += ", which is what happens when memory runs out"
+                how += ", as happens when memory runs out"
         last = ""
         if self._log is not None:
             self._log.seek(0)
@@ -314,5 +335,5 @@ class Worker:
             last = f": {lines[-1].strip()[:300]}" if lines else ""
         return (
             f"the worker process of backend {self.label!r} died in {method!r} ({how}){last}; "
-            f"run again with -v to see all it printed"
+            f"run again with -v to see everything it printed"
         )

@@ -153,7 +153,7 @@ def test_a_table_keeps_each_row_once_and_exactly(images: Array) -> None:
     assert rows.levels is not None
     assert rows.values.dtype == np.uint8
     np.testing.assert_array_equal(rows.take(np.arange(40)), x)
-    with pytest.raises(UsageError, match="rows of 29 numbers, those before had 30"):
+    with pytest.raises(UsageError, match="rows of 29 values, but the rows before had 30"):
         table.add(np.zeros((2, 29)))
 
 
