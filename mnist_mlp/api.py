@@ -77,7 +77,7 @@ def train(
             chosen,
             backend=backend,
             dataset=rows,
-            out=Path(out) if out else default_folder(chosen, label_of(backend)),
+            out=Path(out) if out else lambda: default_folder(chosen, label_of(backend)),
             accelerator=accelerator,
             threads=threads,
             overwrite=overwrite,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -49,7 +49,7 @@ def train(
     *,
     backend: str,
     dataset: Dataset | Callable[[], Dataset],
-    out: Path,
+    out: Path | Callable[[], Path],
     accelerator: str = "auto",
     threads: int = 1,
     fit_path: FitPath = "fast",
@@ -69,9 +69,10 @@ def train(
     dataset : Dataset, or a function that loads it
         See `mnist_mlp.data.load_dataset`. A function is called while the framework is imported. For
         `gpu`, it is called only after the backend has found the GPU.
-    out : Path
-        The run folder itself. It must not hold a run unless `overwrite`. An earlier run stays
-        unchanged until the new one is complete.
+    out : Path, or a function that makes one
+        The run folder itself. A function is called when there is something to write. A folder must
+        not hold a run unless `overwrite`. An earlier run stays unchanged until the new one is
+        complete.
     accelerator : {"auto", "cpu", "gpu"}
     threads : int
         Number of CPU threads; fixed before the framework starts.
@@ -102,12 +103,18 @@ def train(
     start = time.perf_counter()
     if accelerator == "gpu":
         require_driver(backend)  # first, because it takes milliseconds and importing takes seconds
-    with (
-        claimed(out, overwrite=overwrite) as claim,
-        Worker(
-            backend, accelerator=accelerator, threads=threads, fit_path=fit_path, verbose=verbose
-        ) as worker,
-    ):
+    with ExitStack() as stack:
+        # A folder that was named is taken at once: a mistake must not cost a data set's loading.
+        named = None if callable(out) else stack.enter_context(claimed(out, overwrite=overwrite))
+        worker = stack.enter_context(
+            Worker(
+                backend,
+                accelerator=accelerator,
+                threads=threads,
+                fit_path=fit_path,
+                verbose=verbose,
+            )
+        )
         worker.start_opening(spec)
         # A missing GPU must be reported before a data set is loaded or downloaded.
         opened = worker.open(spec) if accelerator == "gpu" else None
@@ -120,6 +127,8 @@ def train(
         files = first_files(plan)
         import_evaluator()
         opened = opened or worker.open(spec)
+        folder = out() if callable(out) else out
+        claim = named or stack.enter_context(claimed(folder, overwrite=False))
         writer = RunWriter(claim.folder, {**_record_of_backend(worker, opened), **of_plan})
         writer.begin(files)
         with _marking(writer):
@@ -148,7 +157,7 @@ def train(
             writer.finish("complete", metrics=metrics, timings=timings)
             observer.whole()
             claim.finish()
-    return Run(out)
+    return Run(folder)
 
 
 @dataclass(frozen=True)

@@ -118,12 +118,14 @@ def bench(
     agenda = Agenda(**{field.name: context.params[field.name] for field in fields(Agenda)})
     request = o.Request(context.params)
     spec = request.resolve().spec
-    folder = out or default_folder(spec, "bench")
-    if (folder / FILE_NAME).exists() and not overwrite:
-        raise UsageError(f"{folder / FILE_NAME} exists; choose another --out or use --overwrite")
+    if out is not None and (out / FILE_NAME).exists() and not overwrite:
+        raise UsageError(f"{out / FILE_NAME} exists; choose another --out or use --overwrite")
     rows = request.load_dataset(spec.data.dataset)
     where = {"--data-dir": data_dir, "--source": source, "--mirror": mirror}
     given = [word for option, value in where.items() if value for word in (option, str(value))]
+    cases = agenda.cases(spec, rows)
+    # Made only now, so that mistakes in the options leave no folder behind.
+    folder = out or default_folder(spec, "bench")
     sitting = Sitting(
         kind=agenda.kind,
         axis=scale or "",
@@ -133,7 +135,7 @@ def bench(
         say=lambda line: typer.echo(line, err=True),
     )
     document = sitting.run(
-        agenda.cases(spec, rows),
+        cases,
         Bench(
             dataset=lambda wanted: agenda.rows(wanted, rows),
             data_words=tuple(given),

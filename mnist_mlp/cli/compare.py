@@ -76,7 +76,6 @@ def compare(
     from mnist_mlp.registry import target_of
     from mnist_mlp.run.files import json_bytes, write_atomically
     from mnist_mlp.run.folder import Run, is_run_argument
-    from mnist_mlp.training import default_folder
 
     if len(sides) < 2:
         raise UsageError(
@@ -103,8 +102,7 @@ def compare(
                     f"--out {out}: already holds {name}; add --overwrite or choose another folder"
                 )
     if to_train:
-        out = out or default_folder(spec, "compare")
-        data = _train_all(
+        data, out = _train_all(
             {n: side for n, side in enumerate(sides) if n not in runs},
             runs,
             request=request,
@@ -147,22 +145,33 @@ def compare(
 
 
 def _train_all(
-    sides: dict[int, str], runs: dict[int, Run], *, request: o.Request, spec: Spec, out: Path
-) -> Dataset:
-    """Train the named backends one after the other, add them to `runs`, return the data set."""
+    sides: dict[int, str],
+    runs: dict[int, Run],
+    *,
+    request: o.Request,
+    spec: Spec,
+    out: Path | None,
+) -> tuple[Dataset, Path]:
+    """Train the named backends one after the other and add them to `runs`.
+
+    Returns the data set and the folder of the runs.
+    """
     from mnist_mlp.cli.progress import shown
     from mnist_mlp.divergence import telling_where
     from mnist_mlp.logs.parent import logged, together
     from mnist_mlp.run.writer import check_free
-    from mnist_mlp.training import train
+    from mnist_mlp.training import default_folder, train
     from mnist_mlp.worker.accelerator import require_gpu
 
     names = _folder_names(sides)
-    for name in names.values():  # check all folders before the first training, which takes long
-        check_free(out / name, overwrite=request.options["overwrite"])
+    if out is not None:
+        for name in names.values():  # check all before the first training, which takes long
+            check_free(out / name, overwrite=request.options["overwrite"])
     if request.options["accelerator"] == o.Accelerator.gpu:
         require_gpu(sides.values())
     data = request.load_dataset(spec.data.dataset)
+    # Made only now, so that nothing is left behind if the data set cannot be had.
+    out = out or default_folder(spec, "compare")
     for number, name in names.items():
         with (
             shown(name, spec, style=request.options["progress"]) as screen,
@@ -177,7 +186,7 @@ def _train_all(
                 observer=together(screen, logs),
                 **request.training(),
             )
-    return data
+    return data, out
 
 
 def _report(runs: list[Run], document: Any, path: Path) -> Path | None:

@@ -78,7 +78,6 @@ def train(
         keep = trace_files
     spec = resolved.spec
     label = label_of(backend)
-    out = out or default_folder(spec, label)
 
     def rows() -> Dataset:
         return request.load_dataset(spec.data.dataset)
@@ -92,7 +91,7 @@ def train(
             spec,
             backend=backend,
             dataset=rows,
-            out=out,
+            out=out or (lambda: default_folder(spec, label)),
             observer=together(screen, logs),
             keep=keep,
             **request.training(),

@@ -32,7 +32,11 @@ def keys_of(value: Any) -> Any:
     """The keys of a JSON value in their order; a type's name for each plain value."""
     match value:
         case dict():
-            return {key: keys_of(inner) for key, inner in value.items()}
+            return {
+                # A rung has the one, the other or neither: by what it was judged.
+                key: "number or null" if key in ("margin", "compared") else keys_of(inner)
+                for key, inner in value.items()
+            }
         case list():
             kinds = [json.dumps(keys_of(inner)) for inner in value]
             return [json.loads(kind) for kind in sorted(set(kinds))]
