@@ -20,18 +20,6 @@ from mnist_mlp.data.idx import read_folder
 ROWS = table()
 SHARE = [row for row in ROWS if row.share]
 
-WAITING = frozenset(
-    {
-        "43_unshuffled_all_rows",
-        "data_fit_x_y_half",
-        "data_never_scaled_original",
-        "data_only_original",
-        "data_only_port",
-        "data_unshuffled_original",
-    }
-)
-"""Rows of the share that `check` answers wrongly today. One that is answered rightly has to go."""
-
 
 # --- The share ------------------------------------------------------------------------------------
 
@@ -42,15 +30,7 @@ def here() -> Iterator[World]:
         yield made_here
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        pytest.param(
-            row, id=row.name, marks=[pytest.mark.xfail(strict=True)] * (row.name in WAITING)
-        )
-        for row in SHARE
-    ],
-)
+@pytest.mark.parametrize("row", SHARE, ids=lambda row: row.name)
 def test_check_says_what_is_right(row: Row, here: World) -> None:
     ran = run(row, here)
     assert not ran.wrong, ran.line
@@ -64,7 +44,6 @@ def test_the_table_is_whole() -> None:
     folders = {path.parent.name for path in CASES.glob("*/original.py")}
     assert {row.place for row in ROWS} == folders
     assert max(Counter(row.name for row in ROWS).values()) == 1
-    assert {row.name for row in SHARE} >= WAITING
     for row in ROWS:
         for target in (row.original, row.port):
             file, _, name = target.partition(":")
