@@ -115,7 +115,7 @@ def look_at_port(
         seen.leave_out("predictions", reason="layers were passed by that evaluation needs")
     elif not measured:
         seen.leave_out("predictions", reason="what the original predicts is not known")
-    elif not seen.breaks or side == "a":
+    elif "predictions" not in seen.missing and (not seen.breaks or side == "a"):
         _predictions(seen, worker, given, side)
     return seen
 
@@ -228,8 +228,12 @@ def _own_data(
         found = against_original(_brought(original), _brought(seen), given.plan, dataset)
     seen.own_data = found
     if found.scaling_judged:
-        seen.breaks = [item for item in seen.breaks if not _of_scaling(item)]
         assert original is not None
+        if any(_of_scaling(item) for item in (*seen.breaks, *original.breaks)):
+            # One of the models scales what it is given. Test rows as the plan has them, in [0, 1],
+            # are then not what that model is made for.
+            seen.leave_out("predictions", reason="the two models want pixels on different scales")
+        seen.breaks = [item for item in seen.breaks if not _of_scaling(item)]
         original.breaks = [item for item in original.breaks if not _of_scaling(item)]
     if found.steps_judged:
         seen.breaks = [item for item in seen.breaks if item.cause.name != "steps_missing"]
