@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import struct
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -20,20 +22,32 @@ SMALL = (
 )  # fmt: skip
 
 
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Tags of an event file, each with its steps and values. Records: length, crc, bytes, crc."""
-    from tensorboardX.proto.event_pb2 import Event
+READ_EVENTS = """
+import json, struct, sys
+from pathlib import Path
+from tensorboardX.proto.event_pb2 import Event
 
+content, found = Path(sys.argv[1]).read_bytes(), {}
+while content:  # records: length, crc, bytes, crc
+    (length,) = struct.unpack("<Q", content[:8])
+    event = Event.FromString(content[12 : 12 + length])
+    content = content[16 + length :]
+    for value in event.summary.value:
+        if value.HasField("simple_value"):
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
+print(json.dumps(found))
+"""
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Tags of an event file, each with its steps and values.
+
+    Read in a process of its own: tensorboardX imports torch where there is one.
+    """
     (file,) = (folder / "tensorboard").iterdir()
-    content, found = file.read_bytes(), dict[str, list[tuple[int, float]]]()
-    while content:
-        (length,) = struct.unpack("<Q", content[:8])
-        event = Event.FromString(content[12 : 12 + length])
-        content = content[16 + length :]
-        for value in event.summary.value:
-            if value.HasField("simple_value"):
-                found.setdefault(value.tag, []).append((event.step, value.simple_value))
-    return found
+    command = [sys.executable, "-c", READ_EVENTS, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {tag: [(s, v) for s, v in points] for tag, points in json.loads(done.stdout).items()}
 
 
 def test_every_backend_writes_the_same_tags(

@@ -185,7 +185,7 @@ def test_a_report_replaces_reports_alone(cli: Cli, finished_run: Path, tmp_path:
     for name in ("thesis.md", finished_run / "run.json"):
         for words in ((), ("--overwrite",)):
             done = cli("report", finished_run, "--out", name, *words)
-            assert (done.returncode, "no report of this program" in done.stderr) == (2, True)
+            assert (done.returncode, "not a report of this program" in done.stderr) == (2, True)
     assert (tmp_path / "thesis.md").read_text() == "# Mine\n"
     assert cli("report", finished_run, "--out", "page.html").returncode == 0
     done = cli("report", finished_run, "--out", "page.html")

@@ -17,7 +17,7 @@ from mnist_mlp.spec import parse_spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SET_UP = {"make run", "make test", "make gpu"}
+SET_UP = {"make run", "make test"}
 
 
 def commands() -> list[list[str]]:
