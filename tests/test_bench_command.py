@@ -54,9 +54,9 @@ def test_a_sitting_with_a_framework_and_a_missing_gpu(cli: Cli, tmp_path: Path) 
     assert len(limit.series_s["threads_1"]) == 4
     gone = {each.case: each for each in document.samples if each.status == "absent"}
     assert "numpy/gpu/fast" in gone
-    assert gone["numpy/gpu/fast"].message == "no GPU here: backend numpy cannot use one"
+    assert gone["numpy/gpu/fast"].message == "no GPU here: backend numpy cannot use a GPU"
     if not document.environment["gpus"]:
-        assert gone["torch/gpu/fast"].message == "no GPU here: backend torch sees none"
+        assert gone["torch/gpu/fast"].message == "no GPU here: backend torch finds no GPU"
         assert "torch/gpu/fast  no GPU here" in done.stdout
     for name in ("bench.svg", "bench.png"):
         assert (tmp_path / "mine" / name).stat().st_size > 1000
