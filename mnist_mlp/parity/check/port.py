@@ -17,7 +17,7 @@ from mnist_mlp.parity.check import by_settings, supported
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
 from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
-from mnist_mlp.parity.check.steps import Setting
+from mnist_mlp.parity.check.steps import Setting, begin_reference
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import port_outcome
 from mnist_mlp.parity.outcome import Outcome
@@ -76,11 +76,14 @@ def check_port(
 
         first: PortEvidence | None = None
         given = setting(spec, dataset)
-        if original is not None:
+        if original is None:
+            begin_reference(given)
+        else:
             worker = host(original)
             facts = opened(worker, original, given, measure=True)
             read = read_spec(worker, facts, dataset, spec, label=original.text)
             spec, given = read.spec, setting(read.spec, dataset)
+            begin_reference(given)
             say(f"running {original.text}")
             without = replace(given, passed_by=supported.kinds_passed_by(facts.layers))
             first = look_at_port(worker, facts, without, dataset, label=original.text, side="a")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, RunFolderError, UsageError
 from mnist_mlp.parity.compare import folders
-from mnist_mlp.parity.compare.ladder import Ladder
+from mnist_mlp.parity.compare.ladder import Ladder, SideEvidence
 from mnist_mlp.parity.compare.proof import ensemble, prove
 from mnist_mlp.parity.compare.replay import open_side
 from mnist_mlp.parity.compare.side import Shared, look, look_at_trace
 from mnist_mlp.parity.compare.verdict import compare_outcome, differing_predictions
-from mnist_mlp.parity.compare.whole_fit import EPOCHS, first_epochs
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Side
 from mnist_mlp.parity.outcome import Chaos, Outcome, Proof
 from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.run.folder import Run
 
@@ -84,14 +85,10 @@ def compare_runs(
     if plan is None or dataset is None or ladder.broken("spec", "data", "order", "init"):
         _without_backends(ladder)
     else:
-        shared = _shared(plan, dataset, trusted, say)
-        for side, run in ladder.runs.items():
-            if static:
-                reason = "--static: no backend was started"
-                ladder.take(look_at_trace(run, shared, side=side, reason=reason))
-                continue
-            say(f"replaying {run.label}")
-            ladder.take(look(run, shared, side=side, verbose=verbose))
+        shared = _shared(plan, dataset, trusted)
+        look_at = _stored if static else _replayed
+        for seen in look_at(ladder.runs, shared, verbose=verbose, say=say):
+            ladder.take(seen)
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
     return compare_outcome(ladder, proof, chaos)
@@ -210,25 +207,44 @@ def _permuted(ladder: Ladder) -> Outcome:
 # --- With backends --------------------------------------------------------------------------------
 
 
-def _shared(plan: Plan, dataset: Dataset, trusted: Collection[str], say: Say) -> Shared:
-    say("running the float64 reference")
+def _shared(plan: Plan, dataset: Dataset, trusted: Collection[str]) -> Shared:
     data = training_data(plan, dataset)
-    spans = windows(plan)
-    ends = [plan.steps_per_epoch * epoch + 1 for epoch in range(1, EPOCHS + 1)]
-    ends = [end for end in ends if end <= plan.steps_per_epoch * plan.spec.training.epochs + 1]
-    asked = {step for span in spans for step in span} | set(ends)
-    trajectory = run_reference(plan, data, before=asked)
     height, width = dataset.images.shape[1:]
     return Shared(
-        plan=plan,
-        data=data,
+        exact=ReferenceRun(plan, data),
         image_shape=(height, width),
-        windows=spans,
-        states=trajectory.states,
+        windows=windows(plan),
         stress=stress_batch(plan, data),
-        first=first_epochs(plan, data, trajectory),
         trusted=trusted,
     )
+
+
+def _stored(
+    runs: Mapping[Side, Run], shared: Shared, *, verbose: bool, say: Say
+) -> list[SideEvidence]:
+    """What the steps show that the folders hold."""
+    del verbose, say  # nothing is run
+    reason = "--static: no backend was started"
+    return [look_at_trace(run, shared, side=side, reason=reason) for side, run in runs.items()]
+
+
+def _replayed(
+    runs: Mapping[Side, Run], shared: Shared, *, verbose: bool, say: Say
+) -> list[SideEvidence]:
+    """What each side shows when it is run again, both at the same time in their own processes."""
+    say(f"replaying {' and '.join(run.label for run in runs.values())}")
+    begin((shared.exact, shared.steps))
+    # On a GPU they take turns: TensorFlow reserves nearly all of its memory.
+    on_cpu = all(run.record.accelerator == "cpu" for run in runs.values())
+    # If one side fails, or the user stops the command, the workers are closed first. Without them,
+    # the threads end at once.
+    with ThreadPoolExecutor(len(runs) if on_cpu else 1) as pool, ExitStack() as workers:
+        workers.callback(pool.shutdown, wait=False, cancel_futures=True)
+        found = [
+            pool.submit(look, run, shared, side=side, workers=workers, verbose=verbose)
+            for side, run in runs.items()
+        ]
+        return [future.result() for future in found]
 
 
 def _beyond(
