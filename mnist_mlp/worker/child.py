@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any
 
+from mnist_mlp import streams
 from mnist_mlp.contract import (
     Backend,
     Environment,
@@ -40,12 +41,15 @@ from mnist_mlp.worker.parent import Opened
 
 def main() -> None:
     """Serve calls until the parent closes the pipe."""
+    streams.open_closed()
     # The messages to the parent use the pipe of stdout. What a framework prints must not get
     # between them, so everything that is printed goes to stderr instead.
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.dup2(streams.STDERR, streams.STDOUT)
     source = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    # Nor may it fail in the middle of training because nobody reads it, or because a disk is full.
+    sys.stderr = sys.stdout = streams.lossy_stderr()
 
     calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(source, calls), daemon=True).start()
