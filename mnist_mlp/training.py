@@ -57,6 +57,7 @@ def train(
     overwrite: bool = False,
     keep: Keep | None = None,
     verbose: bool = False,
+    timeout: float | None = None,
     observer: Observer | None = None,
 ) -> Run:
     """Train one backend and write a run folder.
@@ -86,6 +87,8 @@ def train(
         is informed, and `run.json` records it.
     verbose : bool
         Show what the framework prints.
+    timeout : float, optional
+        Most seconds that the backend may go on without a report: a step, an epoch, a result.
     observer : Observer, optional
 
     Returns
@@ -113,6 +116,7 @@ def train(
                 threads=threads,
                 fit_path=fit_path,
                 verbose=verbose,
+                timeout=timeout,
             )
         )
         worker.start_opening(spec)
