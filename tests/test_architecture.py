@@ -220,7 +220,7 @@ STAIRS = (
     ("contract",),
     ("ports", "run"),
     ("worker",),
-    ("training", "bench", "estimator", "parity.findings"),
+    ("training", "bench", "doctor", "estimator", "parity.findings"),
     ("logs", "exchange", "parity.steps", "parity.outcome"),
     ("parity.causes", "parity.not_exercised", "divergence"),
     ("parity.check", "parity.compare", "report"),

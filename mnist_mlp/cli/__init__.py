@@ -35,6 +35,7 @@ COMMANDS = (
     "predict",
     "data",
     "backends",
+    "doctor",
     "bench",
 )
 

@@ -13,6 +13,7 @@ from mnist_mlp.cli.bench import bench, bench_compare, bench_show
 from mnist_mlp.cli.check import check
 from mnist_mlp.cli.compare import compare
 from mnist_mlp.cli.data import data
+from mnist_mlp.cli.doctor import doctor
 from mnist_mlp.cli.evaluate import evaluate
 from mnist_mlp.cli.explain import explain
 from mnist_mlp.cli.export import export
@@ -62,6 +63,7 @@ _COMMANDS = (
     predict,
     data,
     backends,
+    doctor,
 )
 for _command in _COMMANDS:
     app.command(name=_command.__name__.strip("_"), help=_command.__doc__)(
