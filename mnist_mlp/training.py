@@ -21,6 +21,7 @@ from mnist_mlp.reference import Array
 from mnist_mlp.registry import target_of
 from mnist_mlp.run.claim import claimed, new_folder
 from mnist_mlp.run.evaluation import import_evaluator, write_evaluation
+from mnist_mlp.run.files import require_space
 from mnist_mlp.run.folder import HistoryRow, Run
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.run.writer import RunWriter, first_files
@@ -134,6 +135,7 @@ def train(
         folder = out() if callable(out) else out
         claim = named or stack.enter_context(claimed(folder, overwrite=False))
         writer = RunWriter(claim.folder, {**_record_of_backend(worker, opened), **of_plan})
+        require_space(claim.folder, _least_space(files, epochs=spec.training.epochs))
         writer.begin(files)
         with _marking(writer):
             observer.opened(opened, plan, claim.folder)
@@ -215,6 +217,15 @@ def _fit(
     ran = worker.fit(plan, data, Progress(epoch=on_epoch, step=on_step, fallback=on_fallback))
     seconds = time.perf_counter() - start
     return _Fitted(weights, flags=ran, seconds=seconds, first_step_s=first_step or seconds)
+
+
+def _least_space(files: Mapping[str, bytes], *, epochs: int) -> int:
+    """Bytes that a run writes at least: its first files, and the weights after an epoch.
+
+    From the second epoch on, the new weights are written before the old ones are removed.
+    """
+    weights = len(files["initial_weights.safetensors"])
+    return sum(map(len, files.values())) + min(epochs, 2) * weights
 
 
 def default_folder(spec: Spec, label: str) -> Path:

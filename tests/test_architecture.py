@@ -213,7 +213,7 @@ def test_no_ring_of_rooms() -> None:
 
 STAIRS = (
     ("errors", "nearest"),
-    ("streams",),
+    ("streams", "leftovers"),
     ("spec", "registry", "data", "settings"),
     ("reference",),
     ("plan", "evaluate"),

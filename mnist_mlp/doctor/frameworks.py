@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mnist_mlp.doctor.finding import Finding, Level
+from mnist_mlp.doctor.packages import FRAMEWORKS
 from mnist_mlp.errors import MissingPackagesError, MnistMlpError
 from mnist_mlp.registry import installed
 from mnist_mlp.worker.accelerator import missing_driver
@@ -45,6 +46,5 @@ def _working(subject: str, answer: Description) -> Finding:
 
 
 def _remedy(name: str) -> str:
-    if name in ("keras", "torch"):
-        return f"pip install --force-reinstall 'mnist-mlp[{name}]'"
-    return "python -m mnist_mlp backends"
+    """The command that installs one of our backends anew; a stranger's is not known here."""
+    return f"pip install --force-reinstall 'mnist-mlp[{name}]'" if name in FRAMEWORKS else ""

@@ -60,10 +60,13 @@ def requirements(extra: str = "") -> list[Requirement]:
     return [
         requirement
         for requirement in found
-        if (extra in str(requirement.marker or "") if extra else True)
-        and (requirement.marker is None or requirement.marker.evaluate({"extra": extra}))
-        and requirement.name != OWN
+        if _holds(requirement, extra=extra) and not (extra and _holds(requirement))
     ]
+
+
+def _holds(requirement: Requirement, *, extra: str = "") -> bool:
+    """Whether a requirement counts on this machine, for those who want an extra."""
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _finding(requirement: Requirement) -> Finding:
@@ -104,7 +107,7 @@ def clash_findings(asked: Collection[str] = ()) -> Iterator[Finding]:
         found = installed(name)
         for line in (requires(name) or ()) if found else ():
             needs = Requirement(line)
-            if needs.marker is not None and not needs.marker.evaluate({"extra": ""}):
+            if not _holds(needs):
                 continue
             other = installed(needs.name)
             if other is None or not needs.specifier.contains(other, prereleases=True):
