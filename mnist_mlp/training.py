@@ -137,7 +137,7 @@ def train(
         writer = RunWriter(claim.folder, {**_record_of_backend(worker, opened), **of_plan})
         require_space(claim.folder, _least_space(files, epochs=spec.training.epochs))
         writer.begin(files)
-        with _marking(writer):
+        with marking(writer):
             observer.opened(opened, plan, claim.folder)
             fitting = time.perf_counter()
             fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
@@ -299,7 +299,7 @@ def _refuse_non_finite(numbers: Mapping[str, Array | float], *, when: str) -> No
 
 
 @contextmanager
-def _marking(writer: RunWriter) -> Iterator[None]:
+def marking(writer: RunWriter) -> Iterator[None]:
     """Record in `run.json` why a run ended early."""
     try:
         yield

@@ -9,14 +9,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from mnist_mlp.cli.signals import raise_on_signals
 from mnist_mlp.errors import TerminatedRun
+
+Cli = Callable[..., CompletedProcess[str]]
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 
@@ -101,3 +104,26 @@ def test_a_signal_during_a_download(tmp_path: Path, number: signal.Signals, code
     assert "Traceback" not in stderr
     assert not [path for path in cache.rglob("*") if path.is_file()]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_during_an_import(
+    cli: Cli,
+    finished_run: Path,
+    idx_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """What is half written says so."""
+
+    def stopped(_: object) -> None:
+        signal.raise_signal(number)
+
+    monkeypatch.setattr("mnist_mlp.exchange.importing.write_evaluation", stopped)
+    words = ("import", finished_run / "weights.safetensors", "--layout", "keras", "--out", "run")
+    network = ("--set", "model.layer_sizes=[30,9,4]", "--data-dir", idx_dir)
+    assert cli(*words, *network).returncode == code
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "interrupted"
