@@ -85,6 +85,32 @@ def test_a_call_that_hangs_is_ended_and_its_place_is_named(
         os.kill(pid, 0)
 
 
+PORT = """\
+import threading
+
+
+def build():
+    def wait():
+        threading.Event().wait()
+
+    return wait()
+"""
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_line_of_a_user_s_code_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not that of the library that it waits in, neither while it hangs nor at the limit."""
+    port = tmp_path / "port.py"
+    port.write_text(PORT)
+    with hanging("Port", timeout=2.5) as worker, pytest.raises(TimeLimitError) as caught:
+        worker.describe_port(f"{port}:build")
+    assert f"in 'describe_port'; it was at {port}:6 (wait)" in str(caught.value)
+    assert 'threading.py", line' in caught.value.__notes__[0]
+    assert caplog.messages[-1].endswith(f"in 'describe_port', now at {port}:6 (wait)")
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_stopped_worker_is_noticed(
     plan: Plan, rows: TrainingData, caplog: pytest.LogCaptureFixture

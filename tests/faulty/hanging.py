@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+from mnist_mlp.ports.user_code import load_object
 from mnist_mlp_numpy import NumpyBackend
 
 
@@ -46,3 +47,10 @@ class OrphaningBackend(NumpyBackend):
     def fit(self, plan, data, progress):
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class PortBackend(NumpyBackend):
+    """Calls a user's function as soon as its file is loaded."""
+
+    def open_port(self, target, runtime):
+        return load_object(target)()
