@@ -21,6 +21,7 @@ from mnist_mlp.reference import Array
 from mnist_mlp.registry import target_of
 from mnist_mlp.run.claim import claimed, new_folder
 from mnist_mlp.run.evaluation import import_evaluator, write_evaluation
+from mnist_mlp.run.files import require_space
 from mnist_mlp.run.folder import HistoryRow, Run
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.run.writer import RunWriter, first_files
@@ -57,6 +58,7 @@ def train(
     overwrite: bool = False,
     keep: Keep | None = None,
     verbose: bool = False,
+    timeout: float | None = None,
     observer: Observer | None = None,
 ) -> Run:
     """Train one backend and write a run folder.
@@ -86,6 +88,8 @@ def train(
         is informed, and `run.json` records it.
     verbose : bool
         Show what the framework prints.
+    timeout : float, optional
+        Most seconds that the backend may go on without a report: a step, an epoch, a result.
     observer : Observer, optional
 
     Returns
@@ -113,6 +117,7 @@ def train(
                 threads=threads,
                 fit_path=fit_path,
                 verbose=verbose,
+                timeout=timeout,
             )
         )
         worker.start_opening(spec)
@@ -130,8 +135,9 @@ def train(
         folder = out() if callable(out) else out
         claim = named or stack.enter_context(claimed(folder, overwrite=False))
         writer = RunWriter(claim.folder, {**_record_of_backend(worker, opened), **of_plan})
+        require_space(claim.folder, _least_space(files, epochs=spec.training.epochs))
         writer.begin(files)
-        with _marking(writer):
+        with marking(writer):
             observer.opened(opened, plan, claim.folder)
             fitting = time.perf_counter()
             fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
@@ -213,6 +219,15 @@ def _fit(
     return _Fitted(weights, flags=ran, seconds=seconds, first_step_s=first_step or seconds)
 
 
+def _least_space(files: Mapping[str, bytes], *, epochs: int) -> int:
+    """Bytes that a run writes at least: its first files, and the weights after an epoch.
+
+    From the second epoch on, the new weights are written before the old ones are removed.
+    """
+    weights = len(files["initial_weights.safetensors"])
+    return sum(map(len, files.values())) + min(epochs, 2) * weights
+
+
 def default_folder(spec: Spec, label: str) -> Path:
     """Make the new folder `runs/<time>-<spec>-<label>` and return its path."""
     return new_folder(f"{spec.name}-{label}")
@@ -284,7 +299,7 @@ def _refuse_non_finite(numbers: Mapping[str, Array | float], *, when: str) -> No
 
 
 @contextmanager
-def _marking(writer: RunWriter) -> Iterator[None]:
+def marking(writer: RunWriter) -> Iterator[None]:
     """Record in `run.json` why a run ended early."""
     try:
         yield

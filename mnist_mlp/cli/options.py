@@ -125,6 +125,16 @@ Verbose = Annotated[
     typer.Option("--verbose", "-v", help="Show what the frameworks print.", rich_help_panel=_RUN),
 ]
 
+Timeout = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=1,
+        help="End if a worker reports nothing for so long [default: no limit].",
+        rich_help_panel=_RUN,
+    ),
+]
+
 DEFAULT_THREADS = 1
 """If other programs use the same cores, two threads wait for each other, and an epoch can take ten
 times as long; on a quiet machine two gain only a factor of 1.2 to 1.4 (docs/benchmarks.md)."""
@@ -178,7 +188,7 @@ class Request:
             "fit_path": "fast" if self.options["fast"] else "plain",
             # The fast path is the default. Only a user who gave --fast relies on it.
             "insist": "fast" in self.by_hand,
-            **{key: self.options[key] for key in ("threads", "overwrite", "verbose")},
+            **{key: self.options[key] for key in ("threads", "overwrite", "verbose", "timeout")},
         }
 
     def _plain(self, option: str) -> Any:

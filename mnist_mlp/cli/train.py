@@ -46,6 +46,7 @@ def train(
     progress: o.ProgressOption = o.ProgressStyle.auto,
     log: o.Log = [],  # noqa: B006
     dry_run: o.DryRun = False,
+    timeout: o.Timeout = None,
     verbose: o.Verbose = False,
     json: o.Json = False,
 ) -> None:

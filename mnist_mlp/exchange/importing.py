@@ -24,7 +24,7 @@ from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.run.writer import RunWriter
 from mnist_mlp.spec import Spec
-from mnist_mlp.training import dataset_record, write_outcome
+from mnist_mlp.training import dataset_record, marking, write_outcome
 
 Layout = Literal["keras", "torch"]
 
@@ -185,9 +185,10 @@ def import_weights(
     with claimed(out, overwrite=overwrite) as claim:
         writer = RunWriter(claim.folder, record)
         writer.open_folder()
-        writer.weights(weights)
-        metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
-        write_evaluation(Run(claim.folder, complete=False))
-        writer.finish("complete", metrics=metrics, timings={})
-        claim.finish()
+        with marking(writer):
+            writer.weights(weights)
+            metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
+            write_evaluation(Run(claim.folder, complete=False))
+            writer.finish("complete", metrics=metrics, timings={})
+            claim.finish()
     return Run(out)

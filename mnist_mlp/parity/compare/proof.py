@@ -30,7 +30,12 @@ ENSEMBLE = 3
 
 
 def prove(
-    runs: Sequence[Run], plan: Plan, data: TrainingData, *, trusted: Collection[str] = ()
+    runs: Sequence[Run],
+    plan: Plan,
+    data: TrainingData,
+    *,
+    trusted: Collection[str] = (),
+    timeout: float | None = None,
 ) -> Proof:
     """Train both sides entirely in float64 and compare their final weights."""
     double = in_float64(plan)
@@ -38,7 +43,7 @@ def prove(
     for run in runs:
         with ExitStack() as stack:
             try:
-                worker = stack.enter_context(worker_of(run, trusted=trusted))
+                worker = stack.enter_context(worker_of(run, trusted=trusted, timeout=timeout))
                 capabilities, _ = worker.describe()
                 if capabilities.refusals(double.spec):
                     return Proof(

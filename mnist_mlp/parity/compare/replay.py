@@ -16,7 +16,13 @@ from mnist_mlp.run.folder import Run
 from mnist_mlp.worker.parent import Worker
 
 
-def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
+def open_side(
+    run: Run,
+    *,
+    trusted: Collection[str] = (),
+    verbose: bool = False,
+    timeout: float | None = None,
+) -> Worker:
     """Start and open the backend that made a run, with the same device, threads and path.
 
     If the folder does not record a setting, the worker's default is used.
@@ -28,7 +34,7 @@ def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False)
     SetupError
         The backend cannot run on this machine.
     """
-    worker = worker_of(run, trusted=trusted, verbose=verbose)
+    worker = worker_of(run, trusted=trusted, verbose=verbose, timeout=timeout)
     try:
         worker.open(run.spec)
     except BaseException:
@@ -37,7 +43,13 @@ def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False)
     return worker
 
 
-def worker_of(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
+def worker_of(
+    run: Run,
+    *,
+    trusted: Collection[str] = (),
+    verbose: bool = False,
+    timeout: float | None = None,
+) -> Worker:
     """As `open_side`, but the backend is not opened yet."""
     record = run.record
     if not record.backend.target:
@@ -48,6 +60,7 @@ def worker_of(run: Run, *, trusted: Collection[str] = (), verbose: bool = False)
         threads=record.threads or 1,
         fit_path=record.fit_path or "fast",
         verbose=verbose,
+        timeout=timeout,
     )
 
 

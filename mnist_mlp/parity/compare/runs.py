@@ -40,6 +40,7 @@ def compare_runs(
     always_prove: bool = False,
     trusted: Collection[str] = (),
     verbose: bool = False,
+    timeout: float | None = None,
     say: Say = quiet,
 ) -> Outcome:
     """Compare two finished runs rung by rung.
@@ -55,11 +56,15 @@ def compare_runs(
         Make the float64 proof even if all predictions agree.
     trusted : collection of str
         Backends (module:Class) that a folder may name and have run, besides the registered ones.
+    timeout : float, optional
+        Most seconds that a backend may go on without a report.
     say : callable
         Called with one line of text at each stage: comparing tutorial runs takes about a minute.
 
     Raises
     ------
+    TimeLimitError
+        A backend reported nothing for `timeout` seconds.
     DivergedError
         The weights, logits or losses of a run are not finite. The message names file and place.
     """
@@ -85,7 +90,7 @@ def compare_runs(
     if plan is None or dataset is None or ladder.broken("spec", "data", "order", "init"):
         _without_backends(ladder)
     else:
-        shared = _shared(plan, dataset, trusted)
+        shared = _shared(plan, dataset, trusted=trusted, timeout=timeout)
         look_at = _stored if static else _replayed
         for seen in look_at(ladder.runs, shared, verbose=verbose, say=say):
             ladder.take(seen)
@@ -207,7 +212,9 @@ def _permuted(ladder: Ladder) -> Outcome:
 # --- With backends --------------------------------------------------------------------------------
 
 
-def _shared(plan: Plan, dataset: Dataset, trusted: Collection[str]) -> Shared:
+def _shared(
+    plan: Plan, dataset: Dataset, *, trusted: Collection[str], timeout: float | None
+) -> Shared:
     data = training_data(plan, dataset)
     height, width = dataset.images.shape[1:]
     return Shared(
@@ -216,6 +223,7 @@ def _shared(plan: Plan, dataset: Dataset, trusted: Collection[str]) -> Shared:
         windows=windows(plan),
         stress=stress_batch(plan, data),
         trusted=trusted,
+        timeout=timeout,
     )
 
 
@@ -260,10 +268,10 @@ def _beyond(
     if ladder.breaks or not (always_prove or differing.any()):
         return Proof(status="not_run"), None
     say("float64 proof: training both sides in float64")
-    proof = prove((a, b), shared.plan, shared.data, trusted=shared.trusted)
+    proof = prove((a, b), shared.plan, shared.data, trusted=shared.trusted, timeout=shared.timeout)
     chaos = None
     if differing.any() and proof.status != "unavailable":
         say(f"ensemble: training {a.label} from initial weights that differ in their last digit")
-        with open_side(a, trusted=shared.trusted) as worker:
+        with open_side(a, trusted=shared.trusted, timeout=shared.timeout) as worker:
             chaos = ensemble(a, worker, shared.plan, shared.data, differing)
     return proof, chaos

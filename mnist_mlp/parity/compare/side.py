@@ -43,6 +43,8 @@ class Shared:
     stress: Stress
     trusted: Collection[str] = ()
     """Unregistered backends (module:Class) that a run folder may name and have run."""
+    timeout: float | None = None
+    """Most seconds that a backend may go on without a report."""
 
     @property
     def plan(self) -> Plan:
@@ -81,7 +83,9 @@ def look(
     """Run one side's backend and test every rung that needs it; `workers` closes its process."""
     seen = SideEvidence()
     try:
-        worker = workers.enter_context(worker_of(run, trusted=shared.trusted, verbose=verbose))
+        worker = workers.enter_context(
+            worker_of(run, trusted=shared.trusted, verbose=verbose, timeout=shared.timeout)
+        )
         worker.open(run.spec)
     except (SetupError, UsageError) as error:
         return look_at_trace(
