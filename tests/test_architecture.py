@@ -212,7 +212,8 @@ def test_no_ring_of_rooms() -> None:
 
 
 STAIRS = (
-    ("errors", "nearest"),
+    ("errors", "nearest", "shown", "memory"),
+    ("readers",),
     ("spec", "registry", "data", "settings"),
     ("reference",),
     ("plan", "evaluate"),

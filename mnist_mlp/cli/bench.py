@@ -53,6 +53,7 @@ def bench(
         int | None,
         typer.Option(
             min=1,
+            max=1000,
             help="Fresh processes per case [default: 3; 1 with --scale].",
             rich_help_panel=_HOW,
         ),
