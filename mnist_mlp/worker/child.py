@@ -15,6 +15,7 @@ import json
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 import time
@@ -93,13 +94,21 @@ def main() -> None:
 
 
 def _listen(source: IO[bytes], calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]]) -> None:
-    """Queue the parent's calls. When the parent ends, end this process, even in the middle of a
-    call."""
+    """Queue the parent's calls. When the parent ends, end this process and all that it started,
+    even in the middle of a call."""
     while True:
         try:
             calls.put(pickle.load(source))
         except Exception:  # the pipe ended, perhaps within a message
-            os._exit(1)  # sys.exit would only end this thread
+            _end()
+
+
+def _end() -> None:
+    # The parent made this process the leader of a group. Somebody else who starts it may not have:
+    # then the group is theirs.
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)  # sys.exit would only end this thread
 
 
 def _beat(server: _Server) -> None:

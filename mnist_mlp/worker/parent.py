@@ -148,6 +148,8 @@ class Worker:
         # An unregistered backend may be a file in the working directory. The child searches there
         # last, so that no file there takes the place of an installed package.
         own_modules = [] if target in installed().values() else [str(Path.cwd())]
+        # Windows can neither pass on an open file by its number nor write stacks to it.
+        posix = os.name == "posix"
         try:
             # The files stay open as long as the child runs; `close` closes them.
             self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115
@@ -157,7 +159,8 @@ class Worker:
             self._process = subprocess.Popen(
                 isolated(
                     "mnist_mlp.worker.child",
-                    *(target, backend, str(timeout or ""), str(self._stacks.fileno())),
+                    *(target, backend),
+                    *(str(timeout) if timeout and posix else "", str(self._stacks.fileno())),
                     *own_modules,
                 ),
                 stdin=subprocess.PIPE,
@@ -165,7 +168,7 @@ class Worker:
                 stderr=self._log,
                 env=environment,
                 start_new_session=True,
-                pass_fds=(self._stacks.fileno(),),
+                pass_fds=(self._stacks.fileno(),) if posix else (),
             )
         except OSError as error:
             raise errors.SetupError(f"no worker process can be started: {error}") from None

@@ -106,6 +106,8 @@ def written(file: IO[bytes]) -> str:
 
     The worker's clock may have started a little later than the parent's.
     """
+    if not hasattr(os, "pread"):  # Windows
+        return ""
     end = time.monotonic() + _LATE_S
     text = ""
     while time.monotonic() < end:
