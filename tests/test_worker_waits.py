@@ -82,19 +82,21 @@ def opened(
 def test_a_call_that_hangs_is_ended_and_its_place_is_named(
     plan: Plan, rows: TrainingData, name: str, where: str
 ) -> None:
-    with opened(f"hanging:{name}Backend", limit=1) as worker:
+    # The limit from the start on, since the worker has to know of it to write its stack.
+    with Worker(f"hanging:{name}Backend", accelerator="cpu", timeout=5) as worker:
+        worker.open(SPEC)
         start = time.monotonic()
         with pytest.raises(TimeLimitError) as caught:
             worker.fit(plan, rows)
         assert time.monotonic() - start < 20  # it would sleep for a minute
         pid = worker._process.pid
     assert caught.match(
-        rf"time limit: the {name.lower()}backend worker reported nothing for 1 s in 'fit'; "
+        rf"time limit: the {name.lower()}backend worker reported nothing for 5 s in 'fit'; "
         rf"it was at \S*{where}\. Allow it more time with --timeout"
     )
     (stack,) = caught.value.__notes__
     assert "in fit" in stack
-    assert stack.startswith(("Thread", "Current thread"))
+    assert stack.startswith("Thread")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -118,7 +120,7 @@ def test_the_line_of_a_user_s_code_is_named(
     """Not that of the library that it waits in, neither while it hangs nor at the limit."""
     port = tmp_path / "port.py"
     port.write_text(PORT)
-    port_backend = opened("hanging:PortBackend", caplog, limit=2.5)
+    port_backend = Worker("hanging:PortBackend", accelerator="cpu", timeout=5)
     with port_backend as worker, pytest.raises(TimeLimitError) as caught:
         worker.describe_port(f"{port}:build")
     assert f"in 'describe_port'; it was at {port}:6 (wait)" in str(caught.value)

@@ -15,6 +15,7 @@ import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, RunFolderError, SetupError
+from mnist_mlp.leftovers import MARK, temporary_folder
 from mnist_mlp.readers.arrays import read_safetensors
 from mnist_mlp.readers.regular import NAMED
 from mnist_mlp.reference import Array, scale_pixels
@@ -93,13 +94,13 @@ def export_run(
     # If the file to be written is a link, a framework would write to its target, which may be
     # anywhere. Moving a finished file there replaces the link itself.
     with (
-        tempfile.TemporaryDirectory(dir=out, prefix=".export-") as fresh,
+        temporary_folder(out, prefix=f".export-{MARK}") as fresh,
         Worker(framework, accelerator="cpu", verbose=verbose) as worker,
     ):
         worker.open(run.spec)
-        names = worker.export(run.weights, kind, Path(fresh))
+        names = worker.export(run.weights, kind, fresh)
         for name in names:
-            (Path(fresh) / name).replace(out / name)
+            (fresh / name).replace(out / name)
     logits = _reloaded(kind, out / names[0], pixels)
     own = run.predictions["logits"]
     different = int((logits.argmax(axis=1) != own.argmax(axis=1)).sum())
