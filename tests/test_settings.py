@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnist_mlp.errors import EXIT_USAGE, UsageError
-from mnist_mlp.settings import SHORT_NAMES, read_toml, resolve
+from mnist_mlp.settings import SHORT_NAMES, read_config, resolve
 from mnist_mlp.spec import Spec, SpecError, leaf_keys
 
 
@@ -225,7 +225,7 @@ def test_odd_activations_below_given_sizes_are_refused_in_words(tmp_path: Path, 
 
 
 def test_a_file_without_a_name_is_named_after_itself(tmp_path: Path) -> None:
-    assert read_toml(write(tmp_path, "seed = 3")) == {"name": "mine", "seed": 3}
+    assert read_config(write(tmp_path, "seed = 3")) == {"name": "mine", "seed": 3}
     assert resolve(config=write(tmp_path, 'name = "his"'), environ={}).spec.name == "his"
 
 
@@ -253,8 +253,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
     for name, words in (
         ("none.toml", "no such configuration file"),
-        ("", "cannot be read"),  # the folder itself
-        ("latin.toml", "not valid TOML"),
+        ("", "is a folder, expected a file"),
+        ("latin.toml", "not readable UTF-8 text"),
     ):
         with pytest.raises(UsageError, match=words) as caught:
             resolve(config=tmp_path / name, environ={})

@@ -177,7 +177,7 @@ def fit(name: str, x: Sequence[int], y: Sequence[float], work: Sequence[float]) 
         high += 1
     assert low <= best <= high
     slope = error = ideal_slope = None
-    if len(x) >= 3:  # two points fit any line, and have no standard error
+    if len(set(x)) >= 3:  # two points fit any line, and have no standard error
         line = linregress(np.log(x), np.log(y))
         slope, error = float(line.slope), float(line.stderr)
         ideal_slope = float(linregress(np.log(x), np.log(ideal)).slope)

@@ -22,18 +22,22 @@ def predict(
     import numpy as np
 
     from mnist_mlp.cli.output import print_json, sketch
+    from mnist_mlp.errors import DivergedError
     from mnist_mlp.exchange.pictures import read_picture
     from mnist_mlp.reference import forward, log_softmax, scale_pixels
     from mnist_mlp.run.folder import Run
 
     folder = Run(run)
+    # Predicted by the NumPy reference, so that no framework has to be installed. The weights are
+    # read first, because they confirm the size of the images.
+    weights = {name: array.astype(np.float64) for name, array in folder.weights.items()}
     pictures = np.stack([read_picture(path, folder.image_shape) for path in images])
     pixels = scale_pixels(pictures.reshape(len(pictures), -1), dtype=np.float64)
-    # Predicted by the NumPy reference, so that no framework has to be installed.
-    weights = {name: array.astype(np.float64) for name, array in folder.weights.items()}
-    probabilities = np.exp(
-        log_softmax(forward(weights, folder.spec.model.activations, pixels).logits)
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # checked below
+        logits = forward(weights, folder.spec.model.activations, pixels).logits
+    if not np.isfinite(logits).all():
+        raise DivergedError(f"{run}: with its weights, a logit of these pictures is not finite")
+    probabilities = np.exp(log_softmax(logits))
     if json:
         results = [
             {"image": str(path), "class": int(p.argmax()), "probabilities": p.tolist()}

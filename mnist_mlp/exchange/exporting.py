@@ -15,10 +15,13 @@ import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, RunFolderError, SetupError
+from mnist_mlp.readers.arrays import read_safetensors
+from mnist_mlp.readers.regular import NAMED
 from mnist_mlp.reference import Array, scale_pixels
+from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.files import write_atomically
 from mnist_mlp.run.folder import Run
-from mnist_mlp.run.tensors import read_tensors, tensors_to_bytes
+from mnist_mlp.run.tensors import tensors_to_bytes
 from mnist_mlp.worker.parent import Worker
 
 Format = Literal["keras", "torch", "onnx", "safetensors"]
@@ -72,10 +75,14 @@ def export_run(
     SetupError
         The framework or a package is missing; the text names the command that installs it.
     RunFolderError
-        `dataset` is not the data set that the run was trained on.
+        A file of the run is missing or damaged, or `dataset` is not the data set that the run was
+        trained on.
+    DivergedError
+        A file of the run holds NaN or infinity.
     BackendError
         The exported model predicts differently from the run.
     """
+    evidence(run)  # the same checks as in the other commands, before anything is written
     if kind == "safetensors":
         return _safetensors(run, out)
     pixels = _test_pixels(run, dataset)
@@ -114,7 +121,7 @@ def export_run(
 def _safetensors(run: Run, out: Path) -> Exported:
     file = out / "model.safetensors"
     write_atomically(file, tensors_to_bytes(run.weights))
-    again = read_tensors(file)
+    again = read_safetensors(file, NAMED)
     if any(not np.array_equal(again[name], tensor) for name, tensor in run.weights.items()):
         raise BackendError(f"{file}: reading it back gives other values than were written")
     return Exported((file,), len(run.predictions["ids"]), 0, 0.0)
@@ -126,7 +133,13 @@ def _test_pixels(run: Run, dataset: Dataset) -> Array:
             f"{run.path}: trained on other data than is loaded here; name the folder of its data "
             f"set ({run.dataset.name}) with --data-dir"
         )
-    images = dataset.flat()[run.predictions["ids"]]
+    ids = run.predictions["ids"]
+    if ids.max() >= len(dataset):
+        raise RunFolderError(
+            f"{run.path}/predictions.npz: ids has row {ids.max()}, but the data set has "
+            f"{len(dataset)} rows"
+        )
+    images = dataset.flat()[ids]
     return scale_pixels(images, dtype=run.spec.training.precision)
 
 

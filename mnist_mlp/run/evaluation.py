@@ -23,17 +23,16 @@ def evidence(run: Run) -> Evidence:
     ------
     RunFolderError
         A file is missing or damaged, or the files don't fit together.
+    DivergedError
+        A file holds NaN or infinity.
     """
     dataset = run.dataset
     history = run.history
-    kernel = kernel_name(0)
-    if kernel not in run.weights:
-        raise RunFolderError(f"{run.path}/weights.safetensors: {kernel} is missing")
     try:
         return Evidence(
             **run.predictions,
             classes=dataset.classes,
-            first_kernel=run.weights[kernel],
+            first_kernel=run.weights[kernel_name(0)],
             image_shape=run.image_shape,
             example_ids=run.examples["ids"],
             example_images=run.examples["images"],

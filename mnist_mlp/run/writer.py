@@ -143,8 +143,10 @@ class RunWriter:
 
 def first_files(plan: Plan) -> dict[str, bytes]:
     """Files by name that depend only on the plan: initial weights and order."""
-    epochs = range(1, plan.spec.training.epochs + 1)
-    orders = np.stack([plan.order(epoch) for epoch in epochs]).astype(np.uint32)
+    # Filled in place: a list of int64 orders would take three times the memory.
+    orders = np.empty((plan.spec.training.epochs, len(plan.train_ids)), np.uint32)
+    for epoch in range(1, len(orders) + 1):
+        orders[epoch - 1] = plan.order(epoch)
     return {
         "initial_weights.safetensors": tensors_to_bytes(plan.initial_weights),
         "order.npz": npz_bytes({"train_ids": plan.train_ids, "epochs": orders}),

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import DivergedError, RunFolderError, UsageError
+from mnist_mlp.errors import RunFolderError, UsageError
 from mnist_mlp.parity.compare import folders
 from mnist_mlp.parity.compare.ladder import Ladder, SideEvidence
 from mnist_mlp.parity.compare.proof import ensemble, prove
@@ -22,6 +22,7 @@ from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin
 from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.folder import Run
 
 Say = Callable[[str], None]
@@ -63,13 +64,15 @@ def compare_runs(
 
     Raises
     ------
+    RunFolderError
+        A file of a run is missing or damaged, or the files don't fit together.
     TimeLimitError
         A backend reported nothing for `timeout` seconds.
     DivergedError
         The weights, logits or losses of a run are not finite. The message names file and place.
     """
     for run in (a, b):
-        _refuse_strange(run)
+        evidence(run)  # the same checks as in the other commands, before anything is started
     ladder = Ladder(runs={"a": a, "b": b})
     fields = folders.spec_fields(a, b)
     ladder.breaks += folders.spec_breaks(fields)
@@ -97,20 +100,6 @@ def compare_runs(
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
     return compare_outcome(ladder, proof, chaos)
-
-
-def _refuse_strange(run: Run) -> None:
-    """Raise `DivergedError` for NaN and infinity, since they cannot be compared."""
-    for name, tensor in run.weights.items():
-        if not np.isfinite(tensor).all():
-            raise DivergedError(f"{run.path}: {name} of its final weights is not finite")
-    for row in run.history:
-        if not np.isfinite([row.loss, row.val_loss]).all():
-            raise DivergedError(
-                f"{run.path}/history.csv: a loss of epoch {row.epoch} is not finite"
-            )
-    if not np.isfinite(run.predictions["logits"]).all():
-        raise DivergedError(f"{run.path}/predictions.npz: a logit is not finite")
 
 
 # --- Before any backend ---------------------------------------------------------------------------
