@@ -68,7 +68,8 @@ def test_usage(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: 
         monkeypatch.setattr("mnist_mlp.data.load_dataset", made_up_digits)
     given, words = WORDS[case]
     done = cli(*given, "--json")
-    kind = "SpecError" if "--set" in given or "--learning-rate" in given else "UsageError"
+    about_the_spec = {"--set", "--learning-rate", "--config"} & set(given)
+    kind = "SpecError" if about_the_spec else "UsageError"
     assert_refused(done, code=2, kind=kind, words=words)
     assert not list(tmp_path.iterdir())
 

@@ -72,7 +72,7 @@ def test_a_folder_that_is_trusted_runs(
         ("dataset.name", "mnist\x1b]0;title\x07"),
         ("device", "cpu\x9b31m"),
         ("versions", {"numpy": "2\r3"}),
-        ("dataset.source", "a lone surrogate \ud800"),
+        ("dataset.source", "a byte order mark \ufeff"),
     ],
 )
 def test_escape_codes_do_not_reach_the_terminal(

@@ -156,7 +156,7 @@ class Run:
         """`ids` (k,) and uint8 `images` (k, height, width) of the wrongly classified test rows."""
         path = self.path / "examples.npz"
         arrays = read_npz(path, MEMBER, names=("ids", "images"))
-        check_examples(arrays, self.predictions["ids"], self.dataset, file=path)
+        check_examples(arrays, self.dataset, file=path)
         return arrays
 
     @cached_property

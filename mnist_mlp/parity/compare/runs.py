@@ -22,7 +22,6 @@ from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin
 from mnist_mlp.plan import Plan, make_plan, training_data
-from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.folder import Run
 
 Say = Callable[[str], None]
@@ -72,7 +71,8 @@ def compare_runs(
         The weights, logits or losses of a run are not finite. The message names file and place.
     """
     for run in (a, b):
-        evidence(run)  # the same checks as in the other commands, before anything is started
+        # Read here, so that a damaged file is told before anything is started.
+        _ = run.weights, run.history, run.predictions, run.examples
     ladder = Ladder(runs={"a": a, "b": b})
     fields = folders.spec_fields(a, b)
     ladder.breaks += folders.spec_breaks(fields)
