@@ -367,7 +367,9 @@ def test_too_many_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_header_of_any_size(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", arrays.HEADER_LIMIT + 1) + b"{}")
-    with pytest.raises(DataError, match="header announces 4,194,305 bytes, the limit is 4,194,304"):
+    with pytest.raises(
+        DataError, match="header announces 4,194,305 bytes, expected 2 to 4,194,304"
+    ):
         read_weights(path)
 
 
@@ -394,3 +396,10 @@ def test_a_file_that_is_still_being_written() -> None:
     """The size of a file in /proc is 0, and it holds more."""
     with pytest.raises(DataError, match="changed while it was read"):
         texts.read_text(Path("/proc/self/status"), NAMED)
+
+
+def test_a_type_that_numpy_lacks(tmp_path: Path) -> None:
+    text = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
+    with pytest.raises(DataError, match="NumPy has no type 'BF16'; save the tensors as float32"):
+        read_weights(tmp_path / "w.safetensors")

@@ -5,6 +5,7 @@ These modules import nothing slow at the top, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from contextlib import suppress
@@ -22,6 +23,7 @@ from mnist_mlp.errors import (
     Stop,
     UsageError,
 )
+from mnist_mlp.shown import one_line
 
 COMMANDS = (
     "train",
@@ -65,7 +67,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         text = "out of memory: use fewer rows, a smaller batch or smaller layers"
         code = _tell(SetupError(text), as_json=as_json)
     except Exception as error:
-        if hasattr(error, "format_message"):
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            text = f"{one_line(str(error.filename))}: {error.strerror}"
+            code = _tell(UsageError(text), as_json=as_json)
+        elif hasattr(error, "format_message"):
             # An error of Typer about the arguments. Its class is found by its method, because the
             # place of that class differs between Typer's versions.
             text = f"{error.format_message().rstrip('.')}; see --help"

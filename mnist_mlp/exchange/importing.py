@@ -17,7 +17,7 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DataError, DivergedError
 from mnist_mlp.plan import make_plan
 from mnist_mlp.readers.arrays import read_npz, read_safetensors
-from mnist_mlp.readers.regular import NAMED, open_regular
+from mnist_mlp.readers.regular import NAMED, read_start
 from mnist_mlp.reference import Array, bias_name, forward, kernel_name, scale_pixels
 from mnist_mlp.run.claim import claimed
 from mnist_mlp.run.evaluation import write_evaluation
@@ -51,8 +51,7 @@ def read_weights(path: Path) -> dict[str, Array]:
     DataError
         The file is neither, damaged, or of a known format that is not read here, such as a pickle.
     """
-    with open_regular(path, NAMED) as file:
-        zipped = file.read(2) == _ZIP_MAGIC
+    zipped = read_start(path, NAMED, len(_ZIP_MAGIC)) == _ZIP_MAGIC
     return read_npz(path, NAMED) if zipped else read_safetensors(path, NAMED)
 
 

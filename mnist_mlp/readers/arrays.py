@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_mlp.readers.foreign import refuse_foreign, refuse_foreign_members
-from mnist_mlp.readers.regular import Origin, OtherFormatError, parsed, read_bytes
+from mnist_mlp.readers.regular import Origin, OtherFormatError, parsed, read_bytes, read_start
 from mnist_mlp.shown import shown, size
 
 Array = NDArray[Any]
@@ -51,22 +51,31 @@ def read_safetensors(path: Path, origin: Origin) -> dict[str, Array]:
     origin.error
         The file is not a safetensors file, or has more than `ARRAYS_LIMIT` bytes.
     """
+    kind = "a readable safetensors file"
+    start = read_start(path, origin, 512)
+    parsed(path, origin, kind, lambda: _check_start(start))  # before gigabytes are read
     content = read_bytes(path, origin, limit=ARRAYS_LIMIT)
-    return parsed(path, origin, "a readable safetensors file", lambda: _safetensors(content))
+    return parsed(path, origin, kind, lambda: _safetensors(content))
+
+
+def _check_start(start: bytes) -> None:
+    refuse_foreign(start)
+    if start.startswith(b"PK"):
+        raise OtherFormatError(
+            "a zip archive, such as numpy.savez, PyTorch and Keras write; expected safetensors"
+        )
+    header = int.from_bytes(start[:8], "little")
+    if not 2 <= header <= HEADER_LIMIT:
+        raise ValueError(f"its header announces {header:,} bytes, expected 2 to {HEADER_LIMIT:,}")
 
 
 def _safetensors(content: bytes) -> dict[str, Array]:
     from safetensors.numpy import load
 
-    refuse_foreign(content)
-    if content.startswith(b"PK"):
-        raise OtherFormatError(
-            "a zip archive, such as numpy.savez, PyTorch and Keras write; expected safetensors"
-        )
-    header = int.from_bytes(content[:8], "little")
-    if header > HEADER_LIMIT:
-        raise ValueError(f"its header announces {header:,} bytes, the limit is {HEADER_LIMIT:,}")
-    tensors = dict(load(content))
+    try:
+        tensors = dict(load(content))
+    except KeyError as error:  # the name of a type, such as BF16
+        raise ValueError(f"NumPy has no type {error}; save the tensors as float32") from None
     _check_names(tensors)
     return tensors
 

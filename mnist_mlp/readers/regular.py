@@ -84,6 +84,21 @@ def open_regular(path: Path, origin: Origin) -> BinaryIO:
     return os.fdopen(handle, "rb")
 
 
+def read_start(path: Path, origin: Origin, length: int) -> bytes:
+    """Read the first `length` bytes of a regular file, or all of a shorter one.
+
+    Raises
+    ------
+    origin.error
+        As for `open_regular`; or the file cannot be read.
+    """
+    with open_regular(path, origin) as file:
+        try:
+            return file.read(length)
+        except OSError as error:
+            raise origin.error(f"{path}: cannot be read: {_reason(error)}") from None
+
+
 def read_bytes(path: Path, origin: Origin, *, limit: int) -> bytes:
     """Read the content of a regular file.
 

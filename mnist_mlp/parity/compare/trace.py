@@ -138,6 +138,8 @@ def _check_types(arrays: Mapping[str, Array], *, file: Path) -> None:
 def _check_state(judged: JudgedStep, plan: Plan, *, file: Path) -> None:
     """Refuse states whose tensors don't fit the specification. The judge looks at the rest."""
     expected = expected_shapes(plan.spec.model)
+    if len(judged.record.pre_activations) > len(plan.spec.model.layers):
+        raise RunFolderError(f"{file}: step {judged.step} has more layers than the specification")
     before, after = judged.shared, judged.record.state
     groups = [("weights", before.weights), *before.slots.items(), *after.slots.items()]
     for group, tensors in groups:
