@@ -213,8 +213,7 @@ def test_no_ring_of_rooms() -> None:
 
 STAIRS = (
     ("errors", "nearest", "shown", "memory"),
-    ("streams", "leftovers"),
-    ("readers",),
+    ("streams", "leftovers", "readers"),
     ("spec", "registry", "data", "settings"),
     ("reference",),
     ("plan", "evaluate"),

@@ -51,6 +51,13 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "wrong value": (["--learning-rate", "nan"], ["learning_rate = nan", "--learning-rate"]),
     "bad together": (["--set", "optimizer.nesterov=true"], ["nesterov needs momentum"]),
     "no file": (["--config", "none.toml"], ["none.toml: no such configuration file"]),
+    "a long file name": (["bench", "show", "n" * 5000], ["nnn...: File name too long"]),
+    "a pipe": (["--config", "/dev/zero"], ["/dev/zero: is no regular file"]),
+    "a device as a model": (["check", "/dev/zero:Port"], ["/dev/zero: is no regular file"]),
+    "thousands of digits": (["--set", f"seed=0x{'f' * 5000}"], ["seed = a number of thousands"]),
+    "two lines": (["--set", "seed=1\nname='x'"], ["is not a TOML value"]),
+    "too many": (["--set", "training.epochs=1e10"], ["training.epochs"]),
+    "too many layers": (["--set", f"model.layer_sizes={[9] * 1002}"], ["at most 1001 items"]),
     "unknown backend": (["--backend", "kears"], ["'kears'; did you mean 'keras'?"]),
     "unknown side": (["compare", "numpy", "toch"], ["'toch'; did you mean 'torch'?"]),
     "unknown module": (

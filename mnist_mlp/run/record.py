@@ -71,7 +71,7 @@ class DatasetRecord(_Part):
     sha256: Name
     rows: Count | None = None
     image_shape: Annotated[tuple[Count, Count], Field(strict=False)]
-    classes: Count
+    classes: Annotated[int, Field(ge=2, le=256)]  # labels are uint8
     train_rows: Count | None = None
     test_rows: Count | None = None
     train_ids_sha256: Name = ""

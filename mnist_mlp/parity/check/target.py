@@ -50,9 +50,11 @@ def parse_target(text: str, *, framework: str | None = None) -> Target:
     try:
         tree = ast.parse(source, filename=file)
     except SyntaxError as error:
-        raise UsageError(f"{file}:{error.lineno}: not valid Python: {error.msg}") from None
+        place = file if error.lineno is None else f"{file}:{error.lineno}"
+        raise UsageError(f"{place}: not valid Python: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:  # a NUL; brackets in brackets
-        raise UsageError(f"{file}: not valid Python: {error or 'nested too deeply'}") from None
+        reason = str(error) or "nested too deeply"
+        raise UsageError(f"{file}: not valid Python: {reason}") from None
     found = {FRAMEWORKS[package] for package in _imports(tree) if package in FRAMEWORKS}
     if framework is None:
         if len(found) != 1:

@@ -63,6 +63,8 @@ def compare_runs(
 
     Raises
     ------
+    RunFolderError
+        A file of a run is missing or damaged, or the files don't fit together.
     TimeLimitError
         A backend reported nothing for `timeout` seconds.
     RunFolderError
