@@ -48,7 +48,7 @@ class Shared:
 
     @property
     def plan(self) -> Plan:
-        """What both runs were trained by."""
+        """The plan of both runs."""
         return self.exact.plan
 
     @property
@@ -80,7 +80,7 @@ class Shared:
 def look(
     run: Run, shared: Shared, *, side: Side, workers: ExitStack, verbose: bool = False
 ) -> SideEvidence:
-    """Run one side's backend and test every rung that needs it; `workers` closes its process."""
+    """Run one side's backend and test every rung that needs it. `workers` closes its process."""
     seen = SideEvidence()
     try:
         worker = workers.enter_context(
