@@ -58,6 +58,7 @@ def write_report(runs: Sequence[Run], *, out: Path, document: Any = None, origin
     """Write the page; returns its size in bytes. Raises as `report_html`, and `SetupError`."""
     from mnist_mlp.run.files import write_atomically
 
+    # A path may hold bytes that are no UTF-8, which Python keeps as surrogates.
     content = report_html(runs, document=document, origin=origin).encode(errors="replace")
     write_atomically(out, content)
     return len(content)

@@ -221,7 +221,7 @@ def _shared(
 def _stored(
     runs: Mapping[Side, Run], shared: Shared, *, verbose: bool, say: Say
 ) -> list[SideEvidence]:
-    """What the steps show that the folders hold."""
+    """Judge the steps that the folders hold, without running a backend."""
     del verbose, say  # nothing is run
     reason = "--static: no backend was started"
     return [look_at_trace(run, shared, side=side, reason=reason) for side, run in runs.items()]
@@ -230,7 +230,7 @@ def _stored(
 def _replayed(
     runs: Mapping[Side, Run], shared: Shared, *, verbose: bool, say: Say
 ) -> list[SideEvidence]:
-    """What each side shows when it is run again, both at the same time in their own processes."""
+    """Run both sides again, at the same time and each in its own process, and judge them."""
     say(f"replaying {' and '.join(run.label for run in runs.values())}")
     begin((shared.exact, shared.steps))
     # On a GPU they take turns: TensorFlow reserves nearly all of its memory.
