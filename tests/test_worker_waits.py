@@ -74,7 +74,6 @@ def opened(
     ("name", "where"),
     [
         ("Sleeping", r"hanging\.py:\d+ \(sleep\)"),
-        ("Locked", r"hanging\.py:\d+ \(fit\)"),
         # Its heart does not beat, but its stack can be had.
         ("Greedy", r"re/__init__\.py:\d+ \(match\)"),
     ],

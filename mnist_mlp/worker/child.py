@@ -70,6 +70,7 @@ def main() -> None:
     sys.path += folders  # last, so that nothing there takes the place of an installed package
     stacks = StackWriter(float(limit) if limit else None, int(file))
     server = _Server(target, name, sink, stacks)
+    server.send("alive", "")
     threading.Thread(target=_beat, args=(server,), daemon=True).start()
     while True:
         server.busy = False

@@ -70,6 +70,7 @@ class Watch:
         self.failure: TimeLimitError | None = None
         """Why the worker was killed at its limit."""
         self._method = ""
+        self._started = False
         self._waiting = False
         self._where = ""
         self._silent_s = self._faint_s = 0.0
@@ -92,6 +93,10 @@ class Watch:
 
     def beat(self, where: str) -> None:
         """The worker's heart beats, and its main thread is at `where`."""
+        if not self._started:
+            # How long Python takes to start is no matter of the call, nor does the worker know it.
+            self._started = True
+            self.reported()
         self._faint_s = 0.0
         self._where = where
 
