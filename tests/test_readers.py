@@ -82,6 +82,7 @@ def test_members_are_regular_files_of_the_folder(folder: Path, tmp_path: Path, n
         assert refused(folder, name, run).startswith("is a link; a run folder must hold the file")
         path.unlink()
     with path.open("wb") as file:
+        file.write(whole[:512])  # the right beginning
         file.truncate(LIMITS.get(path.suffix[1:], arrays.ARRAYS_LIMIT) + 1)  # sparse
     assert "but the limit is " in refused(folder, name, run)
 
