@@ -404,3 +404,12 @@ def test_a_type_that_numpy_lacks(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
     with pytest.raises(DataError, match="NumPy has no type 'BF16'; save the tensors as float32"):
         read_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408, 0x8B1F + 1, 0x1208 * 8])
+def test_a_header_whose_length_looks_like_another_format(tmp_path: Path, length: int) -> None:
+    """640 is 0x280, and a pickle begins with 0x80 0x02."""
+    text = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + text.ljust(length).encode() + bytes(4))
+    assert read_weights(path).keys() == {"w"}
