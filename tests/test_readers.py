@@ -258,7 +258,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path, folder: Path) -> None:
         (b"seed = 1\nseed = 2", "not valid TOML: Cannot overwrite a value"),
         (b"seed = \x00", "not valid TOML: "),
         (b'name = "\xe9"', "not readable UTF-8 text"),
-        (b"#" * (texts.TOML_LIMIT + 1), "has 32 KiB, but the limit is 32 KiB"),
+        (b"#" * (texts.TOML_LIMIT + 1), "has 16 KiB, but the limit is 16 KiB"),
     ],
 )
 def test_toml_that_breaks_parsers(tmp_path: Path, content: bytes, words: str) -> None:
