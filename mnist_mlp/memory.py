@@ -6,19 +6,36 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-# The limit of a container, in version 2 and in version 1 of Linux's control groups.
-_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 def machine_memory() -> int | None:
     """Bytes of memory of this machine, or of its container; None where that is not known."""
-    known = []
+    known = [memory_limit(own_cgroup())]
     with suppress(ValueError, OSError, AttributeError):
         known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for path in _LIMITS:
-        with suppress(ValueError, OSError):  # ValueError: the word `max`, for no limit
-            known.append(int(path.read_text(encoding="ascii")))
-    return min(known, default=None)
+    return min((each for each in known if each is not None), default=None)
+
+
+def memory_limit(cgroup: Path) -> int | None:
+    """The bytes of memory that a control group and those above it allow; None: no limit."""
+    texts = values_upwards(cgroup, "memory.max")
+    return min((int(text) for text in texts if text != "max"), default=None)
+
+
+def own_cgroup() -> Path:
+    """The folder of this process's control group (version 2)."""
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            if line.startswith("0::"):
+                return CGROUPS / line.removeprefix("0::").lstrip("/")
+    return CGROUPS
+
+
+def values_upwards(cgroup: Path, name: str) -> list[str]:
+    """The content of a file in a control group and in all those above it."""
+    found = []
+    for folder in (cgroup, *cgroup.parents):
+        with suppress(OSError):
+            found.append((folder / name).read_text(encoding="utf-8").strip())
+    return found

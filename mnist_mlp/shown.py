@@ -46,10 +46,7 @@ def size(n_bytes: int) -> str:
     ('700 bytes', '64 MiB', '8.75 GiB')
     """
     for unit, name in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if n_bytes >= unit:
-            return (
-                f"{n_bytes / unit:.3g} {name}"
-                if n_bytes < 1000 * unit
-                else (f"{n_bytes / unit:,.0f} {name}")
-            )
+        number = n_bytes / unit
+        if number >= 1:
+            return f"{number:.3g} {name}" if number < 100 else f"{number:,.0f} {name}"
     return f"{n_bytes} bytes"

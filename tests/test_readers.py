@@ -82,6 +82,7 @@ def test_members_are_regular_files_of_the_folder(folder: Path, tmp_path: Path, n
         assert refused(folder, name, run).startswith("is a link; a run folder must hold the file")
         path.unlink()
     with path.open("wb") as file:
+        file.write(whole[:512])  # the right beginning
         file.truncate(LIMITS.get(path.suffix[1:], arrays.ARRAYS_LIMIT) + 1)  # sparse
     assert "but the limit is " in refused(folder, name, run)
 
@@ -257,7 +258,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path, folder: Path) -> None:
         (b"seed = 1\nseed = 2", "not valid TOML: Cannot overwrite a value"),
         (b"seed = \x00", "not valid TOML: "),
         (b'name = "\xe9"', "not readable UTF-8 text"),
-        (b"#" * (texts.TOML_LIMIT + 1), "has 32 KiB, but the limit is 32 KiB"),
+        (b"#" * (texts.TOML_LIMIT + 1), "has 16 KiB, but the limit is 16 KiB"),
     ],
 )
 def test_toml_that_breaks_parsers(tmp_path: Path, content: bytes, words: str) -> None:
@@ -403,3 +404,12 @@ def test_a_type_that_numpy_lacks(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
     with pytest.raises(DataError, match="NumPy has no type 'BF16'; save the tensors as float32"):
         read_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408, 0x8B1F + 1, 0x1208 * 8])
+def test_a_header_whose_length_looks_like_another_format(tmp_path: Path, length: int) -> None:
+    """640 is 0x280, and a pickle begins with 0x80 0x02."""
+    text = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + text.ljust(length).encode() + bytes(4))
+    assert read_weights(path).keys() == {"w"}

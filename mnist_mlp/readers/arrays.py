@@ -59,14 +59,17 @@ def read_safetensors(path: Path, origin: Origin) -> dict[str, Array]:
 
 
 def _check_start(start: bytes) -> None:
+    """Refuse what does not begin as a safetensors file: a length of 8 bytes, then JSON."""
+    header = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and 2 <= header <= HEADER_LIMIT:
+        # Not looked at for other formats: a length of 640 begins with the two bytes of a pickle.
+        return
     refuse_foreign(start)
     if start.startswith(b"PK"):
         raise OtherFormatError(
             "a zip archive, such as numpy.savez, PyTorch and Keras write; expected safetensors"
         )
-    header = int.from_bytes(start[:8], "little")
-    if not 2 <= header <= HEADER_LIMIT:
-        raise ValueError(f"its header announces {header:,} bytes, expected 2 to {HEADER_LIMIT:,}")
+    raise ValueError(f"its header announces {header:,} bytes, expected 2 to {HEADER_LIMIT:,}")
 
 
 def _safetensors(content: bytes) -> dict[str, Array]:

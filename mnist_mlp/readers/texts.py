@@ -15,9 +15,9 @@ from mnist_mlp.shown import shown
 TEXT_LIMIT = 16 * 2**20
 """Most bytes of a text. The largest real one is the history of 100,000 epochs, with 15 MB."""
 
-TOML_LIMIT = 32 * 2**10
+TOML_LIMIT = 16 * 2**10
 """Most bytes of a TOML file. A specification takes one or two thousand. The standard library's
-reader needs quadratic time for a long dotted key: a few seconds for one of this length."""
+reader needs quadratic time for a long dotted key: about a second for one of this length."""
 
 MOST_LEVELS = 50
 """Deepest nesting of JSON. Whatever walks through a value later must not run out of stack."""

@@ -82,7 +82,10 @@ def check_order(arrays: Mapping[str, Array], *, file: Path) -> None:
 
 
 def check_history(rows: Sequence[Any], *, file: Path) -> None:
-    """Refuse epochs that are not numbered 1, 2, 3, ... and numbers that no epoch can have."""
+    """Refuse epochs that are not numbered 1, 2, 3, ... and numbers that no epoch can have.
+
+    `rows` are of `mnist_mlp.run.folder.HistoryRow`, whose module imports this one.
+    """
     if [row.epoch for row in rows] != list(range(1, len(rows) + 1)):
         raise RunFolderError(f"{file}: epochs must be numbered 1, 2, 3, ...")
     for row in rows:
