@@ -295,11 +295,19 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         value = problem["input"]
         at = ".".join(str(part) for part in path)
         given = "" if isinstance(value, dict) else f" = {shown(value)}"
-        origin = origins.get(".".join(str(part) for part in path[:2]))
-        source = f" (from {origin})" if origin else ""
+        sources = _sources(".".join(str(part) for part in path[:2]), origins)
+        source = f" (from {', '.join(sources)})" if sources else ""
         lines.append(f"{at}{given}{source}: {message}" if at else message)
     unique = list(dict.fromkeys(lines))  # each branch of a union reports its own problem
     return "; ".join(unique[:3])  # more than three would hide the first
+
+
+def _sources(key: str, origins: Mapping[str, str]) -> list[str]:
+    """Where a value comes from; of a section, where all comes from that is no default."""
+    if key in origins:
+        return [origins[key]]
+    found = [origin for leaf, origin in origins.items() if leaf.startswith(f"{key}.")]
+    return [origin for origin in dict.fromkeys(found) if origin != "default"]
 
 
 def known_keys(section: tuple[str, ...] = ()) -> list[str]:

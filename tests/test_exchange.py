@@ -112,6 +112,14 @@ def test_values_that_are_not_finite_are_refused(run: Run) -> None:
         canonical(tensors, SPEC, layout="torch")
 
 
+def test_what_does_not_fit_names_the_file(digits: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.npz"
+    np.savez(path, kernel=np.zeros((784, 10)), bias=np.zeros(10))
+    with pytest.raises(DataError, match="found 1 matrices and 1 vectors") as caught:
+        import_weights(path, layout="keras", spec=SPEC, dataset=digits, out=tmp_path / "new")
+    assert str(caught.value).startswith(f"{path}: ")
+
+
 # --- Pictures -------------------------------------------------------------------------------------
 
 

@@ -99,6 +99,32 @@ def test_names_of_tensors_are_printable(cli: Cli, finished_run: Path, tmp_path: 
     assert done.stderr.replace("\n", "").isprintable()
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["evaluate", "ru\x1b[31m"], "ru\\x1b[31m: no such run folder"),
+        (["train", "--set", "\x1b[2J=1"], "--set \\x1b[2J=1: unknown key"),
+        (["train", "--backend", "\x9b31m"], "unknown backend"),
+        (["explain", "\u202esoftmax"], "\\u202esoftmax"),
+    ],
+)
+def test_escape_codes_of_the_command_line_are_shown_as_text(
+    cli: Cli, words: list[str], shown: str
+) -> None:
+    """The command may have been composed by a script, of names that others chose."""
+    done = cli(*words)
+    assert (done.returncode in (2, 4), shown in done.stderr) == (True, True)
+    assert done.stderr.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("words", [[], ["train", "--set"], ["explain"], ["evaluate"]])
+def test_an_error_that_quotes_100_kilobytes_is_short(cli: Cli, words: list[str]) -> None:
+    done = cli(*words, "x" * 100_000, "--json")
+    assert len(done.stderr) < 1100
+    assert " ... " in done.stderr
+    assert len(done.stdout) < 1300
+
+
 def test_a_mirror_s_password_is_not_shown() -> None:
     secret = "http://me:secret@127.0.0.1:9/mnist"
     said: list[str] = []

@@ -54,6 +54,17 @@ def test_each_source_wins_over_the_ones_before(tmp_path: Path) -> None:
     assert (spec.data.test_fraction, origins["data.test_fraction"]) == (0.25, "default")
 
 
+def test_values_that_do_not_fit_together_name_their_sources(tmp_path: Path) -> None:
+    """No single value is wrong, so all that stand in the section are named."""
+    config = write(tmp_path, "[optimizer]\nschedule = [[9, 0.1], [3, 0.2]]\n")
+    with pytest.raises(SpecError, match="schedule steps must increase") as caught:
+        resolve(config=config, environ={})
+    assert f"optimizer (from {config}):" in str(caught.value)
+    with pytest.raises(SpecError, match="nesterov needs momentum") as caught:
+        resolve(environ={}, assignments=["optimizer.nesterov=true"], flags={"learning_rate": 1.0})
+    assert "optimizer (from --set optimizer.nesterov=true):" in str(caught.value)
+
+
 def test_the_last_set_wins() -> None:
     resolved = resolve(environ={}, assignments=["seed=1", "epochs=5", "training.epochs=7"])
     assert resolved.spec.training.epochs == 7

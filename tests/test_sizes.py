@@ -145,6 +145,9 @@ def test_a_picture_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
     with pytest.raises(DataError, match="9000 x 7000 pixels, but the limit is 50,000,000"):
         read_picture(path, (28, 28))
+    Image.new("1", (1, 65_536)).save(path)
+    with pytest.raises(DataError, match="1 x 65536 pixels, but the limit of a side is 65,535"):
+        read_picture(path, (28, 28))
     Image.new("1", (20_000, 10_000)).save(path)  # Pillow itself refuses this one
     with pytest.raises(DataError, match="not a readable picture"):
         read_picture(path, (28, 28))

@@ -171,7 +171,11 @@ def import_weights(
 ) -> Run:
     """Evaluate imported weights and write a run folder, without history and initial weights."""
     plan = make_plan(spec, dataset)
-    weights = canonical(read_weights(path), spec, layout=layout)
+    tensors = read_weights(path)
+    try:
+        weights = canonical(tensors, spec, layout=layout)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     images = dataset.flat()[plan.test_ids]
     exact = {name: array.astype(np.float64) for name, array in weights.items()}
     with np.errstate(over="ignore", invalid="ignore"):  # checked below

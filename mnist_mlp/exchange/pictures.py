@@ -25,6 +25,9 @@ MOST_PIXELS = 50_000_000
 """Most pixels of a picture, as many as the cameras of telephones take. A small file can decompress
 to any size and exhaust the memory; 50 million pixels take 200 MB."""
 
+MOST_A_SIDE = 65_535
+"""Most pixels of a side, as in JPEG. Pillow keeps a pointer for each row, several times."""
+
 _SIDE = 2000
 """Pictures are reduced to about this many pixels a side before anything is computed with them. The
 network sees 28."""
@@ -63,6 +66,11 @@ def _decoded(content: bytes) -> NDArray[np.float64]:
         if picture.width * picture.height > MOST_PIXELS:  # known before the pixels are decoded
             raise ValueError(
                 f"{picture.width} x {picture.height} pixels, but the limit is {MOST_PIXELS:,}"
+            )
+        if max(picture.size) > MOST_A_SIDE:
+            raise ValueError(
+                f"{picture.width} x {picture.height} pixels, but the limit of a side is "
+                f"{MOST_A_SIDE:,}"
             )
         factor = ceil(max(picture.size) / _SIDE)
         picture.draft(None, (picture.width // factor, picture.height // factor))  # JPEG only

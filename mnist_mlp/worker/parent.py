@@ -383,7 +383,8 @@ class Worker:
             self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LAST_WORDS))
             lines = self._log.read().decode(errors="replace").strip().splitlines()
             last = f": {lines[-1].strip()[:300]}" if lines else ""
+        model = f" of {self._watch.target}" if self._watch.target else ""
         return (
-            f"the worker process of backend {self.label!r} died in {method!r} ({how}){last}; "
-            f"run again with -v to see everything it printed"
+            f"the worker process of backend {self.label!r} died in {method!r}{model} ({how})"
+            f"{last}; run again with -v to see everything it printed"
         )
