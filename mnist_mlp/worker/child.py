@@ -286,12 +286,12 @@ def load(target: str, *, name: str | None = None) -> Backend:
     name = name or target
     module_name, _, class_name = target.partition(":")
     try:
-        backend_class = getattr(importlib.import_module(module_name), class_name)
+        backend_class: Any = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
         raise UsageError(f"backend {name!r}: no module named {error.name!r}") from None
     except AttributeError:
         raise UsageError(f"backend {name!r}: {module_name} has no {class_name}") from None
-    if not isinstance(backend_class, type) or not hasattr(backend_class, "packages"):
+    if not callable(backend_class) or not hasattr(backend_class, "packages"):
         raise UsageError(f"backend {name!r}: is no backend's class: see mnist_mlp/contract.py")
     absent = [each for each in backend_class.packages if not importlib.util.find_spec(each)]
     if absent:
