@@ -130,7 +130,8 @@ class EpochRecord:
     `loss` and `accuracy` are means over the training rows, of the values computed during training,
     before each update. `val_loss` and `val_accuracy` are computed over the test rows after the
     epoch. `weights` are the weights after the epoch; `seconds` is the wall-clock time of training
-    and validation.
+    and validation. `slots` is the optimizer's state after the epoch, as in `State`. A backend that
+    does not report it leaves it out. Its runs cannot be resumed.
     """
 
     epoch: int
@@ -140,6 +141,7 @@ class EpochRecord:
     val_accuracy: float
     seconds: float
     weights: Tensors
+    slots: Mapping[str, Tensors] | None = None
 
 
 @dataclass(frozen=True, eq=False)

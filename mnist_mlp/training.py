@@ -15,14 +15,17 @@ import numpy as np
 from mnist_mlp.contract import EpochRecord, Fallback, FitPath, Progress
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, SetupError, Stop
-from mnist_mlp.evaluate import accuracy, loss
 from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
 from mnist_mlp.reference import Array
 from mnist_mlp.registry import target_of
+from mnist_mlp.run.checkpoint import Checkpoint
 from mnist_mlp.run.claim import claimed, new_folder
 from mnist_mlp.run.evaluation import import_evaluator, write_evaluation
-from mnist_mlp.run.folder import HistoryRow, Run
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.run.machine import describe_machine
+from mnist_mlp.run.results import results_of
+from mnist_mlp.run.tensors import tensors_digest
 from mnist_mlp.run.writer import RunWriter, first_files
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.accelerator import require_driver
@@ -55,6 +58,7 @@ def train(
     fit_path: FitPath = "fast",
     insist: bool = False,
     overwrite: bool = False,
+    checkpoint_every: int = 1,
     keep: Keep | None = None,
     verbose: bool = False,
     observer: Observer | None = None,
@@ -78,6 +82,8 @@ def train(
         Number of CPU threads; fixed before the framework starts.
     fit_path : {"fast", "plain"}
         Many steps per framework call, or one.
+    checkpoint_every : int
+        Number of epochs between two checkpoints. A killed run loses at most this many epochs.
     keep : callable, optional
         Called after training with the worker, the plan and the data. It returns files (contents by
         name) to be kept in the run folder, as `parity.compare.trace.trace_files` does.
@@ -129,19 +135,25 @@ def train(
         opened = opened or worker.open(spec)
         folder = out() if callable(out) else out
         claim = named or stack.enter_context(claimed(folder, overwrite=False))
-        writer = RunWriter(claim.folder, {**_record_of_backend(worker, opened), **of_plan})
+        writer = RunWriter(
+            claim.folder,
+            {**_record_of_backend(worker, opened), **of_plan},
+            state=Checkpoint(start_sha256=tensors_digest(plan.initial_weights)),
+            every=checkpoint_every,
+        )
         writer.begin(files)
         with _marking(writer):
             observer.opened(opened, plan, claim.folder)
             fitting = time.perf_counter()
             fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
-            weights = fitted.weights
             writer.add_flags(fitted.flags)
+            writer.settle()
             predicting = time.perf_counter()
-            logits = worker.predict(weights, data.test_images)
+            logits = worker.predict(writer.state.weights, data.test_images)
             _refuse_non_finite({"a test logit": logits}, when="training")
             predicted = time.perf_counter() - predicting
-            metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
+            results = results_of(logits, test_ids=plan.test_ids, dataset=dataset)
+            writer.outcome(results)
             for name, content in (keep(worker, plan, data) if keep else {}).items():
                 writer.write(name, content)
             # The evaluation reads the folder, which is not marked complete yet: it is marked last,
@@ -154,7 +166,7 @@ def train(
                 "predict_s": predicted,
                 "total_s": time.perf_counter() - start,
             }
-            writer.finish("complete", metrics=metrics, timings=timings)
+            writer.finish("complete", metrics=results.metrics.model_dump(), timings=timings)
             observer.whole()
             claim.finish()
     return Run(folder)
@@ -162,12 +174,11 @@ def train(
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What `fit` returned: weights after the last epoch, flags, and times in seconds.
+    """What `fit` returned: flags, and times in seconds.
 
     `first_step_s` is the time until the first report of progress, compilation included.
     """
 
-    weights: dict[str, Array]
     flags: Mapping[str, Any]
     seconds: float
     first_step_s: float
@@ -182,7 +193,6 @@ def _fit(
     observer: Observer,
     insist: bool,
 ) -> _Fitted:
-    weights: dict[str, Array] = {}
     first_step: float | None = None
 
     def on_step(step: int) -> None:
@@ -194,7 +204,6 @@ def _fit(
     def on_epoch(record: EpochRecord) -> None:
         losses = {"the loss": record.loss, "the validation loss": record.val_loss}
         _refuse_non_finite({**losses, **record.weights}, when=f"epoch {record.epoch}")
-        weights.update(record.weights)
         # A backend may report no single steps; the end of the epoch then counts as one.
         on_step(record.epoch * plan.steps_per_epoch)
         observer.epoch(writer.epoch(record))
@@ -210,7 +219,7 @@ def _fit(
     start = time.perf_counter()
     ran = worker.fit(plan, data, Progress(epoch=on_epoch, step=on_step, fallback=on_fallback))
     seconds = time.perf_counter() - start
-    return _Fitted(weights, flags=ran, seconds=seconds, first_step_s=first_step or seconds)
+    return _Fitted(flags=ran, seconds=seconds, first_step_s=first_step or seconds)
 
 
 def default_folder(spec: Spec, label: str) -> Path:
@@ -260,20 +269,6 @@ def ids_digest(ids: Array) -> str:
     return sha256(np.ascontiguousarray(ids, dtype="<i8").tobytes()).hexdigest()
 
 
-def write_outcome(
-    writer: RunWriter, *, plan: Plan, dataset: Dataset, logits: Array
-) -> dict[str, float]:
-    """Write predictions and wrongly classified examples; return the metrics for `run.json`."""
-    y_true = dataset.labels[plan.test_ids]
-    wrong = np.flatnonzero(logits.argmax(axis=1) != y_true)
-    ids = plan.test_ids[wrong]
-    writer.outcome(
-        predictions={"y_true": y_true, "logits": logits, "ids": plan.test_ids},
-        examples={"ids": ids, "images": dataset.images[ids]},
-    )
-    return {"loss": loss(logits, y_true), "accuracy": accuracy(logits, y_true)}
-
-
 def _refuse_non_finite(numbers: Mapping[str, Array | float], *, when: str) -> None:
     for what, value in numbers.items():
         if not np.isfinite(value).all():
@@ -285,19 +280,29 @@ def _refuse_non_finite(numbers: Mapping[str, Array | float], *, when: str) -> No
 
 @contextmanager
 def _marking(writer: RunWriter) -> Iterator[None]:
-    """Record in `run.json` why a run ended early."""
+    """Record in `run.json` why a run ended early, and tell the user what is left of it."""
     try:
         yield
-    except Stop as stop:
-        writer.finish("interrupted", error=str(stop))
-        raise
     except KeyboardInterrupt:
         text = f"interrupted after {len(writer.history)} finished epochs; folder: {writer.path}"
-        writer.finish("interrupted", error=text)
-        raise InterruptedRun(text) from None
+        stop = InterruptedRun(text)
+        _end(writer, stop, status="interrupted", text=text)
+        raise stop from None
+    except Stop as stop:
+        _end(writer, stop, status="interrupted", text=str(stop))
+        raise
     except MnistMlpError as error:
-        writer.finish("failed", error=str(error))
+        _end(writer, error, status="failed", text=str(error))
         raise
     except BaseException as error:
-        writer.finish("failed", error=f"{type(error).__name__}: {error}")
+        _end(writer, error, status="failed", text=f"{type(error).__name__}: {error}")
         raise
+
+
+def _end(writer: RunWriter, error: BaseException, *, status: str, text: str) -> None:
+    writer.stop(status, error=text)
+    if writer.history:
+        error.add_note(
+            f"epoch {len(writer.history)} is saved: evaluate, predict and export take it from "
+            f"{writer.path}"
+        )

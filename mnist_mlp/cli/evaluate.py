@@ -11,19 +11,26 @@ from mnist_mlp.cli import options as o
 
 
 def evaluate(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data_dir: o.DataDir = None,
+    source: o.Source = None,
+    mirror: o.Mirror = None,
     json: o.Json = False,
 ) -> None:
-    """Write a run's report and figures again, using only its folder.
+    """Write a run's report and figures again. Only an unfinished run needs its data set for that.
 
     Example: python -m mnist_mlp evaluate runs/tutorial/keras
     """
-    from mnist_mlp.cli.output import print_json, summary
-    from mnist_mlp.run.evaluation import write_evaluation
+    from mnist_mlp.cli.output import network_summary, print_json, tell_note, weights_document
+    from mnist_mlp.run.evaluation import evaluate_network
     from mnist_mlp.run.folder import Run
+    from mnist_mlp.run.network import Network
 
-    folder = Run(run)
-    write_evaluation(folder)
+    folder = Run(run, complete=False)
+    network = Network(folder, dataset=o.Request(context.params).dataset_of(folder))
+    tell_note(network)
+    evaluate_network(network)
     if json:
         import json as reader
 
@@ -31,9 +38,11 @@ def evaluate(
             {
                 "schema_version": 1,
                 "path": str(run),
+                **weights_document(network),
                 **reader.loads((run / "report.json").read_text(encoding="utf-8")),
             }
         )
     else:
-        typer.echo(summary(folder))
+        report = (run / "report.txt").read_text(encoding="utf-8")
+        typer.echo(network_summary(network, report))
         typer.echo(run)

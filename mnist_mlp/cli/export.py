@@ -46,17 +46,20 @@ def export(
 
     Example: python -m mnist_mlp export runs/tutorial/keras --to torch
     """
-    from mnist_mlp.cli.output import print_json
-    from mnist_mlp.exchange.exporting import export_run
+    from mnist_mlp.cli.output import print_json, tell_note, weights_document
+    from mnist_mlp.exchange.exporting import export_network
     from mnist_mlp.run.folder import Run
+    from mnist_mlp.run.network import Network
 
-    folder = Run(run)
-    name = folder.dataset.name
-    exported = export_run(
-        folder,
+    folder = Run(run, complete=False)
+    dataset = o.Request(context.params).dataset_of(folder)()
+    network = Network(folder, dataset=lambda: dataset)
+    tell_note(network)
+    exported = export_network(
+        network,
         to.value,
         out=out or run / "export" / to.value,
-        dataset=o.Request(context.params).load_dataset(name if name == "digits" else "auto"),
+        dataset=dataset,
         exporter=exporter.value if exporter else None,
         verbose=verbose,
     )
@@ -64,6 +67,7 @@ def export(
         print_json(
             {
                 "schema_version": 1,
+                **weights_document(network),
                 "files": [str(file) for file in exported.files],
                 "rows": exported.rows,
                 "different": exported.different,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from mnist_mlp.data import Dataset
+    from mnist_mlp.run.folder import Run
     from mnist_mlp.settings import Resolved
 
 
@@ -170,6 +172,11 @@ class Request:
             mirror=self.options["mirror"],
             say=lambda line: typer.echo(line, err=True),
         )
+
+    def dataset_of(self, run: Run) -> Callable[[], Dataset]:
+        """A function that loads the data set that a run was trained on, or its nearest likeness."""
+        name = run.dataset.name
+        return lambda: self.load_dataset(name if name == "digits" else "auto")
 
     def training(self) -> dict[str, Any]:
         """Keyword arguments of `training.train`."""

@@ -21,16 +21,19 @@ def predict(
     """
     import numpy as np
 
-    from mnist_mlp.cli.output import print_json, sketch
+    from mnist_mlp.cli.output import print_json, sketch, tell_note, weights_document
     from mnist_mlp.exchange.pictures import read_picture
     from mnist_mlp.reference import forward, log_softmax, scale_pixels
     from mnist_mlp.run.folder import Run
+    from mnist_mlp.run.network import Network
 
-    folder = Run(run)
+    folder = Run(run, complete=False)
+    network = Network(folder)
+    tell_note(network)
     pictures = np.stack([read_picture(path, folder.image_shape) for path in images])
     pixels = scale_pixels(pictures.reshape(len(pictures), -1), dtype=np.float64)
     # Predicted by the NumPy reference, so that no framework has to be installed.
-    weights = {name: array.astype(np.float64) for name, array in folder.weights.items()}
+    weights = {name: array.astype(np.float64) for name, array in network.weights.items()}
     probabilities = np.exp(
         log_softmax(forward(weights, folder.spec.model.activations, pixels).logits)
     )
@@ -39,7 +42,14 @@ def predict(
             {"image": str(path), "class": int(p.argmax()), "probabilities": p.tolist()}
             for path, p in zip(images, probabilities, strict=True)
         ]
-        print_json({"schema_version": 1, "run": str(run), "predictions": results})
+        print_json(
+            {
+                "schema_version": 1,
+                "run": str(run),
+                **weights_document(network),
+                "predictions": results,
+            }
+        )
         return
     for path, picture, p in zip(images, pictures, probabilities, strict=True):
         typer.echo(f"{path}: {int(p.argmax())} ({p.max():.1%})")

@@ -13,7 +13,7 @@ from mnist_mlp.training import Observer
 
 if TYPE_CHECKING:
     from mnist_mlp.plan import Plan
-    from mnist_mlp.run.folder import HistoryRow
+    from mnist_mlp.run.history import HistoryRow
     from mnist_mlp.spec import Spec
     from mnist_mlp.worker.parent import Opened
 

@@ -18,6 +18,7 @@ from mnist_mlp.errors import BackendError, RunFolderError, SetupError
 from mnist_mlp.reference import Array, scale_pixels
 from mnist_mlp.run.files import write_atomically
 from mnist_mlp.run.folder import Run
+from mnist_mlp.run.network import Network
 from mnist_mlp.run.tensors import read_tensors, tensors_to_bytes
 from mnist_mlp.worker.parent import Worker
 
@@ -44,8 +45,8 @@ class Exported:
     largest_logit_gap: float
 
 
-def export_run(
-    run: Run,
+def export_network(
+    network: Network,
     kind: Format,
     *,
     out: Path,
@@ -53,10 +54,11 @@ def export_run(
     exporter: str | None = None,
     verbose: bool = False,
 ) -> Exported:
-    """Export a run and check the export in a fresh process.
+    """Export the network of a run and check the export in a fresh process.
 
     Parameters
     ----------
+    network : Network
     kind : {"keras", "torch", "onnx", "safetensors"}
     out : Path
         The folder for the files; it is made if it does not exist.
@@ -73,9 +75,10 @@ def export_run(
     BackendError
         The exported model predicts differently from the run.
     """
+    run = network.run
     if kind == "safetensors":
-        return _safetensors(run, out)
-    pixels = _test_pixels(run, dataset)
+        return _safetensors(network, out)
+    pixels = _test_pixels(network, dataset)
     framework = kind if kind != "onnx" else exporter or _own_framework(run)
     if kind == "onnx":
         _require(("onnxruntime", *ONNX_PACKAGES[framework]))
@@ -87,11 +90,11 @@ def export_run(
         Worker(framework, accelerator="cpu", verbose=verbose) as worker,
     ):
         worker.open(run.spec)
-        names = worker.export(run.weights, kind, Path(fresh))
+        names = worker.export(network.weights, kind, Path(fresh))
         for name in names:
             (Path(fresh) / name).replace(out / name)
     logits = _reloaded(kind, out / names[0], pixels)
-    own = run.predictions["logits"]
+    own = network.results.predictions["logits"]
     different = int((logits.argmax(axis=1) != own.argmax(axis=1)).sum())
     exported = Exported(
         files=tuple(out / name for name in names),
@@ -108,22 +111,23 @@ def export_run(
     return exported
 
 
-def _safetensors(run: Run, out: Path) -> Exported:
+def _safetensors(network: Network, out: Path) -> Exported:
     file = out / "model.safetensors"
-    write_atomically(file, tensors_to_bytes(run.weights))
+    write_atomically(file, tensors_to_bytes(network.weights))
     again = read_tensors(file)
-    if any(not np.array_equal(again[name], tensor) for name, tensor in run.weights.items()):
+    if any(not np.array_equal(again[name], tensor) for name, tensor in network.weights.items()):
         raise BackendError(f"{file}: reading it back gives other values than were written")
-    return Exported((file,), len(run.predictions["ids"]), 0, 0.0)
+    return Exported((file,), len(network.results.predictions["ids"]), 0, 0.0)
 
 
-def _test_pixels(run: Run, dataset: Dataset) -> Array:
+def _test_pixels(network: Network, dataset: Dataset) -> Array:
+    run = network.run
     if dataset.digest != run.dataset.sha256:
         raise RunFolderError(
             f"{run.path}: trained on other data than is loaded here; name the folder of its data "
             f"set ({run.dataset.name}) with --data-dir"
         )
-    images = dataset.flat()[run.predictions["ids"]]
+    images = dataset.flat()[network.results.predictions["ids"]]
     return scale_pixels(images, dtype=run.spec.training.precision)
 
 

@@ -15,24 +15,23 @@ import numpy as np
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DataError
 from mnist_mlp.plan import make_plan
-from mnist_mlp.reference import Array, bias_name, forward, kernel_name, scale_pixels
+from mnist_mlp.reference import Array, bias_name, kernel_name
 from mnist_mlp.run.claim import claimed
 from mnist_mlp.run.evaluation import write_evaluation
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.guarded import read_npz
 from mnist_mlp.run.machine import describe_machine
+from mnist_mlp.run.results import reference_logits, results_of
 from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.run.writer import RunWriter
 from mnist_mlp.spec import Spec
-from mnist_mlp.training import dataset_record, write_outcome
+from mnist_mlp.training import dataset_record
 
 Layout = Literal["keras", "torch"]
 
 MOST_TRIED = 7
 """Up to this many matrices, every order is tried if the order of their names does not fit. 7
 matrices have 5,040 orders; 10 would have more than 3 million."""
-
-_CHUNK = 4096  # rows predicted at once, so that memory stays small
 
 
 def read_weights(path: Path) -> dict[str, Array]:
@@ -157,18 +156,7 @@ def import_weights(
     """Evaluate imported weights and write a run folder, without history and initial weights."""
     plan = make_plan(spec, dataset)
     weights = canonical(read_weights(path), spec, layout=layout)
-    images = dataset.flat()[plan.test_ids]
-    exact = {name: array.astype(np.float64) for name, array in weights.items()}
-    logits = np.concatenate(
-        [
-            forward(
-                exact,
-                spec.model.activations,
-                scale_pixels(images[start : start + _CHUNK], dtype=np.float64),
-            ).logits
-            for start in range(0, len(images), _CHUNK)
-        ]
-    ).astype(spec.training.precision)
+    logits = reference_logits(weights, spec, dataset.flat()[plan.test_ids])
     record = {
         "backend": {"name": "import", "target": ""},
         "versions": {},
@@ -186,8 +174,9 @@ def import_weights(
         writer = RunWriter(claim.folder, record)
         writer.open_folder()
         writer.weights(weights)
-        metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
+        results = results_of(logits, test_ids=plan.test_ids, dataset=dataset)
+        writer.outcome(results)
         write_evaluation(Run(claim.folder, complete=False))
-        writer.finish("complete", metrics=metrics, timings={})
+        writer.finish("complete", metrics=results.metrics.model_dump(), timings={})
         claim.finish()
     return Run(out)

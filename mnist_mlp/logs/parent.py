@@ -19,7 +19,7 @@ from typing import Any
 
 from mnist_mlp.contract import Plan
 from mnist_mlp.errors import SetupError
-from mnist_mlp.run.folder import HistoryRow
+from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.training import Observer
 from mnist_mlp.worker.parent import Opened, isolated
 

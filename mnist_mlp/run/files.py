@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -12,8 +13,11 @@ from typing import Any
 from mnist_mlp.errors import RunFolderError, SetupError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, and make its folder if needed; `SetupError` if that is not possible."""
+def write_atomically(path: Path, content: bytes, *, verify: bool = False) -> None:
+    """Write a file, and make its folder if needed; `SetupError` if that is not possible.
+
+    With `verify`, the new file is read back before it takes the place of the old one.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -22,6 +26,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+        if verify and Path(temporary).read_bytes() != content:
+            raise OSError(errno.EIO, "what was read back is not what was written")
         # mkstemp lets only the owner read its file; the result gets the usual permissions.
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)

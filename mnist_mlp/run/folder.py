@@ -6,37 +6,19 @@ framework.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import re
-from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mnist_mlp.errors import RunFolderError
 from mnist_mlp.reference import Array
+from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint
 from mnist_mlp.run.guarded import parsed, read_json, read_npz, read_text
+from mnist_mlp.run.history import HistoryRow, history_rows
 from mnist_mlp.run.record import DatasetRecord, Metrics, parse_record
 from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.spec import Spec, SpecError, parse_spec
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """One line of `history.csv`; `weights_sha256` is the `tensors_digest` after the epoch."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-    weights_sha256: str
-
-
-HISTORY_COLUMNS = tuple(field.name for field in fields(HistoryRow))
 
 
 class Run:
@@ -47,7 +29,8 @@ class Run:
     path : Path
         The folder.
     complete : bool
-        Refuse a run that is not marked `complete`.
+        Refuse a run that is not marked `complete`. Otherwise, history and weights of an unfinished
+        run are those of its last whole epoch.
 
     Attributes
     ----------
@@ -101,17 +84,27 @@ class Run:
             raise RunFolderError(f"{self.path}/run.json: metrics is missing")
         return self.record.metrics
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run is marked `complete`."""
+        return self.record.status == "complete"
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint | None:
+        """The state after the last whole epoch that was saved; None if there is none."""
+        present = os.path.lexists(self.path / CHECKPOINT_FILE)
+        return read_checkpoint(self.path) if present else None
+
     @cached_property
     def history(self) -> list[HistoryRow]:
         """One row per epoch, from epoch 1; empty for imported weights."""
+        if not self.is_complete and self.checkpoint:
+            return list(self.checkpoint.history)
         path = self.path / "history.csv"
         if not os.path.lexists(path):
             return []
         text = read_text(path)
-        rows = parsed(path, "a readable history", lambda: _history_rows(text))
-        if [row.epoch for row in rows] != list(range(1, len(rows) + 1)):
-            raise RunFolderError(f"{path}: epochs must be numbered 1, 2, 3, ...")
-        return rows
+        return parsed(path, "a readable history", lambda: history_rows(text))
 
     @cached_property
     def initial_weights(self) -> dict[str, Array]:
@@ -121,6 +114,8 @@ class Run:
     @cached_property
     def weights(self) -> dict[str, Array]:
         """Weights after training, by canonical name."""
+        if not self.is_complete and self.checkpoint:
+            return dict(self.checkpoint.weights)
         return read_tensors(self.path / "weights.safetensors")
 
     @cached_property
@@ -164,29 +159,6 @@ def _record_in(folder: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunFolderError(f"{path}: expected a JSON object")
     return value
-
-
-def _history_rows(text: str) -> list[HistoryRow]:
-    header, *lines = csv.reader(io.StringIO(text, newline=""))
-    missing = [column for column in HISTORY_COLUMNS if column not in header]
-    if missing:
-        raise ValueError(f"column {missing[0]} is missing")
-    return [_history_row(header, line) for line in lines if line]
-
-
-def _history_row(header: list[str], line: list[str]) -> HistoryRow:
-    """Read one line, whose columns may be in any order; `ValueError` if it is damaged."""
-    if len(line) != len(header):
-        raise ValueError(f"a line of {len(line)} columns below {len(header)} headings")
-    row = dict(zip(header, line, strict=True))
-    digest = row["weights_sha256"]
-    if not re.fullmatch("[0-9a-f]{64}", digest):
-        raise ValueError(f"{digest!r} is not a SHA-256")
-    return HistoryRow(
-        epoch=int(row["epoch"]),
-        **{key: float(row[key]) for key in HISTORY_COLUMNS[1:6]},
-        weights_sha256=digest,
-    )
 
 
 def is_run_argument(argument: str) -> bool:

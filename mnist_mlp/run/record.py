@@ -164,7 +164,8 @@ def parse_record(document: Mapping[str, Any], *, folder: object, complete: bool)
     status = document.get("status")
     if complete and status != "complete":
         raise RunFolderError(
-            f"{folder}: the run is marked {shown(status)}, not 'complete': train it again"
+            f"{folder}: the run is marked {shown(status)}, not 'complete': finish it with "
+            f"`train --resume {folder}`; evaluate, predict and export take its last whole epoch"
         )
     try:
         record = checked(document)

@@ -147,3 +147,13 @@ class TorchDefaultsBackend(NumpyBackend):
 
 def _one_epoch(plan):
     return plan.spec.training.model_copy(update={"epochs": 1})
+
+
+class DivergingBackend(NumpyBackend):
+    """Reports a loss that is not a number in its third epoch."""
+
+    def fit(self, plan, data, progress, **options):
+        def epoch(record):
+            return progress.epoch(replace(record, loss=np.nan) if record.epoch == 3 else record)
+
+        return super().fit(plan, data, replace(progress, epoch=epoch), **options)

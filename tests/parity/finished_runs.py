@@ -21,9 +21,10 @@ from mnist_mlp.parity.compare.runs import compare_runs
 from mnist_mlp.parity.compare.trace import trace_files
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.registry import label_of, target_of
-from mnist_mlp.run.folder import HistoryRow, Run
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.history import HistoryRow, history_bytes
 from mnist_mlp.run.tensors import tensors_to_bytes
-from mnist_mlp.run.writer import history_bytes, npz_bytes
+from mnist_mlp.run.writer import npz_bytes
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import train
 from mnist_mlp.worker.child import load

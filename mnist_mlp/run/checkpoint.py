@@ -1,0 +1,160 @@
+"""The checkpoint of a run: all that its later epochs depend on, in one file.
+
+Weights, optimizer state and history are replaced together, in one step. So they always belong to
+the same epoch, whenever a run is killed. There is no random state to keep: the order of an epoch
+depends only on the seed and on the number of the epoch (`mnist_mlp.plan`).
+
+It is a safetensors file with the tensors `weights/<name>` and `slots/<slot>/<name>`. Its metadata
+has the single key `checkpoint`, a text with a JSON object; `docs/run-folder.md` describes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_mlp.contract import EpochRecord
+from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.run.files import write_atomically
+from mnist_mlp.run.guarded import ARRAYS_LIMIT, parsed, read_bytes
+from mnist_mlp.run.history import HistoryRow, history_bytes, history_rows
+from mnist_mlp.run.tensors import tensors_digest
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+_VERSION = 1
+_KEY = "checkpoint"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a run after its last whole epoch.
+
+    Parameters
+    ----------
+    start_sha256 : str
+        `tensors_digest` of the initial weights: by it, the checkpoint of another run is recognised.
+    history : tuple of HistoryRow
+        One row per epoch, from epoch 1; empty before training.
+    weights : dict of arrays
+        Weights after the last epoch; empty before training.
+    slots : dict of dicts of arrays, or None
+        The optimizer's state, as in `contract.State`. None if the backend does not report it. Then
+        training cannot go on from here.
+    """
+
+    start_sha256: str
+    history: tuple[HistoryRow, ...] = ()
+    weights: Tensors = field(default_factory=dict)
+    slots: Mapping[str, Tensors] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Number of whole epochs."""
+        return len(self.history)
+
+    def after(self, record: EpochRecord) -> Checkpoint:
+        """The state one epoch later."""
+        row = HistoryRow(
+            epoch=record.epoch,
+            loss=record.loss,
+            accuracy=record.accuracy,
+            val_loss=record.val_loss,
+            val_accuracy=record.val_accuracy,
+            seconds=record.seconds,
+            weights_sha256=tensors_digest(record.weights),
+        )
+        return replace(
+            self, history=(*self.history, row), weights=record.weights, slots=record.slots
+        )
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint of a run folder.
+
+    The previous one stays in its place until the new one is on disk and has been read back.
+
+    Raises
+    ------
+    SetupError
+        It cannot be written, or what was read back is something else.
+    """
+    write_atomically(folder / CHECKPOINT_FILE, _to_bytes(checkpoint), verify=True)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read and check the checkpoint of a run folder.
+
+    Raises
+    ------
+    RunFolderError
+        It is missing or damaged; the text names the file and the reason.
+    """
+    path = folder / CHECKPOINT_FILE
+    content = read_bytes(path, limit=ARRAYS_LIMIT)
+    return parsed(path, "a readable checkpoint", lambda: _from_bytes(content))
+
+
+def _to_bytes(checkpoint: Checkpoint) -> bytes:
+    from safetensors.numpy import save
+
+    tensors = {f"weights/{name}": array for name, array in checkpoint.weights.items()}
+    for slot, arrays in (checkpoint.slots or {}).items():
+        tensors |= {f"slots/{slot}/{name}": array for name, array in arrays.items()}
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    state = {
+        "schema_version": _VERSION,
+        "start_sha256": checkpoint.start_sha256,
+        "history": history_bytes(checkpoint.history).decode(),
+        "slots": None if checkpoint.slots is None else sorted(checkpoint.slots),
+        "tensors_sha256": tensors_digest(tensors),
+    }
+    # One key only: safetensors writes several in an order that differs between runs.
+    text = json.dumps({"state": state, "sha256": _digest(state)})
+    return bytes(save(tensors, metadata={_KEY: text}))
+
+
+def _from_bytes(content: bytes) -> Checkpoint:
+    """The inverse of `_to_bytes`; any exception means that the content is damaged."""
+    from safetensors.numpy import load
+
+    tensors = load(content)
+    # `load` does not return the metadata. They are in the header, whose length is in 8 bytes.
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    document = json.loads(header["__metadata__"][_KEY])
+    state = document["state"]
+    if state["schema_version"] != _VERSION:
+        raise ValueError(f"schema_version {state['schema_version']}, expected {_VERSION}")
+    if document["sha256"] != _digest(state) or state["tensors_sha256"] != tensors_digest(tensors):
+        raise ValueError("its content does not have the recorded digest")
+    history = tuple(history_rows(state["history"]))
+    weights = _below("weights/", tensors)
+    if history and history[-1].weights_sha256 != tensors_digest(weights):
+        raise ValueError("the weights are not those of the last epoch of the history")
+    slots = state["slots"]
+    return Checkpoint(
+        start_sha256=state["start_sha256"],
+        history=history,
+        weights=weights,
+        slots=None if slots is None else {s: _below(f"slots/{s}/", tensors) for s in slots},
+    )
+
+
+def _below(prefix: str, tensors: Tensors) -> dict[str, Array]:
+    """The tensors whose names begin with a prefix, without it."""
+    # Copies: the arrays of `load` are views of the file's content, which cannot be changed.
+    return {
+        name.removeprefix(prefix): np.array(array)
+        for name, array in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _digest(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
