@@ -12,9 +12,10 @@ Arrays are passed as NumPy arrays, and weights by canonical name. Each layer has
 `mnist_mlp.reference` defines the mathematics. `tests/conformance` finds every registered backend
 and checks it against that definition.
 
-Every backend has the methods of `Backend`. Two more methods are optional: `export` (see
-`Exporter`), and `open_port`, which runs a user's own model (see `mnist_mlp.ports.protocol`). If one
-is missing, a user who asks for it gets an error that says so:
+Every backend has the methods of `Backend`. Three more abilities are optional: to go on with an
+interrupted run (see `Resumable`), `export` (see `Exporter`), and `open_port`, which runs a user's
+own model (see `mnist_mlp.ports.protocol`). If one is missing, a user who asks for it gets an error
+that says so:
 
     def open_port(self, target: str, runtime: Runtime) -> PortHost
 """
@@ -43,6 +44,7 @@ __all__ = [
     "FitPath",
     "Plan",
     "Progress",
+    "Resumable",
     "Runtime",
     "Spec",
     "State",
@@ -70,6 +72,8 @@ class Capabilities:
     fast_path: bool = False
     """Whether `Runtime.fit_path` makes a difference. If so, the flags that `fit` returns include
     `steps_per_call`, counted by the framework: more than 1 on the fast path, 1 on the plain one."""
+    resume: bool = False
+    """Whether `fit` can start from a later state: see `Resumable`."""
 
     def refusals(self, spec: Spec) -> list[str]:
         """List the parts of a specification that are not supported, one phrase each."""
@@ -235,6 +239,24 @@ class Backend(Protocol):
 
     def predict(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
         """Return logits `(n, classes)` of images `(n, inputs)`, in the precision of the run."""
+        ...
+
+
+class Resumable(Backend, Protocol):
+    """Optional: a backend that can go on from the state after a whole epoch.
+
+    Its `Capabilities.resume` is true, each `EpochRecord` has `slots`, and `fit` takes `start`.
+    Training k epochs and then the rest must give the same bits as training all epochs at once.
+    """
+
+    def fit(
+        self, plan: Plan, data: TrainingData, progress: Progress, *, start: State | None = None
+    ) -> Mapping[str, Any] | None:
+        """As `Backend.fit`. With `start`, train only the epochs after this state.
+
+        `start.step` is a multiple of `plan.steps_per_epoch`, and at least one epoch is left. Epochs
+        and steps are reported by their numbers in the whole run.
+        """
         ...
 
 

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnist_mlp.contract import EpochRecord, Fallback, FitPath, Progress
+from mnist_mlp.contract import EpochRecord, Fallback, FitPath, Progress, State
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, SetupError, Stop
 from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
 from mnist_mlp.reference import Array
 from mnist_mlp.registry import target_of
 from mnist_mlp.run.checkpoint import Checkpoint
-from mnist_mlp.run.claim import claimed, new_folder
+from mnist_mlp.run.claim import claimed, claimed_to_resume, new_folder, replaced_by
 from mnist_mlp.run.evaluation import import_evaluator, write_evaluation
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.history import HistoryRow
-from mnist_mlp.run.machine import describe_machine
+from mnist_mlp.run.machine import describe_machine, processor_name
 from mnist_mlp.run.results import results_of
+from mnist_mlp.run.resume import refuse_other_plan, refuse_other_settings, state_of
 from mnist_mlp.run.tensors import tensors_digest
-from mnist_mlp.run.writer import RunWriter, first_files
+from mnist_mlp.run.writer import RunWriter, copy_logs, first_files, now
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.accelerator import require_driver
+from mnist_mlp.worker.of_run import worker_of
 from mnist_mlp.worker.parent import Opened, Worker
 
 Keep = Callable[[Worker, Plan, TrainingData], Mapping[str, bytes]]
@@ -45,6 +47,8 @@ class Observer:
     whole: Callable[[], None] = lambda: None
     """The run is complete, and its folder is about to be renamed: close all open files in it."""
     fallback: Callable[[str], None] = lambda _: None
+    note: Callable[[str], None] = lambda _: None
+    """Something that the user should know about this run."""
 
 
 def train(
@@ -106,7 +110,7 @@ def train(
         begun is marked `failed` or `interrupted`.
     """
     observer = observer or Observer()
-    start = time.perf_counter()
+    began = time.perf_counter()
     if accelerator == "gpu":
         require_driver(backend)  # first, because it takes milliseconds and importing takes seconds
     with ExitStack() as stack:
@@ -121,55 +125,164 @@ def train(
                 verbose=verbose,
             )
         )
-        worker.start_opening(spec)
-        # A missing GPU must be reported before a data set is loaded or downloaded.
-        opened = worker.open(spec) if accelerator == "gpu" else None
-        # The worker needs seconds to import its framework. Meanwhile, this process does its own
-        # slow work.
-        dataset = dataset() if callable(dataset) else dataset
-        plan = make_plan(spec, dataset)
-        data = training_data(plan, dataset)
-        of_plan = _record_of_plan(plan, dataset)
-        files = first_files(plan)
-        import_evaluator()
-        opened = opened or worker.open(spec)
+        ready = _prepare(worker, spec, dataset)
         folder = out() if callable(out) else out
         claim = named or stack.enter_context(claimed(folder, overwrite=False))
+        record = {**_record_of_backend(worker, ready.opened), **_record_of_plan(ready)}
+        if keep is not None:
+            record["trace"] = True
         writer = RunWriter(
             claim.folder,
-            {**_record_of_backend(worker, opened), **of_plan},
-            state=Checkpoint(start_sha256=tensors_digest(plan.initial_weights)),
+            record,
+            state=Checkpoint(start_sha256=tensors_digest(ready.plan.initial_weights)),
             every=checkpoint_every,
         )
-        writer.begin(files)
-        with _marking(writer):
-            observer.opened(opened, plan, claim.folder)
-            fitting = time.perf_counter()
-            fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
-            writer.add_flags(fitted.flags)
-            writer.settle()
-            predicting = time.perf_counter()
-            logits = worker.predict(writer.state.weights, data.test_images)
-            _refuse_non_finite({"a test logit": logits}, when="training")
-            predicted = time.perf_counter() - predicting
-            results = results_of(logits, test_ids=plan.test_ids, dataset=dataset)
-            writer.outcome(results)
-            for name, content in (keep(worker, plan, data) if keep else {}).items():
-                writer.write(name, content)
-            # The evaluation reads the folder, which is not marked complete yet: it is marked last,
-            # so that a run that was killed never looks complete.
-            write_evaluation(Run(claim.folder, complete=False))
-            timings = {
-                "open_s": opened.seconds,
-                "first_step_s": fitting - start + fitted.first_step_s,
-                "fit_s": fitted.seconds,
-                "predict_s": predicted,
-                "total_s": time.perf_counter() - start,
-            }
-            writer.finish("complete", metrics=results.metrics.model_dump(), timings=timings)
-            observer.whole()
-            claim.finish()
+        writer.begin(first_files(ready.plan))
+        _run(worker, ready, writer, began=began, insist=insist, keep=keep, observer=observer)
+        claim.finish()
     return Run(folder)
+
+
+def resume(
+    path: Path,
+    spec: Spec,
+    *,
+    dataset: Dataset | Callable[[], Dataset],
+    given: Mapping[str, Any] | None = None,
+    trusted: Collection[str] = (),
+    insist: bool = False,
+    checkpoint_every: int = 1,
+    keep: Keep | None = None,
+    verbose: bool = False,
+    observer: Observer | None = None,
+) -> Run:
+    """Go on with an unfinished run, or train a complete one for more epochs.
+
+    The result has the same bits as a run that was trained at once, on the same machine with the
+    same versions. A complete run stays unchanged until the longer one is complete. A half-built new
+    run of an interrupted `overwrite` takes the place of the old run.
+
+    Parameters
+    ----------
+    path : Path
+        A run folder.
+    spec : Spec
+        That of the run. Only `training.epochs` may differ, but not be lower than what is trained.
+    dataset : Dataset, or a function that loads it
+    given : mapping, optional
+        What the user asked for by name: `backend.target`, `accelerator`, `threads`, `fit_path`.
+        It must be what the run recorded.
+    trusted : collection of str
+        Backends (module:Class) that the folder may name, besides the registered ones.
+    insist, checkpoint_every, verbose, observer
+        As for `train`.
+    keep : callable, optional
+        As for `train`; it is called only if the run was begun with it.
+
+    Raises
+    ------
+    UsageError
+        A setting differs, nothing is left to train, or the backend cannot go on from a checkpoint.
+    RunFolderError
+        The folder is damaged, or the data set or the plan differs.
+    MnistMlpError
+        As for `train`.
+    """
+    observer = observer or Observer()
+    began = time.perf_counter()
+    found = Run(path, complete=False)
+    extends = found.is_complete and replaced_by(path) is None
+    with ExitStack() as stack:
+        claim = stack.enter_context(
+            claimed(path, overwrite=True) if extends else claimed_to_resume(path)
+        )
+        run = Run(path, complete=False)  # again, now under the lock
+        if run.is_complete and not extends:
+            return Run(claim.finish())  # only the last step of replacing the old run is missing
+        state = state_of(run)
+        refuse_other_settings(run, spec, given or {}, done=state.epoch)
+        worker = stack.enter_context(worker_of(run, trusted=trusted, verbose=verbose))
+        ready = _prepare(worker, spec, dataset)
+        refuse_other_plan(run, state, ready.plan, dataset_record(ready.plan, ready.dataset))
+        writer = RunWriter(
+            claim.folder,
+            _record_resumed(run, ready, done=state.epoch),
+            state=replace(state, start_sha256=tensors_digest(ready.plan.initial_weights)),
+            every=checkpoint_every,
+        )
+        if writer.record.changed_within:
+            observer.note(f"the bits may differ from a run at once: {writer.record.changed_within}")
+        if extends:
+            copy_logs(run.path, claim.folder)
+        writer.resume(first_files(ready.plan))
+        keep = keep if run.record.trace else None
+        _run(worker, ready, writer, began=began, insist=insist, keep=keep, observer=observer)
+        return Run(claim.finish())
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """All that a run needs before its first step."""
+
+    opened: Opened
+    dataset: Dataset
+    plan: Plan
+    data: TrainingData
+
+
+def _prepare(worker: Worker, spec: Spec, dataset: Dataset | Callable[[], Dataset]) -> _Ready:
+    """Open the backend; meanwhile load the data and draw the plan."""
+    worker.start_opening(spec)
+    # A missing GPU must be reported before a data set is loaded or downloaded.
+    opened = worker.open(spec) if worker.accelerator == "gpu" else None
+    # The worker needs seconds to import its framework. Meanwhile, this process does its own slow
+    # work.
+    dataset = dataset() if callable(dataset) else dataset
+    plan = make_plan(spec, dataset)
+    data = training_data(plan, dataset)
+    import_evaluator()
+    return _Ready(opened or worker.open(spec), dataset, plan, data)
+
+
+def _run(
+    worker: Worker,
+    ready: _Ready,
+    writer: RunWriter,
+    *,
+    began: float,
+    insist: bool,
+    keep: Keep | None,
+    observer: Observer,
+) -> None:
+    """Train what is left, evaluate, and mark the run complete. `began` is when all began, in s."""
+    plan, data, opened = ready.plan, ready.data, ready.opened
+    with _marking(writer):
+        observer.opened(opened, plan, writer.path)
+        earlier = sum(row.seconds for row in writer.history)
+        fitting = time.perf_counter()
+        fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
+        writer.add_flags(fitted.flags)
+        writer.settle()
+        predicting = time.perf_counter()
+        logits = worker.predict(writer.state.weights, data.test_images)
+        _refuse_non_finite({"a test logit": logits}, when="training")
+        predicted = time.perf_counter() - predicting
+        results = results_of(logits, test_ids=plan.test_ids, dataset=ready.dataset)
+        writer.outcome(results)
+        for name, content in (keep(worker, plan, data) if keep else {}).items():
+            writer.write(name, content)
+        # The evaluation reads the folder, which is not marked complete yet: it is marked last, so
+        # that a run that was killed never looks complete.
+        write_evaluation(Run(writer.path, complete=False))
+        timings = {
+            "open_s": opened.seconds,
+            "first_step_s": fitting - began + fitted.first_step_s,
+            "fit_s": earlier + fitted.seconds,
+            "predict_s": predicted,
+            "total_s": time.perf_counter() - began,
+        }
+        writer.finish("complete", metrics=results.metrics.model_dump(), timings=timings)
+        observer.whole()
 
 
 @dataclass(frozen=True)
@@ -217,9 +330,24 @@ def _fit(
         observer.fallback(fallback.reason)
 
     start = time.perf_counter()
-    ran = worker.fit(plan, data, Progress(epoch=on_epoch, step=on_step, fallback=on_fallback))
+    state = writer.state
+    if state.epoch == plan.spec.training.epochs:  # only what comes after training was missing
+        return _Fitted({}, seconds=0.0, first_step_s=0.0)
+    ran = worker.fit(
+        plan,
+        data,
+        Progress(epoch=on_epoch, step=on_step, fallback=on_fallback),
+        start=_start_of(state, plan),
+    )
     seconds = time.perf_counter() - start
     return _Fitted(flags=ran, seconds=seconds, first_step_s=first_step or seconds)
+
+
+def _start_of(state: Checkpoint, plan: Plan) -> State | None:
+    """Where a backend starts; None for the beginning, which every backend can."""
+    if not state.epoch:
+        return None
+    return State(state.epoch * plan.steps_per_epoch, state.weights, state.slots or {})
 
 
 def default_folder(spec: Spec, label: str) -> Path:
@@ -239,12 +367,33 @@ def _record_of_backend(worker: Worker, opened: Opened) -> dict[str, Any]:
     }
 
 
-def _record_of_plan(plan: Plan, dataset: Dataset) -> dict[str, Any]:
+def _record_of_plan(ready: _Ready) -> dict[str, Any]:
     return {
         "machine": describe_machine(),
-        "spec": plan.spec.model_dump(mode="json"),
-        "spec_sha256": plan.spec.digest,
-        "dataset": dataset_record(plan, dataset),
+        **_record_of_spec(ready.plan.spec),
+        "dataset": dataset_record(ready.plan, ready.dataset),
+    }
+
+
+def _record_of_spec(spec: Spec) -> dict[str, Any]:
+    return {"spec": spec.model_dump(mode="json"), "spec_sha256": spec.digest}
+
+
+def _record_resumed(run: Run, ready: _Ready, *, done: int) -> dict[str, Any]:
+    """The record to go on with: that of the run, without its end and with one more part."""
+    ended = ("finished", "error", "metrics", "timings")
+    before = {k: v for k, v in run.record.document().items() if k not in ended}
+    part = {
+        "epoch": done,
+        "started": now(),
+        "versions": dict(ready.opened.environment.versions),
+        "processor": processor_name(),
+    }
+    return {
+        **before,
+        "status": "running",
+        **_record_of_spec(ready.plan.spec),
+        "resumed": [*before.get("resumed", ()), part],
     }
 
 
@@ -303,6 +452,6 @@ def _end(writer: RunWriter, error: BaseException, *, status: str, text: str) -> 
     writer.stop(status, error=text)
     if writer.history:
         error.add_note(
-            f"epoch {len(writer.history)} is saved: evaluate, predict and export take it from "
-            f"{writer.path}"
+            f"epoch {len(writer.history)} is saved in {writer.path}: evaluate, predict and export "
+            f"take it, and `train --resume {writer.path}` goes on from there"
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mnist_mlp.data import Dataset
     from mnist_mlp.run.folder import Run
     from mnist_mlp.settings import Resolved
+    from mnist_mlp.spec import Spec
 
 
 class Accelerator(StrEnum):
@@ -152,13 +153,16 @@ class Request:
         }
         return cls(context.params, frozenset(named))
 
-    def resolve(self) -> Resolved:
-        """Return the specification and the source of each value."""
+    def resolve(self, base: Spec | None = None) -> Resolved:
+        """Return the specification and the source of each value. `base` replaces the defaults."""
         from mnist_mlp.settings import SHORT_NAMES, resolve
 
         flags = {leaf: self._plain(option) for option, leaf in SHORT_NAMES.items()}
         return resolve(
-            config=self.options["config"], assignments=self.options["assignments"], flags=flags
+            base=base,
+            config=self.options["config"],
+            assignments=self.options["assignments"],
+            flags=flags,
         )
 
     def load_dataset(self, choice: str) -> Dataset:
@@ -186,6 +190,23 @@ class Request:
             # The fast path is the default. Only a user who gave --fast relies on it.
             "insist": "fast" in self.by_hand,
             **{key: self.options[key] for key in ("threads", "overwrite", "verbose")},
+        }
+
+    def runtime_by_hand(self) -> dict[str, Any]:
+        """What the user asked for on the command line, by its key in `run.json`."""
+        from mnist_mlp.registry import target_of
+
+        asked: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "backend": ("backend.target", target_of),
+            "accelerator": ("accelerator", str),
+            "threads": ("threads", int),
+            "trace": ("trace", bool),
+            "fast": ("fit_path", lambda value: "fast" if value else "plain"),
+        }
+        return {
+            key: convert(self.options[option])
+            for option, (key, convert) in asked.items()
+            if option in self.by_hand and str(self.options[option]) != "auto"
         }
 
     def _plain(self, option: str) -> Any:

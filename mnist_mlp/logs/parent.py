@@ -134,8 +134,14 @@ def together(*observers: Observer) -> Observer:
         for observer in observers:
             observer.fallback(reason)
 
+    def note(text: str) -> None:
+        for observer in observers:
+            observer.note(text)
+
     def whole() -> None:
         for observer in observers:
             observer.whole()
 
-    return Observer(opened=opened, step=step, epoch=epoch, fallback=fallback, whole=whole)
+    return Observer(
+        opened=opened, step=step, epoch=epoch, fallback=fallback, note=note, whole=whole
+    )

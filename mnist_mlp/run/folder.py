@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Run:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from None
         if not found:
-            raise RunFolderError(f"{path}: no such run folder")
+            raise RunFolderError(f"{path}: no such run folder{_unplaced(path)}")
         self.record = parse_record(_record_in(path), folder=path, complete=complete)
 
     @property
@@ -149,6 +150,20 @@ class Run:
     def arrays(self, name: str) -> dict[str, Array]:
         """All arrays of one of the folder's npz files."""
         return read_npz(self.path / name)
+
+
+def _unplaced(path: Path) -> str:
+    """Where the run is if a kill came between the two renamings of a replacement; "" if nowhere."""
+    try:
+        found = sorted(path.parent.glob(f".{escape(path.name)}.new-*"))
+    except (OSError, ValueError):
+        return ""
+    if not found:
+        return ""
+    return (
+        f"; an interrupted --overwrite left its new run in {found[0]}: "
+        f"`train --resume {found[0]}` puts it in place"
+    )
 
 
 def _record_in(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +23,8 @@ from mnist_mlp.run.record import SCHEMA_VERSION, RecordError, RunRecord, checked
 from mnist_mlp.run.results import Results
 from mnist_mlp.run.tensors import tensors_to_bytes
 
-OWN_FILES = (
-    "history.csv",
-    CHECKPOINT_FILE,
-    "initial_weights.safetensors",
+OUTCOME_FILES = (
     "weights.safetensors",
-    "order.npz",
     "predictions.npz",
     "examples.npz",
     "trace.npz",
@@ -36,8 +32,17 @@ OWN_FILES = (
     "report.json",
     "report.html",
     "figures",
-    "tensorboard",
     "export",
+)
+"""Files and folders of a run that are made when its training has ended."""
+
+OWN_FILES = (
+    "history.csv",
+    CHECKPOINT_FILE,
+    "initial_weights.safetensors",
+    "order.npz",
+    "tensorboard",
+    *OUTCOME_FILES,
 )
 """Files and folders of a run besides `run.json`; they are deleted when the run is replaced."""
 
@@ -100,6 +105,21 @@ class RunWriter:
     def open_folder(self) -> None:
         """Make the folder, and mark it `running`."""
         self._write_record()
+
+    def resume(self, files: Mapping[str, bytes]) -> None:
+        """Mark an existing folder `running` again, and go on after its last saved epoch.
+
+        Everything that was made of the weights so far is removed: it would not belong to the later
+        ones. Nothing is lost by that, since weights and history are in the checkpoint.
+        """
+        if self.state.epoch:  # a new folder, which will replace a run that is extended, has none
+            write_checkpoint(self.path, self.state)
+        self.begin(files)
+        try:
+            remove_own(self.path, OUTCOME_FILES)
+        except OSError as error:
+            raise SetupError(f"cannot remove {error.filename}: {error.strerror}") from None
+        self.write("history.csv", history_bytes(self.history))
 
     def weights(self, weights: Tensors) -> None:
         """Write the final weights as `weights.safetensors`."""
@@ -173,6 +193,31 @@ def first_files(plan: Plan) -> dict[str, bytes]:
         "initial_weights.safetensors": tensors_to_bytes(plan.initial_weights),
         "order.npz": npz_bytes({"train_ids": plan.train_ids, "epochs": orders}),
     }
+
+
+def remove_own(folder: Path, names: Collection[str]) -> None:
+    """Delete files and folders of a run; links are deleted, not followed."""
+    from shutil import rmtree
+
+    for path in sorted(folder.iterdir()):
+        if path.name not in names:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            rmtree(path)
+        else:
+            path.unlink()
+
+
+def copy_logs(run: Path, into: Path) -> None:
+    """Copy the logs of a run into the folder of its continuation (`SetupError`)."""
+    from shutil import Error, copytree
+
+    logs = run / "tensorboard"
+    if logs.is_dir() and not logs.is_symlink():
+        try:
+            copytree(logs, into / logs.name, symlinks=True)
+        except (OSError, Error) as error:
+            raise SetupError(f"cannot copy {logs}: {error}") from None
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:

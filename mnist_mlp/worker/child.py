@@ -28,6 +28,7 @@ from mnist_mlp.contract import (
     Progress,
     Runtime,
     Spec,
+    State,
     TrainingData,
 )
 from mnist_mlp.errors import BackendError, MnistMlpError, SetupError, UsageError
@@ -141,7 +142,13 @@ class _Server:
             error, backend=self.name, device=self.device, batch_size=self.batch_size
         )
 
-    def fit(self, plan: Plan, data: TrainingData) -> dict[str, Any]:
+    def fit(self, plan: Plan, data: TrainingData, start: State | None) -> dict[str, Any]:
+        # A backend that cannot resume has no such argument.
+        options: dict[str, Any] = {} if start is None else {"start": start}
+        if options and not self.backend.capabilities.resume:
+            raise UsageError(
+                f"backend {self.name!r} cannot go on from a checkpoint: train from the beginning"
+            )
         last = 0.0
 
         def on_epoch(record: EpochRecord) -> None:
@@ -159,7 +166,7 @@ class _Server:
             self.send("progress", fallback)
 
         progress = Progress(epoch=on_epoch, step=on_step, fallback=on_fallback)
-        ran = dict(self.backend.fit(plan, data, progress) or {})
+        ran = dict(self.backend.fit(plan, data, progress, **options) or {})
         _check_flags(ran, method="fit")
         return ran
 

@@ -202,10 +202,19 @@ class Worker:
         self._opening = spec
 
     def fit(
-        self, plan: Plan, data: TrainingData, progress: Progress = NO_PROGRESS
+        self,
+        plan: Plan,
+        data: TrainingData,
+        progress: Progress = NO_PROGRESS,
+        *,
+        start: State | None = None,
     ) -> Mapping[str, Any]:
-        """Train and report every epoch. Returns the flags of the backend's `fit`."""
-        ran: Mapping[str, Any] = self._call("fit", plan, data, progress=progress)
+        """Train and report every epoch. Returns the flags of the backend's `fit`.
+
+        `start` is the state after a whole epoch, from which training goes on. `UsageError` if the
+        backend cannot do that.
+        """
+        ran: Mapping[str, Any] = self._call("fit", plan, data, start, progress=progress)
         return ran
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:

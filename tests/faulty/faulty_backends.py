@@ -68,12 +68,13 @@ class ChattyBackend(NumpyBackend):
 class SlowBackend(NumpyBackend):
     """A quarter of a second after each epoch."""
 
-    def fit(self, plan, data, progress):
+    def fit(self, plan, data, progress, **options):
         def epoch(record):
-            progress.epoch(record)
+            told = progress.epoch(record)
             time.sleep(0.25)
+            return told
 
-        super().fit(plan, data, replace(progress, epoch=epoch))
+        super().fit(plan, data, replace(progress, epoch=epoch), **options)
 
 
 class DeafBackend(NumpyBackend):
@@ -157,3 +158,9 @@ class DivergingBackend(NumpyBackend):
             return progress.epoch(replace(record, loss=np.nan) if record.epoch == 3 else record)
 
         return super().fit(plan, data, replace(progress, epoch=epoch), **options)
+
+
+class NoStartBackend(NumpyBackend):
+    """Reports the optimizer's state, but does not start from one."""
+
+    capabilities = replace(NumpyBackend.capabilities, resume=False)

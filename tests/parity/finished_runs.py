@@ -69,9 +69,17 @@ class InProcess:
     def start_opening(self, spec: Spec) -> None:
         """Nothing to do ahead."""
 
-    def fit(self, plan: Any, data: Any, progress: Progress = NO_PROGRESS) -> Mapping[str, Any]:
+    def fit(
+        self,
+        plan: Any,
+        data: Any,
+        progress: Progress = NO_PROGRESS,
+        *,
+        start: State | None = None,
+    ) -> Mapping[str, Any]:
         """Train."""
-        return self.inner.fit(plan, data, progress) or {}
+        options = {} if start is None else {"start": start}
+        return self.inner.fit(plan, data, progress, **options) or {}
 
     def step(self, state: State, images: Any, labels: Any) -> StepRecord:
         """One step."""

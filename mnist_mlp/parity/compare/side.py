@@ -230,6 +230,10 @@ def _other_environment(worker: Worker, run: Run) -> str:
         return "the backend was not opened"
     if run.record.not_recorded:
         return f"{run.label}: run.json does not record {', '.join(run.record.not_recorded)}"
+    if run.record.changed_within:
+        return (
+            f"{run.label} was trained with {run.record.versions}, but {run.record.changed_within}"
+        )
     here, there = dict(opened.environment.versions), run.record.versions
     if here != there:
         return f"{run.label} was trained with {there}, but installed are {here}"
