@@ -197,10 +197,12 @@ class Progress:
     """Callbacks for a backend that trains.
 
     `step(n)` reports `n` finished steps of the run, as often as the backend likes. `epoch` reports
-    each epoch. `fallback` reports that training goes on without the fast path.
+    each epoch, and returns true if training has to stop after it (`mnist_mlp.stopping`). A backend
+    that trains on loses nothing but time: the further epochs are ignored. `fallback` reports that
+    training goes on without the fast path.
     """
 
-    epoch: Callable[[EpochRecord], None]
+    epoch: Callable[[EpochRecord], bool | None]
     step: Callable[[int], None] = lambda _: None
     fallback: Callable[[Fallback], None] = lambda _: None
 

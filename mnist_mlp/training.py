@@ -21,14 +21,15 @@ from mnist_mlp.registry import target_of
 from mnist_mlp.run.checkpoint import Checkpoint
 from mnist_mlp.run.claim import claimed, claimed_to_resume, new_folder, replaced_by
 from mnist_mlp.run.evaluation import import_evaluator, write_evaluation
-from mnist_mlp.run.folder import Run
+from mnist_mlp.run.folder import BEST_FILE, Run
 from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.run.machine import describe_machine, processor_name
 from mnist_mlp.run.results import results_of
 from mnist_mlp.run.resume import refuse_other_plan, refuse_other_settings, state_of
 from mnist_mlp.run.tensors import tensors_digest
-from mnist_mlp.run.writer import RunWriter, copy_logs, first_files, now
+from mnist_mlp.run.writer import ORDER_FILE, RunWriter, copy_logs, first_files, now, order_bytes
 from mnist_mlp.spec import Spec
+from mnist_mlp.stopping import stops
 from mnist_mlp.worker.accelerator import require_driver
 from mnist_mlp.worker.of_run import worker_of
 from mnist_mlp.worker.parent import Opened, Worker
@@ -263,6 +264,11 @@ def _run(
         fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
         writer.add_flags(fitted.flags)
         writer.settle()
+        made = writer.state.epoch
+        stopped_early = made < plan.spec.training.epochs
+        if stopped_early:
+            plan = plan.as_trained(made)
+            writer.write(ORDER_FILE, order_bytes(plan))
         predicting = time.perf_counter()
         logits = worker.predict(writer.state.weights, data.test_images)
         _refuse_non_finite({"a test logit": logits}, when="training")
@@ -281,7 +287,13 @@ def _run(
             "predict_s": predicted,
             "total_s": time.perf_counter() - began,
         }
-        writer.finish("complete", metrics=results.metrics.model_dump(), timings=timings)
+        writer.finish(
+            "complete",
+            metrics=results.metrics.model_dump(),
+            timings=timings,
+            stopped_early=stopped_early,
+            best=_record_of_best(writer.state),
+        )
         observer.whole()
 
 
@@ -314,12 +326,17 @@ def _fit(
             first_step = time.perf_counter() - start
         observer.step(step)
 
-    def on_epoch(record: EpochRecord) -> None:
+    training = plan.spec.training
+
+    def on_epoch(record: EpochRecord) -> bool:
+        if stops(writer.state.val_losses, training):
+            return True  # a backend that cannot stop trains on
         losses = {"the loss": record.loss, "the validation loss": record.val_loss}
         _refuse_non_finite({**losses, **record.weights}, when=f"epoch {record.epoch}")
         # A backend may report no single steps; the end of the epoch then counts as one.
         on_step(record.epoch * plan.steps_per_epoch)
         observer.epoch(writer.epoch(record))
+        return stops(writer.state.val_losses, training)
 
     def on_fallback(fallback: Fallback) -> None:
         writer.add_flags({"fallback": fallback.reason})
@@ -331,13 +348,15 @@ def _fit(
 
     start = time.perf_counter()
     state = writer.state
-    if state.epoch == plan.spec.training.epochs:  # only what comes after training was missing
+    if state.epoch == training.epochs or stops(state.val_losses, training):
+        # Only what comes after training is missing.
         return _Fitted({}, seconds=0.0, first_step_s=0.0)
     ran = worker.fit(
         plan,
         data,
         Progress(epoch=on_epoch, step=on_step, fallback=on_fallback),
         start=_start_of(state, plan),
+        val_losses=state.val_losses,
     )
     seconds = time.perf_counter() - start
     return _Fitted(flags=ran, seconds=seconds, first_step_s=first_step or seconds)
@@ -379,9 +398,14 @@ def _record_of_spec(spec: Spec) -> dict[str, Any]:
     return {"spec": spec.model_dump(mode="json"), "spec_sha256": spec.digest}
 
 
+def _record_of_best(state: Checkpoint) -> dict[str, Any]:
+    epoch = state.best_epoch
+    return {"epoch": epoch, "val_loss": state.val_losses[epoch - 1], "file": BEST_FILE}
+
+
 def _record_resumed(run: Run, ready: _Ready, *, done: int) -> dict[str, Any]:
     """The record to go on with: that of the run, without its end and with one more part."""
-    ended = ("finished", "error", "metrics", "timings")
+    ended = ("finished", "error", "metrics", "timings", "stopped_early", "best")
     before = {k: v for k, v in run.record.document().items() if k not in ended}
     part = {
         "epoch": done,

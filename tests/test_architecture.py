@@ -214,7 +214,7 @@ def test_no_ring_of_rooms() -> None:
 STAIRS = (
     ("errors", "nearest"),
     ("spec", "registry", "data", "settings"),
-    ("reference",),
+    ("reference", "stopping"),
     ("plan", "evaluate"),
     ("contract",),
     ("ports", "run"),

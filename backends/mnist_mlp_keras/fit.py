@@ -70,17 +70,19 @@ class Reports(keras.callbacks.Callback):
         return round((self.steps() - self.steps_before) / self.calls, 2)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Send the record of the epoch. Keras calls this after validation."""
-        self.progress.epoch(
-            EpochRecord(
-                epoch=epoch + 1,
-                loss=float(logs["loss"]),
-                accuracy=float(logs["accuracy"]),
-                val_loss=float(logs["val_loss"]),
-                val_accuracy=float(logs["val_accuracy"]),
-                seconds=time.perf_counter() - self.started,
-                weights=read_weights(self.model),
-                slots=read_slots(self.model),
+        """Send the record of the epoch, and stop if told to. Keras calls this after validation."""
+        self.model.stop_training = bool(
+            self.progress.epoch(
+                EpochRecord(
+                    epoch=epoch + 1,
+                    loss=float(logs["loss"]),
+                    accuracy=float(logs["accuracy"]),
+                    val_loss=float(logs["val_loss"]),
+                    val_accuracy=float(logs["val_accuracy"]),
+                    seconds=time.perf_counter() - self.started,
+                    weights=read_weights(self.model),
+                    slots=read_slots(self.model),
+                )
             )
         )
 

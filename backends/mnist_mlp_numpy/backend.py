@@ -74,18 +74,18 @@ class NumpyBackend:
             n = len(data.train_labels)
             val_logits = self.predict(state.weights, data.test_images)
             val_loss = reference.sample_losses(val_logits, data.test_labels).mean()
-            progress.epoch(
-                EpochRecord(
-                    epoch=epoch,
-                    loss=loss / n,
-                    accuracy=correct / n,
-                    val_loss=float(val_loss),
-                    val_accuracy=float((val_logits.argmax(axis=1) == data.test_labels).mean()),
-                    seconds=time.perf_counter() - began,
-                    weights=state.weights,
-                    slots=state.slots,
-                )
+            record_of_epoch = EpochRecord(
+                epoch=epoch,
+                loss=loss / n,
+                accuracy=correct / n,
+                val_loss=float(val_loss),
+                val_accuracy=float((val_logits.argmax(axis=1) == data.test_labels).mean()),
+                seconds=time.perf_counter() - began,
+                weights=state.weights,
+                slots=state.slots,
             )
+            if progress.epoch(record_of_epoch):
+                break
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:
         """One training step by the formulas of `reference`."""

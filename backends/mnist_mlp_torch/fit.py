@@ -46,22 +46,27 @@ class Reports(Callback):
         self.progress.step(pl_module.steps_done())
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Perceptron) -> None:
-        """Send the record of the epoch. Lightning calls this after validation."""
+        """Send the record of the epoch, and stop if told to.
+
+        Lightning calls this after validation.
+        """
         module = pl_module
         metrics = (module.train_loss, module.train_accuracy, module.val_loss, module.val_accuracy)
         loss, accuracy, val_loss, val_accuracy = (float(metric.compute()) for metric in metrics)
         for metric in metrics:
             metric.reset()
-        self.progress.epoch(
-            EpochRecord(
-                epoch=trainer.datamodule.epoch(),
-                loss=loss,
-                accuracy=accuracy,
-                val_loss=val_loss,
-                val_accuracy=val_accuracy,
-                seconds=time.perf_counter() - self.started,
-                weights=module.weights(),
-                slots=module.slots(trainer.optimizers[0]),
+        trainer.should_stop = bool(
+            self.progress.epoch(
+                EpochRecord(
+                    epoch=trainer.datamodule.epoch(),
+                    loss=loss,
+                    accuracy=accuracy,
+                    val_loss=val_loss,
+                    val_accuracy=val_accuracy,
+                    seconds=time.perf_counter() - self.started,
+                    weights=module.weights(),
+                    slots=module.slots(trainer.optimizers[0]),
+                )
             )
         )
 

@@ -13,12 +13,15 @@ from mnist_mlp.cli import options as o
 def evaluate(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
+    best: o.Best = False,
     data_dir: o.DataDir = None,
     source: o.Source = None,
     mirror: o.Mirror = None,
     json: o.Json = False,
 ) -> None:
-    """Write a run's report and figures again. Only an unfinished run needs its data set for that.
+    """Write a run's report and figures again; with --best those of its best epoch, in RUN/best.
+
+    The data set is needed only for --best and for a run that is not finished.
 
     Example: python -m mnist_mlp evaluate runs/tutorial/keras
     """
@@ -28,9 +31,9 @@ def evaluate(
     from mnist_mlp.run.network import Network
 
     folder = Run(run, complete=False)
-    network = Network(folder, dataset=o.Request(context.params).dataset_of(folder))
+    network = Network(folder, best=best, dataset=o.Request(context.params).dataset_of(folder))
     tell_note(network)
-    evaluate_network(network)
+    out = evaluate_network(network)
     if json:
         import json as reader
 
@@ -39,10 +42,10 @@ def evaluate(
                 "schema_version": 1,
                 "path": str(run),
                 **weights_document(network),
-                **reader.loads((run / "report.json").read_text(encoding="utf-8")),
+                **reader.loads((out / "report.json").read_text(encoding="utf-8")),
             }
         )
     else:
-        report = (run / "report.txt").read_text(encoding="utf-8")
+        report = (out / "report.txt").read_text(encoding="utf-8")
         typer.echo(network_summary(network, report))
-        typer.echo(run)
+        typer.echo(out)

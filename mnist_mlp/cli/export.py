@@ -31,11 +31,17 @@ def export(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     to: Annotated[Format, typer.Option(help="File format.")],
-    out: Annotated[Path | None, typer.Option(help="Folder [default: RUN/export/<format>].")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder [default: RUN/export/<format>, of the best epoch <format>-best]."
+        ),
+    ] = None,
     exporter: Annotated[
         Exporter | None,
         typer.Option(help="Framework whose ONNX exporter is used [default: the run's own]."),
     ] = None,
+    best: o.Best = False,
     data_dir: o.DataDir = None,
     source: o.Source = None,
     mirror: o.Mirror = None,
@@ -53,12 +59,12 @@ def export(
 
     folder = Run(run, complete=False)
     dataset = o.Request(context.params).dataset_of(folder)()
-    network = Network(folder, dataset=lambda: dataset)
+    network = Network(folder, best=best, dataset=lambda: dataset)
     tell_note(network)
     exported = export_network(
         network,
         to.value,
-        out=out or run / "export" / to.value,
+        out=out or run / "export" / (f"{to.value}-best" if best else to.value),
         dataset=dataset,
         exporter=exporter.value if exporter else None,
         verbose=verbose,

@@ -128,6 +128,11 @@ Verbose = Annotated[
     typer.Option("--verbose", "-v", help="Show what the frameworks print.", rich_help_panel=_RUN),
 ]
 
+Best = Annotated[
+    bool,
+    typer.Option("--best", help="Take the epoch with the lowest validation loss, not the last."),
+]
+
 DEFAULT_THREADS = 1
 """If other programs use the same cores, two threads wait for each other, and an epoch can take ten
 times as long; on a quiet machine two gain only a factor of 1.2 to 1.4 (docs/benchmarks.md)."""

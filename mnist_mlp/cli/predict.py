@@ -13,6 +13,7 @@ from mnist_mlp.cli import options as o
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
+    best: o.Best = False,
     json: o.Json = False,
 ) -> None:
     """Classify pictures: show each as the network sees it, its class and its probabilities.
@@ -28,7 +29,7 @@ def predict(
     from mnist_mlp.run.network import Network
 
     folder = Run(run, complete=False)
-    network = Network(folder)
+    network = Network(folder, best=best)
     tell_note(network)
     pictures = np.stack([read_picture(path, folder.image_shape) for path in images])
     pixels = scale_pixels(pictures.reshape(len(pictures), -1), dtype=np.float64)

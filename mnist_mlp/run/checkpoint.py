@@ -4,8 +4,9 @@ Weights, optimizer state and history are replaced together, in one step. So they
 the same epoch, whenever a run is killed. There is no random state to keep: the order of an epoch
 depends only on the seed and on the number of the epoch (`mnist_mlp.plan`).
 
-It is a safetensors file with the tensors `weights/<name>` and `slots/<slot>/<name>`. Its metadata
-has the single key `checkpoint`, a text with a JSON object; `docs/run-folder.md` describes it.
+It is a safetensors file with the tensors `weights/<name>`, `slots/<slot>/<name>` and, if another
+epoch than the last is the best, `best/<name>`. Its metadata has the single key `checkpoint`, a text
+with a JSON object; `docs/run-folder.md` describes it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from mnist_mlp.run.files import write_atomically
 from mnist_mlp.run.guarded import ARRAYS_LIMIT, parsed, read_bytes
 from mnist_mlp.run.history import HistoryRow, history_bytes, history_rows
 from mnist_mlp.run.tensors import tensors_digest
+from mnist_mlp.stopping import best_epoch
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -47,12 +50,30 @@ class Checkpoint:
     slots : dict of dicts of arrays, or None
         The optimizer's state, as in `contract.State`. None if the backend does not report it. Then
         training cannot go on from here.
+    best : dict of arrays
+        Weights after the best epoch (`mnist_mlp.stopping`); empty before training.
     """
 
     start_sha256: str
     history: tuple[HistoryRow, ...] = ()
     weights: Tensors = field(default_factory=dict)
     slots: Mapping[str, Tensors] | None = None
+    best: Tensors = field(default_factory=dict)
+
+    @property
+    def val_losses(self) -> list[float]:
+        """Validation loss after each epoch."""
+        return [row.val_loss for row in self.history]
+
+    @cached_property
+    def best_epoch(self) -> int:
+        """Number of the best epoch; 0 before training."""
+        return best_epoch(self.val_losses)
+
+    @cached_property
+    def history_text(self) -> bytes:
+        """The content of `history.csv`."""
+        return history_bytes(self.history)
 
     @property
     def epoch(self) -> int:
@@ -70,9 +91,10 @@ class Checkpoint:
             seconds=record.seconds,
             weights_sha256=tensors_digest(record.weights),
         )
-        return replace(
+        later = replace(
             self, history=(*self.history, row), weights=record.weights, slots=record.slots
         )
+        return replace(later, best=record.weights) if later.best_epoch == row.epoch else later
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -105,13 +127,15 @@ def _to_bytes(checkpoint: Checkpoint) -> bytes:
     from safetensors.numpy import save
 
     tensors = {f"weights/{name}": array for name, array in checkpoint.weights.items()}
+    if checkpoint.best_epoch < checkpoint.epoch:  # else they are the last weights, above
+        tensors |= {f"best/{name}": array for name, array in checkpoint.best.items()}
     for slot, arrays in (checkpoint.slots or {}).items():
         tensors |= {f"slots/{slot}/{name}": array for name, array in arrays.items()}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     state = {
         "schema_version": _VERSION,
         "start_sha256": checkpoint.start_sha256,
-        "history": history_bytes(checkpoint.history).decode(),
+        "history": checkpoint.history_text.decode(),
         "slots": None if checkpoint.slots is None else sorted(checkpoint.slots),
         "tensors_sha256": tensors_digest(tensors),
     }
@@ -138,12 +162,16 @@ def _from_bytes(content: bytes) -> Checkpoint:
     if history and history[-1].weights_sha256 != tensors_digest(weights):
         raise ValueError("the weights are not those of the last epoch of the history")
     slots = state["slots"]
-    return Checkpoint(
+    found = Checkpoint(
         start_sha256=state["start_sha256"],
         history=history,
         weights=weights,
         slots=None if slots is None else {s: _below(f"slots/{s}/", tensors) for s in slots},
+        best=_below("best/", tensors) or weights,
     )
+    if history and history[found.best_epoch - 1].weights_sha256 != tensors_digest(found.best):
+        raise ValueError("the best weights are not those of the best epoch of the history")
+    return found
 
 
 def _below(prefix: str, tensors: Tensors) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from mnist_mlp.errors import RunFolderError
 from mnist_mlp.evaluate import Evidence, EvidenceError, History, evaluate
@@ -85,11 +86,17 @@ def write_evaluation(run: Run) -> None:
     _write(run, evidence(run))
 
 
-def evaluate_network(network: Network) -> None:
-    """The same for any network of a run. Raises also as `Network.results`."""
-    _write(network.run, evidence_of(network))
+def evaluate_network(network: Network) -> Path:
+    """The same for any network of a run; returns the folder of the report.
+
+    That of the best network is the folder `best` in the run's own. Raises also as
+    `Network.results`.
+    """
+    below = "best/" if network.which == "best" else ""
+    _write(network.run, evidence_of(network), below=below)
+    return network.run.path / below
 
 
-def _write(run: Run, given: Evidence) -> None:
+def _write(run: Run, given: Evidence, *, below: str = "") -> None:
     for name, content in evaluate(given).items():
-        write_atomically(member(run.path, name), content)
+        write_atomically(member(run.path, f"{below}{name}"), content)

@@ -20,6 +20,9 @@ from mnist_mlp.run.history import HistoryRow, history_rows
 from mnist_mlp.run.record import DatasetRecord, Metrics, parse_record
 from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.spec import Spec, SpecError, parse_spec
+from mnist_mlp.stopping import best_epoch
+
+BEST_FILE = "best_weights.safetensors"
 
 
 class Run:
@@ -118,6 +121,18 @@ class Run:
         if not self.is_complete and self.checkpoint:
             return dict(self.checkpoint.weights)
         return read_tensors(self.path / "weights.safetensors")
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation loss (`mnist_mlp.stopping`); 0 without a history."""
+        return best_epoch([row.val_loss for row in self.history])
+
+    @cached_property
+    def best_weights(self) -> dict[str, Array]:
+        """Weights after the best epoch, by canonical name."""
+        if not self.is_complete and self.checkpoint:
+            return dict(self.checkpoint.best)
+        return read_tensors(self.path / BEST_FILE)
 
     @cached_property
     def predictions(self) -> dict[str, Array]:

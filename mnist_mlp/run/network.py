@@ -1,7 +1,7 @@
-"""The network of a run, finished or not, with its results on the test rows.
+"""The network of a run, finished or not, after its last or its best epoch, with its results.
 
-The weights of an unfinished run are those of its last whole epoch. Its results are computed here
-if the folder does not hold them, which needs the data set.
+The weights of an unfinished run are those of its last whole epoch. Results on the test rows are
+computed here if the folder does not hold them, which needs the data set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import MnistMlpError, RunFolderError
 from mnist_mlp.plan import make_plan
 from mnist_mlp.reference import Array
-from mnist_mlp.run.folder import Run
+from mnist_mlp.run.folder import BEST_FILE, Run
 from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.run.results import Results, reference_logits, results_of
 from mnist_mlp.run.tensors import tensors_digest
@@ -26,6 +26,8 @@ class Network:
     ----------
     run : Run
         Any run with at least one whole epoch; opened with `complete=False`.
+    best : bool
+        Take the weights of the epoch with the lowest validation loss (`mnist_mlp.stopping`).
     dataset : callable, optional
         Loads the data set. It is called only if results have to be computed.
 
@@ -36,7 +38,7 @@ class Network:
     history : list of HistoryRow
         Up to the epoch of the weights; empty for imported weights.
     which : str
-        `final` or `last whole epoch`.
+        `final`, `last whole epoch` or `best`.
 
     Raises
     ------
@@ -44,18 +46,26 @@ class Network:
         The run has no whole epoch, or its files are damaged.
     """
 
-    def __init__(self, run: Run, *, dataset: Callable[[], Dataset] | None = None) -> None:
+    def __init__(
+        self, run: Run, *, best: bool = False, dataset: Callable[[], Dataset] | None = None
+    ) -> None:
         self.run = run
         self._load = dataset
-        self.which = "final" if run.is_complete else "last whole epoch"
+        self.which = "best" if best else "final" if run.is_complete else "last whole epoch"
         self.history: list[HistoryRow] = run.history
+        if best and not self.history:
+            raise RunFolderError(f"{run.path}: has no history, so no epoch is known to be the best")
         if not run.is_complete and not self.history:
             raise RunFolderError(
                 f"{run.path}: the run ended before its first epoch was saved: continue it with "
                 f"`train --resume {run.path}`"
             )
-        self.weights = run.weights
-        if not run.is_complete:
+        self.weights = run.best_weights if best else run.weights
+        if best:
+            self.history = self.history[: run.best_epoch]
+            if self.history[-1].weights_sha256 != tensors_digest(self.weights):
+                raise RunFolderError(f"{run.path}/{BEST_FILE}: not the weights of {self.epoch}")
+        elif not run.is_complete:
             self.history = self.history[: self._epoch_of_weights()]
 
     @property
@@ -66,13 +76,12 @@ class Network:
     @property
     def note(self) -> str:
         """What a user must know about these weights, in one line; empty if they are final."""
-        if self.run.is_complete:
+        if self.which == "final":
             return ""
-        status = self.run.record.status or "unfinished"
-        return (
-            f"unfinished run ({status}): these are its weights after epoch {self.epoch} of "
-            f"{self.run.spec.training.epochs}"
-        )
+        record, epochs = self.run.record, self.run.spec.training.epochs
+        kind = "" if self.run.is_complete else f"unfinished run ({record.status or 'unknown'}): "
+        best = ", the best by validation loss" if self.which == "best" else ""
+        return f"{kind}these are its weights after epoch {self.epoch} of {epochs}{best}"
 
     @cached_property
     def results(self) -> Results:
@@ -85,7 +94,8 @@ class Network:
         """
         stored = self.run.path / "predictions.npz", self.run.path / "examples.npz"
         # A run writes them after its last epoch, and `--resume` removes them.
-        if self.run.is_complete or all(path.exists() for path in stored):
+        there = self.run.is_complete or all(path.exists() for path in stored)
+        if there and self.epoch == len(self.run.history):
             return Results(self.run.predictions, self.run.examples)
         return self._computed()
 
@@ -110,8 +120,8 @@ class Network:
             dataset = self._load()
         except MnistMlpError as error:
             raise RunFolderError(
-                f"{run.path}: has no predictions yet, and computing them needs its data set "
-                f"({run.dataset.name}): {error}"
+                f"{run.path}: has no predictions of this epoch, and computing them needs its data "
+                f"set ({run.dataset.name}): {error}"
             ) from None
         if dataset.digest != run.dataset.sha256:
             raise RunFolderError(

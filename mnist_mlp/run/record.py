@@ -81,6 +81,14 @@ class Metrics(_Part):
     accuracy: Finite
 
 
+class BestRecord(_Part):
+    """The best epoch by validation loss, and the file with its weights."""
+
+    epoch: Count
+    val_loss: Finite
+    file: Name = ""
+
+
 class ResumedRecord(_Part):
     """A part of a run: after which epoch it went on, when (UTC), and with what."""
 
@@ -111,6 +119,8 @@ class RunRecord(_Part):
     dataset: DatasetRecord
     finished: str = ""
     metrics: Metrics | None = None
+    stopped_early: bool = False
+    best: BestRecord | None = None
     timings: dict[str, Finite] = {}
     error: str = ""
 

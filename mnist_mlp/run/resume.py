@@ -77,6 +77,11 @@ def refuse_other_settings(run: Run, spec: Spec, given: Mapping[str, Any], *, don
         raise UsageError(
             f"--resume {run.path}: training.epochs is {wanted[1]}, but {done} epochs are trained"
         )
+    if run.record.stopped_early:
+        raise UsageError(
+            f"--resume {run.path}: stopped early, after epoch {done}, as training.patience asks; "
+            f"more epochs would change nothing"
+        )
     if run.is_complete and wanted[1] <= wanted[0]:
         raise UsageError(
             f"--resume {run.path}: the run is complete, with all its {done} epochs; to train "

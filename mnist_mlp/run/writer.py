@@ -18,13 +18,18 @@ from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, write_checkpoint
 from mnist_mlp.run.files import json_bytes, write_atomically
-from mnist_mlp.run.history import HistoryRow, history_bytes
+from mnist_mlp.run.folder import BEST_FILE
+from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.run.record import SCHEMA_VERSION, RecordError, RunRecord, checked
 from mnist_mlp.run.results import Results
 from mnist_mlp.run.tensors import tensors_to_bytes
 
+ORDER_FILE = "order.npz"
+
 OUTCOME_FILES = (
     "weights.safetensors",
+    BEST_FILE,
+    "best",
     "predictions.npz",
     "examples.npz",
     "trace.npz",
@@ -40,7 +45,7 @@ OWN_FILES = (
     "history.csv",
     CHECKPOINT_FILE,
     "initial_weights.safetensors",
-    "order.npz",
+    ORDER_FILE,
     "tensorboard",
     *OUTCOME_FILES,
 )
@@ -119,7 +124,7 @@ class RunWriter:
             remove_own(self.path, OUTCOME_FILES)
         except OSError as error:
             raise SetupError(f"cannot remove {error.filename}: {error.strerror}") from None
-        self.write("history.csv", history_bytes(self.history))
+        self.write("history.csv", self.state.history_text)
 
     def weights(self, weights: Tensors) -> None:
         """Write the final weights as `weights.safetensors`."""
@@ -130,15 +135,16 @@ class RunWriter:
         self.state = self.state.after(record)
         if self.state.epoch % self.every == 0:
             self._save()
-        self.write("history.csv", history_bytes(self.history))
+        self.write("history.csv", self.state.history_text)
         return self.history[-1]
 
     def settle(self) -> None:
-        """Save the last whole epoch, and write its weights as a file of their own."""
+        """Save the last whole epoch; write its weights and the best ones as files of their own."""
         if self.history:
             self._save()
-            self.write("history.csv", history_bytes(self.history))
+            self.write("history.csv", self.state.history_text)
             self.weights(self.state.weights)
+            self.write(BEST_FILE, tensors_to_bytes(self.state.best))
 
     def outcome(self, results: Results) -> None:
         """Write the files that the evaluation reads."""
@@ -187,12 +193,17 @@ class RunWriter:
 
 def first_files(plan: Plan) -> dict[str, bytes]:
     """Files by name that depend only on the plan: initial weights and order."""
-    epochs = range(1, plan.spec.training.epochs + 1)
-    orders = np.stack([plan.order(epoch) for epoch in epochs]).astype(np.uint32)
     return {
         "initial_weights.safetensors": tensors_to_bytes(plan.initial_weights),
-        "order.npz": npz_bytes({"train_ids": plan.train_ids, "epochs": orders}),
+        ORDER_FILE: order_bytes(plan),
     }
+
+
+def order_bytes(plan: Plan) -> bytes:
+    """The content of `order.npz`: the order of every epoch of the plan."""
+    epochs = range(1, plan.spec.training.epochs + 1)
+    orders = np.stack([plan.order(epoch) for epoch in epochs]).astype(np.uint32)
+    return npz_bytes({"train_ids": plan.train_ids, "epochs": orders})
 
 
 def remove_own(folder: Path, names: Collection[str]) -> None:

@@ -34,6 +34,7 @@ from mnist_mlp.contract import (
 from mnist_mlp.errors import BackendError, MnistMlpError, SetupError, UsageError
 from mnist_mlp.ports.protocol import PortDescription, PortFacts, PortHost
 from mnist_mlp.run.machine import peak_memory
+from mnist_mlp.stopping import stops
 from mnist_mlp.worker.accelerator import gpu_refusal
 from mnist_mlp.worker.out_of_memory import is_out_of_memory, memory_words
 from mnist_mlp.worker.parent import Opened
@@ -142,7 +143,13 @@ class _Server:
             error, backend=self.name, device=self.device, batch_size=self.batch_size
         )
 
-    def fit(self, plan: Plan, data: TrainingData, start: State | None) -> dict[str, Any]:
+    def fit(
+        self,
+        plan: Plan,
+        data: TrainingData,
+        start: State | None,
+        val_losses: tuple[float, ...],
+    ) -> dict[str, Any]:
         # A backend that cannot resume has no such argument.
         options: dict[str, Any] = {} if start is None else {"start": start}
         if options and not self.backend.capabilities.resume:
@@ -150,9 +157,12 @@ class _Server:
                 f"backend {self.name!r} cannot go on from a checkpoint: train from the beginning"
             )
         last = 0.0
+        losses = list(val_losses)
 
-        def on_epoch(record: EpochRecord) -> None:
+        def on_epoch(record: EpochRecord) -> bool:
             self.send("progress", record)
+            losses.append(record.val_loss)
+            return stops(losses, plan.spec.training)
 
         def on_step(step: int) -> None:
             nonlocal last

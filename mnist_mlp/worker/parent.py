@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,13 +208,16 @@ class Worker:
         progress: Progress = NO_PROGRESS,
         *,
         start: State | None = None,
+        val_losses: Sequence[float] = (),
     ) -> Mapping[str, Any]:
         """Train and report every epoch. Returns the flags of the backend's `fit`.
 
-        `start` is the state after a whole epoch, from which training goes on. `UsageError` if the
-        backend cannot do that.
+        `start` is the state after a whole epoch, from which training goes on, and `val_losses` are
+        the validation losses up to it. `UsageError` if the backend cannot do that.
         """
-        ran: Mapping[str, Any] = self._call("fit", plan, data, start, progress=progress)
+        ran: Mapping[str, Any] = self._call(
+            "fit", plan, data, start, tuple(val_losses), progress=progress
+        )
         return ran
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:

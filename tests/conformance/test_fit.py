@@ -15,6 +15,7 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.plan import make_plan, training_data
 from mnist_mlp.reference import initial_slots
 from mnist_mlp.spec import parse_spec
+from mnist_mlp.stopping import stops
 from mnist_mlp.worker.parent import Worker
 from mnist_mlp_numpy import NumpyBackend
 
@@ -234,6 +235,40 @@ def test_a_run_in_two_parts_gives_the_same_bits(
             start=replace(forgotten, slots=initial_slots(plan.spec.optimizer, start.weights)),
         )
         assert not same_but_for_seconds(records[-1], straight[-1])
+
+
+def test_every_backend_stops_after_the_same_epoch(worker: Worker, small_data: Dataset) -> None:
+    """Where `mnist_mlp.stopping` says; a backend that does not stop by itself may train on."""
+    plan = plan_for(small_data, precision="float32")
+    patient = {"epochs": 30, "patience": 3, "min_delta": 0.04, "precision": "float32"}
+    plan = with_training(plan, **patient)
+    endless = with_training(plan, patience=0, min_delta=0.0)
+    losses = [record.val_loss for record in reference_run(endless, small_data)]
+    training = plan.spec.training
+    end = next(n for n in range(1, 31) if stops(losses[:n], training))
+    assert 4 < end < 25, "neither at once nor never"
+    capabilities, _ = worker.describe()
+    records = fitted(worker, plan, small_data)
+    assert len(records) == (end if capabilities.resume else 30)
+    whole = fitted(worker, with_training(endless, epochs=end), small_data)
+    for one, two in zip(records, whole, strict=False):
+        assert same_but_for_seconds(one, two)
+    if capabilities.resume:  # the epochs before count as well
+        half = whole[end - 3]
+        assert half.slots is not None
+        start = State(half.epoch * plan.steps_per_epoch, half.weights, half.slots)
+        seen = [record.val_loss for record in whole[: half.epoch]]
+        rest: list[EpochRecord] = []
+        worker.open(plan.spec)
+        data = training_data(plan, small_data)
+        worker.fit(plan, data, Progress(epoch=rest.append), start=start, val_losses=seen)
+        assert [record.epoch for record in rest] == [end - 1, end]
+
+
+def with_training(plan: Plan, **changes: Any) -> Plan:
+    """The plan with other settings of training."""
+    training = plan.spec.training.model_copy(update=changes)
+    return replace(plan, spec=plan.spec.model_copy(update={"training": training}))
 
 
 def same_but_for_seconds(a: EpochRecord, b: EpochRecord) -> bool:

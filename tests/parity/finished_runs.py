@@ -7,7 +7,7 @@ process. That they do the same in processes of their own is tested once, in `tes
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +39,7 @@ class InProcess:
 
     def __init__(self, backend: str, *, threads: int = 1, **options: Any) -> None:
         assert set(options) <= {"accelerator", "fit_path", "verbose"}
+        self.accelerator = "cpu"
         self.backend, self.label, self.threads = backend, label_of(backend), threads
         self.inner: Any = load(target_of(backend))
         self.opened: Opened | None = None
@@ -76,8 +77,10 @@ class InProcess:
         progress: Progress = NO_PROGRESS,
         *,
         start: State | None = None,
+        val_losses: Sequence[float] = (),
     ) -> Mapping[str, Any]:
-        """Train."""
+        """Train; whether to stop is answered by `progress`."""
+        del val_losses
         options = {} if start is None else {"start": start}
         return self.inner.fit(plan, data, progress, **options) or {}
 

@@ -11,14 +11,18 @@ from mnist_mlp.parity.steps.stress import Stress
 from mnist_mlp.parity.steps.trajectory import batch_of
 from mnist_mlp.plan import Plan
 from mnist_mlp.run.folder import Run
+from mnist_mlp.spec import Spec
 from mnist_mlp.worker.of_run import worker_of
 from mnist_mlp.worker.parent import Worker
 
 
-def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
+def open_side(
+    run: Run, spec: Spec, *, trusted: Collection[str] = (), verbose: bool = False
+) -> Worker:
     """Start and open the backend that made a run, with the same device, threads and path.
 
-    If the folder does not record a setting, the worker's default is used.
+    `spec` is that of the run, with the number of epochs that are to be trained. If the folder does
+    not record a setting, the worker's default is used.
 
     Raises
     ------
@@ -29,7 +33,7 @@ def open_side(run: Run, *, trusted: Collection[str] = (), verbose: bool = False)
     """
     worker = worker_of(run, trusted=trusted, verbose=verbose)
     try:
-        worker.open(run.spec)
+        worker.open(spec)
     except BaseException:
         worker.close()
         raise

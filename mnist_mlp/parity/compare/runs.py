@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,13 +16,14 @@ from mnist_mlp.parity.compare.replay import open_side
 from mnist_mlp.parity.compare.side import Shared, look, look_at_trace
 from mnist_mlp.parity.compare.verdict import compare_outcome, differing_predictions
 from mnist_mlp.parity.compare.whole_fit import EPOCHS, first_epochs
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.outcome import Chaos, Outcome, Proof
 from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
 from mnist_mlp.parity.steps.trajectory import run_reference
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.run.folder import Run
+from mnist_mlp.stopping import stops
 
 Say = Callable[[str], None]
 
@@ -68,6 +70,7 @@ def compare_runs(
     fields = folders.spec_fields(a, b)
     ladder.breaks += folders.spec_breaks(fields)
     ladder.compared["spec"] = len(fields)
+    _look_at_ends(ladder)
     plan = _plan(ladder, dataset)
     if plan is not None and dataset is not None:
         _hold_against_plan(ladder, plan, dataset)
@@ -84,14 +87,16 @@ def compare_runs(
     if plan is None or dataset is None or ladder.broken("spec", "data", "order", "init"):
         _without_backends(ladder)
     else:
-        shared = _shared(plan, dataset, trusted, say)
+        longest = max(ladder.runs.values(), key=lambda run: len(run.history))
+        shared = _shared(made_plan(plan, longest), dataset, trusted, say)
         for side, run in ladder.runs.items():
+            given = replace(shared, plan=made_plan(plan, run))
             if static:
                 reason = "--static: no backend was started"
-                ladder.take(look_at_trace(run, shared, side=side, reason=reason))
+                ladder.take(look_at_trace(run, given, side=side, reason=reason))
                 continue
             say(f"replaying {run.label}")
-            ladder.take(look(run, shared, side=side, verbose=verbose))
+            ladder.take(look(run, given, side=side, verbose=verbose))
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
     return compare_outcome(ladder, proof, chaos)
@@ -131,8 +136,36 @@ def _plan(ladder: Ladder, dataset: Dataset | None) -> Plan | None:
     return None
 
 
-def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
+def made_plan(plan: Plan, run: Run) -> Plan:
+    """The plan of the epochs that a run made, if it may have stopped early."""
+    stoppable = plan.spec.training.patience > 0 and run.history
+    return plan.as_trained(len(run.history)) if stoppable else plan
+
+
+def _look_at_ends(ladder: Ladder) -> None:
+    """Check that each run stopped where the specification says, by its own validation losses."""
     for side, run in ladder.runs.items():
+        training, made = run.spec.training, len(run.history)
+        losses = [row.val_loss for row in run.history]
+        ends = (n for n in range(1, made + 1) if stops(losses[:n], training))
+        right = next(ends, training.epochs)
+        if training.patience and made and made != right:
+            text = f"trained {made} epochs; by its validation losses, it had to be {right}"
+            place = Place(epoch=min(made, right), tensor="weights")
+            ladder.breaks.append(
+                Break(side=side, rung="trajectory", place=place, cause=Cause(UNKNOWN, text))
+            )
+    made = [len(run.history) for run in ladder.runs.values() if run.spec.training.patience]
+    if len(made) == 2 and 0 < min(made) < max(made) and not ladder.broken("spec", "trajectory"):
+        ladder.inconclusive.append(
+            f"a stopped after epoch {made[0]} and b after epoch {made[1]}, since their validation "
+            f"losses differ in the sixth digit"
+        )
+
+
+def _hold_against_plan(ladder: Ladder, whole: Plan, dataset: Dataset) -> None:
+    for side, run in ladder.runs.items():
+        plan = made_plan(whole, run)
         ladder.breaks += folders.data_breaks(run, plan, dataset, side=side)
         ladder.compared["data"] = len(DIGESTS)
         for rung, look_at in (("order", folders.order_breaks), ("init", folders.init_breaks)):
@@ -248,6 +281,6 @@ def _beyond(
     chaos = None
     if differing.any() and proof.status != "unavailable":
         say(f"ensemble: training {a.label} from initial weights that differ in their last digit")
-        with open_side(a, trusted=shared.trusted) as worker:
+        with open_side(a, shared.plan.spec, trusted=shared.trusted) as worker:
             chaos = ensemble(a, worker, shared.plan, shared.data, differing)
     return proof, chaos

@@ -56,7 +56,7 @@ def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> Side
     """Run one side's backend and test every rung that needs it."""
     seen = SideEvidence()
     try:
-        worker = open_side(run, trusted=shared.trusted, verbose=verbose)
+        worker = open_side(run, shared.plan.spec, trusted=shared.trusted, verbose=verbose)
     except (SetupError, UsageError) as error:
         return look_at_trace(
             run, shared, side=side, reason=f"{run.label} cannot be run here: {error}"
