@@ -25,14 +25,26 @@ def rounded(loss: float) -> float:
     return float(f"{loss:.6g}")
 
 
+def is_lower(loss: float, other: float) -> bool:
+    """Whether a loss is lower than another, as they are compared.
+
+    >>> is_lower(0.5, 0.500001), is_lower(0.5, 0.5000001)
+    (True, False)
+    """
+    return rounded(loss) < rounded(other)
+
+
 def best_epoch(losses: Sequence[float]) -> int:
     """The epoch (from 1) with the lowest of the validation losses; 0 if there are none.
 
     >>> best_epoch([0.9, 0.5000001, 0.5, 0.7])
     2
     """
-    compared = [rounded(loss) for loss in losses]
-    return compared.index(min(compared)) + 1 if compared else 0
+    best = 0
+    for epoch, loss in enumerate(losses, start=1):
+        if best == 0 or is_lower(loss, losses[best - 1]):
+            best = epoch
+    return best
 
 
 def stops(losses: Sequence[float], training: TrainingSpec) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -260,7 +261,7 @@ def test_a_checkpoint_comes_back_as_it_was(interrupted: Path, tmp_path: Path) ->
     saved = read_checkpoint(interrupted)
     slots = {"velocity": {name: array * 2 for name, array in saved.weights.items()}}
     for given in (None, {}, slots):
-        wanted = Checkpoint(saved.start_sha256, saved.history, saved.weights, given)
+        wanted = replace(saved, slots=given)
         write_checkpoint(tmp_path, wanted)
         found = read_checkpoint(tmp_path)
         assert (found.start_sha256, found.history) == (saved.start_sha256, saved.history)

@@ -5,8 +5,10 @@ the same epoch, whenever a run is killed. There is no random state to keep: the 
 depends only on the seed and on the number of the epoch (`mnist_mlp.plan`).
 
 It is a safetensors file with the tensors `weights/<name>`, `slots/<slot>/<name>` and, if another
-epoch than the last is the best, `best/<name>`. Its metadata has the single key `checkpoint`, a text
-with a JSON object; `docs/run-folder.md` describes it.
+epoch than the last is the best, `best/<name>`. The text of `history.csv` is in it as bytes. Its
+metadata has the single key `checkpoint`, a text with a JSON object; `docs/run-folder.md` describes
+it. Nothing is computed anew for each row of the history, so that saving takes hardly longer after
+thousands of epochs.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,20 @@ from mnist_mlp.contract import EpochRecord
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.run.files import write_atomically
 from mnist_mlp.run.guarded import ARRAYS_LIMIT, parsed, read_bytes
-from mnist_mlp.run.history import HistoryRow, history_bytes, history_rows
+from mnist_mlp.run.history import HEADING, HistoryRow, history_rows, line_bytes
 from mnist_mlp.run.tensors import tensors_digest
-from mnist_mlp.stopping import best_epoch
+from mnist_mlp.stopping import best_epoch, is_lower
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 _VERSION = 1
 _KEY = "checkpoint"
+_HISTORY = "history"
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The state of a run after its last whole epoch.
+    """The state of a run after its last whole epoch: made by `after`, epoch by epoch, or read.
 
     Parameters
     ----------
@@ -45,35 +47,31 @@ class Checkpoint:
         `tensors_digest` of the initial weights: by it, the checkpoint of another run is recognised.
     history : tuple of HistoryRow
         One row per epoch, from epoch 1; empty before training.
+    history_text : bytes
+        The same as the content of `history.csv`.
     weights : dict of arrays
         Weights after the last epoch; empty before training.
     slots : dict of dicts of arrays, or None
         The optimizer's state, as in `contract.State`. None if the backend does not report it. Then
         training cannot go on from here.
+    best_epoch : int
+        The epoch with the lowest validation loss (`mnist_mlp.stopping`); 0 before training.
     best : dict of arrays
-        Weights after the best epoch (`mnist_mlp.stopping`); empty before training.
+        Weights after the best epoch; empty before training.
     """
 
     start_sha256: str
     history: tuple[HistoryRow, ...] = ()
+    history_text: bytes = HEADING
     weights: Tensors = field(default_factory=dict)
     slots: Mapping[str, Tensors] | None = None
+    best_epoch: int = 0
     best: Tensors = field(default_factory=dict)
 
     @property
     def val_losses(self) -> list[float]:
         """Validation loss after each epoch."""
         return [row.val_loss for row in self.history]
-
-    @cached_property
-    def best_epoch(self) -> int:
-        """Number of the best epoch; 0 before training."""
-        return best_epoch(self.val_losses)
-
-    @cached_property
-    def history_text(self) -> bytes:
-        """The content of `history.csv`."""
-        return history_bytes(self.history)
 
     @property
     def epoch(self) -> int:
@@ -92,9 +90,15 @@ class Checkpoint:
             weights_sha256=tensors_digest(record.weights),
         )
         later = replace(
-            self, history=(*self.history, row), weights=record.weights, slots=record.slots
+            self,
+            history=(*self.history, row),
+            history_text=self.history_text + line_bytes(row),
+            weights=record.weights,
+            slots=record.slots,
         )
-        return replace(later, best=record.weights) if later.best_epoch == row.epoch else later
+        if self.history and not is_lower(row.val_loss, self.history[self.best_epoch - 1].val_loss):
+            return later
+        return replace(later, best_epoch=row.epoch, best=record.weights)
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -127,6 +131,7 @@ def _to_bytes(checkpoint: Checkpoint) -> bytes:
     from safetensors.numpy import save
 
     tensors = {f"weights/{name}": array for name, array in checkpoint.weights.items()}
+    tensors[_HISTORY] = np.frombuffer(checkpoint.history_text, np.uint8)
     if checkpoint.best_epoch < checkpoint.epoch:  # else they are the last weights, above
         tensors |= {f"best/{name}": array for name, array in checkpoint.best.items()}
     for slot, arrays in (checkpoint.slots or {}).items():
@@ -135,7 +140,6 @@ def _to_bytes(checkpoint: Checkpoint) -> bytes:
     state = {
         "schema_version": _VERSION,
         "start_sha256": checkpoint.start_sha256,
-        "history": checkpoint.history_text.decode(),
         "slots": None if checkpoint.slots is None else sorted(checkpoint.slots),
         "tensors_sha256": tensors_digest(tensors),
     }
@@ -157,7 +161,8 @@ def _from_bytes(content: bytes) -> Checkpoint:
         raise ValueError(f"schema_version {state['schema_version']}, expected {_VERSION}")
     if document["sha256"] != _digest(state) or state["tensors_sha256"] != tensors_digest(tensors):
         raise ValueError("its content does not have the recorded digest")
-    history = tuple(history_rows(state["history"]))
+    text = tensors[_HISTORY].tobytes()
+    history = tuple(history_rows(text.decode()))
     weights = _below("weights/", tensors)
     if history and history[-1].weights_sha256 != tensors_digest(weights):
         raise ValueError("the weights are not those of the last epoch of the history")
@@ -165,8 +170,10 @@ def _from_bytes(content: bytes) -> Checkpoint:
     found = Checkpoint(
         start_sha256=state["start_sha256"],
         history=history,
+        history_text=text,
         weights=weights,
         slots=None if slots is None else {s: _below(f"slots/{s}/", tensors) for s in slots},
+        best_epoch=best_epoch([row.val_loss for row in history]),
         best=_below("best/", tensors) or weights,
     )
     if history and history[found.best_epoch - 1].weights_sha256 != tensors_digest(found.best):

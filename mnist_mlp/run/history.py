@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 
 
@@ -25,13 +25,20 @@ class HistoryRow:
 HISTORY_COLUMNS = tuple(field.name for field in fields(HistoryRow))
 
 
-def history_bytes(rows: Sequence[HistoryRow]) -> bytes:
-    """The content of `history.csv`; numbers keep all their digits."""
+HEADING = (",".join(HISTORY_COLUMNS) + "\n").encode()
+"""The first line of `history.csv`."""
+
+
+def line_bytes(row: HistoryRow) -> bytes:
+    """A line of `history.csv`; numbers keep all their digits."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(HISTORY_COLUMNS)
-    table.writerows(astuple(row) for row in rows)
+    csv.writer(text, lineterminator="\n").writerow(astuple(row))
     return text.getvalue().encode()
+
+
+def history_bytes(rows: Iterable[HistoryRow]) -> bytes:
+    """The content of `history.csv`."""
+    return b"".join([HEADING, *map(line_bytes, rows)])
 
 
 def history_rows(text: str) -> list[HistoryRow]:
