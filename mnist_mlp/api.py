@@ -35,6 +35,7 @@ def train(
     accelerator: str = "auto",
     threads: int = 1,
     overwrite: bool = False,
+    timeout: float | None = None,
     **settings: Any,
 ) -> Run:
     """Train one backend and write a run folder.
@@ -54,6 +55,9 @@ def train(
         Number of CPU threads; fixed before the framework starts.
     overwrite : bool
         Replace a run that `out` already holds.
+    timeout : float, optional
+        Most seconds that the backend may go on without a report: a step, an epoch, a result. By
+        default there is no limit. `TimeLimitError` if it takes longer.
     **settings
         `epochs`, `batch_size`, `learning_rate`, `seed`, `precision`. They override `spec`.
 
@@ -82,6 +86,7 @@ def train(
             accelerator=accelerator,
             threads=threads,
             overwrite=overwrite,
+            timeout=timeout,
         )
 
 
@@ -136,6 +141,7 @@ def compare(
     proof: bool = False,
     static: bool = False,
     trust_backends: Sequence[str] = (),
+    timeout: float | None = None,
     **settings: Any,
 ) -> Outcome:
     """Compare two sides. A side is a run folder, or a backend that is trained first.
@@ -154,6 +160,8 @@ def compare(
     trust_backends : sequence of str
         Unregistered backends, as `module:Class`, whose code may run if a run folder names them.
         Backends that `a` or `b` name directly are always trusted.
+    timeout : float, optional
+        As for `train`.
 
     Returns
     -------
@@ -172,7 +180,9 @@ def compare(
         if side is None:
             label = label_of(str(name))
             label = label if label not in {run.path.name for run in runs} else f"{label}-2"
-            side = train(chosen, backend=str(name), dataset=rows, out=parent / label)  # noqa: PLW2901
+            side = train(  # noqa: PLW2901
+                chosen, backend=str(name), dataset=rows, out=parent / label, timeout=timeout
+            )
         runs.append(side)
     first, second = runs
     named = [str(name) for side, name in zip(sides, (a, b), strict=True) if side is None]
@@ -183,6 +193,7 @@ def compare(
         always_prove=proof,
         static=static,
         trusted=[target_of(backend) for backend in (*named, *trust_backends)],
+        timeout=timeout,
     )
 
 
@@ -194,6 +205,7 @@ def check(
     dataset: Dataset | None = None,
     data_dir: str | Path | None = None,
     image_shape: Sequence[int] = (),
+    timeout: float | None = None,
     **settings: Any,
 ) -> Checked:
     """Judge a port against its original or a specification.
@@ -206,6 +218,8 @@ def check(
         As for `train`.
     image_shape : sequence of int
         Shape of one input as the port expects it, without the batch axis; flat by default.
+    timeout : float, optional
+        Most seconds that a user's code may run without a report. By default there is no limit.
 
     Returns
     -------
@@ -222,6 +236,7 @@ def check(
         dataset=dataset or _rows(chosen, data_dir),
         original=parse_target(original) if original else None,
         image_shape=tuple(image_shape),
+        timeout=timeout,
     )
 
 

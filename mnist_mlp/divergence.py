@@ -17,7 +17,7 @@ from mnist_mlp.contract import State, TrainingData
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError
 from mnist_mlp.parity.steps.sampling import place
-from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.reference import Array
 from mnist_mlp.run.history import HistoryRow
@@ -43,15 +43,17 @@ def telling_where(spec: Spec, dataset: Dataset | Callable[[], Dataset]) -> Itera
 def where(plan: Plan, data: TrainingData) -> str:
     """Repeat the run in NumPy and say where its first value that is not finite is."""
     dtype = plan.spec.training.precision
-    end = plan.steps_per_epoch * plan.spec.training.epochs + 1
+    epochs = plan.spec.training.epochs
+    end = plan.steps_per_epoch * epochs + 1
+    run = ReferenceRun(plan, data, dtype=dtype)
     with np.errstate(all="ignore"):
-        losses = run_reference(plan, data, before=[end], dtype=dtype).epochs
+        losses = run.epochs(epochs)
         wrong = np.flatnonzero(~np.isfinite(np.concatenate([epoch.losses for epoch in losses])))
         # The first bad loss comes from its own step or from the update of the step before. If no
         # loss is bad, only the last update can be.
         last = int(wrong[0]) + 1 if wrong.size else end - 1
         steps = range(max(last - 1, 1), last + 1)
-        states = run_reference(plan, data, before=[*steps, end], dtype=dtype).states
+        states = run.states([*steps, end])
         for step in steps:
             tensor = next(_not_finite(plan, data, states[step], step), "")
             if tensor:

@@ -15,9 +15,10 @@ EXIT_DATA = 4
 EXIT_DIVERGED = 5
 EXIT_INCONCLUSIVE = 6
 EXIT_INTERNAL = 70  # EX_SOFTWARE of sysexits.h
-# By the shell's convention, a process ended by signal n has exit code 128 + n: SIGINT is 2, SIGTERM
-# 15.
+# By the shell's convention, a process ended by signal n has exit code 128 + n: SIGINT is 2, SIGPIPE
+# 13, SIGTERM 15.
 EXIT_INTERRUPTED = 130
+EXIT_OUTPUT_CLOSED = 141
 EXIT_TERMINATED = 143
 
 
@@ -39,8 +40,22 @@ class SetupError(MnistMlpError):
     exit_code = EXIT_ENVIRONMENT
 
 
+class MissingPackagesError(SetupError):
+    """A backend needs packages that are not installed; names the command that installs them."""
+
+
+class OutputClosedError(MnistMlpError):
+    """The reader of standard output ended early (`| head -1`). Nothing is said about it."""
+
+    exit_code = EXIT_OUTPUT_CLOSED
+
+
 class BackendError(SetupError):
     """A backend, or the code a user gave it, failed or died."""
+
+
+class TimeLimitError(BackendError):
+    """A worker reported nothing for as long as `--timeout` allows."""
 
 
 class DataError(MnistMlpError):

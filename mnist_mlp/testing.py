@@ -18,6 +18,7 @@ def assert_same_training(
     *,
     dataset: Dataset | str = "auto",
     image_shape: Sequence[int] = (),
+    timeout: float | None = None,
     **settings: Any,
 ) -> None:
     """Assert that a port trains like its specification or its original.
@@ -32,6 +33,8 @@ def assert_same_training(
         `digits` needs no download.
     image_shape : sequence of int
         Shape of one input as the port expects it, without the batch axis; flat by default.
+    timeout : float, optional
+        Most seconds that a user's code may run without a report. By default there is no limit.
     **settings
         `epochs`, `batch_size`, `learning_rate`, `seed`, `precision`.
 
@@ -56,6 +59,7 @@ def assert_same_training(
         spec=spec,
         dataset=load_dataset(dataset) if isinstance(dataset, str) else dataset,  # type: ignore[arg-type]
         image_shape=image_shape,
+        timeout=timeout,
     )
     outcome = checked.outcome
     if outcome.verdict in ("identical", "equivalent"):

@@ -21,6 +21,7 @@ from mnist_mlp.registry import target_of
 from mnist_mlp.run.checkpoint import Checkpoint
 from mnist_mlp.run.claim import claimed, claimed_to_resume, new_folder, replaced_by
 from mnist_mlp.run.evaluation import import_evaluator, write_evaluation
+from mnist_mlp.run.files import require_space
 from mnist_mlp.run.folder import BEST_FILE, Run
 from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.run.machine import describe_machine, processor_name
@@ -66,6 +67,7 @@ def train(
     checkpoint_every: int = 1,
     keep: Keep | None = None,
     verbose: bool = False,
+    timeout: float | None = None,
     observer: Observer | None = None,
 ) -> Run:
     """Train one backend and write a run folder.
@@ -97,6 +99,8 @@ def train(
         is informed, and `run.json` records it.
     verbose : bool
         Show what the framework prints.
+    timeout : float, optional
+        Most seconds that the backend may go on without a report: a step, an epoch, a result.
     observer : Observer, optional
 
     Returns
@@ -124,6 +128,7 @@ def train(
                 threads=threads,
                 fit_path=fit_path,
                 verbose=verbose,
+                timeout=timeout,
             )
         )
         ready = _prepare(worker, spec, dataset)
@@ -138,7 +143,9 @@ def train(
             state=Checkpoint(start_sha256=tensors_digest(ready.plan.initial_weights)),
             every=checkpoint_every,
         )
-        writer.begin(first_files(ready.plan))
+        files = first_files(ready.plan)
+        require_space(claim.folder, _least_space(files, epochs=spec.training.epochs))
+        writer.begin(files)
         _run(worker, ready, writer, began=began, insist=insist, keep=keep, observer=observer)
         claim.finish()
     return Run(folder)
@@ -155,6 +162,7 @@ def resume(
     checkpoint_every: int = 1,
     keep: Keep | None = None,
     verbose: bool = False,
+    timeout: float | None = None,
     observer: Observer | None = None,
 ) -> Run:
     """Go on with an unfinished run, or train a complete one for more epochs.
@@ -175,7 +183,7 @@ def resume(
         It must be what the run recorded.
     trusted : collection of str
         Backends (module:Class) that the folder may name, besides the registered ones.
-    insist, checkpoint_every, verbose, observer
+    insist, checkpoint_every, verbose, timeout, observer
         As for `train`.
     keep : callable, optional
         As for `train`; it is called only if the run was begun with it.
@@ -202,7 +210,9 @@ def resume(
             return Run(claim.finish())  # only the last step of replacing the old run is missing
         state = state_of(run)
         refuse_other_settings(run, spec, given or {}, done=state.epoch)
-        worker = stack.enter_context(worker_of(run, trusted=trusted, verbose=verbose))
+        worker = stack.enter_context(
+            worker_of(run, trusted=trusted, verbose=verbose, timeout=timeout)
+        )
         ready = _prepare(worker, spec, dataset)
         refuse_other_plan(run, state, ready.plan, dataset_record(ready.plan, ready.dataset))
         writer = RunWriter(
@@ -257,7 +267,7 @@ def _run(
 ) -> None:
     """Train what is left, evaluate, and mark the run complete. `began` is when all began, in s."""
     plan, data, opened = ready.plan, ready.data, ready.opened
-    with _marking(writer):
+    with marking(writer):
         observer.opened(opened, plan, writer.path)
         earlier = sum(row.seconds for row in writer.history)
         fitting = time.perf_counter()
@@ -369,6 +379,15 @@ def _start_of(state: Checkpoint, plan: Plan) -> State | None:
     return State(state.epoch * plan.steps_per_epoch, state.weights, state.slots or {})
 
 
+def _least_space(files: Mapping[str, bytes], *, epochs: int) -> int:
+    """Bytes that a run writes at least: its first files, checkpoints, the last and best weights.
+
+    From the second epoch on, the new checkpoint is written before the old one is removed.
+    """
+    weights = len(files["initial_weights.safetensors"])
+    return sum(map(len, files.values())) + (min(epochs, 2) + 2) * weights
+
+
 def default_folder(spec: Spec, label: str) -> Path:
     """Make the new folder `runs/<time>-<spec>-<label>` and return its path."""
     return new_folder(f"{spec.name}-{label}")
@@ -452,7 +471,7 @@ def _refuse_non_finite(numbers: Mapping[str, Array | float], *, when: str) -> No
 
 
 @contextmanager
-def _marking(writer: RunWriter) -> Iterator[None]:
+def marking(writer: RunWriter) -> Iterator[None]:
     """Record in `run.json` why a run ended early, and tell the user what is left of it."""
     try:
         yield

@@ -23,6 +23,7 @@ STRANGER = HERE / "stranger"
 sys.path += [str(STRANGER), str(HERE)]
 # Broken backends are not registered, and only workers import them: `faulty_backends:Class`.
 FAULTY = HERE / "faulty"
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the command line handles these
 os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (os.environ.get("PYTHONPATH"), str(STRANGER), str(FAULTY)) if part
 )
@@ -146,7 +147,7 @@ def cli(
 ) -> Iterator[Callable[..., CompletedProcess[str]]]:
     """The command line, called in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in STOPS}
 
     def call(*words: object) -> CompletedProcess[str]:
         capsys.readouterr()

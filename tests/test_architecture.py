@@ -213,13 +213,14 @@ def test_no_ring_of_rooms() -> None:
 
 STAIRS = (
     ("errors", "nearest"),
+    ("streams", "leftovers"),
     ("spec", "registry", "data", "settings"),
     ("reference", "stopping"),
     ("plan", "evaluate"),
     ("contract",),
     ("ports", "run"),
     ("worker",),
-    ("training", "bench", "estimator", "parity.findings"),
+    ("training", "bench", "doctor", "estimator", "parity.findings"),
     ("logs", "exchange", "parity.steps", "parity.outcome"),
     ("parity.causes", "parity.not_exercised", "divergence"),
     ("parity.check", "parity.compare", "report"),

@@ -15,10 +15,12 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from mnist_mlp.bench.answers import ANSWERS, COMPARE_RUNS, PREPARED, SCRIPTS, answer_cases
 from mnist_mlp.bench.cases import PEERS, peer_cases
 from mnist_mlp.bench.measure import Bench, sample
 from mnist_mlp.bench.process import Others
-from mnist_mlp.bench.record import Case, read
+from mnist_mlp.bench.record import Case, Document, Sample, read
+from mnist_mlp.bench.targets import ANSWER_TARGETS, judge
 from mnist_mlp.errors import UsageError
 from mnist_mlp.settings import resolve
 from mnist_mlp.spec import Spec
@@ -120,6 +122,8 @@ def test_a_backend_that_fails_is_told_and_the_rest_is_kept(cli: Cli, tmp_path: P
         (("--points", "1,2"), "--points works only together with --scale"),
         (("--scale", "width", "--profile"), "choose one"),
         (("--peers", *TINY), "--peers"),
+        (("--answers", *TINY), "--answers: the scripts"),
+        (("--answers", "--peers"), "choose one"),
         (("--rounds", "0"), "--rounds"),
     ],
 )
@@ -152,6 +156,59 @@ def test_other_programs_are_seen() -> None:
     # Besides that child the machine may be as busy as it likes, but no busier than it can be.
     assert 0.1 < meanwhile <= (os.cpu_count() or 1) + 0.5
     assert afterwards <= (os.cpu_count() or 1) - 0.3
+
+
+# --- Answers --------------------------------------------------------------------------------------
+
+
+def test_answers_are_timed_from_the_shell_beside_the_scripts() -> None:
+    cases = answer_cases(Spec(), examples=ROOT / "examples", epochs=10, threads=1)
+    assert [case.key for case in cases] == [*ANSWERS, *SCRIPTS]
+    known = {case.key for case in cases}
+    for target in ANSWER_TARGETS:
+        assert {target.above, *target.below.split(" + ")} <= known
+    for before in PREPARED.values():
+        assert set(before) <= set(ANSWERS)
+
+
+def test_an_answer_is_timed_after_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = ("train", "--backend", "numpy", "--progress", "none", "--out")
+    monkeypatch.setitem(ANSWERS, "answer/a", (*train, "{folder}/a"))
+    monkeypatch.setitem(ANSWERS, COMPARE_RUNS, ("compare", "--static", "{folder}/a", "{folder}/a"))
+    monkeypatch.setitem(PREPARED, COMPARE_RUNS, ("answer/a",))
+    spec = resolve(config=ROOT / "configs" / "tiny.toml", environ={}).spec
+    bench = Bench(dataset=lambda _: pytest.fail("not its business"))
+    case = Case(key=COMPARE_RUNS, kind="answer", spec=spec, epochs=1, threads=1)
+    failed = sample(case, bench, number=1, place=1)
+    assert failed.status == "failed"  # without a replay, the verdict is inconclusive
+    assert failed.message.startswith(f"{COMPARE_RUNS}: exit code 6")
+    found = sample(case.model_copy(update={"key": "answer/a"}), bench, number=1, place=1)
+    assert found.status == "ok", found.message
+    assert 0 < found.phases["first_words_s"] <= found.phases["process_s"]
+
+
+def test_a_target_may_be_on_the_sum_of_two_cases() -> None:
+    seconds = {
+        "answer/check-pair": (39.0, 40.0, 41.0),
+        SCRIPTS[0]: (20.0, 20.0, 20.0),
+        SCRIPTS[1]: (30.0, 30.0, 30.0),
+    }
+    samples = [
+        Sample(case=key, round=number, place=1, phases={"process_s": value})
+        for key, values in seconds.items()
+        for number, value in enumerate(values, start=1)
+    ]
+    document = Document(
+        kind="answers", started="", rounds=3, seed=0, train_rows=1, test_rows=1,
+        dataset={}, environment={}, cases=(), samples=tuple(samples),
+    )  # fmt: skip
+    judged = {each.target.above: each for each in judge(document)}
+    assert len(judged) == len(ANSWER_TARGETS)
+    pair = judged["answer/check-pair"]
+    assert pair.ratio is not None
+    assert pair.ratio.value == pytest.approx(40 / 50)
+    assert pair.verdict == "reached"
+    assert judged["answer/compare"].verdict == "not measured"
 
 
 # --- Peers ----------------------------------------------------------------------------------------

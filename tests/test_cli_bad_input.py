@@ -218,7 +218,5 @@ def test_a_reader_that_leaves_is_not_a_difference(idx_dir: Path) -> None:
     os.close(read)
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
-    assert done.returncode == 3
-    assert (
-        done.stderr.splitlines()[-1] == "error: standard output was closed before all was written"
-    )
+    assert done.returncode == 141, "128 + SIGPIPE, as a shell says it of other programs"
+    assert "error" not in done.stderr

@@ -10,7 +10,7 @@ import numpy as np
 from mnist_mlp.contract import EpochRecord, Progress
 from mnist_mlp.data import load_dataset
 from mnist_mlp.parity.steps.drift import largest_gap, one_ulp_away
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.plan import make_plan, training_data
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker
@@ -26,8 +26,8 @@ def test_final_weights_agree_to_rounding(worker: Worker) -> None:
     plan = make_plan(spec, data)
     rows = training_data(plan, data)
     end = plan.steps_per_epoch * spec.training.epochs + 1
-    exact = run_reference(plan, rows, before=[end]).states[end].weights
-    nudged = run_reference(one_ulp_away(plan, draw=0), rows, before=[end]).states[end].weights
+    exact = ReferenceRun(plan, rows).states([end])[end].weights
+    nudged = ReferenceRun(one_ulp_away(plan, draw=0), rows).states([end])[end].weights
     bound = max(1e-12, 10 * largest_gap(exact, nudged))
     records: list[EpochRecord] = []
     worker.open(spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -97,6 +98,25 @@ def test_a_log_that_fails_is_told_and_the_run_goes_on(
     assert "the tensorboard log is incomplete, " in done.stderr
     assert ": RuntimeError: no space left" in done.stderr
     assert Run(tmp_path / "mine").record.status == "complete"
+
+
+def test_a_log_that_is_stopped_does_not_stop_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its pipe is full after some hundred epochs, and nobody reads."""
+    monkeypatch.setattr(parent, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(
+        parent, "isolated", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"]
+    )
+    writer = parent._Writer("tensorboard", tmp_path, {"label": "x"})
+    start = time.monotonic()
+    for epoch in range(1000):
+        writer.send({"epoch": epoch, "scalars": {"loss": 0.5, "filler": "x" * 200}})
+    writer.close()
+    assert time.monotonic() - start < 5
+    assert "log is incomplete, the run itself is not affected: it took nothing for 0 s" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_missing_library_is_told_before_anything_starts(

@@ -16,6 +16,7 @@ from mnist_mlp.errors import (
     EXIT_ENVIRONMENT,
     EXIT_USAGE,
     BackendError,
+    MissingPackagesError,
     MnistMlpError,
     SetupError,
     UsageError,
@@ -179,7 +180,7 @@ def test_what_a_backend_prints_does_not_reach_the_messages(
     [
         (
             "faulty_backends:MissingBackend",
-            SetupError,
+            MissingPackagesError,
             EXIT_ENVIRONMENT,
             "needs no_such_framework and nor_this_one, not installed here: "
             "run pip install no-such-framework",

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
+from mnist_mlp.bench.answers import answer_cases
 from mnist_mlp.bench.cases import (
     ACCELERATORS,
     FIT_PATHS,
@@ -42,6 +43,7 @@ class Agenda:
     accelerators: str
     paths: str
     peers: bool
+    answers: bool
     scale: str | None
     points: str | None
     profile: bool
@@ -52,7 +54,12 @@ class Agenda:
     examples: Path | None
 
     def __post_init__(self) -> None:
-        modes = {"--peers": self.peers, "--scale": self.scale, "--profile": self.profile}
+        modes = {
+            "--peers": self.peers,
+            "--answers": self.answers,
+            "--scale": self.scale,
+            "--profile": self.profile,
+        }
         chosen = [name for name, on in modes.items() if on]
         if len(chosen) > 1:
             raise UsageError(f"{' and '.join(chosen)} cannot be combined: choose one")
@@ -64,14 +71,17 @@ class Agenda:
             checked_points(self.scale, self.points)
 
     @property
-    def kind(self) -> Literal["cases", "scale", "profile"]:
+    def kind(self) -> Literal["cases", "scale", "profile", "answers"]:
         """Which kind of sitting it is."""
+        if self.answers:
+            return "answers"
         return "scale" if self.scale else "profile" if self.profile else "cases"
 
     @property
     def rounds_or_default(self) -> int:
-        """One round for a scale series, which has many points on one line; else three rounds."""
-        return self.rounds or (1 if self.scale else 3)
+        """One round for a scale series, which has many points on one line; five for answers, since
+        each is one time only; else three rounds."""
+        return self.rounds or (1 if self.scale else 5 if self.answers else 3)
 
     @cached_property
     def choice(self) -> Choice:
@@ -104,15 +114,17 @@ class Agenda:
         plan = make_plan(spec, dataset)
         if self.profile:
             return profile_cases(spec, self.choice, train_rows=len(plan.train_ids))
+        examples, epochs = self.examples or EXAMPLES, self.command_epochs or 10
+        if (self.peers or self.answers) and dataset.name != "mnist":
+            raise UsageError(
+                f"--{'peers' if self.peers else 'answers'}: the scripts of examples/ train on "
+                f"MNIST, but the data set is {dataset.name}"
+            )
+        if self.answers:
+            return answer_cases(spec, examples=examples, epochs=epochs, threads=self.threads)
         cases = our_cases(spec, self.choice, training=self.peers)
         if self.peers:
-            if dataset.name != "mnist":
-                raise UsageError(
-                    f"--peers: the scripts of examples/ train on MNIST, "
-                    f"but the data set is {dataset.name}"
-                )
-            epochs = self.command_epochs or 10
-            cases += peer_cases(spec, examples=self.examples or EXAMPLES, epochs=epochs)
+            cases += peer_cases(spec, examples=examples, epochs=epochs)
         return cases
 
     def rows(self, spec: Spec, dataset: Dataset) -> Dataset:

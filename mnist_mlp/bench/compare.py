@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mnist_mlp.bench.cases import LIMIT
 from mnist_mlp.bench.measure import with_epochs
-from mnist_mlp.bench.record import Case, Document
+from mnist_mlp.bench.record import WHOLE, Case, Document
 from mnist_mlp.bench.results import aligned, rows_of
 from mnist_mlp.bench.statistics import (
     FEWEST_PROCESSES,
@@ -94,13 +94,13 @@ def _values(document: Document, case: Case, measure: str) -> dict[int, float]:
     samples = document.of(case.key)
     if measure == "epoch":
         return epoch_medians(samples)
-    return phase_values(samples, "process_s") if case.kind in ("command", "peer") else {}
+    return phase_values(samples, "process_s") if case.kind in WHOLE else {}
 
 
 def _not_comparable(before: Case, after: Case) -> str:
     if with_epochs(before.spec, 1).digest != with_epochs(after.spec, 1).digest:
         return "the specifications differ"
-    if before.kind in ("command", "peer") and before.epochs != after.epochs:
+    if before.kind in WHOLE and before.epochs != after.epochs:
         return f"{before.epochs} and {after.epochs} epochs"
     if (before.validated, before.kind) != (after.validated, after.kind):
         return "the kinds of case differ"

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from mnist_mlp.bench.answers import ANSWERS, COMPARE_RUNS, PREPARED
 from mnist_mlp.bench.environment import gpu_memory
 from mnist_mlp.bench.process import Others, load, timed
-from mnist_mlp.bench.record import Case, Sample
+from mnist_mlp.bench.record import Case, Kind, Sample
 from mnist_mlp.contract import EpochRecord, Progress
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import (
@@ -96,7 +97,7 @@ def sample(case: Case, bench: Bench, *, number: int, place: int) -> Sample:
     the other cases are still measured.
     """
     empty = Sample(case=case.key, round=number, place=place, load_before=load())
-    measure = {"worker": _worker, "command": _command, "peer": _peer, "limit": _limit}[case.kind]
+    measure = _MEASURES[case.kind]
     others = Others()
     try:
         content = measure(case, bench)
@@ -198,6 +199,27 @@ def _command(case: Case, bench: Bench) -> _Content:
     }
 
 
+def _answer(case: Case, bench: Bench) -> _Content:
+    """Time any command of `mnist_mlp`, from the shell to its answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "bench.toml"
+        config.write_text(with_epochs(case.spec, case.epochs).as_toml(), encoding="utf-8")
+        for key in (*PREPARED.get(case.key, ()), case.key):
+            places = {"folder": folder, "examples": str(bench.examples)}
+            words = [word.format(**places) for word in ANSWERS[key]]
+            words += ["--config", str(config), *bench.data_words]
+            # Finished runs are compared with the threads that they were trained with.
+            words += ["--threads", str(case.threads or 1)] if key != COMPARE_RUNS else []
+            command = [sys.executable, "-m", "mnist_mlp", *words]
+            finished = timed(command, environment=bench.environment())
+            if finished.code:
+                raise BackendError(f"{key}: {finished.last_words}")
+    phases = {"process_s": finished.seconds}
+    if finished.first_words is not None:
+        phases["first_words_s"] = finished.first_words
+    return {"phases": phases, "memory": {"peak": finished.peak} if finished.peak else {}}
+
+
 def _peer(case: Case, bench: Bench) -> _Content:
     """Time a script of `examples/`.
 
@@ -248,3 +270,12 @@ def _limit(case: Case, bench: Bench) -> _Content:
 def _finite(value: float) -> float | None:
     """None in place of NaN and infinity, which JSON does not have."""
     return value if np.isfinite(value) else None
+
+
+_MEASURES: dict[Kind, Callable[[Case, Bench], _Content]] = {
+    "worker": _worker,
+    "command": _command,
+    "peer": _peer,
+    "limit": _limit,
+    "answer": _answer,
+}

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from mnist_mlp.run.machine import peak_memory
 
@@ -21,9 +22,14 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that has ended. `peak` is in bytes; 0 where the system does not report it."""
+    """A command that has ended.
+
+    `peak` is in bytes; 0 where the system does not report it. `first_words` are the seconds until
+    it printed something, or None if it printed nothing.
+    """
 
     seconds: float
+    first_words: float | None
     peak: int
     code: int
     stderr: str
@@ -36,24 +42,27 @@ class Finished:
 
 
 def timed(command: Sequence[str], *, environment: Mapping[str, str]) -> Finished:
-    """Run a command from start to end in a process group of its own, and discard its stdout.
+    """Run a command from start to end in a process group of its own; only its stderr is kept.
 
     `peak` is that of its largest process: where a command starts others, the one that computes.
     """
-    peak = 0
+    peak, first_words = 0, None
     done = threading.Event()
 
-    def watch(pid: int) -> None:
-        nonlocal peak
-        while not done.wait(_POLL_S):
-            peak = max(peak, *(peak_memory(each) for each in _family(pid)))
-
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as output:
         start = time.perf_counter()
+
+        def watch(pid: int) -> None:
+            nonlocal peak, first_words
+            while not done.wait(_POLL_S):
+                peak = max(peak, *(peak_memory(each) for each in _family(pid)))
+                if first_words is None and any(_size(file) for file in (log, output)):
+                    first_words = time.perf_counter() - start
+
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=output,
             stderr=log,
             env=dict(environment),
             start_new_session=True,
@@ -73,7 +82,11 @@ def timed(command: Sequence[str], *, environment: Mapping[str, str]) -> Finished
             watcher.join()
         log.seek(0)
         text = log.read().decode(errors="replace")
-    return Finished(seconds=seconds, peak=peak, code=process.returncode, stderr=text)
+    return Finished(seconds, first_words, peak, process.returncode, text)
+
+
+def _size(file: IO[bytes]) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
 def _family(pid: int) -> list[int]:

@@ -23,7 +23,11 @@ from mnist_mlp.spec import Spec
 SCHEMA_VERSION = 1
 FILE_NAME = "bench.json"
 
-Kind = Literal["worker", "command", "peer", "limit"]
+Kind = Literal["worker", "command", "peer", "limit", "answer"]
+
+WHOLE: tuple[Kind, ...] = ("command", "peer", "answer")
+"""Kinds of case whose process has a fixed length, so that its seconds can be compared."""
+
 Phases = dict[str, float]
 
 
@@ -40,7 +44,8 @@ class Case(_Value):
         Its name in the file and in `compare`: `keras/cpu/fast`, `peer/torch_loop`, ...
     kind : str
         `worker`: a backend, phase by phase. `command`: `mnist_mlp train`, from shell to report.
-        `peer`: a script of `examples/`. `limit`: the matrix products of an epoch alone.
+        `peer`: a script of `examples/`. `limit`: the matrix products of an epoch alone. `answer`:
+        any command, from the shell to its answer.
     epochs : int
         Steady epochs of one process, without the warm-up epoch. For a `command`, all epochs.
     validated : bool
@@ -78,7 +83,8 @@ class Sample(_Value):
     """The measurements of one process of a case.
 
     `phases` holds those of these seconds that the case has: `spawn_s`, `import_s`, `build_s`,
-    `first_epoch_s`, `trained_s` (from the start to the end of training), `predict_s`, `process_s`.
+    `first_epoch_s`, `trained_s` (from the start to the end of training), `predict_s`, `process_s`,
+    `first_words_s` (until something is on the screen).
     `memory` holds bytes: `import_peak`, `peak` (of the process that computes), `gpu_peak` (of the
     whole device, minus what was in use before). `others_cores` is the average number of cores that
     other programs kept busy meanwhile.
@@ -103,7 +109,7 @@ class Document(_Value):
     """A whole sitting."""
 
     schema_version: Literal[1] = 1
-    kind: Literal["cases", "scale", "profile"]
+    kind: Literal["cases", "scale", "profile", "answers"]
     axis: str = ""
     started: str
     finished: str = ""

@@ -19,12 +19,15 @@ from mnist_mlp.bench.statistics import (
 )
 from mnist_mlp.registry import label_of
 
-PHASES = ("spawn_s", "import_s", "build_s", "first_epoch_s", "predict_s", "process_s")
+PHASES = (
+    *("spawn_s", "import_s", "build_s", "first_epoch_s", "predict_s", "process_s"),
+    "first_words_s",
+)
 _MIB = 2**20
 
 _HEAD = (
     *("case", "runs", "import", "build", "first", "epoch", "fastest", "slowest"),
-    *("steps/s", "images/s", "evaluate", "whole", "peak MiB", "+import"),
+    *("steps/s", "images/s", "evaluate", "first words", "whole", "peak MiB", "+import"),
 )
 
 REMEDY = (
@@ -142,6 +145,7 @@ def table(document: Document) -> str:
                 _count(each.steps_per_s),
                 _count(each.images_per_s),
                 _seconds(p.get("predict_s")),
+                _seconds(p.get("first_words_s")),
                 _seconds(p.get("process_s")),
                 _count(each.peak and each.peak / _MIB),
                 _count(each.over_import and each.over_import / _MIB),

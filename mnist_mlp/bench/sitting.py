@@ -26,7 +26,7 @@ class Sitting:
 
     Parameters
     ----------
-    kind : {"cases", "scale", "profile"}
+    kind : {"cases", "scale", "profile", "answers"}
         Selects the table and the figure.
     axis : str
         The axis of a scale series.
@@ -41,7 +41,7 @@ class Sitting:
         Called with one line of text after each sample.
     """
 
-    kind: Literal["cases", "scale", "profile"]
+    kind: Literal["cases", "scale", "profile", "answers"]
     rounds: int
     out: Path
     seed: int = 0

@@ -1,10 +1,11 @@
-"""The speed targets of the fast paths, relative to scripts that a user would write without us."""
+"""The speed targets, relative to scripts that a user would write without us."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mnist_mlp.bench.answers import COMPARE_RUNS, SCRIPTS, TRAIN_KERAS, TRAIN_TORCH
 from mnist_mlp.bench.cases import COMMAND, LIMIT, TRAINING
 from mnist_mlp.bench.record import Document
 from mnist_mlp.bench.results import aligned
@@ -18,8 +19,9 @@ _LOOP = "peer/torch_loop" + TRAINING
 class Target:
     """A demand on `above` / `below`: the ratio of median steady epochs, or of whole commands.
 
-    Without `below`, the demand is on the seconds themselves; such a target is listed only if it was
-    measured. Exactly one of `at_least` and `at_most` is set.
+    `below` may name several cases, as in "a + b": the demand is then on their sum. Without `below`,
+    the demand is on the seconds themselves; such a target is listed only if it was measured.
+    Exactly one of `at_least` and `at_most` is set.
     """
 
     words: str
@@ -70,6 +72,20 @@ TARGETS = (
 )
 
 
+_SCRIPTS = "peer/tutorial_keras + peer/textbook_port"
+_TRAININGS = f"{TRAIN_KERAS} + {TRAIN_TORCH}"
+
+ANSWER_TARGETS = (
+    Target("check a port / its training script", "answer/check-port", SCRIPTS[1], at_most=1),
+    Target("check a pair / both training scripts", "answer/check-pair", _SCRIPTS, at_most=1),
+    Target("compare two runs / their trainings", COMPARE_RUNS, _TRAININGS, at_most=0.5),
+    Target("train and compare / two trainings", "answer/compare", _TRAININGS, at_most=1.2),
+    Target("train Keras / the tutorial script", TRAIN_KERAS, SCRIPTS[0], at_most=0.5),
+    Target("train Lightning / the textbook script", TRAIN_TORCH, SCRIPTS[1], at_most=0.5),
+)
+"""Targets of a sitting with `--answers`: whole processes, from the shell to the answer."""
+
+
 @dataclass(frozen=True)
 class TargetResult:
     """A target and the measured ratio; `ratio` is None if one of the two cases was not measured."""
@@ -94,12 +110,12 @@ class TargetResult:
 def judge(document: Document) -> list[TargetResult]:
     """Judge every target by a sitting."""
     judged = []
-    for target in TARGETS:
-        sides = [document.of(key) for key in (target.above, target.below)]
-        if target.whole:
-            above, below = (phase_values(samples, "process_s") for samples in sides)
-        else:
-            above, below = (epoch_medians(samples) for samples in sides)
+    answers = document.kind == "answers"
+    for target in ANSWER_TARGETS if answers else TARGETS:
+        whole = answers or target.whole
+        above, below = (
+            _values(document, keys, whole=whole) for keys in (target.above, target.below)
+        )
         if not target.below:
             if not above:
                 continue
@@ -107,6 +123,16 @@ def judge(document: Document) -> list[TargetResult]:
         measured = ratio(above, below) if above and below else None
         judged.append(TargetResult(target, measured))
     return judged
+
+
+def _values(document: Document, keys: str, *, whole: bool) -> dict[int, float]:
+    """Seconds by round of a case, or of several added up: the rounds in which all have a value."""
+    found = [
+        phase_values(document.of(key), "process_s") if whole else epoch_medians(document.of(key))
+        for key in keys.split(" + ")
+    ]
+    rounds = set.intersection(*(set(values) for values in found))
+    return {number: sum(values[number] for values in found) for number in sorted(rounds)}
 
 
 def as_text(judged: list[TargetResult]) -> str:

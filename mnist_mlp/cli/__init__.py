@@ -6,19 +6,20 @@ These modules import nothing slow at the top, so that `--help` answers at once.
 from __future__ import annotations
 
 import json
-import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
+from mnist_mlp import streams
+from mnist_mlp.cli.signals import raise_on_signals
 from mnist_mlp.errors import (
     InternalError,
     InterruptedRun,
     MnistMlpError,
+    OutputClosedError,
     SetupError,
     Stop,
-    TerminatedRun,
     UsageError,
 )
 
@@ -34,6 +35,7 @@ COMMANDS = (
     "predict",
     "data",
     "backends",
+    "doctor",
     "bench",
 )
 
@@ -42,19 +44,19 @@ _TOP_LEVEL = ("--help", "--version", "--install-completion", "--show-completion"
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its exit code. Without a command, `train` is run."""
+    streams.secure()
     words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if words[0].startswith("-") and words[0] not in _TOP_LEVEL:
         words = ["train", *words]
     as_json = "--json" in words
     try:
-        signal.signal(signal.SIGTERM, _terminate)
-        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-        # nohup makes a process ignore SIGHUP, and that must stay so.
-        if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:
-            signal.signal(hangup, _terminate)
+        raise_on_signals()
         from mnist_mlp.cli.app import app
 
         code = app(args=words, prog_name="mnist_mlp", standalone_mode=False)
+        sys.stdout.flush()  # now, not at Python's own end: an error must still be told
+    except OutputClosedError as error:
+        code = error.exit_code  # as quiet as other programs are
     except (MnistMlpError, Stop) as error:
         code = _tell(error, as_json=as_json)
     except KeyboardInterrupt:
@@ -71,11 +73,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         else:
             code = _tell(_own_fault(error, command=words[0]), as_json=as_json)
     sys.exit(code or 0)
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    del frame
-    raise TerminatedRun(f"terminated by {signal.Signals(number).name}")
 
 
 def _own_fault(error: Exception, *, command: str) -> InternalError:
@@ -109,5 +106,6 @@ def _tell(error: MnistMlpError | Stop, *, as_json: bool) -> int:
     if as_json:
         problem = {"kind": type(error).__name__, "message": str(error)}
         document = {"schema_version": 1, "exit_code": error.exit_code, "error": problem}
-        print(json.dumps(document, indent=2))
+        with suppress(MnistMlpError):  # standard output itself may be what failed
+            print(json.dumps(document, indent=2), flush=True)
     return error.exit_code

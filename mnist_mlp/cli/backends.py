@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mnist_mlp.cli import options as o
+
+if TYPE_CHECKING:
+    from mnist_mlp.errors import MnistMlpError
+    from mnist_mlp.worker.asking import Description
 
 
 def backends(json: o.Json = False) -> None:
@@ -16,8 +20,9 @@ def backends(json: o.Json = False) -> None:
     """
     from mnist_mlp.cli.output import print_json
     from mnist_mlp.registry import installed
+    from mnist_mlp.worker.asking import described
 
-    found = {name: _describe(name) for name in installed()}
+    found = {name: _facts(answer) for name, answer in described(installed()).items()}
     if json:
         print_json({"schema_version": 1, "backends": found})
         return
@@ -39,18 +44,15 @@ def backends(json: o.Json = False) -> None:
         typer.echo(f"        optimizers: {', '.join([*supports['optimizers'], *features])}")
 
 
-def _describe(name: str) -> dict[str, Any]:
+def _facts(answer: Description | MnistMlpError) -> dict[str, Any]:
     from dataclasses import asdict
 
     from mnist_mlp.errors import MnistMlpError
     from mnist_mlp.worker.accelerator import missing_driver
-    from mnist_mlp.worker.parent import Worker
 
-    try:
-        with Worker(name) as worker:
-            capabilities, environment = worker.describe()
-    except MnistMlpError as error:
-        return {"usable": False, "problem": str(error)}
+    if isinstance(answer, MnistMlpError):
+        return {"usable": False, "problem": str(answer)}
+    capabilities, environment = answer
     # Without a driver, installing packages would not help.
     hint = "" if environment.gpus or missing_driver() else environment.gpu_install
     return {

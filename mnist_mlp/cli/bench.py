@@ -35,6 +35,14 @@ def bench(
             rich_help_panel=_WHAT,
         ),
     ] = False,
+    answers: Annotated[
+        bool,
+        typer.Option(
+            "--answers",
+            help="Time train, compare and check as whole commands, beside the scripts.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = False,
     scale: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +61,7 @@ def bench(
         int | None,
         typer.Option(
             min=1,
-            help="Fresh processes per case [default: 3; 1 with --scale].",
+            help="Fresh processes per case [default: 3; 1 with --scale, 5 with --answers].",
             rich_help_panel=_HOW,
         ),
     ] = None,

@@ -46,6 +46,7 @@ def check(
         bool,
         typer.Option("--print-spec", help="Show the specification of the original and stop."),
     ] = False,
+    timeout: o.Timeout = None,
     verbose: o.Verbose = False,
     json: o.Json = False,
 ) -> None:
@@ -74,7 +75,9 @@ def check(
         typer.echo(line, err=True)
 
     if print_spec:
-        read = original_spec(targets[0], spec=spec, dataset=data, image_shape=shape, say=say)
+        read = original_spec(
+            targets[0], spec=spec, dataset=data, image_shape=shape, timeout=timeout, say=say
+        )
         if read.unknown:
             layers = ", ".join(map(str, read.unknown))
             raise UsageError(
@@ -95,6 +98,7 @@ def check(
         threads=threads,
         cost=cost,
         verbose=verbose,
+        timeout=timeout,
         say=say,
     )
     if json:

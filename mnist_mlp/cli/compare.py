@@ -61,6 +61,7 @@ def compare(
     ] = [],  # noqa: B006
     log: o.Log = [],  # noqa: B006
     dry_run: o.DryRun = False,
+    timeout: o.Timeout = None,
     verbose: o.Verbose = False,
     json: o.Json = False,
 ) -> None:
@@ -120,6 +121,7 @@ def compare(
             always_prove=proof,
             trusted=trusted,
             verbose=verbose,
+            timeout=timeout,
             say=lambda line: typer.echo(line, err=True),
         )
         for other in others

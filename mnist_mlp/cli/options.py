@@ -132,6 +132,15 @@ Best = Annotated[
     bool,
     typer.Option("--best", help="Take the epoch with the lowest validation loss, not the last."),
 ]
+Timeout = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=1,
+        help="End if a worker reports nothing for so long [default: no limit].",
+        rich_help_panel=_RUN,
+    ),
+]
 
 DEFAULT_THREADS = 1
 """If other programs use the same cores, two threads wait for each other, and an epoch can take ten
@@ -194,7 +203,7 @@ class Request:
             "fit_path": "fast" if self.options["fast"] else "plain",
             # The fast path is the default. Only a user who gave --fast relies on it.
             "insist": "fast" in self.by_hand,
-            **{key: self.options[key] for key in ("threads", "overwrite", "verbose")},
+            **{key: self.options[key] for key in ("threads", "overwrite", "verbose", "timeout")},
         }
 
     def runtime_by_hand(self) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def train(
     progress: o.ProgressOption = o.ProgressStyle.auto,
     log: o.Log = [],  # noqa: B006
     dry_run: o.DryRun = False,
+    timeout: o.Timeout = None,
     verbose: o.Verbose = False,
     json: o.Json = False,
 ) -> None:
@@ -161,6 +162,7 @@ def _trained(
             trusted=[target_of(backend) for backend in options["trust_backend"]],
             insist="fast" in request.by_hand,
             verbose=options["verbose"],
+            timeout=options["timeout"],
             **shared,
         )
     label = label_of(options["backend"])

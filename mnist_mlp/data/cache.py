@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mnist_mlp.errors import SetupError
+from mnist_mlp.leftovers import held, sweep
+
+PARTIAL = re.compile(r"partial-[a-z0-9_]{8}")
+"""Names of the folders that `filling` fills; `tempfile` chooses the last eight characters."""
 
 CACHE_VARIABLE = "MNIST_MLP_CACHE"
 
@@ -37,11 +42,12 @@ def filling(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder, PARTIAL)
         # Inside `folder`, because moving a file is atomic only within one file system.
         partial = tempfile.TemporaryDirectory(prefix="partial-", dir=folder)
     except OSError as err:
         raise _not_writable(folder, err) from err
-    with partial:
+    with partial, held(Path(partial.name)):
         yield Path(partial.name)
         try:
             for file in sorted(Path(partial.name).iterdir()):

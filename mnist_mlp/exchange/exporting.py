@@ -27,6 +27,9 @@ Format = Literal["keras", "torch", "onnx", "safetensors"]
 RELOAD = Path(__file__).with_name("reload.py")
 """The script that reloads an exported model. It is run in its own process, never imported."""
 
+RELOAD_LIMIT_S = 600.0
+"""Importing a framework and predicting the rows takes seconds, on a slow disk a minute."""
+
 ONNX_PACKAGES = {"keras": ("onnx", "tf2onnx"), "torch": ("onnx", "onnxscript")}
 
 
@@ -155,14 +158,20 @@ def _reloaded(kind: str, file: Path, pixels: Array) -> Array:
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder, "pixels.npy"), Path(folder, "logits.npy")
         np.save(given, pixels)
-        done = subprocess.run(
-            [sys.executable, "-P", str(RELOAD), kind, str(file), str(given), str(found)],
-            capture_output=True,
-            text=True,
-            # Not on a GPU: its TF32 arithmetic would add a logit gap of its own.
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", str(RELOAD), kind, str(file), str(given), str(found)],
+                capture_output=True,
+                text=True,
+                # Not on a GPU: its TF32 arithmetic would add a logit gap of its own.
+                env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+                timeout=RELOAD_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise BackendError(
+                f"{file}: the exported file was not reloaded within {RELOAD_LIMIT_S:.0f} s"
+            ) from None
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise BackendError(f"{file}: the exported file cannot be reloaded: {last}")

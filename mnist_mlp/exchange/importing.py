@@ -25,7 +25,7 @@ from mnist_mlp.run.results import reference_logits, results_of
 from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.run.writer import RunWriter
 from mnist_mlp.spec import Spec
-from mnist_mlp.training import dataset_record
+from mnist_mlp.training import dataset_record, marking
 
 Layout = Literal["keras", "torch"]
 
@@ -173,10 +173,11 @@ def import_weights(
     with claimed(out, overwrite=overwrite) as claim:
         writer = RunWriter(claim.folder, record)
         writer.open_folder()
-        writer.weights(weights)
-        results = results_of(logits, test_ids=plan.test_ids, dataset=dataset)
-        writer.outcome(results)
-        write_evaluation(Run(claim.folder, complete=False))
-        writer.finish("complete", metrics=results.metrics.model_dump(), timings={})
+        with marking(writer):
+            writer.weights(weights)
+            results = results_of(logits, test_ids=plan.test_ids, dataset=dataset)
+            writer.outcome(results)
+            write_evaluation(Run(claim.folder, complete=False))
+            writer.finish("complete", metrics=results.metrics.model_dump(), timings={})
         claim.finish()
     return Run(out)

@@ -9,6 +9,7 @@ the run goes on.
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,8 @@ PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 """Kinds of logs, and the package that writes each."""
 
 PATIENCE_S = 60.0
-"""How long to wait for a log to be finished, in seconds. MLflow may have to reach a slow server."""
+"""How long to wait for a log to take a line or to be finished, in seconds. MLflow may have to
+reach a slow server."""
 
 
 def check_installed(kinds: Sequence[str]) -> None:
@@ -86,6 +88,7 @@ class _Writer:
 
     def __init__(self, kind: str, out: Path, about: dict[str, Any]) -> None:
         self.kind = kind
+        self._late = ""
         self._process = subprocess.Popen(
             isolated("mnist_mlp.logs.child", kind, str(out)),
             stdin=subprocess.PIPE,
@@ -97,18 +100,31 @@ class _Writer:
         self.send(about)
 
     def send(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
+        if self._late:
+            return
+        if not self._reads():
+            self._late = f"it took nothing for {PATIENCE_S:.0f} s"
+            self._process.kill()
+            return
         with suppress(BrokenPipeError):  # the process has died, and `close` will report it
             print(json.dumps(message), file=self._process.stdin, flush=True)
+
+    def _reads(self) -> bool:
+        """Whether there is room in the pipe for a line, in time; a stopped process leaves none."""
+        assert self._process.stdin is not None
+        if not hasattr(select, "poll"):  # Windows cannot ask a pipe
+            return True
+        return bool(select.select((), (self._process.stdin,), (), PATIENCE_S)[1])
 
     def close(self) -> None:
         try:
             _, text = self._process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
+            self._late = f"it was not finished within {PATIENCE_S:.0f} s"
             self._process.kill()
             _, text = self._process.communicate()
         if self._process.returncode:
-            last = (text.strip().splitlines() or ["no message"])[-1]
+            last = self._late or (text.strip().splitlines() or ["no message"])[-1]
             print(
                 f"the {self.kind} log is incomplete, the run itself is not affected: {last}",
                 file=sys.stderr,

@@ -83,20 +83,20 @@ def _line_to_blame(error: BaseException, path: Path) -> tuple[str, int] | None:
     compilers and data loader processes keep the original traceback only there.
     """
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
-        return _shown(Path(error.filename), path), error.lineno
+        return shown_path(Path(error.filename), path), error.lineno
     seen: BaseException | None = error
     while seen is not None:
         for frame in reversed(extract_tb(seen.__traceback__)):
-            if frame.lineno and _belongs_to_user(Path(frame.filename), path):
-                return _shown(Path(frame.filename), path), frame.lineno
+            if frame.lineno and belongs_to_user(Path(frame.filename), path):
+                return shown_path(Path(frame.filename), path), frame.lineno
         seen = seen.__cause__ or seen.__context__
     for file, line in reversed(re.findall(r'File "([^"]+)", line (\d+)', str(error))):
-        if _belongs_to_user(Path(file), path):
-            return _shown(Path(file), path), int(line)
+        if belongs_to_user(Path(file), path):
+            return shown_path(Path(file), path), int(line)
     return None
 
 
-def _belongs_to_user(file: Path, path: Path) -> bool:
+def belongs_to_user(file: Path, path: Path) -> bool:
     """Whether a file is the user's, or lies beside or below it and is not an installed package."""
     file, own = file.resolve(), path.resolve()
     if file == own:
@@ -122,7 +122,7 @@ def _ours(error: BaseException) -> bool:
     return _is_our_file(file)
 
 
-def _shown(file: Path, path: Path) -> str:
+def shown_path(file: Path, path: Path) -> str:
     """A path for messages: the user's file is shown as the user wrote it."""
     return str(path) if file.resolve() == path.resolve() else str(file)
 

@@ -111,7 +111,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     SetupError
         It cannot be written, or what was read back is something else.
     """
-    write_atomically(folder / CHECKPOINT_FILE, _to_bytes(checkpoint), verify=True)
+    write_atomically(folder / CHECKPOINT_FILE, _to_bytes(checkpoint), durable=True)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

@@ -17,8 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from shutil import rmtree
 
-from mnist_mlp.errors import SetupError, UsageError
+from mnist_mlp.errors import RunFolderError, SetupError, UsageError
+from mnist_mlp.leftovers import TEMPORARY_FILE, unheld
+from mnist_mlp.run.checkpoint import CHECKPOINT_FILE
+from mnist_mlp.run.files import sync
+from mnist_mlp.run.guarded import read_json
 from mnist_mlp.run.writer import OWN_FILES, check_free, remove_own
 
 try:
@@ -59,6 +64,7 @@ class Claim:
             # The old run is removed last. Whatever fails, both runs still exist until then.
             place.rename(old)
             self.folder.rename(place)
+            sync(place.parent)
             _empty(old, into=place)
         except OSError as error:
             raise SetupError(
@@ -110,6 +116,7 @@ def claimed(out: Path, *, overwrite: bool) -> Iterator[Claim]:
     SetupError
         The folder cannot be made or read.
     """
+    _tidy(out.resolve())
     check_free(out, overwrite=overwrite)
     with _locked(out):
         # Again, now under the lock: another run may have finished here since the first check.
@@ -180,6 +187,39 @@ def _gone_if_empty(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             folder.rmdir()
+
+
+def _tidy(place: Path) -> None:
+    """Finish what a killed process has begun to replace, and remove what it has just begun.
+
+    What may be of use stays: a new run in which an epoch was finished, and an old run whose
+    successor is not complete.
+    """
+    with suppress(OSError):
+        for old in _left_beside(place, "old"):
+            with unheld(old) as free:
+                if free and not place.exists():
+                    old.rename(place)
+                elif free and _is_complete(place):
+                    _empty(old, into=place)
+        for new in _left_beside(place, "new"):
+            with unheld(new) as free:
+                names = {path.name for path in new.iterdir()}
+                ours = {*OWN_FILES, "run.json"}
+                foreign = {name for name in names - ours if not TEMPORARY_FILE.fullmatch(name)}
+                if free and CHECKPOINT_FILE not in names and not foreign:
+                    rmtree(new)
+
+
+def _is_complete(folder: Path) -> bool:
+    with suppress(RunFolderError, AttributeError):
+        return bool(read_json(folder / "run.json").get("status") == "complete")
+    return False
+
+
+def _left_beside(place: Path, what: str) -> list[Path]:
+    name = re.compile(rf"\.{re.escape(place.name)}\.{what}-[0-9a-f]{{8}}")
+    return [path for path in sorted(place.parent.iterdir()) if name.fullmatch(path.name)]
 
 
 def _beside(place: Path, what: str) -> Path:

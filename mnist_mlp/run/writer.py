@@ -17,7 +17,7 @@ from mnist_mlp.errors import BackendError, SetupError, UsageError
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, write_checkpoint
-from mnist_mlp.run.files import json_bytes, write_atomically
+from mnist_mlp.run.files import json_bytes, sync, write_atomically
 from mnist_mlp.run.folder import BEST_FILE
 from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.run.record import SCHEMA_VERSION, RecordError, RunRecord, checked
@@ -154,7 +154,10 @@ class RunWriter:
     def finish(self, status: str, **more: Any) -> None:
         """Mark the run `complete`, `interrupted` or `failed`, and add the values in `more`."""
         self._change(status=status, finished=now(), **more)
-        self._write_record()
+        if status == "complete":
+            # Before the record says so, all files must be on the disk.
+            self._sync()
+        self._write_record(durable=True)
 
     def stop(self, status: str, *, error: str) -> None:
         """Keep what can be kept of a run that ended early, and mark it."""
@@ -178,8 +181,17 @@ class RunWriter:
             write_checkpoint(self.path, self.state)
             self._saved = self.state.epoch
 
-    def _write_record(self) -> None:
-        self.write("run.json", json_bytes(self.record.document()))
+    def _write_record(self, *, durable: bool = False) -> None:
+        content = json_bytes(self.record.document())
+        write_atomically(self.path / "run.json", content, durable=durable)
+
+    def _sync(self) -> None:
+        try:
+            sync(self.path, content=True)
+        except OSError as error:
+            raise SetupError(
+                f"{self.path} cannot be written to the disk: {error.strerror}"
+            ) from None
 
     def _change(self, **values: Any) -> None:
         self.record = self._checked({**self.record.document(), **values})

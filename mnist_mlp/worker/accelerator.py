@@ -9,12 +9,11 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from mnist_mlp.contract import Capabilities, Environment
-from mnist_mlp.errors import SetupError
+from mnist_mlp.errors import MnistMlpError, SetupError
 from mnist_mlp.registry import label_of
-from mnist_mlp.worker.parent import Worker
+from mnist_mlp.worker.asking import described
 
 
 def missing_driver() -> str | None:
@@ -58,15 +57,12 @@ def require_gpu(backends: Iterable[str]) -> None:
     different = list(dict.fromkeys(backends))
     for backend in different:
         require_driver(backend)
-    with ThreadPoolExecutor() as pool:
-        for refused in pool.map(_asked, different):
-            if refused is not None:
-                raise refused
-
-
-def _asked(backend: str) -> SetupError | None:
-    with Worker(backend, accelerator="gpu") as worker:
-        return gpu_refusal(worker.label, *worker.describe())
+    for backend, answer in described(different, accelerator="gpu").items():
+        if isinstance(answer, MnistMlpError):
+            raise answer
+        refused = gpu_refusal(label_of(backend), *answer)
+        if refused is not None:
+            raise refused
 
 
 def _refusal(what: str) -> SetupError:

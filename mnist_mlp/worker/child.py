@@ -1,6 +1,7 @@
-"""The child process of a worker: `python -m mnist_mlp.worker.child module:Class NAME [FOLDER]`.
+"""The child process of a worker: `python -m mnist_mlp.worker.child module:Class NAME FD [FOLDER]`.
 
-NAME is the backend's name in messages. FOLDER is one more place to look for the backend's module.
+NAME is the backend's name in messages. FD is the number of the open file for this process's stacks
+(see `mnist_mlp.worker.stack`). FOLDER is one more place to look for the backend's module.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any
 
+from mnist_mlp import streams
 from mnist_mlp.contract import (
     Backend,
     Environment,
@@ -31,31 +33,46 @@ from mnist_mlp.contract import (
     State,
     TrainingData,
 )
-from mnist_mlp.errors import BackendError, MnistMlpError, SetupError, UsageError
+from mnist_mlp.errors import (
+    BackendError,
+    MissingPackagesError,
+    MnistMlpError,
+    SetupError,
+    UsageError,
+)
 from mnist_mlp.ports.protocol import PortDescription, PortFacts, PortHost
 from mnist_mlp.run.machine import peak_memory
 from mnist_mlp.stopping import stops
 from mnist_mlp.worker.accelerator import gpu_refusal
 from mnist_mlp.worker.out_of_memory import is_out_of_memory, memory_words
 from mnist_mlp.worker.parent import Opened
+from mnist_mlp.worker.stack import dump_on_signal, where
+from mnist_mlp.worker.watch import BEAT_S
 
 
 def main() -> None:
     """Serve calls until the parent closes the pipe."""
+    streams.open_closed()
     # The messages to the parent use the pipe of stdout. What a framework prints must not get
     # between them, so everything that is printed goes to stderr instead.
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.dup2(streams.STDERR, streams.STDOUT)
     source = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    # Nor may it fail in the middle of training because nobody reads it, or because a disk is full.
+    sys.stderr = sys.stdout = streams.lossy_stderr()
 
     calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(source, calls), daemon=True).start()
-    target, name, *folders = sys.argv[1:]
+    target, name, stacks, *folders = sys.argv[1:]
+    dump_on_signal(int(stacks))
     sys.path += folders  # last, so that nothing there takes the place of an installed package
     server = _Server(target, name, sink)
+    threading.Thread(target=_beat, args=(server,), daemon=True).start()
     while True:
+        server.busy = False
         method, arguments = calls.get()
+        server.busy = True
         try:
             answer = getattr(server, method)(*arguments)
         except MnistMlpError as error:
@@ -82,11 +99,22 @@ def _listen(source: IO[bytes], calls: queue.SimpleQueue[tuple[str, tuple[Any, ..
             os._exit(1)  # sys.exit would only end this thread
 
 
+def _beat(server: _Server) -> None:
+    """During calls, tell the parent once a second that this process lives, and where it is."""
+    while True:
+        time.sleep(BEAT_S)
+        if server.busy:
+            server.send("alive", where(server.user_model))
+
+
 class _Server:
     def __init__(self, target: str, name: str, sink: IO[bytes]) -> None:
         self.target = target
         self.name = name
         self.sink = sink
+        self.busy = False
+        self.user_model = ""
+        self._sending = threading.Lock()
         self.device = "cpu"
         self.batch_size: int | None = None
         self._backend: Backend | None = None
@@ -95,8 +123,9 @@ class _Server:
         self._imported: dict[str, float] = {}
 
     def send(self, kind: str, content: Any) -> None:
-        pickle.dump((kind, content), self.sink, protocol=5)
-        self.sink.flush()
+        with self._sending:
+            pickle.dump((kind, content), self.sink, protocol=5)
+            self.sink.flush()
 
     @property
     def backend(self) -> Backend:
@@ -190,6 +219,7 @@ class _Server:
         return self.backend.predict(*arguments)
 
     def describe_port(self, target: str, accelerator: str, threads: int) -> PortDescription:
+        self.user_model = target
         load_port = self._optional("open_port", refusal="cannot run a model of your own")
         chosen = self._device(accelerator, self.backend.environment())
         port: PortHost = load_port(target, Runtime(accelerator=chosen, threads=threads))
@@ -259,7 +289,7 @@ def load(target: str, *, name: str | None = None) -> Backend:
         raise UsageError(f"backend {name!r}: {module_name} has no {class_name}") from None
     absent = [each for each in backend_class.packages if not importlib.util.find_spec(each)]
     if absent:
-        raise SetupError(
+        raise MissingPackagesError(
             f"backend {name!r} needs {' and '.join(absent)}, not installed here: "
             f"run {backend_class.install}"
         )

@@ -10,7 +10,13 @@ from mnist_mlp.run.folder import Run
 from mnist_mlp.worker.parent import Worker
 
 
-def worker_of(run: Run, *, trusted: Collection[str] = (), verbose: bool = False) -> Worker:
+def worker_of(
+    run: Run,
+    *,
+    trusted: Collection[str] = (),
+    verbose: bool = False,
+    timeout: float | None = None,
+) -> Worker:
     """Start the backend that made a run, with the same device, threads and path; not opened yet.
 
     If the folder does not record a setting, the worker's default is used.
@@ -29,4 +35,5 @@ def worker_of(run: Run, *, trusted: Collection[str] = (), verbose: bool = False)
         threads=record.threads or 1,
         fit_path=record.fit_path or "fast",
         verbose=verbose,
+        timeout=timeout,
     )

@@ -42,11 +42,19 @@ from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, Port
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
+from mnist_mlp.worker.stack import SIGNAL
+from mnist_mlp.worker.watch import Watch, log
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 # Top-level packages whose types may occur in a message.
 _MESSAGE_PACKAGES = ("_codecs", "builtins", "mnist_mlp", "numpy")
+
+LAST_WORDS = 2**16
+"""How many bytes of what a child printed are looked at after its death."""
+
+END_S = 10.0
+"""How long to wait for the end of a killed child, in seconds. It may hang in the kernel."""
 
 NO_PROGRESS = Progress(epoch=lambda _: None)
 
@@ -104,6 +112,16 @@ class Worker:
         How `fit` runs: many steps per framework call, or one.
     verbose : bool
         Show on stderr what the framework prints. Otherwise its last line is kept for error texts.
+    timeout : float, optional
+        Most seconds that a call may go on without a report: an epoch, a step, its result. By
+        default there is no limit, and a message tells of long silence.
+
+    Raises
+    ------
+    UsageError
+        The backend is unknown.
+    SetupError
+        No process can be started, or no temporary file can be made.
     """
 
     def __init__(
@@ -114,6 +132,7 @@ class Worker:
         threads: int = 1,
         fit_path: FitPath = "fast",
         verbose: bool = False,
+        timeout: float | None = None,
     ) -> None:
         self.backend = backend
         self.label = label_of(backend)
@@ -123,8 +142,6 @@ class Worker:
         self.opened: Opened | None = None
         self._opening: Spec | None = None
         target = target_of(backend)
-        # The file stays open as long as the child runs; `close` closes it.
-        self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
         environment["PYTHONUNBUFFERED"] = "1"  # if it is killed, its last line must not be lost
         if accelerator == "cpu":
@@ -132,16 +149,28 @@ class Worker:
         # An unregistered backend may be a file in the working directory. The child searches there
         # last, so that no file there takes the place of an installed package.
         own_modules = [] if target in installed().values() else [str(Path.cwd())]
-        # In its own session, the child does not receive Ctrl-C. Only the parent does, and it ends
-        # the child.
-        self._process = subprocess.Popen(
-            isolated("mnist_mlp.worker.child", target, backend, *own_modules),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=environment,
-            start_new_session=True,
-        )
+        try:
+            # The files stay open as long as the child runs; `close` closes them.
+            self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115
+            self._stacks = tempfile.TemporaryFile()  # noqa: SIM115
+            # In its own session, the child does not receive Ctrl-C. Only the parent does, and it
+            # ends the child.
+            self._process = subprocess.Popen(
+                isolated(
+                    "mnist_mlp.worker.child",
+                    *(target, backend, str(self._stacks.fileno())),
+                    *own_modules,
+                ),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                env=environment,
+                start_new_session=True,
+                pass_fds=(self._stacks.fileno(),) if SIGNAL else (),  # Windows has neither
+            )
+        except OSError as error:
+            raise errors.SetupError(f"no worker process can be started: {error}") from None
+        self._watch = Watch(self._process, label=self.label, limit=timeout, stacks=self._stacks)
 
     def __enter__(self) -> Self:
         return self
@@ -156,14 +185,13 @@ class Worker:
 
     def close(self) -> None:
         """Kill the child and all processes that it started."""
-        if self._process.poll() is None:
-            # The child leads its own session, so all processes that it started are in its process
-            # group: the workers of a user's DataLoader, or what a user's file started.
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._log):
+        self._watch.close()
+        self._watch.kill()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            log.warning("the %s worker cannot be ended: process %d", self.label, self._process.pid)
+        for stream in (self._process.stdin, self._process.stdout, self._log, self._stacks):
             if stream is not None:
                 with suppress(BrokenPipeError):
                     stream.close()
@@ -247,6 +275,7 @@ class Worker:
 
     def describe_port(self, target: str) -> PortDescription:
         """Load `file.py:NAME` and describe it without running it on any data."""
+        self._watch.target = target
         description: PortDescription = self._call(
             "describe_port", target, self.accelerator, self.threads
         )
@@ -256,6 +285,7 @@ class Worker:
         self, target: str, *, data: TrainingData, image_shape: tuple[int, ...]
     ) -> PortFacts:
         """Run one batch of `file.py:NAME`; `UserCodeError` if the user's code raises."""
+        self._watch.target = target
         facts: PortFacts = self._call(
             "open_port", target, self.accelerator, self.threads, data, image_shape
         )
@@ -305,24 +335,41 @@ class Worker:
 
     def _send(self, method: str, *arguments: Any) -> None:
         assert self._process.stdin is not None
+        self._watch.begin(method)
         try:
-            pickle.dump((method, arguments), self._process.stdin, protocol=5)
-            self._process.stdin.flush()
+            with self._watch.waiting():  # a worker that is stopped does not read
+                pickle.dump((method, arguments), self._process.stdin, protocol=5)
+                self._process.stdin.flush()
         except BrokenPipeError:
-            raise errors.BackendError(self._how_it_died(method)) from None
+            raise self._end(method) from None
 
     def _answer(self, method: str, tell: Callable[[Any], None] = ignore) -> Any:
+        self._watch.begin(method)
+        while True:
+            kind, content = self._next(method)
+            if kind == "alive":
+                self._watch.beat(content)
+                continue
+            self._watch.reported()
+            if kind == "result":
+                return content
+            if kind == "error":
+                raise self._rebuilt(*content)
+            tell(content)
+
+    def _next(self, method: str) -> tuple[str, Any]:
+        """The child's next message."""
         assert self._process.stdout is not None
         try:
-            while True:
-                kind, content = _Unpickler(self._process.stdout).load()
-                if kind == "result":
-                    return content
-                if kind == "error":
-                    raise self._rebuilt(*content)
-                tell(content)
+            with self._watch.waiting():
+                message: tuple[str, Any] = _Unpickler(self._process.stdout).load()
         except (EOFError, pickle.UnpicklingError):
-            raise errors.BackendError(self._how_it_died(method)) from None
+            raise self._end(method) from None
+        return message
+
+    def _end(self, method: str) -> errors.BackendError:
+        """The error that says why the child has ended."""
+        return self._watch.failure or errors.BackendError(self._how_it_died(method))
 
     def _rebuilt(self, kind: str, text: str, trace: str) -> errors.MnistMlpError:
         """Make an exception of the child's error: one of our own classes, or a `BackendError`."""
@@ -334,6 +381,7 @@ class Worker:
         return failure
 
     def _how_it_died(self, method: str) -> str:
+        self._watch.kill()  # it has closed its pipe, so it is of no use any more
         code = self._process.wait()
         how = f"exit code {code}"
         if code < 0:
@@ -342,7 +390,7 @@ class Worker:
                 how += ", as happens when memory runs out"
         last = ""
         if self._log is not None:
-            self._log.seek(0)
+            self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LAST_WORDS))
             lines = self._log.read().decode(errors="replace").strip().splitlines()
             last = f": {lines[-1].strip()[:300]}" if lines else ""
         return (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_mlp.parity.steps.trajectory import one_blas_thread
+from mnist_mlp.parity.steps.trajectory import ONE_BLAS_THREAD
 
 HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent / "faulty")]
@@ -17,7 +17,7 @@ sys.path += [str(HERE), str(HERE.parent / "faulty")]
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """NumPy's own threads would wait for each other longer than they work."""
-    with one_blas_thread():
+    with ONE_BLAS_THREAD:
         yield
 
 

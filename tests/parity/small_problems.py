@@ -18,7 +18,7 @@ from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import Stress, stress_batch
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.spec import Spec, parse_spec
 from mnist_mlp.worker.parent import Worker
@@ -107,7 +107,7 @@ def problem(spec: Spec) -> Problem:
         data = training_data(plan, made_up())
         spans = windows(plan)
         asked = [step for span in spans for step in span]
-        states = run_reference(plan, data, before=asked).states
+        states = ReferenceRun(plan, data).states(asked)
         _PROBLEMS[spec.digest] = Problem(plan, data, spans, states, stress_batch(plan, data))
     return _PROBLEMS[spec.digest]
 

@@ -18,7 +18,7 @@ from mnist_mlp.parity.compare.metrics import metric_breaks
 from mnist_mlp.parity.compare.replay import fitted
 from mnist_mlp.parity.compare.whole_fit import first_epochs, fit_breaks, in_double, is_calm
 from mnist_mlp.parity.outcome import Outcome
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.tensors import tensors_digest
 from mnist_mlp.worker.parent import Worker
@@ -167,8 +167,7 @@ def test_whole_epochs_of_chaos(hidden: str, options: dict[str, Any], seed: int) 
     """Two epochs of small, hot batches: neither weights nor reported numbers are called wrong."""
     spec = spec_of(hidden, seed=seed, epochs=2, sizes=(40, 30), batch_size=8, **options)
     given = problem(spec)
-    ends = [given.plan.steps_per_epoch * epoch + 1 for epoch in (1, 2)]
-    first = first_epochs(given.plan, given.data, run_reference(given.plan, given.data, before=ends))
+    first = first_epochs(ReferenceRun(given.plan, given.data))
     if not is_calm(first):
         first = in_double(first)
     side = InProcess("shrubs:Elder")

@@ -18,15 +18,14 @@ from mnist_mlp.parity.causes.data import affine_cause
 from mnist_mlp.parity.causes.explain import Explanation
 from mnist_mlp.parity.check.own_data import DataVerdict
 from mnist_mlp.parity.check.pair_data import Brought, against_original
-from mnist_mlp.parity.check.side import PortEvidence
-from mnist_mlp.parity.check.steps import Setting as Given
+from mnist_mlp.parity.check.side import PortEvidence, setting
 from mnist_mlp.parity.check.verdict import port_outcome
 from mnist_mlp.parity.findings import STEP_RUNGS
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.arbiter import Expected
 from mnist_mlp.parity.steps.recipe import Recipe
-from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.plan import Plan, make_plan
 from mnist_mlp.ports.protocol import OwnData, OwnPass, PortFacts
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.reference import Array
@@ -501,7 +500,7 @@ def outcome_of(here: Setting, found: DataVerdict) -> Outcome:
     seen.compared = {"spec": 3, "init": 6}
     seen.own_data = found
     seen.breaks, seen.noted, seen.missing = found.breaks, found.noted, found.missing
-    given = Given(here.plan, training_data(here.plan, here.dataset), here.recipe)
+    given = setting(here.plan.spec, here.dataset)
     return port_outcome(None, seen, given, here.plan.spec)
 
 

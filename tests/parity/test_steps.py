@@ -15,8 +15,10 @@ from mnist_mlp.parity.causes.explain import LINKS, OF_NO_RUNG
 from mnist_mlp.parity.check.steps import Setting, look_at_steps
 from mnist_mlp.parity.findings import STEP_RUNGS
 from mnist_mlp.parity.steps.arbiter import Expected, unjudged
+from mnist_mlp.parity.steps.drift import honest_run
 from mnist_mlp.parity.steps.judge import moments
 from mnist_mlp.parity.steps.recipe import Recipe
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.ports.protocol import PortJob, PortStep
 
 SPEC = spec_of(epochs=2)
@@ -36,9 +38,9 @@ class PortWorker:
 
 def test_the_stress_batch_has_epoch_and_step_0() -> None:
     given = problem(SPEC)
-    ran, explained, _ = look_at_steps(
-        cast(Any, PortWorker()), Setting(given.plan, given.data, given.recipe), "b"
-    )
+    exact, honest = ReferenceRun(given.plan, given.data), honest_run(given.plan, given.data)
+    setting = Setting(exact, honest, given.recipe)
+    ran, explained, _ = look_at_steps(cast(Any, PortWorker()), setting, "b")
     assert explained.breaks == ()
     for steps in (given.steps(NumpySide(SPEC)), ran.steps):
         *others, last = steps

@@ -13,10 +13,9 @@ from small_problems import SIDE, Problem, problem, spec_of
 
 from mnist_mlp.parity.causes.explain import explain
 from mnist_mlp.parity.compare.side import Shared, _closer
-from mnist_mlp.parity.compare.whole_fit import first_epochs
 from mnist_mlp.parity.findings import Break
 from mnist_mlp.parity.steps.sampling import between, merged, place, windows
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
@@ -24,16 +23,11 @@ LONG = spec_of(epochs=12, learning_rate=0.05)  # 120 steps
 
 
 def shared_by(given: Problem) -> Shared:
-    ends = [given.plan.steps_per_epoch * epoch + 1 for epoch in (1, 2)]
-    trajectory = run_reference(given.plan, given.data, before=ends)
     return Shared(
-        plan=given.plan,
-        data=given.data,
+        exact=ReferenceRun(given.plan, given.data),
         image_shape=(SIDE, SIDE),
         windows=given.spans,
-        states=given.states,
         stress=given.stress,
-        first=first_epochs(given.plan, given.data, trajectory),
     )
 
 

@@ -22,7 +22,7 @@ from mnist_mlp import reference
 from mnist_mlp.contract import State, TrainingData
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UserCodeError
-from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep, Rows
 from mnist_mlp.ports.rows import find
@@ -164,7 +164,7 @@ def test_judged_steps_follow_the_reference(
 ) -> None:
     """From shared states in the middle of the run too, where velocity and moments are not 0."""
     plan, data = setting(small_data, **specified)
-    states = run_reference(plan, data, before=[1, 2, 3, 6, 7, 12]).states
+    states = ReferenceRun(plan, data).states([1, 2, 3, 6, 7, 12])
     opened(host, write(MODEL.replace("OPTIMIZER", optimizer)) + ":build", data)
     ran = run(host, plan, data, dict(states))
     follows_the_reference(ran, plan, data, states)
@@ -215,7 +215,7 @@ def test_a_step_that_uses_neither_keras_loss_nor_optimizer(
 ) -> None:
     """Graphs within graphs, an own update, an object instead of a factory; run twice."""
     plan, data = setting(small_data)
-    states = run_reference(plan, data, before=[1, 2, 6, 7]).states
+    states = ReferenceRun(plan, data).states([1, 2, 6, 7])
     facts = opened(host, write(SUBCLASSED) + ":port", data)
     assert [(layer.inputs, layer.units) for layer in facts.layers] == [(30, 9), (9, 4)]
     first, second = (run(host, plan, data, dict(states)) for _ in range(2))
@@ -371,7 +371,7 @@ def test_what_callbacks_do_to_the_weights_is_part_of_a_step(
         port = {"model": build, "fit": {"callbacks": [Double()]}}
         """
     )
-    states = run_reference(plan, data, before=[2]).states
+    states = ReferenceRun(plan, data).states([2])
     opened(host, write(text) + ":port", data)
     record = run(host, plan, data, dict(states)).steps[2].record
     for name, w in states[2].weights.items():
@@ -564,7 +564,7 @@ def test_images_come_in_the_shape_the_model_has(
     )
     facts = opened(host, write(text) + ":build", data)
     assert [layer.kind for layer in facts.layers] == ["Flatten", "Dense", "Dense"]
-    states = run_reference(plan, data, before=[1, 2]).states
+    states = ReferenceRun(plan, data).states([1, 2])
     follows_the_reference(run(host, plan, data, dict(states)), plan, data, states)
 
 

@@ -18,7 +18,7 @@ from mnist_mlp.parity.causes.explain import explain
 from mnist_mlp.parity.check.side import setting
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.stress import stress_batch
-from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep, Rows
 from mnist_mlp.ports.rows import find
@@ -83,7 +83,7 @@ class Ran:
     epochs: list[PortEpoch] = field(default_factory=list)
 
     def fit(self, *judged: int) -> None:
-        self.states = run_reference(self.plan, self.data, before=judged).states
+        self.states = ReferenceRun(self.plan, self.data).states(judged)
         stress = stress_batch(self.plan, self.data)
         job = PortJob(
             self.plan, self.data, self.states, (stress.state, stress.images, stress.labels)
@@ -300,8 +300,8 @@ def test_16_bit_arithmetic_arrives_without_loss_and_float64_as_float64(opened: O
 def test_epochs_are_counted_and_reported(opened: Open) -> None:
     port = opened()
     port.fit(1)
-    run = run_reference(port.plan, port.data, before=[19])
-    for number, (epoch, exact) in enumerate(zip(port.epochs, run.epochs, strict=True), start=1):
+    run = ReferenceRun(port.plan, port.data)
+    for number, (epoch, exact) in enumerate(zip(port.epochs, run.epochs(3), strict=True), start=1):
         assert epoch.epoch == number
         np.testing.assert_array_equal(epoch.rows, exact.rows)
         np.testing.assert_allclose(epoch.losses, exact.losses, rtol=1e-4)
@@ -357,7 +357,7 @@ def test_predictions_are_those_of_the_given_weights(opened: Open) -> None:
 
 def test_free_training_starts_from_native_or_planned_weights(opened: Open) -> None:
     port = opened()
-    end = run_reference(port.plan, port.data, before=[19]).states[19]
+    end = ReferenceRun(port.plan, port.data).states([19])[19]
     x = reference.scale_pixels(port.data.test_images, dtype=np.float64)
     logits = reference.forward(end.weights, ["sigmoid", "softmax"], x).logits
     expected = (logits.argmax(axis=1) == port.data.test_labels).mean()

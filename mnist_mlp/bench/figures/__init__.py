@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from mnist_mlp.bench.figures import cases, profile, scale
+from mnist_mlp.bench.figures import answers, cases, profile, scale
 from mnist_mlp.bench.record import Document
 from mnist_mlp.evaluate.figures import canvas
 
 
 def figure_files(document: Document) -> dict[str, bytes]:
     """Content of `bench.svg` and `bench.png` by name; empty if nothing was measured."""
-    draw = {"cases": cases.draw, "scale": scale.draw, "profile": profile.draw}[document.kind]
+    drawn = {"cases": cases, "scale": scale, "profile": profile, "answers": answers}
     with canvas.house_style():
-        figure = draw(document)
+        figure = drawn[document.kind].draw(document)
         if figure is None:
             return {}
         return {f"bench.{kind}": canvas.to_bytes(figure, kind=kind) for kind in ("svg", "png")}

@@ -17,7 +17,7 @@ from mnist_mlp.parity.check import by_settings, supported
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
 from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
-from mnist_mlp.parity.check.steps import Setting
+from mnist_mlp.parity.check.steps import Setting, begin_reference
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import port_outcome
 from mnist_mlp.parity.outcome import Outcome
@@ -47,6 +47,7 @@ def check_port(
     threads: int = 1,
     cost: bool = False,
     verbose: bool = False,
+    timeout: float | None = None,
     say: Say = lambda _: None,
 ) -> Checked:
     """Put a port on the ladder.
@@ -61,13 +62,26 @@ def check_port(
         Shape of one input as the port wants it; flat by default.
     cost : bool
         Also train the port freely, from its own initial weights and from the plan's.
+    timeout : float, optional
+        Most seconds that a user's code may run without a report, such as a judged step.
+
+    Raises
+    ------
+    TimeLimitError
+        It ran longer; with the line that it was at.
     """
     with ExitStack() as open_workers:
 
         def host(target: Target) -> Worker:
             say(f"starting {target.framework} for {target.text}")
             return open_workers.enter_context(
-                Worker(target.framework, accelerator="cpu", threads=threads, verbose=verbose)
+                Worker(
+                    target.framework,
+                    accelerator="cpu",
+                    threads=threads,
+                    verbose=verbose,
+                    timeout=timeout,
+                )
             )
 
         def opened(worker: Worker, target: Target, given: Setting, *, measure: bool) -> PortFacts:
@@ -76,11 +90,14 @@ def check_port(
 
         first: PortEvidence | None = None
         given = setting(spec, dataset)
-        if original is not None:
+        if original is None:
+            begin_reference(given)
+        else:
             worker = host(original)
             facts = opened(worker, original, given, measure=True)
             read = read_spec(worker, facts, dataset, spec, label=original.text)
             spec, given = read.spec, setting(read.spec, dataset)
+            begin_reference(given)
             say(f"running {original.text}")
             without = replace(given, passed_by=supported.kinds_passed_by(facts.layers))
             first = look_at_port(worker, facts, without, dataset, label=original.text, side="a")
@@ -147,11 +164,12 @@ def original_spec(
     spec: Spec,
     dataset: Dataset,
     image_shape: tuple[int, ...] = (),
+    timeout: float | None = None,
     say: Say = lambda _: None,
 ) -> ReadSpec:
     """The specification read off an original; `spec` gives what it does not tell."""
     say(f"starting {original.framework} for {original.text}")
-    with Worker(original.framework, accelerator="cpu") as worker:
+    with Worker(original.framework, accelerator="cpu", timeout=timeout) as worker:
         given = setting(spec, dataset)
         shape = image_shape or (given.data.train_images.shape[1],)
         facts = look_and_open(worker, original, given, dataset, shape, measure=True)

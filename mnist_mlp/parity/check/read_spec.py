@@ -14,7 +14,7 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.check.supported import compared_by_settings, kinds_passed_by, named, remarks
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.judge import LIMITS
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.ports.protocol import PortFacts, PortJob, PortLayer, PortStep
 from mnist_mlp.reference import Array
@@ -162,7 +162,7 @@ def _activations(
         test_labels=data.test_labels[:rows],
     )
     seen: list[PortStep] = []
-    states = run_reference(one, few, before=[1]).states
+    states = ReferenceRun(one, few).states([1])
     job = PortJob(plan=one, data=few, shared=states, passed_by=passed_by)
     worker.fit_port(job, on_step=seen.append, on_epoch=lambda _: None)
     record = seen[0].record

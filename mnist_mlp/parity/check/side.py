@@ -32,7 +32,7 @@ from mnist_mlp.parity.findings import (
 )
 from mnist_mlp.parity.steps import arbiter, drift
 from mnist_mlp.parity.steps.recipe import Recipe
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.plan import make_plan, training_data
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortLayer
 from mnist_mlp.reference import Array, Tensors, forward, scale_pixels
@@ -69,7 +69,8 @@ def setting(spec: Spec, dataset: Dataset) -> Setting:
     plan = make_plan(spec, dataset)
     height, width = dataset.images.shape[1:]
     recipe = Recipe(spec, arbiter.eps_of(spec.training.precision), (height, width))
-    return Setting(plan, training_data(plan, dataset), recipe)
+    data = training_data(plan, dataset)
+    return Setting(ReferenceRun(plan, data), drift.honest_run(plan, data), recipe)
 
 
 def look_at_port(
@@ -304,7 +305,7 @@ def _predictions(seen: PortEvidence, worker: Worker, given: Setting, side: Side)
     """Classes of the test rows by the port when it evaluates, from the reference's last weights."""
     plan = given.plan
     end = plan.steps_per_epoch * plan.spec.training.epochs + 1
-    weights = run_reference(plan, given.data, before=[end]).states[end].weights
+    weights = given.exact.states([end])[end].weights
     try:
         logits = worker.predict_port(weights, given.data.test_images)
     except UsageError as error:

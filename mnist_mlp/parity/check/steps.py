@@ -18,12 +18,11 @@ from mnist_mlp.errors import DivergedError
 from mnist_mlp.parity.causes.explain import Explanation, explain
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import drift
-from mnist_mlp.parity.steps.drift import one_ulp_away
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.sampling import between, merged, place, windows
 from mnist_mlp.parity.steps.shapes import finite_part
 from mnist_mlp.parity.steps.stress import Stress, stress_batch
-from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of, begin
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.protocol import PortEpoch, PortJob, PortStep
 from mnist_mlp.reference import Array, Tensors
@@ -40,20 +39,31 @@ CLOSER = 3
 class Setting:
     """What a port is judged against.
 
-    `plain` is the specification's own recipe, where `recipe` is what an original follows; `way` are
+    `exact` is the reference's run, and `honest` the same run with other roundings. `plain` is the
+    specification's own recipe, where `recipe` is what an original follows; `way` are
     the original's weights at the beginning of windows, by step. Of every original there are `draws`
     of its initial weights, and the `logits` it makes of the test rows in the end. `passed_by` are
     kinds of layers that hand on what they are given while it is run.
     """
 
-    plan: Plan
-    data: TrainingData
+    exact: ReferenceRun
+    honest: ReferenceRun
     recipe: Recipe
     plain: Recipe | None = None
     way: Mapping[int, Tensors] = field(default_factory=dict)
     draws: Sequence[Tensors] = ()
     logits: Array | None = None
     passed_by: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """What the port is asked to train."""
+        return self.exact.plan
+
+    @property
+    def data(self) -> TrainingData:
+        """The rows of the plan."""
+        return self.exact.data
 
 
 @dataclass(eq=False)
@@ -71,6 +81,14 @@ class PortRun:
     found: dict[int, Tensors] = field(default_factory=dict)
     strange: str = ""
     away: float | None = None
+
+
+def begin_reference(given: Setting) -> None:
+    """Compute in the background what `look_at_steps` will ask of the reference."""
+    spans = windows(given.plan)
+    end = given.plan.steps_per_epoch * given.plan.spec.training.epochs + 1
+    steps = [step for span in spans for step in span]
+    begin((given.exact, [*steps, end]), (given.honest, [span.start for span in spans]))
 
 
 def look_at_steps(
@@ -115,7 +133,7 @@ def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress)
     """One training run of the port, recorded in the windows."""
     plan, data = given.plan, given.data
     asked = {step for span in spans for step in span}
-    states = run_reference(plan, data, before=asked).states
+    states = given.exact.states(asked)
     window_of = {step: number for number, span in enumerate(spans) for step in span}
     ran = PortRun()
 
@@ -175,10 +193,8 @@ def _astray(ran: PortRun, explained: Explanation, given: Setting) -> tuple[int, 
     at = sorted(step for step in ran.found if step > 1 and (broken is None or step < broken))
     if not at or (given.plain is not None and not given.way):
         return None
-    plan, precision = given.plan, given.plan.spec.training.precision
-    exact = run_reference(plan, given.data, before=at).states
-    start = one_ulp_away(plan, draw=0) if precision == "float64" else plan
-    honest = run_reference(start, given.data, before=at, dtype=precision).states
+    precision = given.plan.spec.training.precision
+    exact, honest = given.exact.states(at), given.honest.states(at)
     for step in at:
         here, near = exact[step].weights, honest[step].weights
         if given.way:

@@ -19,7 +19,7 @@ from mnist_mlp.errors import SetupError, UsageError
 from mnist_mlp.parity.compare.replay import fitted
 from mnist_mlp.parity.outcome import Chaos, Proof
 from mnist_mlp.parity.steps.drift import largest_gap, one_ulp_away
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.plan import Plan, glorot_uniform
 from mnist_mlp.reference import Array
 from mnist_mlp.run.folder import Run
@@ -31,7 +31,12 @@ ENSEMBLE = 3
 
 
 def prove(
-    runs: Sequence[Run], plan: Plan, data: TrainingData, *, trusted: Collection[str] = ()
+    runs: Sequence[Run],
+    plan: Plan,
+    data: TrainingData,
+    *,
+    trusted: Collection[str] = (),
+    timeout: float | None = None,
 ) -> Proof:
     """Train both sides entirely in float64 and compare their final weights."""
     double = in_float64(plan)
@@ -39,7 +44,7 @@ def prove(
     for run in runs:
         with ExitStack() as stack:
             try:
-                worker = stack.enter_context(worker_of(run, trusted=trusted))
+                worker = stack.enter_context(worker_of(run, trusted=trusted, timeout=timeout))
                 capabilities, _ = worker.describe()
                 if capabilities.refusals(double.spec):
                     return Proof(
@@ -52,7 +57,7 @@ def prove(
             finals.append(fitted(worker, double, data)[-1].weights)
     end = double.steps_per_epoch * double.spec.training.epochs + 1
     base, nudged = (
-        run_reference(p, data, before=[end]).states[end].weights
+        ReferenceRun(p, data).states([end])[end].weights
         for p in (double, one_ulp_away(double, draw=0))
     )
     # 1e-10 is far above the rounding of float64 in a calm network. In a network that amplifies

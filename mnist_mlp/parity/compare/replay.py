@@ -17,7 +17,12 @@ from mnist_mlp.worker.parent import Worker
 
 
 def open_side(
-    run: Run, spec: Spec, *, trusted: Collection[str] = (), verbose: bool = False
+    run: Run,
+    spec: Spec,
+    *,
+    trusted: Collection[str] = (),
+    verbose: bool = False,
+    timeout: float | None = None,
 ) -> Worker:
     """Start and open the backend that made a run, with the same device, threads and path.
 
@@ -31,7 +36,7 @@ def open_side(
     SetupError
         The backend cannot run on this machine.
     """
-    worker = worker_of(run, trusted=trusted, verbose=verbose)
+    worker = worker_of(run, trusted=trusted, verbose=verbose, timeout=timeout)
     try:
         worker.open(spec)
     except BaseException:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -10,17 +12,16 @@ import numpy as np
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, RunFolderError, UsageError
 from mnist_mlp.parity.compare import folders
-from mnist_mlp.parity.compare.ladder import Ladder
+from mnist_mlp.parity.compare.ladder import Ladder, SideEvidence
 from mnist_mlp.parity.compare.proof import ensemble, prove
 from mnist_mlp.parity.compare.replay import open_side
 from mnist_mlp.parity.compare.side import Shared, look, look_at_trace
 from mnist_mlp.parity.compare.verdict import compare_outcome, differing_predictions
-from mnist_mlp.parity.compare.whole_fit import EPOCHS, first_epochs
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.parity.outcome import Chaos, Outcome, Proof
 from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.run.folder import Run
 from mnist_mlp.stopping import stops
@@ -41,6 +42,7 @@ def compare_runs(
     always_prove: bool = False,
     trusted: Collection[str] = (),
     verbose: bool = False,
+    timeout: float | None = None,
     say: Say = quiet,
 ) -> Outcome:
     """Compare two finished runs rung by rung.
@@ -56,11 +58,15 @@ def compare_runs(
         Make the float64 proof even if all predictions agree.
     trusted : collection of str
         Backends (module:Class) that a folder may name and have run, besides the registered ones.
+    timeout : float, optional
+        Most seconds that a backend may go on without a report.
     say : callable
         Called with one line of text at each stage: comparing tutorial runs takes about a minute.
 
     Raises
     ------
+    TimeLimitError
+        A backend reported nothing for `timeout` seconds.
     DivergedError
         The weights, logits or losses of a run are not finite. The message names file and place.
     """
@@ -88,15 +94,11 @@ def compare_runs(
         _without_backends(ladder)
     else:
         longest = max(ladder.runs.values(), key=lambda run: len(run.history))
-        shared = _shared(made_plan(plan, longest), dataset, trusted, say)
-        for side, run in ladder.runs.items():
-            given = replace(shared, plan=made_plan(plan, run))
-            if static:
-                reason = "--static: no backend was started"
-                ladder.take(look_at_trace(run, given, side=side, reason=reason))
-                continue
-            say(f"replaying {run.label}")
-            ladder.take(look(run, given, side=side, verbose=verbose))
+        shared = _shared(made_plan(plan, longest), dataset, trusted=trusted, timeout=timeout)
+        given = {side: _given(shared, made_plan(plan, run)) for side, run in ladder.runs.items()}
+        look_at = _stored if static else _replayed
+        for seen in look_at(ladder.runs, given, verbose=verbose, say=say):
+            ladder.take(seen)
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
     return compare_outcome(ladder, proof, chaos)
@@ -243,25 +245,54 @@ def _permuted(ladder: Ladder) -> Outcome:
 # --- With backends --------------------------------------------------------------------------------
 
 
-def _shared(plan: Plan, dataset: Dataset, trusted: Collection[str], say: Say) -> Shared:
-    say("running the float64 reference")
+def _shared(
+    plan: Plan, dataset: Dataset, *, trusted: Collection[str], timeout: float | None
+) -> Shared:
     data = training_data(plan, dataset)
-    spans = windows(plan)
-    ends = [plan.steps_per_epoch * epoch + 1 for epoch in range(1, EPOCHS + 1)]
-    ends = [end for end in ends if end <= plan.steps_per_epoch * plan.spec.training.epochs + 1]
-    asked = {step for span in spans for step in span} | set(ends)
-    trajectory = run_reference(plan, data, before=asked)
     height, width = dataset.images.shape[1:]
     return Shared(
-        plan=plan,
-        data=data,
+        exact=ReferenceRun(plan, data),
         image_shape=(height, width),
-        windows=spans,
-        states=trajectory.states,
+        windows=windows(plan),
         stress=stress_batch(plan, data),
-        first=first_epochs(plan, data, trajectory),
         trusted=trusted,
+        timeout=timeout,
     )
+
+
+def _given(shared: Shared, plan: Plan) -> Shared:
+    """The same for a run by another plan, which is the case if it stopped after another epoch."""
+    if plan.spec == shared.plan.spec:
+        return shared
+    return replace(shared, exact=ReferenceRun(plan, shared.data), windows=windows(plan))
+
+
+def _stored(
+    runs: Mapping[Side, Run], given: Mapping[Side, Shared], *, verbose: bool, say: Say
+) -> list[SideEvidence]:
+    """What the steps show that the folders hold."""
+    del verbose, say  # nothing is run
+    reason = "--static: no backend was started"
+    return [look_at_trace(run, given[s], side=s, reason=reason) for s, run in runs.items()]
+
+
+def _replayed(
+    runs: Mapping[Side, Run], given: Mapping[Side, Shared], *, verbose: bool, say: Say
+) -> list[SideEvidence]:
+    """What each side shows when it is run again, both at the same time in their own processes."""
+    say(f"replaying {' and '.join(run.label for run in runs.values())}")
+    begin(*((shared.exact, shared.steps) for shared in given.values()))
+    # On a GPU they take turns: TensorFlow reserves nearly all of its memory.
+    on_cpu = all(run.record.accelerator == "cpu" for run in runs.values())
+    # If one side fails, or the user stops the command, the workers are closed first. Without them,
+    # the threads end at once.
+    with ThreadPoolExecutor(len(runs) if on_cpu else 1) as pool, ExitStack() as workers:
+        workers.callback(pool.shutdown, wait=False, cancel_futures=True)
+        found = [
+            pool.submit(look, run, given[side], side=side, workers=workers, verbose=verbose)
+            for side, run in runs.items()
+        ]
+        return [future.result() for future in found]
 
 
 def _beyond(
@@ -277,10 +308,12 @@ def _beyond(
     if ladder.breaks or not (always_prove or differing.any()):
         return Proof(status="not_run"), None
     say("float64 proof: training both sides in float64")
-    proof = prove((a, b), shared.plan, shared.data, trusted=shared.trusted)
+    proof = prove((a, b), shared.plan, shared.data, trusted=shared.trusted, timeout=shared.timeout)
     chaos = None
     if differing.any() and proof.status != "unavailable":
         say(f"ensemble: training {a.label} from initial weights that differ in their last digit")
-        with open_side(a, shared.plan.spec, trusted=shared.trusted) as worker:
+        with open_side(
+            a, shared.plan.spec, trusted=shared.trusted, timeout=shared.timeout
+        ) as worker:
             chaos = ensemble(a, worker, shared.plan, shared.data, differing)
     return proof, chaos

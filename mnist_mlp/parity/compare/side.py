@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from mnist_mlp.parity.causes.explain import Explanation, explain
 from mnist_mlp.parity.compare import whole_fit
 from mnist_mlp.parity.compare.ladder import SideEvidence
 from mnist_mlp.parity.compare.metrics import metric_breaks
-from mnist_mlp.parity.compare.replay import fitted, judged_steps, open_side
+from mnist_mlp.parity.compare.replay import fitted, judged_steps
 from mnist_mlp.parity.compare.trace import FILE, read_trace
 from mnist_mlp.parity.compare.whole_fit import FirstEpochs
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
@@ -24,11 +25,12 @@ from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.sampling import between
 from mnist_mlp.parity.steps.shapes import finite_part
 from mnist_mlp.parity.steps.stress import Stress
-from mnist_mlp.parity.steps.trajectory import run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.plan import Plan
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.machine import processor_name
 from mnist_mlp.run.tensors import tensors_digest
+from mnist_mlp.worker.of_run import worker_of
 from mnist_mlp.worker.parent import Opened, Worker
 
 
@@ -36,15 +38,39 @@ from mnist_mlp.worker.parent import Opened, Worker
 class Shared:
     """The same inputs for both sides: plan, rows, windows, and the state before each step."""
 
-    plan: Plan
-    data: TrainingData
+    exact: ReferenceRun
     image_shape: tuple[int, int]
     windows: Sequence[range]
-    states: dict[int, State]
     stress: Stress
-    first: FirstEpochs
     trusted: Collection[str] = ()
     """Unregistered backends (module:Class) that a run folder may name and have run."""
+    timeout: float | None = None
+    """Most seconds that a backend may go on without a report."""
+
+    @property
+    def plan(self) -> Plan:
+        """What both runs were trained by."""
+        return self.exact.plan
+
+    @property
+    def data(self) -> TrainingData:
+        """The rows that both runs were trained on."""
+        return self.exact.data
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that are judged."""
+        return [step for window in self.windows for step in window]
+
+    @property
+    def states(self) -> dict[int, State]:
+        """The states from which the steps of the windows start."""
+        return self.exact.states(self.steps)
+
+    @cached_property
+    def first(self) -> FirstEpochs:
+        """The first epochs, which judge the whole fit."""
+        return whole_fit.first_epochs(self.exact)
 
     @cached_property
     def double(self) -> FirstEpochs:
@@ -52,23 +78,28 @@ class Shared:
         return whole_fit.in_double(self.first)
 
 
-def look(run: Run, shared: Shared, *, side: Side, verbose: bool = False) -> SideEvidence:
-    """Run one side's backend and test every rung that needs it."""
+def look(
+    run: Run, shared: Shared, *, side: Side, workers: ExitStack, verbose: bool = False
+) -> SideEvidence:
+    """Run one side's backend and test every rung that needs it; `workers` closes its process."""
     seen = SideEvidence()
     try:
-        worker = open_side(run, shared.plan.spec, trusted=shared.trusted, verbose=verbose)
+        worker = workers.enter_context(
+            worker_of(run, trusted=shared.trusted, verbose=verbose, timeout=shared.timeout)
+        )
+        worker.open(shared.plan.spec)
     except (SetupError, UsageError) as error:
         return look_at_trace(
             run, shared, side=side, reason=f"{run.label} cannot be run here: {error}"
         )
-    with worker:
-        _look_at_steps(seen, worker, run, shared, side)
-        # Training would only show the consequences of the break.
-        if seen.breaks:
-            seen.leave_out("trajectory", "metrics", reason="a step already breaks")
-            return seen
+    _look_at_steps(seen, worker, run, shared, side)
+    # Training would only show the consequences of the break.
+    if seen.breaks:
+        seen.leave_out("trajectory", "metrics", reason="a step already breaks")
+    else:
         _look_at_fit(seen, worker, run, shared, side)
         _look_at_predictions(seen, worker, run, shared, side)
+    worker.close()  # the other side may take longer, and this one's memory is no longer needed
     return seen
 
 
@@ -141,7 +172,7 @@ def _closer(
             return steps
         windows = between(clean, broken - 1)
         asked = [step for window in windows for step in window]
-        states = run_reference(shared.plan, shared.data, before=asked).states
+        states = shared.exact.states(asked)
         more = judged_steps(
             worker, shared.plan, shared.data, windows=windows, states=states, stress=None
         )

@@ -18,7 +18,7 @@ from mnist_mlp.parity.compare.replay import judged_steps
 from mnist_mlp.parity.findings import JudgedStep
 from mnist_mlp.parity.steps.sampling import place, windows
 from mnist_mlp.parity.steps.stress import stress_batch
-from mnist_mlp.parity.steps.trajectory import batch_of, run_reference
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import Array
 from mnist_mlp.run.folder import Run
@@ -52,7 +52,7 @@ def trace_files(worker: Worker, plan: Plan, data: TrainingData) -> dict[str, byt
 def record_trace(worker: Worker, plan: Plan, data: TrainingData) -> dict[str, Array]:
     """Let an open backend compute the traced steps; returns the arrays of `trace.npz`."""
     spans = traced_windows(plan)
-    states = run_reference(plan, data, before=[s for span in spans for s in span]).states
+    states = ReferenceRun(plan, data).states([s for span in spans for s in span])
     steps = judged_steps(
         worker, plan, data, windows=spans, states=states, stress=stress_batch(plan, data)
     )

@@ -20,8 +20,7 @@ from mnist_mlp.parity.causes.metrics import EpochMeasures
 from mnist_mlp.parity.compare.proof import in_float64
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.parity.steps import drift
-from mnist_mlp.parity.steps.drift import one_ulp_away
-from mnist_mlp.parity.steps.trajectory import Batches, Trajectory, run_reference
+from mnist_mlp.parity.steps.trajectory import Batches, ReferenceRun
 from mnist_mlp.plan import Ids, Plan
 from mnist_mlp.reference import Tensors, is_kernel
 from mnist_mlp.spec import activation_parts
@@ -63,32 +62,26 @@ class FirstEpochs:
         return min(EPOCHS, self.plan.spec.training.epochs)
 
 
-def first_epochs(plan: Plan, data: TrainingData, trajectory: Trajectory) -> FirstEpochs:
-    """Take the exact run from a trajectory that is long enough, and compute the honest run."""
+def first_epochs(exact: ReferenceRun) -> FirstEpochs:
+    """The first epochs of an exact run, and of an honest run beside it."""
+    plan, data = exact.plan, exact.data
     count = min(EPOCHS, plan.spec.training.epochs)
-    ends = [epoch * plan.steps_per_epoch + 1 for epoch in range(1, count + 1)]
-    honest = _honest(plan, data, before=ends)
+    honest = drift.honest_run(plan, data)
     return FirstEpochs(
         plan=plan,
         data=data,
-        exact={epoch: trajectory.states[end] for epoch, end in enumerate(ends, 1)},
-        honest={epoch: honest.states[end] for epoch, end in enumerate(ends, 1)},
-        counted=[_counted(batches) for batches in trajectory.epochs[:count]],
-        honest_counted=[_counted(batches) for batches in honest.epochs[:count]],
+        exact=_ends(exact, count),
+        honest=_ends(honest, count),
+        counted=[_counted(batches) for batches in exact.epochs(count)],
+        honest_counted=[_counted(batches) for batches in honest.epochs(count)],
     )
 
 
-def _honest(
-    plan: Plan,
-    data: TrainingData,
-    *,
-    before: Sequence[int],
-    order: Callable[[int], Ids] | None = None,
-) -> Trajectory:
-    """A correct run with other roundings. In float64 its initial weights are one ulp away."""
-    precision = plan.spec.training.precision
-    start = one_ulp_away(plan, draw=0) if precision == "float64" else plan
-    return run_reference(start, data, before=before, dtype=precision, order=order)
+def _ends(run: ReferenceRun, count: int) -> dict[int, State]:
+    """The states after each of the first epochs, by epoch."""
+    ends = {epoch: epoch * run.plan.steps_per_epoch + 1 for epoch in range(1, count + 1)}
+    states = run.states(ends.values())
+    return {epoch: states[end] for epoch, end in ends.items()}
 
 
 KINKED = ("leaky_relu", "relu", "selu")
@@ -116,8 +109,7 @@ def in_double(first: FirstEpochs) -> FirstEpochs:
     double = in_float64(first.plan)
     training = double.spec.training.model_copy(update={"epochs": first.epochs})
     plan = replace(double, spec=double.spec.model_copy(update={"training": training}))
-    ends = [epoch * plan.steps_per_epoch + 1 for epoch in range(1, first.epochs + 1)]
-    return first_epochs(plan, first.data, run_reference(plan, first.data, before=ends))
+    return first_epochs(ReferenceRun(plan, first.data))
 
 
 def _counted(batches: Batches) -> EpochMeasures:
@@ -218,8 +210,8 @@ def _again(
 
     The honest run too, since its distance depends on the steps it has taken.
     """
-    exact = run_reference(plan, first.data, before=[last + 1], order=order).states
-    honest = _honest(plan, first.data, before=[last + 1], order=order).states
+    exact = ReferenceRun(plan, first.data, order=order).states([last + 1])
+    honest = drift.honest_run(plan, first.data, order=order).states([last + 1])
     return replace(
         first,
         exact={**first.exact, epoch: exact[last + 1]},

@@ -6,13 +6,15 @@ precision of the specification. That run is called `honest`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mnist_mlp.plan import Plan, stream
+from mnist_mlp.contract import TrainingData
+from mnist_mlp.parity.steps.trajectory import ReferenceRun
+from mnist_mlp.plan import Ids, Plan, stream
 from mnist_mlp.reference import Array, Tensors
 
 LIMIT = 30.0
@@ -41,6 +43,15 @@ def distance(got: Tensors, exact: Tensors, honest: Tensors, *, precision: str) -
 def rms(array: Array) -> float:
     """Root mean square."""
     return float(np.sqrt(np.mean(np.asarray(array, np.float64) ** 2)))
+
+
+def honest_run(
+    plan: Plan, data: TrainingData, *, order: Callable[[int], Ids] | None = None
+) -> ReferenceRun:
+    """A correct run with other roundings. In float64 its initial weights are one ulp away."""
+    precision = plan.spec.training.precision
+    start = one_ulp_away(plan, draw=0) if precision == "float64" else plan
+    return ReferenceRun(start, data, dtype=precision, order=order)
 
 
 def one_ulp_away(plan: Plan, *, draw: int) -> Plan:

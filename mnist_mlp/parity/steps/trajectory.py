@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -25,18 +26,6 @@ class Batches:
     correct: NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """A reference run.
-
-    `states` maps each requested step to the state before it, in the precision of the specification.
-    `epochs` holds the batches of each epoch that was completed.
-    """
-
-    states: dict[int, State] = field(default_factory=dict)
-    epochs: list[Batches] = field(default_factory=list)
-
-
 def batch_of(plan: Plan, data: TrainingData, step: int) -> tuple[Array, Array]:
     """Images uint8 (n, inputs) and labels (n,) of a step; steps count from 1."""
     epoch, position = divmod(step - 1, plan.steps_per_epoch)
@@ -45,76 +34,156 @@ def batch_of(plan: Plan, data: TrainingData, step: int) -> tuple[Array, Array]:
     return data.train_images[rows], data.train_labels[rows]
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
+class _OneBlasThread:
     """Context in which NumPy computes matrix products on one thread.
 
     On a busy machine its threads wait actively for each other and compete with other processes.
-    The same work then takes ten times as long.
+    The same work then takes ten times as long. The limit holds for the whole process, so the last
+    of several overlapping users lifts it.
     """
-    from threadpoolctl import threadpool_limits
 
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
-    return limits
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._limits: Any = None
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if not self._users:
+                self._limits = threadpool_limits(1, user_api="blas")
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._limits.restore_original_limits()
 
 
-def run_reference(
-    plan: Plan,
-    data: TrainingData,
-    *,
-    before: Collection[int],
-    dtype: Any = np.float64,
-    start: State | None = None,
-    order: Callable[[int], Ids] | None = None,
-) -> Trajectory:
-    """Train the reference up to the last requested step; keep the states before these steps.
+ONE_BLAS_THREAD = _OneBlasThread()
+
+KEPT = 16
+"""Most states between epochs that a run keeps to continue from; in float64, each takes twice the
+memory of the weights."""
+
+
+class ReferenceRun:
+    """The training run of the reference, computed only as far as it is asked for.
+
+    What was computed is kept, so that all who judge a run share one trajectory. Safe to use from
+    several threads.
 
     Parameters
     ----------
-    before : steps, counted from 1
-        The number after the last step requests the final state.
+    plan, data
+        What is trained, on which rows.
     dtype : NumPy dtype
         Arithmetic of the run, float64 for the arbiter. The states always have the precision of the
         specification.
-    start : State, optional
-        State to start from, after a whole number of epochs; by default the initial weights.
     order : callable, optional
         Returns the positions of the rows for an epoch, in place of the plan's order.
     """
-    result = Trajectory()
-    state = start or State(0, plan.initial_weights)
-    weights = {name: w.astype(dtype) for name, w in state.weights.items()}
-    slots = {
-        slot: {name: t.astype(dtype) for name, t in tensors.items()}
-        for slot, tensors in state.slots.items()
-    } or reference.initial_slots(plan.spec.optimizer, weights)
-    wanted, last, step = set(before), max(before, default=0), state.step
-    size = plan.spec.training.batch_size
-    # The caller reports a run that diverges, so NumPy's warnings are turned off.
-    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
-        for epoch in range(step // plan.steps_per_epoch + 1, plan.spec.training.epochs + 2):
-            seen: list[tuple[float, int, int]] = []
-            positions = (order or plan.order)(epoch)
-            for start_row in range(0, len(positions), size):
-                step += 1
-                if step in wanted:
-                    now = State(step - 1, weights, slots)
-                    result.states[step] = rounded(now, plan.spec.training.precision)
-                if step >= last:
-                    return result
-                rows = positions[start_row : start_row + size]
-                labels = data.train_labels[rows]
-                x = reference.scale_pixels(data.train_images[rows], dtype=dtype)
-                passed = reference.forward(weights, plan.spec.model.activations, x)
-                losses = reference.sample_losses(passed.logits, labels)
-                right = int((passed.logits.argmax(axis=1) == labels).sum())
-                seen.append((float(losses.mean()), len(labels), right))
-                gradient = reference.backward(weights, x, labels, passed)
-                weights, slots = reference.update(
-                    plan.spec.optimizer, weights=weights, slots=slots, gradient=gradient, step=step
-                )
-            loss, rows_seen, correct = zip(*seen, strict=True)
-            result.epochs.append(Batches(np.array(loss), np.array(rows_seen), np.array(correct)))
-    return result
+
+    def __init__(
+        self,
+        plan: Plan,
+        data: TrainingData,
+        *,
+        dtype: Any = np.float64,
+        order: Callable[[int], Ids] | None = None,
+    ) -> None:
+        self.plan, self.data = plan, data
+        self._dtype, self._order = dtype, order or plan.order
+        weights = {name: w.astype(dtype) for name, w in plan.initial_weights.items()}
+        slots = reference.initial_slots(plan.spec.optimizer, weights)
+        self._between = {0: (0, State(0, weights, slots))}
+        """Whole epochs that are done and the exact state after them, by the steps done."""
+        self._states: dict[int, State] = {}
+        self._epochs: list[Batches] = []
+        self._lock = Lock()
+
+    def states(self, before: Collection[int]) -> dict[int, State]:
+        """The states before these steps, in the precision of the specification.
+
+        Steps count from 1. The number after the last step asks for the final state.
+        """
+        with self._lock:
+            missing = sorted(set(before) - self._states.keys())
+            for done, steps in [(k, list(g)) for k, g in groupby(missing, key=self._nearest)]:
+                self._run(done, steps)
+            return {step: self._states[step] for step in sorted(set(before))}
+
+    def epochs(self, count: int) -> list[Batches]:
+        """The batches of each of the first `count` epochs."""
+        if len(self._epochs) < count:
+            self.states([count * self.plan.steps_per_epoch + 1])
+        return self._epochs[:count]
+
+    def _nearest(self, step: int) -> int:
+        return max(done for done in self._between if done < step)
+
+    def _run(self, done: int, wanted: Sequence[int]) -> None:
+        """Train from a kept state, found by the steps `done` there, up to the last wanted step."""
+        spec = self.plan.spec
+        size = spec.training.batch_size
+        epoch, state = self._between[done]
+        # The caller reports a run that diverges, so NumPy's warnings are turned off.
+        with ONE_BLAS_THREAD, np.errstate(over="ignore", invalid="ignore"):
+            while True:
+                positions = self._order(epoch + 1)
+                batches = []
+                for start in range(0, len(positions), size):
+                    if state.step + 1 in wanted:
+                        self._states[state.step + 1] = rounded(state, spec.training.precision)
+                    if state.step + 1 >= wanted[-1]:
+                        return
+                    state, batch = self._step(state, positions[start : start + size])
+                    batches.append(batch)
+                if epoch == len(self._epochs):
+                    self._epochs.append(Batches(*map(np.array, zip(*batches, strict=True))))
+                epoch += 1
+                self._keep(epoch, state)
+
+    def _step(self, state: State, rows: Ids) -> tuple[State, tuple[float, int, int]]:
+        """The state after one step; mean loss, rows and correct predictions of its batch."""
+        spec, labels = self.plan.spec, self.data.train_labels[rows]
+        x = reference.scale_pixels(self.data.train_images[rows], dtype=self._dtype)
+        passed = reference.forward(state.weights, spec.model.activations, x)
+        losses = reference.sample_losses(passed.logits, labels)
+        right = int((passed.logits.argmax(axis=1) == labels).sum())
+        gradient = reference.backward(state.weights, x, labels, passed)
+        weights, slots = reference.update(
+            spec.optimizer,
+            weights=state.weights,
+            slots=state.slots,
+            gradient=gradient,
+            step=state.step + 1,
+        )
+        return State(state.step + 1, weights, slots), (float(losses.mean()), len(labels), right)
+
+    def _keep(self, epoch: int, state: State) -> None:
+        """Keep a state between epochs; of too many, every second one and the newest."""
+        self._between[state.step] = (epoch, state)
+        if len(self._between) > KEPT:
+            steps = sorted(self._between)
+            self._between = {s: self._between[s] for s in {*steps[::2], steps[-1]}}
+
+
+def begin(*wanted: tuple[ReferenceRun, Collection[int]]) -> None:
+    """Compute states of runs in the background, one run after the other.
+
+    The process that the states are for starts meanwhile. Whoever asks a run for its states waits
+    until it is done.
+    """
+
+    def compute() -> None:
+        for run, before in wanted:
+            run.states(before)
+
+    # A daemon, so that a command that fails for another reason ends at once.
+    Thread(target=compute, daemon=True).start()
 
 
 def rounded(state: State, precision: str) -> State:

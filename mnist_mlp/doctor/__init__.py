@@ -1,0 +1,1 @@
+"""Look for what is broken here, and say how to repair it: see `diagnose`."""

@@ -1,0 +1,117 @@
+"""The run of the reference: the same states, in whatever order they are asked for."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from small_problems import problem, spec_of
+from threadpoolctl import threadpool_info
+
+from mnist_mlp.contract import State
+from mnist_mlp.parity.steps import trajectory
+from mnist_mlp.parity.steps.trajectory import ONE_BLAS_THREAD, ReferenceRun, begin
+
+ADAM = spec_of(name="adam", learning_rate=0.01, epochs=5)
+GIVEN = problem(ADAM)
+PER_EPOCH = GIVEN.plan.steps_per_epoch
+END = PER_EPOCH * 5 + 1
+
+
+def run() -> ReferenceRun:
+    return ReferenceRun(GIVEN.plan, GIVEN.data)
+
+
+def assert_same(a: State, b: State) -> None:
+    assert a.step == b.step
+    assert a.slots.keys() == b.slots.keys()
+    for left, right in ((a.weights, b.weights), *((a.slots[k], b.slots[k]) for k in a.slots)):
+        for name in left:
+            np.testing.assert_array_equal(left[name], right[name])
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [[1, END]],
+        [[END], [1]],
+        [[PER_EPOCH, PER_EPOCH + 1], [PER_EPOCH + 2], [3], [END]],
+        [[step] for step in range(END, 0, -7)],
+    ],
+)
+def test_states_do_not_depend_on_how_they_are_asked_for(requests: list[list[int]]) -> None:
+    straight, asked = run().states(range(1, END + 1)), run()
+    for steps in requests:
+        for step, state in asked.states(steps).items():
+            assert_same(state, straight[step])
+
+
+def test_a_later_request_continues_from_the_nearest_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    real = ReferenceRun._step
+
+    def counted(self: ReferenceRun, state: State, rows: object) -> object:
+        steps.append(state.step + 1)
+        return real(self, state, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ReferenceRun, "_step", counted)
+    asked = run()
+    asked.states([1, 2, END])
+    assert steps == list(range(1, END))
+    steps.clear()
+    asked.states([2, 3 * PER_EPOCH + 3])
+    assert steps == [3 * PER_EPOCH + 1, 3 * PER_EPOCH + 2]
+    steps.clear()
+    asked.states([1, 2, 3 * PER_EPOCH + 3, END])
+    asked.epochs(5)
+    assert steps == []
+
+
+def test_few_states_are_kept_to_continue_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trajectory, "KEPT", 3)
+    straight, asked = run().states(range(1, END + 1)), run()
+    asked.states([END])
+    assert len(asked._between) <= 3
+    assert max(asked._between) == END - 1  # the newest, to go on from
+    for step in (2 * PER_EPOCH, 4 * PER_EPOCH + 1):
+        assert_same(asked.states([step])[step], straight[step])
+
+
+def test_epochs_are_counted_once_each_in_order() -> None:
+    asked = run()
+    asked.states([END])
+    asked.states([PER_EPOCH + 5, 2])
+    epochs = asked.epochs(5)
+    assert len(epochs) == 5
+    assert all(len(epoch.losses) == PER_EPOCH for epoch in epochs)
+    assert epochs[0].losses[0] == run().epochs(1)[0].losses[0]
+    assert epochs[4].losses.mean() < epochs[0].losses.mean()
+
+
+def test_a_run_that_begins_in_the_background_is_the_same_run() -> None:
+    asked, other = run(), ReferenceRun(GIVEN.plan, GIVEN.data, dtype=np.float32)
+    begin((asked, [END]), (other, [END]))
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(asked.states, ([END], [3, END], [PER_EPOCH])))
+    straight = run().states([3, PER_EPOCH, END])
+    for states in found:
+        for step, state in states.items():
+            assert_same(state, straight[step])
+    assert not np.array_equal(
+        other.states([END])[END].weights["layers.0.kernel"],
+        straight[END].weights["layers.0.kernel"],
+    )
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_the_last_of_several_users_lifts_the_limit_of_blas() -> None:
+    before = blas_threads()
+    with ONE_BLAS_THREAD:
+        with ONE_BLAS_THREAD:
+            pass
+        assert blas_threads() == {1}
+    assert blas_threads() == before
