@@ -493,8 +493,10 @@ def marking(writer: RunWriter) -> Iterator[None]:
 
 def _end(writer: RunWriter, error: BaseException, *, status: str, text: str) -> None:
     writer.stop(status, error=text)
-    if writer.history:
-        error.add_note(
-            f"epoch {len(writer.history)} is saved in {writer.path}: evaluate, predict and export "
-            f"take it, and `train --resume {writer.path}` goes on from there"
+    if writer.saved:
+        note = (
+            f"epoch {writer.saved} is saved in {writer.path}: evaluate, predict and export take it"
         )
+        if not isinstance(error, DivergedError):  # it would diverge again, at the same step
+            note += f", and `train --resume {writer.path}` goes on from there"
+        error.add_note(note)

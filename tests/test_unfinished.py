@@ -24,7 +24,7 @@ from mnist_mlp.errors import DivergedError, InterruptedRun, RunFolderError, Setu
 from mnist_mlp.run import writer as writer_module
 from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint, write_checkpoint
 from mnist_mlp.run.folder import Run
-from mnist_mlp.run.history import history_rows
+from mnist_mlp.run.history import history_bytes, history_rows
 from mnist_mlp.run.network import Network
 from mnist_mlp.run.tensors import tensors_digest, tensors_to_bytes
 from mnist_mlp.spec import Spec, parse_spec
@@ -290,6 +290,29 @@ def test_every_damage_to_a_checkpoint_is_noticed(interrupted: Path) -> None:
         path.write_bytes(broken)
         with pytest.raises(RunFolderError, match="not a readable checkpoint"):
             read_checkpoint(interrupted)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda w: w | {"layers.0.bias": np.zeros(8, np.float32)}, r"is float32 \(8,\), expected"),
+        (lambda w: w | {"layers.0.bias": np.zeros(9, int)}, r"is int64 \(9,\), expected floating"),
+        (lambda w: w | {"layers.0.bias": np.full(9, np.nan, np.float32)}, "holds NaN or infinity"),
+        (lambda w: w | {"layers.7.bias": np.zeros(9, np.float32)}, "other tensors than those of"),
+        (lambda w: {}, "other tensors than those of"),
+    ],
+)
+def test_a_whole_checkpoint_of_another_network(interrupted: Path, change: Any, words: str) -> None:
+    """Its digests are right, but its tensors are not those of `run.json`."""
+    saved = read_checkpoint(interrupted)
+    weights = change(dict(saved.weights))
+    last = replace(saved.history[-1], weights_sha256=tensors_digest(weights))
+    text = history_bytes([saved.history[0], last])
+    changed = replace(saved, weights=weights, best=weights, history_text=text)
+    write_checkpoint(interrupted, changed)
+    with pytest.raises(RunFolderError, match=words) as caught:
+        Network(Run(interrupted, complete=False))
+    assert CHECKPOINT_FILE in str(caught.value)
 
 
 def test_a_checkpoint_that_cannot_be_read_back_does_not_replace_the_old_one(

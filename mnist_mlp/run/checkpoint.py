@@ -23,11 +23,13 @@ from typing import Any
 import numpy as np
 
 from mnist_mlp.contract import EpochRecord
-from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.errors import RunFolderError
+from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name, slot_names
 from mnist_mlp.run.files import write_atomically
 from mnist_mlp.run.guarded import ARRAYS_LIMIT, parsed, read_bytes
 from mnist_mlp.run.history import HEADING, HistoryRow, history_rows, line_bytes
 from mnist_mlp.run.tensors import tensors_digest
+from mnist_mlp.spec import Spec
 from mnist_mlp.stopping import best_epoch, is_lower
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -99,6 +101,32 @@ class Checkpoint:
         if self.history and not is_lower(row.val_loss, self.history[self.best_epoch - 1].val_loss):
             return later
         return replace(later, best_epoch=row.epoch, best=record.weights)
+
+
+def check_fit(checkpoint: Checkpoint, spec: Spec, *, file: Path) -> None:
+    """Refuse tensors that are not those of a specification (`RunFolderError`)."""
+    if not checkpoint.epoch:
+        return
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (inputs, units, _) in enumerate(spec.model.layers):
+        shapes |= {kernel_name(layer): (inputs, units), bias_name(layer): (units,)}
+    slots = checkpoint.slots or {}
+    wanted = {"weights", "best", *(f"slots/{name}" for name in slot_names(spec.optimizer))}
+    groups = {"weights": checkpoint.weights, "best": checkpoint.best}
+    groups |= {f"slots/{name}": tensors for name, tensors in slots.items()}
+    if checkpoint.slots is not None and groups.keys() != wanted:
+        raise RunFolderError(f"{file}: holds {sorted(groups)}, expected {sorted(wanted)}")
+    for group, tensors in groups.items():
+        if tensors.keys() != shapes.keys():
+            raise RunFolderError(f"{file}: {group}: other tensors than those of the specification")
+        for name, tensor in tensors.items():
+            if tensor.shape != shapes[name] or not np.issubdtype(tensor.dtype, np.floating):
+                raise RunFolderError(
+                    f"{file}: {group}/{name} is {tensor.dtype} {tensor.shape}, expected "
+                    f"floating-point numbers {shapes[name]}"
+                )
+            if not np.isfinite(tensor).all():
+                raise RunFolderError(f"{file}: {group}/{name} holds NaN or infinity")
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mnist_mlp.errors import RunFolderError
 from mnist_mlp.reference import Array
-from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint
+from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, check_fit, read_checkpoint
 from mnist_mlp.run.guarded import parsed, read_json, read_npz, read_text
 from mnist_mlp.run.history import HistoryRow, history_rows
 from mnist_mlp.run.record import DatasetRecord, Metrics, parse_record
@@ -96,8 +96,12 @@ class Run:
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
         """The state after the last whole epoch that was saved; None if there is none."""
-        present = os.path.lexists(self.path / CHECKPOINT_FILE)
-        return read_checkpoint(self.path) if present else None
+        path = self.path / CHECKPOINT_FILE
+        if not os.path.lexists(path):
+            return None
+        found = read_checkpoint(self.path)
+        check_fit(found, self.spec, file=path)
+        return found
 
     @cached_property
     def history(self) -> list[HistoryRow]:

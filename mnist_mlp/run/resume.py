@@ -30,7 +30,7 @@ def state_of(run: Run) -> Checkpoint:
         The run holds no optimizer state, since its backend does not report one, or since another
         program trained it.
     RunFolderError
-        The checkpoint is damaged.
+        The checkpoint is damaged, or does not fit the rest of the folder.
     """
     state = run.checkpoint
     if state is None:
@@ -45,6 +45,8 @@ def state_of(run: Run) -> Checkpoint:
             f"--resume {run.path}: backend {run.label!r} does not report the optimizer's state, so "
             f"its runs cannot go on; train it from the beginning"
         )
+    if run.is_complete and list(state.history) != run.history:
+        raise RunFolderError(f"{run.path}/{CHECKPOINT_FILE}: not of the epochs of history.csv")
     return state
 
 

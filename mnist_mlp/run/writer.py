@@ -97,6 +97,11 @@ class RunWriter:
         self._saved = self.state.epoch
 
     @property
+    def saved(self) -> int:
+        """The last epoch whose checkpoint is written; 0 if none is."""
+        return self._saved
+
+    @property
     def history(self) -> Sequence[HistoryRow]:
         """One row per whole epoch."""
         return self.state.history
