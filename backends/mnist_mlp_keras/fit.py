@@ -71,20 +71,18 @@ class Reports(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Send the record of the epoch, and stop if told to. Keras calls this after validation."""
-        self.model.stop_training = bool(
-            self.progress.epoch(
-                EpochRecord(
-                    epoch=epoch + 1,
-                    loss=float(logs["loss"]),
-                    accuracy=float(logs["accuracy"]),
-                    val_loss=float(logs["val_loss"]),
-                    val_accuracy=float(logs["val_accuracy"]),
-                    seconds=time.perf_counter() - self.started,
-                    weights=read_weights(self.model),
-                    slots=read_slots(self.model),
-                )
-            )
+        record = EpochRecord(
+            epoch=epoch + 1,
+            loss=float(logs["loss"]),
+            accuracy=float(logs["accuracy"]),
+            val_loss=float(logs["val_loss"]),
+            val_accuracy=float(logs["val_accuracy"]),
+            seconds=time.perf_counter() - self.started,
+            weights=read_weights(self.model),
+            slots=read_slots(self.model),
         )
+        if self.progress.epoch(record):
+            self.model.stop_training = True
 
 
 def planned_batches(plan: Plan, data: TrainingData, *, done: int) -> Iterator[tuple[Array, Array]]:

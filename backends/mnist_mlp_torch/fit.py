@@ -55,20 +55,18 @@ class Reports(Callback):
         loss, accuracy, val_loss, val_accuracy = (float(metric.compute()) for metric in metrics)
         for metric in metrics:
             metric.reset()
-        trainer.should_stop = bool(
-            self.progress.epoch(
-                EpochRecord(
-                    epoch=trainer.datamodule.epoch(),
-                    loss=loss,
-                    accuracy=accuracy,
-                    val_loss=val_loss,
-                    val_accuracy=val_accuracy,
-                    seconds=time.perf_counter() - self.started,
-                    weights=module.weights(),
-                    slots=module.slots(trainer.optimizers[0]),
-                )
-            )
+        record = EpochRecord(
+            epoch=trainer.datamodule.epoch(),
+            loss=loss,
+            accuracy=accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            seconds=time.perf_counter() - self.started,
+            weights=module.weights(),
+            slots=module.slots(trainer.optimizers[0]),
         )
+        if self.progress.epoch(record):
+            trainer.should_stop = True
 
 
 def fit(
