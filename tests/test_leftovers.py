@@ -144,7 +144,13 @@ def test_an_old_run_stays_until_its_successor_is_complete(
 
 
 @pytest.mark.parametrize(
-    ("more", "stays"), [((), False), (("history.csv",), True), (("mine.txt",), True)]
+    ("more", "stays"),
+    [
+        ((), False),
+        (("history.csv",), True),
+        (("checkpoint.safetensors",), True),
+        (("mine.txt",), True),
+    ],
 )
 def test_a_new_run_stays_if_something_in_it_is_worth_it(
     finished_run: Path, tmp_path: Path, more: tuple[str, ...], stays: bool

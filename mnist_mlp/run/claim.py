@@ -207,7 +207,8 @@ def _tidy(place: Path) -> None:
                 names = {path.name for path in new.iterdir()}
                 ours = {*OWN_FILES, "run.json"}
                 foreign = {name for name in names - ours if not TEMPORARY_FILE.fullmatch(name)}
-                if free and CHECKPOINT_FILE not in names and not foreign:
+                trained = names & {CHECKPOINT_FILE, "history.csv"}
+                if free and not trained and not foreign:
                     rmtree(new)
 
 
