@@ -189,7 +189,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_trains(
     done = cli(*words, "--set", "model.layer_sizes=[30,400,4]")
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1] == (
-        "error: run: at least 0.2 MB will be written there, but only 0.0 MB are free; "
+        "error: run: at least 0.3 MB will be written there, but only 0.0 MB are free; "
         "free some space, or choose another --out"
     )
     assert names_in(tmp_path) == set(), "nothing is left"
