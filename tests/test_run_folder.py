@@ -31,6 +31,7 @@ FILES = {
     "checkpoint.safetensors",
     "initial_weights.safetensors",
     "weights.safetensors",
+    "best_weights.safetensors",
     "order.npz",
     "predictions.npz",
     "examples.npz",
