@@ -205,8 +205,12 @@ class Perceptron(L.LightningModule):
     def slots(self, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """The optimizer's state after at least one step, by slot and canonical name."""
         held = optimizer.state[self.layers[0].weight]
+
+        def stored(key: str) -> Callable[[nn.Parameter], Tensor]:
+            return lambda parameter: optimizer.state[parameter][key]
+
         return {
-            slot: self.canonical(lambda parameter, key=key: optimizer.state[parameter][key])
+            slot: self.canonical(stored(key))
             for slot, key in SLOTS.items()
             if held.get(key) is not None
         }

@@ -149,18 +149,18 @@ def _look_at_ends(ladder: Ladder) -> None:
     for side, run in ladder.runs.items():
         training, made = run.spec.training, len(run.history)
         losses = [row.val_loss for row in run.history]
-        ends = (n for n in range(1, made + 1) if stops(losses[:n], training))
-        right = next(ends, training.epochs)
+        stop = (n for n in range(1, made + 1) if stops(losses[:n], training))
+        right = next(stop, training.epochs)
         if training.patience and made and made != right:
             text = f"trained {made} epochs; by its validation losses, it had to be {right}"
             place = Place(epoch=min(made, right), tensor="weights")
             ladder.breaks.append(
                 Break(side=side, rung="trajectory", place=place, cause=Cause(UNKNOWN, text))
             )
-    made = [len(run.history) for run in ladder.runs.values() if run.spec.training.patience]
-    if len(made) == 2 and 0 < min(made) < max(made) and not ladder.broken("spec", "trajectory"):
+    ends = [len(run.history) for run in ladder.runs.values() if run.spec.training.patience]
+    if len(ends) == 2 and 0 < min(ends) < max(ends) and not ladder.broken("spec", "trajectory"):
         ladder.inconclusive.append(
-            f"a stopped after epoch {made[0]} and b after epoch {made[1]}, since their validation "
+            f"a stopped after epoch {ends[0]} and b after epoch {ends[1]}, since their validation "
             f"losses differ in the sixth digit"
         )
 
