@@ -14,7 +14,14 @@ import numpy as np
 
 from mnist_mlp.contract import EpochRecord, Fallback, FitPath, Progress, State
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import DivergedError, InterruptedRun, MnistMlpError, SetupError, Stop
+from mnist_mlp.errors import (
+    BackendError,
+    DivergedError,
+    InterruptedRun,
+    MnistMlpError,
+    SetupError,
+    Stop,
+)
 from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
 from mnist_mlp.reference import Array
 from mnist_mlp.registry import target_of
@@ -274,8 +281,10 @@ def _run(
         fitted = _fit(worker, plan, data, writer=writer, observer=observer, insist=insist)
         writer.add_flags(fitted.flags)
         writer.settle()
-        made = writer.state.epoch
-        stopped_early = made < plan.spec.training.epochs
+        made, training = writer.state.epoch, plan.spec.training
+        if not made:
+            raise BackendError(f"backend {worker.label!r} reported no epoch")
+        stopped_early = made < training.epochs and stops(writer.state.val_losses, training)
         if stopped_early:
             plan = plan.as_trained(made)
             writer.write(ORDER_FILE, order_bytes(plan))

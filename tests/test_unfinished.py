@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import DivergedError, InterruptedRun, RunFolderError, SetupError
+from mnist_mlp.errors import BackendError, DivergedError, InterruptedRun, RunFolderError, SetupError
 from mnist_mlp.run import writer as writer_module
 from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint, write_checkpoint
 from mnist_mlp.run.folder import Run
@@ -186,6 +186,18 @@ def test_before_the_first_epoch_there_is_nothing_to_take(
         train(spec, backend="numpy", dataset=small_data, out=folder, observer=observer)
     done = cli("predict", folder, picture(tmp_path))
     assert (done.returncode, "before its first epoch was saved" in done.stderr) == (4, True)
+
+
+def test_a_backend_that_reports_no_epoch_is_told(
+    spec: Spec, small_data: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(BackendError, match="'silentbackend' reported no epoch"):
+        train(
+            spec,
+            backend="faulty_backends:SilentBackend",
+            dataset=small_data,
+            out=tmp_path / "run",
+        )
 
 
 # --- Weights and history are one step -------------------------------------------------------------
