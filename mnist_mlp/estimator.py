@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mnist_mlp.contract import EpochRecord, Progress, TrainingData
 from mnist_mlp.errors import DivergedError
-from mnist_mlp.plan import Plan, glorot_uniform
+from mnist_mlp.plan import Plan, check_memory, glorot_uniform
 from mnist_mlp.reference import forward, log_softmax, scale_pixels
 from mnist_mlp.spec import MAX_SEED, Spec, parse_spec, repeated_activations
 from mnist_mlp.worker.parent import Worker
@@ -104,6 +104,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         images = self._greys(X)
         self.spec_ = self._specification()
         rows = np.arange(len(X))
+        check_memory(self.spec_, rows=len(X))
         plan = Plan(
             spec=self.spec_,
             train_ids=rows,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,20 @@ def held(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def temporary_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
+    """An empty folder in `parent` during the block. Leftovers of the same kind are removed first.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    """
+    sweep(parent, re.compile(rf"{re.escape(prefix)}[a-z0-9_]{{8}}"))
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name, held(Path(name)):
+        yield Path(name)
 
 
 def sweep(folder: Path, names: re.Pattern[str] = TEMPORARY_FILE) -> None:

@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UsageError
+from mnist_mlp.memory import machine_memory
+from mnist_mlp.readers.arrays import ARRAYS_LIMIT
 from mnist_mlp.reference import Array, bias_name, kernel_name
+from mnist_mlp.shown import size
 from mnist_mlp.spec import ModelSpec, Spec
 
 Ids = NDArray[np.int64]
@@ -78,10 +81,13 @@ def make_plan(spec: Spec, dataset: Dataset) -> Plan:
     Raises
     ------
     UsageError
-        The layer sizes or the row limit don't fit the data; the text names both numbers.
+        The layer sizes or the row limit don't fit the data, the network doesn't fit into the
+        memory, or the epochs don't fit into a run folder; the text names both numbers.
     """
     check_fit(spec, dataset)
     train_ids, test_ids = split(spec, dataset)
+    check_epochs(spec, rows=len(train_ids))
+    check_memory(spec, rows=len(train_ids))
     weights = glorot_uniform(spec.model, seed=spec.seed, dtype=spec.training.precision)
     return Plan(spec=spec, train_ids=train_ids, test_ids=test_ids, initial_weights=weights)
 
@@ -107,6 +113,49 @@ def check_fit(spec: Spec, dataset: Dataset) -> None:
             f"data.rows is {rows}, but {dataset.name} has {len(dataset)} rows: "
             f"lower it or set data.rows='all'"
         )
+
+
+_ORDER_ITEM = 4  # bytes of a position in the order of an epoch: uint32
+
+
+def check_epochs(spec: Spec, *, rows: int) -> None:
+    """Refuse more epochs of `rows` training rows than a run folder can hold (`UsageError`).
+
+    The order of all epochs is one file, and it is drawn before training.
+    """
+    most = ARRAYS_LIMIT // (_ORDER_ITEM * rows)
+    if spec.training.epochs > most:
+        raise UsageError(
+            f"training.epochs is {spec.training.epochs:,}, but the order of {rows:,} rows fits "
+            f"into a run folder ({size(ARRAYS_LIMIT)}) for at most {most:,} epochs: lower it"
+        )
+
+
+def check_memory(spec: Spec, *, rows: int) -> None:
+    """Refuse a network that needs more memory than this machine has (`UsageError`).
+
+    `rows` is the number of training rows, which limits the size of a batch.
+    """
+    needed, memory = least_memory(spec, rows=rows), machine_memory()
+    if memory is not None and needed > memory:
+        batch = min(spec.training.batch_size, rows)
+        raise UsageError(
+            f"{spec.model.parameters:,} parameters and batches of {batch:,} rows need at least "
+            f"{size(needed)}, but this machine has {size(memory)} of memory: lower "
+            f"model.layer_sizes or training.batch_size"
+        )
+
+
+def least_memory(spec: Spec, *, rows: int) -> int:
+    """Bytes without which no backend can train.
+
+    These are the weights twice (in this process and in the worker), their gradient, and the
+    activations of a batch, which the backward pass needs.
+    """
+    weights = 3 * spec.model.parameters
+    units = sum(units for _, units, _ in spec.model.layers)
+    activations = min(spec.training.batch_size, rows) * units
+    return (weights + activations) * np.dtype(spec.training.precision).itemsize
 
 
 def split(spec: Spec, dataset: Dataset) -> tuple[Ids, Ids]:

@@ -208,8 +208,14 @@ def forward(weights: Tensors, activations: Sequence[str], x: Array) -> Forward:
 
 
 def log_softmax(logits: Array) -> Array:
-    """`z - logsumexp(z)` over the last axis, `(n, classes)`."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)  # at most 0: exp cannot overflow
+    """`z - logsumexp(z)` over the last axis, `(n, classes)`.
+
+    Complex logits are allowed, so that the function can be differentiated by a complex step
+    (`mnist_mlp.parity.causes.loss`). The shift is real, so it does not change the derivative.
+    """
+    # At most 0, so exp cannot overflow.
+    shifted = logits - logits.real.max(axis=-1, keepdims=True)
+
     normal: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return normal
 

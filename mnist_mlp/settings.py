@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_mlp.errors import UsageError
 from mnist_mlp.nearest import did_you_mean
+from mnist_mlp.readers.regular import Origin
+from mnist_mlp.readers.texts import read_toml
+from mnist_mlp.shown import one_line, shown
 from mnist_mlp.spec import Spec, SpecError, known_keys, leaf_keys, parse_spec, repeated_activations
 
 SHORT_NAMES = {
@@ -32,6 +34,9 @@ OTHER_VARIABLES = ("MNIST_MLP_DATA", "MNIST_MLP_CACHE")
 """Environment variables that are not keys of the specification."""
 
 _PREFIX = "MNIST_MLP_"
+
+SETTINGS = Origin(SpecError, absent="no such configuration file")
+"""A configuration file, which the user named."""
 
 _Source = tuple[str, dict[str, Any]]
 
@@ -77,9 +82,9 @@ def resolve(
     # From weakest to strongest: a later source overrides an earlier one.
     levels: list[list[_Source]] = [
         [("default", _leaves((base or Spec()).model_dump(mode="json"), origin="default"))],
-        [] if config is None else [(str(config), _leaves(read_toml(config), origin=str(config)))],
+        [] if config is None else [(str(config), _leaves(read_config(config), origin=str(config)))],
         _from_environment(os.environ if environ is None else environ),
-        [(f"--set {text}", _assignment(text)) for text in assignments],
+        [(f"--set {one_line(text)}", _assignment(text)) for text in assignments],
         [(_option(leaf), {leaf: value}) for leaf, value in given.items()],
     ]
     values: dict[str, Any] = {}
@@ -95,17 +100,9 @@ def resolve(
     return Resolved(spec=parse_spec(_nested(values), origins=origins), origins=origins)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """Read a specification file as a nested dictionary; `name` defaults to the file's stem."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such configuration file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: not valid TOML: {error}") from None
-    return {"name": path.stem, **raw}
+    return {"name": path.stem, **read_toml(path, SETTINGS)}
 
 
 def _leaves(nested: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
@@ -113,17 +110,19 @@ def _leaves(nested: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for key, value in nested.items():
         if key not in known_keys():
-            raise SpecError(f"{origin}: unknown key {key!r}{did_you_mean(key, known_keys())}")
+            raise SpecError(f"{origin}: unknown key {shown(key)}{did_you_mean(key, known_keys())}")
         inner = known_keys((key,))
         if not inner:
             leaves[key] = value
         elif not isinstance(value, Mapping):
-            raise SpecError(f"{origin}: {key!r} is a section ([{key}]), not a value: {value!r}")
+            raise SpecError(
+                f"{origin}: {key!r} is a section ([{key}]), not a value: {shown(value)}"
+            )
         else:
             for leaf in value:
                 if leaf not in inner:
                     hint = did_you_mean(leaf, inner)
-                    raise SpecError(f"{origin}: unknown key '{key}.{leaf}'{hint}")
+                    raise SpecError(f"{origin}: unknown key {shown(f'{key}.{leaf}')}{hint}")
             leaves |= {f"{key}.{leaf}": content for leaf, content in value.items()}
     return leaves
 
@@ -138,23 +137,26 @@ def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def _toml_value(text: str, *, origin: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        document = tomllib.loads(f"value = {text}")
+        if len(document) == 1:  # a line break would let in more keys
+            return document["value"]
+    except (ValueError, RecursionError):  # ValueError: not TOML, or a number of 5,000 digits
         # A bare word, such as `relu` or `leaky_relu(0.2)`: nobody wants to quote it in a shell.
         if text and all(character.isalnum() or character in "_.-()" for character in text):
             return text
-        raise SpecError(f"{origin}: {text!r} is not a TOML value") from None
+    raise SpecError(f"{origin}: {shown(text)} is not a TOML value")
 
 
 def _assignment(text: str) -> dict[str, Any]:
+    origin = f"--set {one_line(text)}"
     leaf, equals, value = text.partition("=")
     leaf = leaf.strip()
     if not equals:
-        raise SpecError(f"--set {text}: expected section.key=value")
+        raise SpecError(f"{origin}: expected section.key=value")
     leaf = SHORT_NAMES.get(leaf, leaf)
     if leaf not in leaf_keys():
-        raise SpecError(f"--set {text}: unknown key {leaf!r}{did_you_mean(leaf, leaf_keys())}")
-    return {leaf: _toml_value(value.strip(), origin=f"--set {text}")}
+        raise SpecError(f"{origin}: unknown key {shown(leaf)}{did_you_mean(leaf, leaf_keys())}")
+    return {leaf: _toml_value(value.strip(), origin=origin)}
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[_Source]:
@@ -167,7 +169,7 @@ def _from_environment(environ: Mapping[str, str]) -> list[_Source]:
             continue
         if variable not in known:
             raise SpecError(
-                f"environment: unknown variable {variable}"
+                f"environment: unknown variable {one_line(variable)}"
                 f"{did_you_mean(variable, [*known, *OTHER_VARIABLES])}"
             )
         value = _toml_value(text, origin=f"environment {variable}")

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.nearest import did_you_mean
+from mnist_mlp.shown import shown
 
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "silu")
 """Hidden activations without a parameter. The only one with a parameter is `leaky_relu(slope)`."""
@@ -24,7 +25,13 @@ ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softplus", "elu", "selu", "
 _LEAKY_RELU = re.compile(r"leaky_relu\((?P<slope>[0-9.eE+-]+)\)")
 
 MAX_SEED = 2**32 - 1  # scikit-learn's limit for `random_state`
+MAX_COUNT = 2**31 - 1
+"""Largest number of units, rows, steps or epochs. Frameworks count them in 32 bits. Whether so many
+fit into the memory is checked with the data set at hand (`mnist_mlp.plan`)."""
+MAX_LAYERS = 1000
+MAX_CHANGES = 1000  # of the learning rate
 
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -48,7 +55,7 @@ class DataSpec(_Frozen):
 
     dataset: Literal["auto", "mnist", "digits"] = "auto"
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    rows: Annotated[int, Field(ge=2)] | Literal["all"] = "all"
+    rows: Annotated[int, Field(ge=2, le=MAX_COUNT)] | Literal["all"] = "all"
 
 
 class ModelSpec(_Frozen):
@@ -59,7 +66,7 @@ class ModelSpec(_Frozen):
     """
 
     layer_sizes: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=2)
+        tuple[Count, ...], Field(strict=False, min_length=2, max_length=MAX_LAYERS + 1)
     ] = (784, 128, 64, 10)
     activations: Annotated[tuple[str, ...], Field(strict=False)] = ("sigmoid", "sigmoid", "softmax")
 
@@ -79,7 +86,7 @@ class ModelSpec(_Frozen):
         hidden = [_canonical(name) for name in names[:-1]]
         if not names or names[-1] != "softmax":
             last = names[-1] if names else "nothing"
-            raise ValueError(f"the last activation must be 'softmax', not {last!r}")
+            raise ValueError(f"the last activation must be 'softmax', not {shown(last)}")
         return (*hidden, "softmax")
 
     @model_validator(mode="after")
@@ -126,10 +133,10 @@ class OptimizerSpec(_Frozen):
     clip_norm: NonNegative = 0.0
     schedule: Annotated[
         tuple[
-            Annotated[tuple[Annotated[int, Field(ge=1)], Positive], Field(strict=False)],
+            Annotated[tuple[Count, Positive], Field(strict=False)],
             ...,
         ],
-        Field(strict=False),
+        Field(strict=False, max_length=MAX_CHANGES),
     ] = ()
     beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -147,7 +154,7 @@ class OptimizerSpec(_Frozen):
                     raise ValueError(f"{key} belongs to adam; set optimizer.name = 'adam'")
         steps = [step for step, _ in self.schedule]
         if steps != sorted(set(steps)):
-            raise ValueError(f"schedule steps must increase, not {steps}")
+            raise ValueError(f"schedule steps must increase, not {shown(steps)}")
         return self
 
     def rate_at(self, step: int) -> float:
@@ -176,8 +183,8 @@ class TrainingSpec(_Frozen):
     validation loss by more than `min_delta`. `mnist_mlp.stopping` has the definition.
     """
 
-    batch_size: Annotated[int, Field(ge=1)] = 128
-    epochs: Annotated[int, Field(ge=1)] = 10
+    batch_size: Count = 128
+    epochs: Count = 10
     precision: Literal["float32", "float64"] = "float32"
     patience: Annotated[int, Field(ge=0)] = 0
     min_delta: NonNegative = 0.0
@@ -241,11 +248,11 @@ def activation_parts(name: str) -> tuple[str, float]:
             slope = -1.0
         if 0 <= slope < 1:
             return "leaky_relu", slope
-        raise ValueError(f"{name!r}: the slope of leaky_relu must be in [0, 1)")
+        raise ValueError(f"{shown(name)}: the slope of leaky_relu must be in [0, 1)")
     if name == "softmax":
         raise ValueError("softmax is for the last layer only")
     known = [*ACTIVATIONS, "leaky_relu(0.2)"]
-    raise ValueError(f"unknown activation {name!r}{did_you_mean(name, known)}")
+    raise ValueError(f"unknown activation {shown(name)}{did_you_mean(name, known)}")
 
 
 def _canonical(name: str) -> str:
@@ -294,17 +301,25 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
             key = str(problem["loc"][-1])
             where = known_keys(tuple(str(part) for part in problem["loc"][:-1]))
             full = ".".join(str(part) for part in problem["loc"])
-            lines.append(f"unknown key {full!r}{did_you_mean(key, where)}")
+            lines.append(f"unknown key {shown(full)}{did_you_mean(key, where)}")
             continue
         message = problem["msg"].removeprefix("Value error, ")
         value = problem["input"]
         at = ".".join(str(part) for part in path)
-        shown = "" if isinstance(value, dict) else f" = {value!r}"
-        origin = origins.get(".".join(str(part) for part in path[:2]))
-        source = f" (from {origin})" if origin else ""
-        lines.append(f"{at}{shown}{source}: {message}" if at else message)
+        given = "" if isinstance(value, dict) else f" = {shown(value)}"
+        sources = _sources(".".join(str(part) for part in path[:2]), origins)
+        source = f" (from {', '.join(sources)})" if sources else ""
+        lines.append(f"{at}{given}{source}: {message}" if at else message)
     unique = list(dict.fromkeys(lines))  # each branch of a union reports its own problem
     return "; ".join(unique[:3])  # more than three would hide the first
+
+
+def _sources(key: str, origins: Mapping[str, str]) -> list[str]:
+    """Where a value comes from; of a section, where all comes from that is no default."""
+    if key in origins:
+        return [origins[key]]
+    found = [origin for leaf, origin in origins.items() if leaf.startswith(f"{key}.")]
+    return [origin for origin in dict.fromkeys(found) if origin != "default"]
 
 
 def known_keys(section: tuple[str, ...] = ()) -> list[str]:

@@ -3,15 +3,17 @@
 A shell may close a stream (`2>&-`), send it to a full disk (`/dev/full`), or connect it to a
 program that ends early (`| head -1`). None of that may end a training run, whose product is its run
 folder. So what cannot be written to stderr is dropped. What cannot be written to stdout raises an
-error, once; everything after it is dropped.
+error, once; everything after it is dropped. Any text can be printed, whatever the encoding is.
 """
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from mnist_mlp.errors import OutputClosedError, SetupError
@@ -54,6 +56,20 @@ def open_closed() -> None:
             # The system gives the lowest free number, which is this one: the lower ones are open.
             os.open(os.devnull, os.O_RDONLY if number == STDIN else os.O_WRONLY)
             os.set_inheritable(number, True)  # noqa: FBT003 - it takes no keywords
+
+
+AS_GIVEN = "mnist_mlp.as_given"
+"""Error handler for printing any text: a path may hold bytes that are no UTF-8, and any letters."""
+
+
+def _as_given(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes that could not be decoded are written as they were; other letters are escaped."""
+    with suppress(UnicodeError):
+        return codecs.lookup_error("surrogateescape")(error)
+    return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error(AS_GIVEN, _as_given)
 
 
 class _Lossy(io.FileIO):
@@ -101,7 +117,7 @@ def _text(file: BinaryIO, *, like: Any, by_lines: bool) -> TextIO:
     return io.TextIOWrapper(
         file,
         encoding=like.encoding if like else "utf-8",
-        errors=like.errors if like else "backslashreplace",
+        errors=AS_GIVEN,
         line_buffering=by_lines,
         write_through=getattr(like, "write_through", False),
     )

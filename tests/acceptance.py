@@ -47,6 +47,10 @@ def report() -> Iterator[str]:
     machine = describe_machine()
     yield say("# Acceptance\n")
     yield say(
+        "This page shows two checks that are too long for the tests: a run of 100 epochs in "
+        "float32, and every configuration in float64.\n"
+    )
+    yield say(
         f"`make acceptance`, {datetime.now(UTC):%Y-%m-%d}: Python {machine['python']}, "
         f"{machine['processor']}, {THREADS} thread.\n"
     )
@@ -76,6 +80,11 @@ def headline() -> Iterator[str]:
 
 def double_precision() -> Iterator[str]:
     yield say("## float64: largest difference of a final weight from the NumPy run\n")
+    yield say(
+        "`one ulp` is the effect of changing the initial weights by one ulp. The bound is 10 times "
+        "this effect, or 1e-12 if that is larger.\n"
+    )
+
     yield say("| configuration | epochs | one ulp | bound | keras | torch | |")
     yield say("|---|--:|--:|--:|--:|--:|---|")
     for path in CONFIGS:

@@ -99,10 +99,11 @@ def page(ran: Sequence[Ran], *, data: str, of: int) -> str:
     lines = [
         "# The table of cases",
         "",
-        "Pairs of an original and its port as their users would write them, each put through "
-        "`check` by `make cases`: some after public reports, which are linked, some over data and "
-        "order alone (`data_`). Right is the true verdict with its causes, or words that name what "
-        "was not judged. A false verdict, a crash and a refusal that names nothing are wrong.",
+        "This page shows what `check` answers about pairs of an original and its port, written as "
+        "users would write them. `make cases` runs it. Some pairs follow public reports, which are "
+        "linked; those that begin with `data_` are about data and order alone. An answer is right "
+        "if it gives the true verdict and its causes, or names what was not judged. A false "
+        "verdict, a crash, or a refusal that names no reason is wrong.",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}: {len(ran)} of {of} rows, data set {data}, Python "
         f"{machine['python']}, {machine['processor']}. A check took "

@@ -1,4 +1,5 @@
-"""No false alarm, `make faults`: honest pairs through `compare`, told in `docs/false-alarms.md`.
+"""No false alarm, `make faults`: correct pairs through `compare`, for `docs/false-alarms.md`.
+
 
     python tests/clean_pairs.py [PATTERN]     # for instance adam; then nothing is written
 
@@ -125,7 +126,7 @@ def pairs(name: str, seed: int, dataset: Dataset) -> Iterator[Pair]:
 
 
 def list_pairs(name: str, seed: int, dataset: Dataset) -> list[Pair]:
-    """All pairs of a setting and a seed, for a process of its own."""
+    """All pairs of a setting and a seed. A list, since a generator can't leave its process."""
     return list(pairs(name, seed, dataset))
 
 
@@ -137,22 +138,22 @@ def page(compared: list[Pair]) -> str:
     for pair in compared:
         for rung in pair.outcome.rungs:
             margins[rung.name] = max(margins[rung.name], rung.margin or 0.0)
-    told = ", ".join(f"{name} {margin:.2f}" for name, margin in margins.items() if margin)
+    largest = ", ".join(f"{name} {margin:.2f}" for name, margin in margins.items() if margin)
     lines = [
         "# No false alarm",
         "",
-        f"`make faults`, {datetime.now(UTC):%Y-%m-%d}: {len(compared)} pairs of honest runs on "
-        f"MNIST ({len(SETTINGS)} settings, seeds {', '.join(map(str, SEEDS))}, each two of "
-        f"{', '.join(BACKENDS)}), each through the whole ladder of `compare`. Python "
-        f"{machine['python']}, {machine['processor']}, one thread.",
+        f"`make faults`, {datetime.now(UTC):%Y-%m-%d}: `compare` judged "
+        f"{len(compared)} pairs of correct runs on MNIST, at every rung: {len(SETTINGS)} settings, "
+        f"seeds {', '.join(map(str, SEEDS))}, and each pair of the backends "
+        f"{', '.join(BACKENDS)}. Python {machine['python']}, {machine['processor']}, one thread.",
         "",
         f"**{len(alarms)} false alarms.**"
         if alarms
-        else f"**No false alarm.** With none in {len(compared)}, at most {3 / len(compared):.1%} "
-        "of such pairs give one, at 95 % confidence (the rule of three). The faithful ports of "
-        "[the fault table](faults.md) are further ones.",
+        else f"**No false alarm.** With none in {len(compared)}, the rate of false alarms is at "
+        f"most {3 / len(compared):.1%}, at 95 % confidence (the rule of three). The faithful ports "
+        "of [the fault table](faults.md) test the same for `check`.",
         "",
-        f"Largest deviation of any pair, as a share of what each rung allows: {told}.",
+        f"Largest deviation of any pair, as a share of what each rung allows: {largest}.",
         "",
         "| setting | seed | backends | verdict |",
         "|---|--:|---|---|",

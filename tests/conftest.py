@@ -15,6 +15,7 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 HERE = Path(__file__).parent
 STRANGER = HERE / "stranger"
@@ -39,6 +40,12 @@ from mnist_mlp.worker.parent import Worker  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
+
+
+# For `--hypothesis-profile`: inputs for each property test.
+settings.register_profile("quick", max_examples=50)
+settings.register_profile("torture", max_examples=10_000)
+settings.load_profile("quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

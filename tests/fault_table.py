@@ -177,14 +177,15 @@ def page(judged: list[EntryResult]) -> str:
     lines = [
         "# The fault table",
         "",
-        "Ports with one fault each, as their users would have written them, and faithful ones, all "
-        "put through `check` by `make faults`. A port's number says nothing of its fault, and the "
-        "checker sees nothing but the port. F01 to F24 are the classic ones. Each trains the "
-        "tutorial's network on 4,000 rows of MNIST for three epochs of 24 steps.",
+        "This page shows how often `check` is right. `make faults` runs it on ports with one fault "
+        "each and on faithful ports, all written as users would write them. The checker sees only "
+        "the port, whose number says nothing about its fault. F01 to F24 are the best-known "
+        "faults. Each port trains the tutorial's network on 4,000 rows of MNIST for three epochs "
+        "of 24 steps.",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}: Python {machine['python']}, {machine['processor']}, one "
         f"thread. A check took {seconds[len(seconds) // 2]:.1f} s (median; at most "
-        f"{seconds[-1]:.1f} s), the start of the framework included.",
+        f"{seconds[-1]:.1f} s), including the start of the framework.",
         "",
         *summary(judged),
     ]

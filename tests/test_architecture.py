@@ -212,8 +212,8 @@ def test_no_ring_of_rooms() -> None:
 
 
 STAIRS = (
-    ("errors", "nearest"),
-    ("streams", "leftovers"),
+    ("errors", "nearest", "shown", "memory"),
+    ("streams", "leftovers", "readers"),
     ("spec", "registry", "data", "settings"),
     ("reference", "stopping"),
     ("plan", "evaluate"),

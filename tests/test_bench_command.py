@@ -155,7 +155,7 @@ def test_other_programs_are_seen() -> None:
     assert afterwards is not None
     # Besides that child the machine may be as busy as it likes, but no busier than it can be.
     assert 0.1 < meanwhile <= (os.cpu_count() or 1) + 0.5
-    assert afterwards <= (os.cpu_count() or 1) - 0.3
+    assert afterwards < meanwhile
 
 
 # --- Answers --------------------------------------------------------------------------------------
@@ -198,9 +198,10 @@ def test_a_target_may_be_on_the_sum_of_two_cases() -> None:
         for key, values in seconds.items()
         for number, value in enumerate(values, start=1)
     ]
+    cases = answer_cases(Spec(), examples=ROOT / "examples", epochs=10, threads=1)
     document = Document(
         kind="answers", started="", rounds=3, seed=0, train_rows=1, test_rows=1,
-        dataset={}, environment={}, cases=(), samples=tuple(samples),
+        dataset={}, environment={}, cases=tuple(cases), samples=tuple(samples),
     )  # fmt: skip
     judged = {each.target.above: each for each in judge(document)}
     assert len(judged) == len(ANSWER_TARGETS)

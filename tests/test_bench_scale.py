@@ -132,9 +132,16 @@ def test_points_are_checked() -> None:
         ("width", "0"),
         ("rows", "5"),
         ("rows", ""),
+        ("batch", "2147483648"),
+        ("width", "9" * 5000),
     ):
         with pytest.raises(UsageError):
             scale.checked_points(axis, text)
+
+
+def test_rows_that_do_not_fit_into_the_memory(small_data: Dataset) -> None:
+    with pytest.raises(UsageError, match=r"2,000,000,000 rows of 30 pixels take 55\.9 GiB, but"):
+        scale.tiled(small_data, 2_000_000_000)
 
 
 def test_rows_are_repeated(small_data: Dataset) -> None:

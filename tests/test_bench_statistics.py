@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -16,7 +17,7 @@ from mnist_mlp.bench.record import Case, Document, Sample, read
 from mnist_mlp.bench.results import gpu_ratios, row, table
 from mnist_mlp.bench.sitting import shuffled
 from mnist_mlp.bench.statistics import ratio, spread
-from mnist_mlp.errors import DataError, UsageError
+from mnist_mlp.errors import DataError
 from mnist_mlp.spec import Spec
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -172,8 +173,39 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"some\.json"):
         read(path)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"none\.json: no such file"):
         read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda raw: raw["samples"][0].update(epochs_s=[0.0]), "samples.0.epochs_s.0: "),
+        (lambda raw: raw["samples"][0].update(epochs_s=[1e300]), "samples.0.epochs_s.0: "),
+        (lambda raw: raw["samples"][0].update(round=10**6), "less than or equal to 1000"),
+        (lambda raw: raw["samples"][0].update(facts={"train_rows": "x"}), "train_rows is 'x'"),
+        (lambda raw: raw["samples"][0].update(memory={"peak": -1}), "samples.0.memory.peak"),
+        (lambda raw: raw["samples"][0].update(case="x" * 10**6), "does not list: ['xxx"),
+        (lambda raw: raw["samples"][0].update(message="\x1b[2J"), "control characters"),
+        (lambda raw: raw["environment"].update({"\x07": 1}), "control characters: '\\x07'"),
+        (lambda raw: raw.update(cases=[], samples=[]), "cases: "),
+        (lambda raw: raw["cases"].append(raw["cases"][0]), "lists a case twice"),
+        (lambda raw: raw.update(axis="depth"), "axis: "),
+        (lambda raw: raw.update(train_rows=0), "train_rows: "),
+    ],
+)
+def test_a_sitting_that_cannot_be_shown(
+    tmp_path: Path, change: Callable[[Any], object], words: str
+) -> None:
+    raw = sitting({"a": noisy(0.5, seed=1)}).as_json()
+    change(raw)
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 400
 
 
 def test_a_file_reads_as_it_was_written(tmp_path: Path) -> None:

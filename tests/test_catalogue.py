@@ -368,8 +368,8 @@ def test_the_page_tells_of_every_cause() -> None:
 
 def test_code_on_the_page_is_marked_as_code() -> None:
     page = render()
-    assert "- Mend it in torch: `optimizer.zero_grad()`\n" in page
-    assert "- Mend it in Keras: cannot happen in Keras's fit" in page
+    assert "- Fix in torch: `optimizer.zero_grad()`\n" in page
+    assert "- Fix in Keras: cannot happen in Keras's fit" in page
 
 
 def test_a_line_of_code_is_never_broken_in_two() -> None:

@@ -51,6 +51,13 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "wrong value": (["--learning-rate", "nan"], ["learning_rate = nan", "--learning-rate"]),
     "bad together": (["--set", "optimizer.nesterov=true"], ["nesterov needs momentum"]),
     "no file": (["--config", "none.toml"], ["none.toml: no such configuration file"]),
+    "a long file name": (["bench", "show", "n" * 5000], ["nnn...: File name too long"]),
+    "a pipe": (["--config", "/dev/zero"], ["/dev/zero: is no regular file"]),
+    "a device as a model": (["check", "/dev/zero:Port"], ["/dev/zero: is no regular file"]),
+    "thousands of digits": (["--set", f"seed=0x{'f' * 5000}"], ["seed = a number of thousands"]),
+    "two lines": (["--set", "seed=1\nname='x'"], ["is not a TOML value"]),
+    "too many": (["--set", "training.epochs=1e10"], ["training.epochs"]),
+    "too many layers": (["--set", f"model.layer_sizes={[9] * 1002}"], ["at most 1001 items"]),
     "unknown backend": (["--backend", "kears"], ["'kears'; did you mean 'keras'?"]),
     "unknown side": (["compare", "numpy", "toch"], ["'toch'; did you mean 'torch'?"]),
     "unknown module": (
@@ -68,7 +75,8 @@ def test_usage(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: 
         monkeypatch.setattr("mnist_mlp.data.load_dataset", made_up_digits)
     given, words = WORDS[case]
     done = cli(*given, "--json")
-    kind = "SpecError" if "--set" in given or "--learning-rate" in given else "UsageError"
+    about_the_spec = {"--set", "--learning-rate", "--config"} & set(given)
+    kind = "SpecError" if about_the_spec else "UsageError"
     assert_refused(done, code=2, kind=kind, words=words)
     assert not list(tmp_path.iterdir())
 

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -191,7 +191,9 @@ def test_a_mirror_given_is_asked_alone(
     assert known.asked == []
 
 
-@pytest.mark.parametrize("mirror", ["file:///tmp", "example.org/mnist", "https://", ""])
+@pytest.mark.parametrize(
+    "mirror", ["file:///tmp", "example.org/mnist", "https://", "", "http://[::1/mnist"]
+)
 def test_a_mirror_that_is_no_web_address_is_refused(mirror: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"not an http or https address.*--data-dir"):
         download_mnist(tmp_path, mirror=mirror)
@@ -233,6 +235,151 @@ def test_a_mirror_that_accepts_and_never_answers_is_given_up(
         with pytest.raises(DataError, match="timed out"):
             download_mnist(tmp_path / "got", mirror=url)
     assert files_in(tmp_path / "got") == []
+
+
+# --- Mirrors that misbehave -----------------------------------------------------------------------
+
+
+class Misbehaving:
+    """A server on localhost that answers every request with one function, in threads."""
+
+    def __init__(self, answer: Callable[[socket.socket, threading.Event], None]) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
+        self.over = threading.Event()
+        self.answer = answer
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while not self.over.is_set():
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            if connection.recv(4096):  # nothing comes of a mere knock
+                self.answer(connection, self.over)
+
+    def close(self) -> None:
+        self.over.set()
+        self.listener.close()
+
+
+@pytest.fixture
+def misbehave() -> Iterator[Callable[..., Misbehaving]]:
+    servers: list[Misbehaving] = []
+
+    def start(answer: Callable[[socket.socket, threading.Event], None]) -> Misbehaving:
+        servers.append(Misbehaving(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+
+
+def dripping(connection: socket.socket, over: threading.Event) -> None:
+    """A byte each 20 ms: no time-out between two packets ever ends this."""
+    connection.sendall(HEAD + b"\r\n\x1f\x8b")
+    while not over.wait(0.02):
+        connection.sendall(b"x")
+
+
+def dripping_its_head(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(HEAD + b"X-Long: ")
+    while not over.wait(0.02):
+        connection.sendall(b"x")
+
+
+def endless(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(HEAD + b"\r\n")
+    while not over.is_set():
+        connection.sendall(bytes(1 << 20))
+
+
+def announcing(connection: socket.socket, _over: threading.Event) -> None:
+    connection.sendall(HEAD + b"Content-Length: many\r\n\r\nxx")
+
+
+def redirecting(connection: socket.socket, _over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n")
+
+
+def no_http(connection: socket.socket, _over: threading.Event) -> None:
+    connection.sendall(b"220 mail.example ESMTP\r\n\r\n")
+
+
+def cutting_off(connection: socket.socket, _over: threading.Event) -> None:
+    connection.sendall(HEAD + b"Content-Length: 999\r\n\r\nxx")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (dripping, "too slow: "),
+        (dripping_its_head, "too slow: 0 bytes"),
+        (endless, "sends more than 2 MiB, which is the limit for one file"),
+        (announcing, ""),
+        (redirecting, ""),
+        (no_http, ""),
+        (cutting_off, ""),
+    ],
+)
+def test_a_mirror_that_misbehaves_is_given_up(
+    tmp_path: Path,
+    misbehave: Callable[..., Misbehaving],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[..., None],
+    words: str,
+) -> None:
+    monkeypatch.setattr(download, "BEGIN_S", 0.5)
+    monkeypatch.setattr(download, "LARGEST", 2 << 20)
+    server = misbehave(answer)
+    started = time.monotonic()
+    with pytest.raises(DataError, match="no mirror gave MNIST") as told:
+        download_mnist(tmp_path / "got", mirror=server.url)
+    assert time.monotonic() - started < 5
+    assert words in str(told.value)
+    assert len(str(told.value)) < 500
+    assert files_in(tmp_path / "got") == []
+
+
+def test_a_slow_mirror_is_followed_by_another(
+    site: Path,
+    tmp_path: Path,
+    serve: Callable[[Path], Mirror],
+    misbehave: Callable[..., Misbehaving],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow, live = misbehave(dripping), serve(site)
+    monkeypatch.setattr(download, "BEGIN_S", 0.3)
+    monkeypatch.setattr(download, "MIRRORS", (slow.url, live.url))
+    assert download_mnist(tmp_path / "got") == live.url
+
+
+def test_a_file_that_unpacks_to_more_than_it_may(
+    site: Path, tmp_path: Path, serve: Callable[[Path], Mirror], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 MB of zeros in 64 KB; the rest is never unpacked."""
+    bomb = gzip.compress(bytes(1 << 26))
+    (site / "train-images-idx3-ubyte.gz").write_bytes(bomb)
+    monkeypatch.setattr(download, "LARGEST", 1 << 20)
+    words = "train-images-idx3-ubyte unpacks to more than 1 MiB, which is the limit"
+    with pytest.raises(DataError, match=words):
+        download_mnist(tmp_path / "got", mirror=serve(site).url)
+    assert files_in(tmp_path / "got") == []
+
+
+def test_the_limits_leave_room_for_mnist() -> None:
+    """Its largest file has 47,040,016 bytes; packed it has 10 MB, here at 25 kB a second."""
+    assert download.LARGEST > 47_040_016
+    assert download.BEGIN_S + 10e6 / download.SLOWEST > 10e6 / 25e3
 
 
 def test_an_interrupted_download_leaves_nothing(

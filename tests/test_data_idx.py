@@ -104,9 +104,9 @@ def test_a_damaged_file_is_told(tmp_path: Path, content: bytes, message: str) ->
 
 
 def test_an_unreadable_path_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read: No such file"):
+    with pytest.raises(DataError, match="absent: no such file"):
         read_idx(tmp_path / "absent", ndim=1)
-    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+    with pytest.raises(DataError, match="is a folder, expected a file"):
         read_idx(tmp_path, ndim=1)
 
 

@@ -258,5 +258,5 @@ def test_the_package_imports_no_framework_and_little_else() -> None:
         "keras",
         "tensorflow",
         "sklearn",
-        "pooch",
+        "requests",
     }

@@ -19,7 +19,7 @@ import pytest
 
 from mnist_mlp.data.cache import filling
 from mnist_mlp.errors import SetupError
-from mnist_mlp.leftovers import held
+from mnist_mlp.leftovers import held, temporary_folder
 from mnist_mlp.run import files
 from mnist_mlp.run.claim import claimed
 from mnist_mlp.run.files import require_space, write_atomically
@@ -101,6 +101,16 @@ def test_partial_downloads(tmp_path: Path) -> None:
             assert first.exists(), "another process fills it"
             (second / "b").write_text("2")
     assert names_in(tmp_path) == {"partial-mine", "a", "b"}
+
+
+def test_half_an_export(tmp_path: Path) -> None:
+    (tmp_path / ".export-mnist_mlp-k3j2h1x0").mkdir()
+    aged(tmp_path / ".export-mnist_mlp-k3j2h1x0")
+    (tmp_path / ".export-mine").mkdir()
+    aged(tmp_path / ".export-mine")
+    with temporary_folder(tmp_path, prefix=".export-mnist_mlp-") as fresh:
+        assert names_in(tmp_path) == {".export-mine", fresh.name}
+    assert names_in(tmp_path) == {".export-mine"}
 
 
 # --- Half-built runs ------------------------------------------------------------------------------

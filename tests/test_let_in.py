@@ -72,7 +72,7 @@ def test_a_folder_that_is_trusted_runs(
         ("dataset.name", "mnist\x1b]0;title\x07"),
         ("device", "cpu\x9b31m"),
         ("versions", {"numpy": "2\r3"}),
-        ("dataset.source", "a lone surrogate \ud800"),
+        ("dataset.source", "a byte order mark \ufeff"),
     ],
 )
 def test_escape_codes_do_not_reach_the_terminal(
@@ -97,6 +97,32 @@ def test_names_of_tensors_are_printable(cli: Cli, finished_run: Path, tmp_path: 
     done = cli("evaluate", folder)
     assert (done.returncode, "\\x1b[31mextra" in done.stderr) == (4, True)
     assert done.stderr.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["evaluate", "ru\x1b[31m"], "ru\\x1b[31m: no such run folder"),
+        (["train", "--set", "\x1b[2J=1"], "--set \\x1b[2J=1: unknown key"),
+        (["train", "--backend", "\x9b31m"], "unknown backend"),
+        (["explain", "\u202esoftmax"], "\\u202esoftmax"),
+    ],
+)
+def test_escape_codes_of_the_command_line_are_shown_as_text(
+    cli: Cli, words: list[str], shown: str
+) -> None:
+    """The command may have been composed by a script, of names that others chose."""
+    done = cli(*words)
+    assert (done.returncode in (2, 4), shown in done.stderr) == (True, True)
+    assert done.stderr.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("words", [[], ["train", "--set"], ["explain"], ["evaluate"]])
+def test_an_error_that_quotes_100_kilobytes_is_short(cli: Cli, words: list[str]) -> None:
+    done = cli(*words, "x" * 100_000, "--json")
+    assert len(done.stderr) < 1100
+    assert " ... " in done.stderr
+    assert len(done.stdout) < 1300
 
 
 def test_a_mirror_s_password_is_not_shown() -> None:

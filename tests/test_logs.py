@@ -114,7 +114,7 @@ def test_a_log_that_is_stopped_does_not_stop_the_run(
         writer.send({"epoch": epoch, "scalars": {"loss": 0.5, "filler": "x" * 200}})
     writer.close()
     assert time.monotonic() - start < 5
-    assert "log is incomplete, the run itself is not affected: it took nothing for 0 s" in (
+    assert "log is incomplete, the run itself is not affected: it accepted nothing for 0 s" in (
         capsys.readouterr().err
     )
 

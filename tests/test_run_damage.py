@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mnist_mlp.errors import EXIT_DATA, BackendError, RunFolderError
+from mnist_mlp.errors import EXIT_DATA, BackendError, DivergedError, RunFolderError
 from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.files import json_bytes
 from mnist_mlp.run.folder import Run
@@ -85,7 +85,7 @@ def test_folders_that_are_no_run(tmp_path: Path) -> None:
     [
         (b"", "not readable JSON"),
         (b'{"schema_version": 1, "status"', "not readable JSON"),
-        (b"\xff\xfe{}", "not readable JSON"),
+        (b"\xff\xfe{}", "not readable UTF-8 text"),
         (b"[]", "expected a JSON object"),
         (b"{}", "schema_version None, but this program reads 1"),
         (b'{"schema_version": 2, "status": "complete"}', "schema_version 2"),
@@ -110,12 +110,22 @@ def test_a_damaged_run_json(folder: Path, content: bytes, words: str) -> None:
         ("metrics", {"loss": 0.5}, "metrics.accuracy is missing"),
         ("metrics", {"loss": "low", "accuracy": 1}, "metrics.loss is 'low', expected a number"),
         ("metrics", None, "metrics is missing"),
-        ("metrics", {"loss": float("inf"), "accuracy": 1}, "metrics.loss is inf, expected a fin"),
+        (
+            "metrics",
+            {"loss": float("inf"), "accuracy": 1},
+            "not readable JSON: Infinity is no JSON number",
+        ),
         ("metrics", {"loss": True, "accuracy": 1}, "metrics.loss is True, expected a number"),
         ("backend", {"name": "numpy", "target": None}, "backend.target is None, expected a text"),
         ("threads", "two", "threads is 'two', expected a whole number"),
         ("threads", 0, "threads is 0, expected greater than or equal to 1"),
-        pytest.param("threads", 10**4000, "threads is 1000000", id="a number of 4,000 digits"),
+        ("threads", 10**9, "threads is 1000000000, expected less than or equal to 1024"),
+        pytest.param("threads", 10**4000, "more than 64 bits", id="a number of 4,000 digits"),
+        ("timings", {"fit_s": 10**400}, "more than 64 bits"),
+        ("started", "now\x1b[2J", "without control characters"),
+        ("backend", {"name": "n" * 10**6}, "expected at most 200 characters"),
+        ("dataset", {"name": "n" * 10**6}, "expected at most 200 characters"),
+        ("versions", {"n" * 10**6: 2}, "nnn..."),
         ("accelerator", "tpu", "accelerator is 'tpu', expected 'cpu', 'gpu'"),
         ("fit_path", "slow", "fit_path is 'slow', expected 'fast' or 'plain'"),
         ("versions", {"numpy": 2}, "versions.numpy is 2, expected a text"),
@@ -259,10 +269,20 @@ def test_other_things_named_npz(folder: Path) -> None:
     objects: Any = {**arrays, "ids": np.array([{}], dtype=object)}
     np.savez(path, **objects)
     assert "pickle" in refused(folder, path.name)
-    path.write_bytes(npz_bytes({**arrays, "ids": arrays["ids"][1:]}))
-    assert "expected shapes (n,) of y_true" in refused(folder, path.name)
-    path.write_bytes(npz_bytes({**arrays, "logits": arrays["logits"][:, 0]}))
-    assert "expected shapes (n,) of y_true" in refused(folder, path.name)
+
+    def changed(**other: Any) -> str:
+        path.write_bytes(npz_bytes({**arrays, **other}))
+        return refused(folder, path.name).removeprefix(f"{path}: ")
+
+    y_true, logits, ids = (arrays[name] for name in ("y_true", "logits", "ids"))
+    assert changed(ids=ids[1:]) == "ids is int64 (62,), expected integer (63,)"
+    assert changed(ids=ids.astype(float)) == "ids is float64 (63,), expected integer (63,)"
+    assert changed(ids=ids + 250) == "ids has values from 253 to 495, expected 0 to 249"
+    assert changed(ids=ids - 250).startswith("ids has values from -247 ")
+    assert changed(ids=ids * 0) == "ids has the same row twice"
+    assert changed(logits=logits[:, 0]) == "logits is float32 (63,), expected floating (63, 4)"
+    assert changed(y_true=y_true + 4) == "y_true has values from 4 to 7, expected 0 to 3"
+    assert changed(y_true=y_true[:0]) == "holds no test rows"
 
 
 @pytest.mark.parametrize(
@@ -298,7 +318,7 @@ def test_a_history_with_columns_of_its_own(folder: Path) -> None:
 def test_evaluation_refuses_what_does_not_fit_together(folder: Path) -> None:
     for key, value, words in (
         ("classes", 5, "logits"),
-        ("image_shape", [5, 5], "first_kernel"),
+        ("image_shape", [5, 5], r"layer_sizes is \[30, 9, 4\], but dataset has images of 5 x 5"),
     ):
         original = (folder / "run.json").read_bytes()
         change_record(folder, partial(_set_in_dataset, key, value))
@@ -310,7 +330,7 @@ def test_evaluation_refuses_what_does_not_fit_together(folder: Path) -> None:
     weights = load_file(folder / "weights.safetensors")
     del weights["layers.0.kernel"]
     save_file(weights, folder / "weights.safetensors")
-    with pytest.raises(RunFolderError, match=r"weights\.safetensors: layers\.0\.kernel is missing"):
+    with pytest.raises(RunFolderError, match=r"weights\.safetensors: lacks layers\.0\.kernel"):
         evidence(Run(folder))
 
 
@@ -323,5 +343,10 @@ def test_a_history_that_no_run_can_have(folder: Path) -> None:
     header, first, *rest = path.read_text().splitlines()
     epoch, _, *others = first.split(",")
     path.write_text("\n".join([header, ",".join([epoch, "nan", *others]), *rest]) + "\n")
-    with pytest.raises(RunFolderError, match="loss of epoch 1 is nan"):
+    with pytest.raises(DivergedError, match=r"history\.csv: a loss of epoch 1 is not finite"):
         evidence(Run(folder))
+    for spoilt, words in (("1.5", "val_accuracy of epoch 1 is 1.5"), ("-1", "is -1.0")):
+        line = ",".join([first.rsplit(",", 3)[0], spoilt, *first.rsplit(",", 2)[1:]])
+        path.write_text("\n".join([header, line, *rest]) + "\n")
+        with pytest.raises(RunFolderError, match=words):
+            evidence(Run(folder))

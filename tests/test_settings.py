@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnist_mlp.errors import EXIT_USAGE, UsageError
-from mnist_mlp.settings import SHORT_NAMES, read_toml, resolve
+from mnist_mlp.settings import SHORT_NAMES, read_config, resolve
 from mnist_mlp.spec import Spec, SpecError, leaf_keys
 
 
@@ -52,6 +52,17 @@ def test_each_source_wins_over_the_ones_before(tmp_path: Path) -> None:
     assert spec.optimizer.learning_rate == 1
     assert origins["optimizer.learning_rate"] == str(config)
     assert (spec.data.test_fraction, origins["data.test_fraction"]) == (0.25, "default")
+
+
+def test_values_that_do_not_fit_together_name_their_sources(tmp_path: Path) -> None:
+    """No single value is wrong, so all that stand in the section are named."""
+    config = write(tmp_path, "[optimizer]\nschedule = [[9, 0.1], [3, 0.2]]\n")
+    with pytest.raises(SpecError, match="schedule steps must increase") as caught:
+        resolve(config=config, environ={})
+    assert f"optimizer (from {config}):" in str(caught.value)
+    with pytest.raises(SpecError, match="nesterov needs momentum") as caught:
+        resolve(environ={}, assignments=["optimizer.nesterov=true"], flags={"learning_rate": 1.0})
+    assert "optimizer (from --set optimizer.nesterov=true):" in str(caught.value)
 
 
 def test_the_last_set_wins() -> None:
@@ -225,7 +236,7 @@ def test_odd_activations_below_given_sizes_are_refused_in_words(tmp_path: Path, 
 
 
 def test_a_file_without_a_name_is_named_after_itself(tmp_path: Path) -> None:
-    assert read_toml(write(tmp_path, "seed = 3")) == {"name": "mine", "seed": 3}
+    assert read_config(write(tmp_path, "seed = 3")) == {"name": "mine", "seed": 3}
     assert resolve(config=write(tmp_path, 'name = "his"'), environ={}).spec.name == "his"
 
 
@@ -253,8 +264,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
     for name, words in (
         ("none.toml", "no such configuration file"),
-        ("", "cannot be read"),  # the folder itself
-        ("latin.toml", "not valid TOML"),
+        ("", "is a folder, expected a file"),
+        ("latin.toml", "not readable UTF-8 text"),
     ):
         with pytest.raises(UsageError, match=words) as caught:
             resolve(config=tmp_path / name, environ={})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +96,27 @@ def test_an_error_keeps_its_exit_code_where_stdout_fails(tmp_path: Path) -> None
 def test_a_reader_that_ends_early_is_met_quietly(tmp_path: Path, words: str) -> None:
     done = shell("(sleep 0.2; {} " + f"{words}) | true", folder=tmp_path)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "shown"),
+    [("bad\udcff", "utf-8:strict", b"bad\xff"), ("2\u03c0", "latin-1:strict", b"2\\u03c0")],
+)
+def test_any_path_can_be_printed(
+    tmp_path: Path, idx_dir: Path, name: str, encoding: str, shown: bytes
+) -> None:
+    """Where Python's own stream would raise an error."""
+    folder = shutil.copytree(idx_dir, tmp_path / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_mlp", "data", "--data-dir", folder],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for text in (done.stdout, done.stderr):
+        assert b"/" + shown in text
 
 
 def test_a_file_does_not_take_the_number_of_a_closed_stream(tmp_path: Path) -> None:

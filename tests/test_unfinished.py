@@ -296,11 +296,11 @@ def test_every_damage_to_a_checkpoint_is_noticed(interrupted: Path) -> None:
     content = path.read_bytes()
     for place in [*range(0, len(content), 97), len(content) - 1]:
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        with pytest.raises(RunFolderError, match="not a readable checkpoint"):
+        with pytest.raises(RunFolderError, match=r"not a readable (checkpoint|safetensors file)"):
             read_checkpoint(interrupted)
     for broken in (b"", content[:-1], content + b"x", b"\xff" * 8 + content[8:]):
         path.write_bytes(broken)
-        with pytest.raises(RunFolderError, match="not a readable checkpoint"):
+        with pytest.raises(RunFolderError, match="not a readable safetensors file"):
             read_checkpoint(interrupted)
 
 
@@ -309,9 +309,9 @@ def test_every_damage_to_a_checkpoint_is_noticed(interrupted: Path) -> None:
     [
         (lambda w: w | {"layers.0.bias": np.zeros(8, np.float32)}, r"is float32 \(8,\), expected"),
         (lambda w: w | {"layers.0.bias": np.zeros(9, int)}, r"is int64 \(9,\), expected floating"),
-        (lambda w: w | {"layers.0.bias": np.full(9, np.nan, np.float32)}, "holds NaN or infinity"),
-        (lambda w: w | {"layers.7.bias": np.zeros(9, np.float32)}, "other tensors than those of"),
-        (lambda w: {}, "other tensors than those of"),
+        (lambda w: w | {"layers.0.bias": np.full(9, np.nan, np.float32)}, "is not finite"),
+        (lambda w: w | {"layers.7.bias": np.zeros(9, np.float32)}, "is no weight of the spec"),
+        (lambda w: {}, r"lacks layers\.0\.kernel"),
     ],
 )
 def test_a_whole_checkpoint_of_another_network(interrupted: Path, change: Any, words: str) -> None:
@@ -322,7 +322,7 @@ def test_a_whole_checkpoint_of_another_network(interrupted: Path, change: Any, w
     text = history_bytes([saved.history[0], last])
     changed = replace(saved, weights=weights, best=weights, history_text=text)
     write_checkpoint(interrupted, changed)
-    with pytest.raises(RunFolderError, match=words) as caught:
+    with pytest.raises((RunFolderError, DivergedError), match=words) as caught:
         Network(Run(interrupted, complete=False))
     assert CHECKPOINT_FILE in str(caught.value)
 

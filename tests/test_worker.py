@@ -187,6 +187,9 @@ def test_what_a_backend_prints_does_not_reach_the_messages(
         ),
         ("no_such_module:Backend", UsageError, EXIT_USAGE, "no module named 'no_such_module'"),
         ("faulty_backends:Nobody", UsageError, EXIT_USAGE, "faulty_backends has no Nobody"),
+        ("os:path", UsageError, EXIT_USAGE, "'os:path': is no backend's class"),
+        ("sys:maxsize", UsageError, EXIT_USAGE, "'sys:maxsize': is no backend's class"),
+        ("builtins:int", UsageError, EXIT_USAGE, "'builtins:int': is no backend's class"),
         (
             "faulty_backends:IncompleteBackend",
             BackendError,
@@ -235,6 +238,15 @@ def test_threads_and_devices_are_fixed_before_the_start(
     assert flags["OMP_NUM_THREADS"] == flags["OPENBLAS_NUM_THREADS"] == "3"
     assert flags["CUDA_VISIBLE_DEVICES"] == visible
     assert flags["threads"] == 3
+
+
+def test_a_model_that_ends_the_worker_is_named() -> None:
+    """A user has to know which of two files it was."""
+    with (
+        Worker("hosts:LeavingBackend") as worker,
+        pytest.raises(BackendError, match=r"died in 'describe_port' of port.py:Port \(exit code 7"),
+    ):
+        worker.describe_port("port.py:Port")
 
 
 def test_calls_of_a_host_are_forwarded_by_name() -> None:

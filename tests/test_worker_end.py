@@ -53,6 +53,19 @@ def test_a_busy_child_goes_with_its_killed_parent(tmp_path: Path) -> None:
         wait_for(lambda: not running(child), seconds=2)
 
 
+def test_what_the_child_started_goes_with_a_killed_parent(tmp_path: Path) -> None:
+    script = (
+        "import time\nfrom mnist_mlp.spec import Spec\nfrom mnist_mlp.worker.parent import Worker\n"
+        "worker = Worker('faulty_backends:ParentBackend')\nworker.open(Spec())\ntime.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path) as parent:
+        grandchild = pid_in(tmp_path / "child.pid")
+        assert running(grandchild)
+        parent.kill()
+        parent.wait()
+        wait_for(lambda: not running(grandchild), seconds=2)
+
+
 def test_close_ends_a_busy_child_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parent gives up in the middle of a call, as on Ctrl-C."""
     monkeypatch.chdir(tmp_path)

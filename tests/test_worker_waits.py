@@ -9,6 +9,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -19,7 +21,7 @@ from mnist_mlp.contract import Progress
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, TimeLimitError
 from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
-from mnist_mlp.spec import parse_spec
+from mnist_mlp.spec import Spec, parse_spec
 from mnist_mlp.worker import watch
 from mnist_mlp.worker.parent import Worker
 from mnist_mlp.worker.stack import Frame, frames_of, place
@@ -50,8 +52,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "SILENCE_S", 0.5)
 
 
-def hanging(name: str, *, timeout: float | None = 1.0) -> Worker:
-    return Worker(f"hanging:{name}Backend", accelerator="cpu", timeout=timeout)
+@contextmanager
+def opened(
+    backend: str,
+    caplog: pytest.LogCaptureFixture | None = None,
+    *,
+    limit: float | None,
+    spec: Spec = SPEC,
+) -> Iterator[Worker]:
+    """An open backend, with a limit from now on: a busy machine may take longer to import it."""
+    with Worker(backend, accelerator="cpu") as worker:
+        worker.open(spec)
+        if caplog is not None:
+            caplog.clear()
+        worker._watch.limit = limit
+        yield worker
 
 
 @pytest.mark.usefixtures("quick")
@@ -59,7 +74,6 @@ def hanging(name: str, *, timeout: float | None = 1.0) -> Worker:
     ("name", "where"),
     [
         ("Sleeping", r"hanging\.py:\d+ \(sleep\)"),
-        ("Locked", r"hanging\.py:\d+ \(fit\)"),
         # Its heart does not beat, but its stack can be had.
         ("Greedy", r"re/__init__\.py:\d+ \(match\)"),
     ],
@@ -67,20 +81,21 @@ def hanging(name: str, *, timeout: float | None = 1.0) -> Worker:
 def test_a_call_that_hangs_is_ended_and_its_place_is_named(
     plan: Plan, rows: TrainingData, name: str, where: str
 ) -> None:
-    with hanging(name) as worker:
+    # The limit from the start on, since the worker has to know of it to write its stack.
+    with Worker(f"hanging:{name}Backend", accelerator="cpu", timeout=5) as worker:
         worker.open(SPEC)
         start = time.monotonic()
         with pytest.raises(TimeLimitError) as caught:
             worker.fit(plan, rows)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20  # it would sleep for a minute
         pid = worker._process.pid
     assert caught.match(
-        rf"time limit: the {name.lower()}backend worker reported nothing for 1 s in 'fit'; "
+        rf"time limit: the {name.lower()}backend worker reported nothing for 5 s in 'fit'; "
         rf"it was at \S*{where}\. Allow it more time with --timeout"
     )
     (stack,) = caught.value.__notes__
     assert "in fit" in stack
-    assert stack.startswith(("Thread", "Current thread"))
+    assert stack.startswith("Thread")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -104,7 +119,8 @@ def test_the_line_of_a_user_s_code_is_named(
     """Not that of the library that it waits in, neither while it hangs nor at the limit."""
     port = tmp_path / "port.py"
     port.write_text(PORT)
-    with hanging("Port", timeout=2.5) as worker, pytest.raises(TimeLimitError) as caught:
+    port_backend = Worker("hanging:PortBackend", accelerator="cpu", timeout=5)
+    with port_backend as worker, pytest.raises(TimeLimitError) as caught:
         worker.describe_port(f"{port}:build")
     assert f"in 'describe_port'; it was at {port}:6 (wait)" in str(caught.value)
     assert 'threading.py", line' in caught.value.__notes__[0]
@@ -115,12 +131,11 @@ def test_the_line_of_a_user_s_code_is_named(
 def test_a_stopped_worker_is_noticed(
     plan: Plan, rows: TrainingData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with hanging("Stopped") as worker:
-        worker.open(SPEC)
+    with opened("hanging:StoppedBackend", limit=2) as worker:
         with pytest.raises(TimeLimitError, match="it was stopped, as by SIGSTOP"):
             worker.fit(plan, rows)
         pid = worker._process.pid
-    (told,) = caplog.messages
+    (told,) = (text for text in caplog.messages if "still waiting" not in text)
     assert told == (
         f"the stoppedbackend worker (process {pid}) is stopped, as by SIGSTOP; let it go on with "
         f"`kill -CONT {pid}`, or end this program with Ctrl-C"
@@ -132,13 +147,12 @@ def test_a_worker_that_is_stopped_while_it_is_written_to(
     plan: Plan, rows: TrainingData, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The parent blocks in writing, since nobody reads; a continued worker goes on."""
-    with Worker("numpy", accelerator="cpu") as worker:
-        worker.open(SPEC)
+    with opened("numpy", caplog, limit=None) as worker:
         pid = worker._process.pid
         os.kill(pid, signal.SIGSTOP)
 
         def go_on() -> None:
-            wait_until(lambda: caplog.messages)
+            wait_until(lambda: any("kill -CONT" in text for text in caplog.messages))
             os.kill(pid, signal.SIGCONT)
 
         helper = threading.Thread(target=go_on)
@@ -147,7 +161,7 @@ def test_a_worker_that_is_stopped_while_it_is_written_to(
         with pytest.raises(BackendError, match=r"filler|failed"):
             worker.predict(large, "no images")  # type: ignore[arg-type]
         helper.join()
-        assert f"kill -CONT {pid}" in caplog.messages[0]
+        assert any(f"kill -CONT {pid}" in text for text in caplog.messages)
         worker.fit(plan, rows)
 
 
@@ -162,10 +176,11 @@ def wait_until(condition: Callable[[], Any]) -> None:
 def test_silence_is_told_with_growing_pauses(
     plan: Plan, rows: TrainingData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with hanging("Sleeping", timeout=2.5) as worker:
-        worker.open(SPEC)
-        with pytest.raises(TimeLimitError):
-            worker.fit(plan, rows)
+    with (
+        opened("hanging:SleepingBackend", caplog, limit=2.5) as worker,
+        pytest.raises(TimeLimitError),
+    ):
+        worker.fit(plan, rows)
     first, *_, last = caplog.messages
     assert len(caplog.messages) == 3, "after 0.5, 1 and 2 s"
     assert first.startswith("still waiting for the sleepingbackend worker: ")
@@ -181,34 +196,34 @@ def test_a_worker_whose_python_is_blocked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watch, "FAINT_S", 1.2)
-    with hanging("Greedy", timeout=2.5) as worker:
-        worker.open(SPEC)
-        with pytest.raises(TimeLimitError):
-            worker.fit(plan, rows)
+    with (
+        opened("hanging:GreedyBackend", caplog, limit=2.5) as worker,
+        pytest.raises(TimeLimitError),
+    ):
+        worker.fit(plan, rows)
     assert "no heartbeat" not in caplog.messages[0]
     assert "its Python is blocked" in caplog.messages[-1]
 
 
 @pytest.mark.usefixtures("quick")
 def test_reports_restart_the_clock(plan: Plan, rows: TrainingData) -> None:
-    """A run of 0.75 s, with a report every 0.25 s, keeps a limit of 0.5 s."""
+    """A run of 3 s, with a report every 0.25 s, keeps a limit of 2 s."""
     epochs: list[Any] = []
-    with Worker("faulty_backends:SlowBackend", accelerator="cpu", timeout=0.5) as worker:
-        worker._watch.limit = None  # importing may take longer than that
-        worker.open(SPEC)
-        worker._watch.limit = 0.5
-        worker.fit(plan, rows, Progress(epoch=epochs.append))
-    assert len(epochs) == 3
+    training = SPEC.training.model_copy(update={"epochs": 12})
+    long = replace(plan, spec=SPEC.model_copy(update={"training": training}))
+    with opened("faulty_backends:SlowBackend", limit=2, spec=long.spec) as worker:
+        start = time.monotonic()
+        worker.fit(long, rows, Progress(epoch=epochs.append))
+        assert time.monotonic() - start > 2.5
+    assert len(epochs) == 12
 
 
 @pytest.mark.usefixtures("quick")
 def test_the_parent_s_own_time_does_not_count(plan: Plan, rows: TrainingData) -> None:
     def slowly(_: Any) -> None:
-        time.sleep(0.8)
+        time.sleep(1.5)
 
-    with Worker("numpy", accelerator="cpu") as worker:
-        worker.open(SPEC)
-        worker._watch.limit = 0.6
+    with opened("numpy", limit=1.2) as worker:
         worker.fit(plan, rows, Progress(epoch=slowly))
 
 
@@ -216,12 +231,11 @@ def test_the_parent_s_own_time_does_not_count(plan: Plan, rows: TrainingData) ->
 def test_a_killed_worker_is_noticed_though_its_pipe_stays_open(
     plan: Plan, rows: TrainingData
 ) -> None:
-    with hanging("Orphaning", timeout=None) as worker:
-        worker.open(SPEC)
+    with opened("hanging:OrphaningBackend", limit=None) as worker:
         start = time.monotonic()
         with pytest.raises(BackendError, match="killed by SIGKILL"):
             worker.fit(plan, rows)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_without_a_program_s_own_logging_it_goes_to_stderr() -> None:

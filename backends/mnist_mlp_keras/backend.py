@@ -2,6 +2,9 @@
 
 Keras and TensorFlow take seconds to import. Therefore the first method that needs them imports
 them, and with them the other modules of this package.
+
+Comments in this package that explain something by the framework's behaviour were written for Keras
+3.15 on TensorFlow 2.21.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from keras import ops
 from mnist_mlp.contract import Array, Plan, TrainingData, steps_per_call
 
 # Large, since validation needs no small batches: fewer calls, and little memory.
-_VALIDATION_BATCH = 2048
+VALIDATION_BATCH = 2048
 
 Series = dict[str, Array]
 """Row numbers of several batches; see `series_of`."""
@@ -118,6 +118,6 @@ def series_per_epoch(plan: Plan) -> int:
 
 def test_series(rows: int) -> tuple[Series]:
     """All test rows as one series."""
-    size = min(_VALIDATION_BATCH, rows)
+    size = min(VALIDATION_BATCH, rows)
     (series,) = series_of(np.arange(rows), batch_size=size, steps=rows // size)
     return series

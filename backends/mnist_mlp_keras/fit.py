@@ -13,11 +13,14 @@ import numpy as np
 from mnist_mlp.contract import Array, EpochRecord, Plan, Progress, State, Tensors, TrainingData
 from mnist_mlp.reference import scale_pixels
 from mnist_mlp_keras.engine import one_element
-from mnist_mlp_keras.fast import FastSequential, series_per_epoch, test_series, training_series
+from mnist_mlp_keras.fast import (
+    VALIDATION_BATCH,
+    FastSequential,
+    series_per_epoch,
+    test_series,
+    training_series,
+)
 from mnist_mlp_keras.model import load_state, load_weights, read_slots, read_weights
-
-# Large, since validation needs no small batches: fewer calls, and little memory.
-_VALIDATION_BATCH = 2048
 
 
 class Rows(keras.utils.PyDataset):
@@ -32,10 +35,10 @@ class Rows(keras.utils.PyDataset):
         self.labels = labels
 
     def __len__(self) -> int:
-        return ceil(len(self.images) / _VALIDATION_BATCH)
+        return ceil(len(self.images) / VALIDATION_BATCH)
 
     def __getitem__(self, index: int) -> tuple[Array, ...]:
-        rows = slice(index * _VALIDATION_BATCH, (index + 1) * _VALIDATION_BATCH)
+        rows = slice(index * VALIDATION_BATCH, (index + 1) * VALIDATION_BATCH)
         x = scale_pixels(self.images[rows], dtype=keras.config.floatx())
         return (x,) if self.labels is None else (x, self.labels[rows])
 

@@ -28,9 +28,8 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 
-_CHUNK = (
-    4096  # rows predicted at a time: they need 13 MB of float32 pixels, all test rows would need 55
-)
+# Rows predicted at a time. They need 13 MB of float32 pixels; all test rows would need 55.
+_CHUNK = 4096
 
 
 class NumpyBackend:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from mnist_mlp.contract import Array, Plan, TrainingData
 
 # Large, since validation needs no small batches: fewer calls, and little memory.
-_VALIDATION_BATCH = 2048
+VALIDATION_BATCH = 2048
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):
@@ -76,7 +76,7 @@ class PlannedData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """All test rows."""
-        return DataLoader(self.val_rows, batch_size=_VALIDATION_BATCH, collate_fn=_as_it_is)
+        return DataLoader(self.val_rows, batch_size=VALIDATION_BATCH, collate_fn=_as_it_is)
 
 
 def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

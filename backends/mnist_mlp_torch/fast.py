@@ -24,11 +24,9 @@ from torch.nn import functional
 
 from mnist_mlp.contract import Array, Plan, Spec, TrainingData, steps_per_call
 from mnist_mlp_torch.captured import CapturedSteps, can_capture
+from mnist_mlp_torch.data import VALIDATION_BATCH
 from mnist_mlp_torch.module import Perceptron
 from mnist_mlp_torch.traced import TracedGradient, trace_forward
-
-# Large, since validation needs no small batches: fewer calls, and little memory.
-_VALIDATION_BATCH = 2048
 
 
 class ResidentRows:
@@ -183,12 +181,12 @@ class FastPerceptron(Perceptron):
         """Add the test rows to the validation metrics."""
         del batch_index
         rows, dtype = self.trainer.datamodule.val_rows, self.layers[0].weight.dtype
-        for batch in positions.split(_VALIDATION_BATCH):
+        for batch in positions.split(VALIDATION_BATCH):
             x, y = rows.batch(batch, dtype=dtype)
             self.count_validated(self._logits(x), y)
 
     def _logits(self, x: Tensor) -> Tensor:
-        if len(x) < _VALIDATION_BATCH:
+        if len(x) < VALIDATION_BATCH:
             return self(x)
         if self.traced_forward is None:
             self.traced_forward = trace_forward(self, x)

@@ -24,12 +24,12 @@ def instrumented_step(module: Perceptron, state: State, images: Array, labels: A
     optimizer.zero_grad()
     x = module.pixels(torch.from_numpy(images))
     y = torch.from_numpy(labels).to(x.device).long()
-    entered: list[Tensor] = []
-    left: list[Tensor] = []
+    layer_inputs: list[Tensor] = []
+    layer_outputs: list[Tensor] = []
 
     def keep(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        entered.append(inputs[0])
-        left.append(output)
+        layer_inputs.append(inputs[0])
+        layer_outputs.append(output)
 
     hooks = [layer.register_forward_hook(keep) for layer in module.layers]
     loss = functional.cross_entropy(module(x), y)
@@ -41,8 +41,9 @@ def instrumented_step(module: Perceptron, state: State, images: Array, labels: A
     optimizer.step()
     return StepRecord(
         inputs=_array(x),
-        pre_activations=tuple(_array(z) for z in left),
-        activations=tuple(_array(a) for a in entered[1:]),
+        pre_activations=tuple(_array(z) for z in layer_outputs),
+        # The input of each layer but the first is the activation of the layer before it.
+        activations=tuple(_array(a) for a in layer_inputs[1:]),
         loss=float(loss),
         gradient=gradient,
         state=State(

@@ -69,9 +69,8 @@ def _traced(function: Callable[..., Any], *example: Tensor) -> tuple[Callable[..
     traced: Any = make_fx(function)(*example)
     _drop_identities(traced.graph)
     given = _give_to_onednn(traced.graph) if _onednn_serves(example[0]) else 0
-    traced.graph.set_codegen(
-        CodeGen()
-    )  # plain arguments, which are not packed and unpacked in each call
+    # With torch's default, arguments are packed and unpacked in each call.
+    traced.graph.set_codegen(CodeGen())
     traced.recompile()
     return traced.forward, given  # not `Module.__call__`, which would look for hooks
 
@@ -107,8 +106,8 @@ def _give_to_onednn(graph: Graph) -> int:
         if a.meta["val"].numel() * b.meta["val"].shape[1] < _LARGE:
             continue
         with graph.inserting_before(node):
-            turned = b.target is aten.t.default
-            transposed = b.args[0] if turned else graph.call_function(aten.t.default, (b,))
+            is_transpose = b.target is aten.t.default
+            transposed = b.args[0] if is_transpose else graph.call_function(aten.t.default, (b,))
             product = graph.call_function(
                 torch.ops.mkldnn._linear_pointwise.default,
                 (a, transposed, bias[0] if bias else None, "none", [], ""),

@@ -79,8 +79,11 @@ class Agenda:
 
     @property
     def rounds_or_default(self) -> int:
-        """One round for a scale series, which has many points on one line; five for answers, since
-        each is one time only; else three rounds."""
+        """The number of rounds.
+
+        By default, one for a scale series, whose many points lie on one line; five for answers,
+        since each process gives a single time; otherwise three.
+        """
         return self.rounds or (1 if self.scale else 5 if self.answers else 3)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Time whole commands from the shell to their answer, beside the scripts that they judge."""
+"""Time whole commands from the shell to their answer, and the training scripts that they judge."""
 
 from __future__ import annotations
 

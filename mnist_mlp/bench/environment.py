@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_mlp.bench.process import load
+from mnist_mlp.memory import machine_memory
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.worker.parent import THREAD_VARIABLES
 
@@ -34,7 +35,7 @@ def describe() -> dict[str, Any]:
         **describe_machine(),
         "packages": {name: number for name in PACKAGES if (number := _version(name))},
         "logical_cores": os.cpu_count(),
-        "memory_bytes": _memory(),
+        "memory_bytes": machine_memory(),
         "kernel": platform.release(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
@@ -75,12 +76,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _memory() -> int | None:
-    with suppress(ValueError, OSError, AttributeError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None
 
 
 def _read(path: str) -> str | None:

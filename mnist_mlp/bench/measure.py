@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -27,6 +26,8 @@ from mnist_mlp.errors import (
     SetupError,
 )
 from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.readers.regular import Origin
+from mnist_mlp.readers.texts import read_json
 from mnist_mlp.registry import label_of
 from mnist_mlp.run.folder import Run
 from mnist_mlp.settings import OTHER_VARIABLES
@@ -239,7 +240,9 @@ def _script(case: Case, bench: Bench, *, words: Sequence[str]) -> _Content:
         finished = timed([sys.executable, *words, *options], environment=variables)
         if finished.code:
             raise BackendError(finished.last_words)
-        facts: dict[str, Any] = json.loads(timings.read_text(encoding="utf-8"))
+        facts = read_json(timings, Origin(BackendError))
+    if not isinstance(facts, dict) or not isinstance(facts.get("epochs_s"), list):
+        raise BackendError(f"{words[0]}: wrote no list epochs_s to the file of --timings")
     first, *steady = facts.pop("epochs_s")
     return {
         "phases": {"process_s": finished.seconds, "first_epoch_s": first},

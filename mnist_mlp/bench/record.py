@@ -8,27 +8,38 @@ times that the backend itself reported.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mnist_mlp.contract import FitPath
-from mnist_mlp.errors import DataError, UsageError
+from mnist_mlp.errors import DataError
+from mnist_mlp.readers.regular import NAMED
+from mnist_mlp.readers.texts import read_json
 from mnist_mlp.registry import label_of
 from mnist_mlp.run.files import json_bytes, write_atomically
-from mnist_mlp.spec import Spec
+from mnist_mlp.shown import one_line, shown
+from mnist_mlp.spec import Count, Spec
 
 SCHEMA_VERSION = 1
 FILE_NAME = "bench.json"
+
+MOST_ROUNDS = 1000
+"""Most rounds of a sitting. The bootstrap draws ten thousand samples of as many processes."""
+
+MOST_CASES = 1000
+"""Most cases of a sitting. The figure has a line for each, and a picture at most 65,536 pixels."""
 
 Kind = Literal["worker", "command", "peer", "limit", "answer"]
 
 WHOLE: tuple[Kind, ...] = ("command", "peer", "answer")
 """Kinds of case whose process has a fixed length, so that its seconds can be compared."""
 
-Phases = dict[str, float]
+Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=0, le=2**53)]
+Phases = dict[str, Seconds]
 
 
 class _Value(BaseModel):
@@ -56,10 +67,10 @@ class Case(_Value):
         Position on the axis of a scale series.
     """
 
-    key: str
+    key: Annotated[str, Field(min_length=1, max_length=200)]
     kind: Kind
     spec: Spec
-    epochs: int
+    epochs: Annotated[int, Field(ge=0)]
     backend: str = ""
     accelerator: str = "cpu"
     # In the file it is called `path`, so that files of earlier versions can still be read.
@@ -70,7 +81,7 @@ class Case(_Value):
     threads: int | None = None
     validated: bool = True
     train_rows: int | None = None
-    point: int | None = None
+    point: Count | None = None
     arguments: tuple[str, ...] = ()
 
     @property
@@ -91,18 +102,26 @@ class Sample(_Value):
     """
 
     case: str
-    round: int
+    round: Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
     place: int
     status: Literal["ok", "absent", "failed"] = "ok"
     message: str = ""
     phases: Phases = {}
-    epochs_s: tuple[float, ...] = ()
-    own_epochs_s: tuple[float, ...] = ()
-    series_s: dict[str, tuple[float, ...]] = {}
-    memory: dict[str, int] = {}
+    epochs_s: tuple[Seconds, ...] = ()
+    own_epochs_s: tuple[Seconds, ...] = ()
+    series_s: dict[str, tuple[Seconds, ...]] = {}
+    memory: dict[str, Bytes] = {}
     facts: dict[str, Any] = {}
     load_before: float | None = None
     others_cores: float | None = None
+
+    @field_validator("facts")
+    @classmethod
+    def _rows_are_counted(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        rows = facts.get("train_rows", 1)
+        if not isinstance(rows, int) or rows < 1:
+            raise ValueError(f"train_rows is {shown(rows)}, expected a number of rows")
+        return facts
 
 
 class Document(_Value):
@@ -110,16 +129,16 @@ class Document(_Value):
 
     schema_version: Literal[1] = 1
     kind: Literal["cases", "scale", "profile", "answers"]
-    axis: str = ""
+    axis: Annotated[str, Field(pattern="^(width|batch|rows|epochs)?$")] = ""
     started: str
     finished: str = ""
-    rounds: int
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
     seed: int
-    train_rows: int
-    test_rows: int
+    train_rows: Count
+    test_rows: Count
     dataset: dict[str, Any]
     environment: dict[str, Any]
-    cases: tuple[Case, ...]
+    cases: Annotated[tuple[Case, ...], Field(min_length=1, max_length=MOST_CASES)]
     samples: tuple[Sample, ...] = ()
 
     def case(self, key: str) -> Case | None:
@@ -145,32 +164,48 @@ def read(path: Path) -> Document:
 
     Raises
     ------
-    UsageError, DataError
+    DataError
         The file cannot be read, is not a result file of `bench`, or has another schema version.
     """
     if path.is_dir():
         path = path / FILE_NAME
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not a JSON file: {error}") from None
+    raw = read_json(path, NAMED)
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise DataError(
             f"{path}: expected a result file of `bench` with schema_version {SCHEMA_VERSION}, "
-            f"found {version!r}"
+            f"found {shown(version)}"
         )
+    for text in _texts(raw):
+        if not text.replace("\n", "").isprintable():  # texts are printed
+            raise DataError(f"{path}: a text holds control characters: {shown(text)}")
     try:
         document = Document.model_validate(raw)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
+        where = one_line(".".join(str(part) for part in problem["loc"]))
         raise DataError(
-            f"{path}: not a result file of `bench`: {where}: {problem['msg']}"
+            f"{path}: not a result file of `bench`: {where}: {one_line(problem['msg'])}"
         ) from None
-    unknown = {sample.case for sample in document.samples} - {case.key for case in document.cases}
+    keys = [case.key for case in document.cases]
+    if len(set(keys)) < len(keys):
+        raise DataError(f"{path}: lists a case twice")
+    unknown = {sample.case for sample in document.samples} - set(keys)
     if unknown:
-        raise DataError(f"{path}: has samples of cases that it does not list: {sorted(unknown)}")
+        raise DataError(
+            f"{path}: has samples of cases that it does not list: {shown(sorted(unknown))}"
+        )
     return document
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield key
+            yield from _texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part)

@@ -66,7 +66,11 @@ def row(document: Document, case: Case) -> Row:
     steps = ceil(rows / case.spec.training.batch_size)
     phases = {name: median(list(phase_values(samples, name).values())) for name in PHASES}
     peaks = [s.memory["peak"] for s in samples if "peak" in s.memory]
-    over = [s.memory["peak"] - s.memory["import_peak"] for s in samples if len(s.memory) > 1]
+    over = [
+        s.memory["peak"] - s.memory["import_peak"]
+        for s in samples
+        if {"peak", "import_peak"} <= s.memory.keys()
+    ]
     gpu = [s.memory["gpu_peak"] for s in samples if "gpu_peak" in s.memory]
     status = "ok" if samples else (bad.status if bad else "not run")
     return Row(
@@ -91,7 +95,7 @@ def rows_of(document: Document, case: Case) -> int:
     """Number of training rows of a case."""
     samples = document.of(case.key)
     recorded = samples[0].facts.get("train_rows") if samples else None
-    return int(recorded) if recorded is not None else document.train_rows
+    return document.train_rows if recorded is None else int(recorded)
 
 
 def gpu_ratios(document: Document) -> dict[str, Ratio]:

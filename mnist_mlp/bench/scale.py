@@ -27,7 +27,9 @@ from mnist_mlp.bench.sgemm import flops
 from mnist_mlp.bench.statistics import epoch_medians, median, phase_values
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UsageError
-from mnist_mlp.spec import Spec
+from mnist_mlp.memory import machine_memory
+from mnist_mlp.shown import one_line, size
+from mnist_mlp.spec import MAX_COUNT, Spec
 
 POINTS: dict[str, tuple[int, ...]] = {
     "width": (64, 128, 256, 512, 1024, 2048, 4096),
@@ -72,10 +74,14 @@ def checked_points(axis: str, text: str | None) -> tuple[int, ...]:
     try:
         points = sorted({int(part.replace("_", "")) for part in text.split(",")})
     except ValueError:
-        raise UsageError(f"--points {text}: expected whole numbers such as 64,256,1024") from None
+        raise UsageError(
+            f"--points {one_line(text)}: expected whole numbers such as 64,256,1024"
+        ) from None
     least = 10 if axis == "rows" else 1
-    if points[0] < least:
-        raise UsageError(f"--points {text}: the smallest point of {axis} is {least}")
+    if points[0] < least or points[-1] > MAX_COUNT:
+        raise UsageError(
+            f"--points {one_line(text)}: the points of {axis} are from {least} to {MAX_COUNT:,}"
+        )
     return tuple(points)
 
 
@@ -103,6 +109,12 @@ def tiled(dataset: Dataset, rows: int) -> Dataset:
 
     Groups are left out: copies of one image on both sides of a split do not change the time.
     """
+    needed, memory = rows * dataset.inputs, machine_memory()
+    if memory is not None and needed > memory:
+        raise UsageError(
+            f"{rows:,} rows of {dataset.inputs} pixels take {size(needed)}, but this machine has "
+            f"{size(memory)} of memory: choose smaller --points"
+        )
     times = ceil(rows / len(dataset))
     return replace(
         dataset,
@@ -177,7 +189,7 @@ def fit(name: str, x: Sequence[int], y: Sequence[float], work: Sequence[float]) 
         high += 1
     assert low <= best <= high
     slope = error = ideal_slope = None
-    if len(x) >= 3:  # two points fit any line, and have no standard error
+    if len(set(x)) >= 3:  # two points fit any line, and have no standard error
         line = linregress(np.log(x), np.log(y))
         slope, error = float(line.slope), float(line.stderr)
         ideal_slope = float(linregress(np.log(x), np.log(ideal)).slope)

@@ -37,6 +37,7 @@ OTHERS_LIMIT = 0.25
 """Unstable if other programs kept more cores busy than this meanwhile."""
 
 _RESAMPLES = 9999
+"""Resamples of the bootstrap: SciPy's default."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def ratio(above: dict[int, float], below: dict[int, float]) -> Ratio:
     def statistic(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
         return np.median(a, axis=axis) / np.median(b, axis=axis)
 
+    # The percentile interval of a few values is too narrow. So its level is raised as a t interval
+    # would be wider than a normal one: the expanded percentile interval (Hesterberg, 2015).
     tail = stats.norm.cdf(-math.sqrt(fewest / (fewest - 1)) * stats.t.ppf(0.975, fewest - 1))
     interval = stats.bootstrap(
         (x, y),
@@ -148,6 +151,6 @@ def ratio(above: dict[int, float], below: dict[int, float]) -> Ratio:
         n_resamples=_RESAMPLES,
         confidence_level=1 - 2 * tail,
         method="percentile",
-        rng=np.random.default_rng(0),
+        rng=np.random.default_rng(0),  # fixed, so that a stored file always gives the same table
     ).confidence_interval
     return Ratio(value, float(interval.low), float(interval.high))

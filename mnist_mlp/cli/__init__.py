@@ -5,6 +5,7 @@ These modules import nothing slow at the top, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from contextlib import suppress
@@ -22,6 +23,7 @@ from mnist_mlp.errors import (
     Stop,
     UsageError,
 )
+from mnist_mlp.shown import one_line
 
 COMMANDS = (
     "train",
@@ -65,10 +67,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         text = "out of memory: use fewer rows, a smaller batch or smaller layers"
         code = _tell(SetupError(text), as_json=as_json)
     except Exception as error:
-        if hasattr(error, "format_message"):
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            text = f"{one_line(str(error.filename))}: {error.strerror}"
+            code = _tell(UsageError(text), as_json=as_json)
+        elif hasattr(error, "format_message"):
             # An error of Typer about the arguments. Its class is found by its method, because the
             # place of that class differs between Typer's versions.
-            text = f"{error.format_message().rstrip('.')}; see --help"
+            # Typer breaks a list of choices into lines.
+            message = " ".join(error.format_message().split()).rstrip(".")
+            text = f"{message}; see --help"
             code = _tell(UsageError(text), as_json=as_json)
         else:
             code = _tell(_own_fault(error, command=words[0]), as_json=as_json)
@@ -99,13 +106,42 @@ def _own_fault(error: Exception, *, command: str) -> InternalError:
 
 
 def _tell(error: MnistMlpError | Stop, *, as_json: bool) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    text = readable(str(error))
+    print(f"error: {text}", file=sys.stderr)
     for note in getattr(error, "__notes__", ()):
         if note:
-            print(note, file=sys.stderr)
+            print(_printable(note), file=sys.stderr)
     if as_json:
-        problem = {"kind": type(error).__name__, "message": str(error)}
+        problem = {"kind": type(error).__name__, "message": text}
         document = {"schema_version": 1, "exit_code": error.exit_code, "error": problem}
         with suppress(MnistMlpError):  # standard output itself may be what failed
             print(json.dumps(document, indent=2), flush=True)
     return error.exit_code
+
+
+_LONGEST = 1000
+"""Most characters of an error. Any real one is shorter, unless it quotes something huge."""
+
+
+def readable(text: str) -> str:
+    """The text of an error as a terminal may show it.
+
+    An error quotes what it refuses: a name, a path, an option. Control characters in a quote would
+    reach the terminal, and a quote of a megabyte would hide what to do, which stands at the end.
+
+    >>> readable("no such run: \\x1b[2Jx")
+    'no such run: \\\\x1b[2Jx'
+    """
+    if len(text) > _LONGEST:
+        half = _LONGEST // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )

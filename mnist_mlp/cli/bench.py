@@ -61,6 +61,7 @@ def bench(
         int | None,
         typer.Option(
             min=1,
+            max=1000,
             help="Fresh processes per case [default: 3; 1 with --scale, 5 with --answers].",
             rich_help_panel=_HOW,
         ),

@@ -23,6 +23,7 @@ def predict(
     import numpy as np
 
     from mnist_mlp.cli.output import print_json, sketch, tell_note, weights_document
+    from mnist_mlp.errors import DivergedError
     from mnist_mlp.exchange.pictures import read_picture
     from mnist_mlp.reference import forward, log_softmax, scale_pixels
     from mnist_mlp.run.folder import Run
@@ -31,13 +32,16 @@ def predict(
     folder = Run(run, complete=False)
     network = Network(folder, best=best)
     tell_note(network)
+    # Predicted by the NumPy reference, so that no framework has to be installed. The weights are
+    # read first, because they confirm the size of the images.
+    weights = {name: array.astype(np.float64) for name, array in network.weights.items()}
     pictures = np.stack([read_picture(path, folder.image_shape) for path in images])
     pixels = scale_pixels(pictures.reshape(len(pictures), -1), dtype=np.float64)
-    # Predicted by the NumPy reference, so that no framework has to be installed.
-    weights = {name: array.astype(np.float64) for name, array in network.weights.items()}
-    probabilities = np.exp(
-        log_softmax(forward(weights, folder.spec.model.activations, pixels).logits)
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # checked below
+        logits = forward(weights, folder.spec.model.activations, pixels).logits
+    if not np.isfinite(logits).all():
+        raise DivergedError(f"{run}: with its weights, a logit of these pictures is not finite")
+    probabilities = np.exp(log_softmax(logits))
     if json:
         results = [
             {"image": str(path), "class": int(p.argmax()), "probabilities": p.tolist()}

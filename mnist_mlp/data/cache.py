@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mnist_mlp.errors import SetupError
-from mnist_mlp.leftovers import held, sweep
-
-PARTIAL = re.compile(r"partial-[a-z0-9_]{8}")
-"""Names of the folders that `filling` fills; `tempfile` chooses the last eight characters."""
+from mnist_mlp.leftovers import temporary_folder
 
 CACHE_VARIABLE = "MNIST_MLP_CACHE"
 
@@ -40,17 +35,16 @@ def filling(folder: Path) -> Iterator[Path]:
     SetupError
         The cache folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder, PARTIAL)
-        # Inside `folder`, because moving a file is atomic only within one file system.
-        partial = tempfile.TemporaryDirectory(prefix="partial-", dir=folder)
-    except OSError as err:
-        raise _not_writable(folder, err) from err
-    with partial, held(Path(partial.name)):
-        yield Path(partial.name)
+    with ExitStack() as stack:
         try:
-            for file in sorted(Path(partial.name).iterdir()):
+            folder.mkdir(parents=True, exist_ok=True)
+            # Inside `folder`, because moving a file is atomic only within one file system.
+            partial = stack.enter_context(temporary_folder(folder, prefix="partial-"))
+        except OSError as err:
+            raise _not_writable(folder, err) from err
+        yield partial
+        try:
+            for file in sorted(partial.iterdir()):
                 if file.is_file():
                     file.replace(folder / file.name)
         except OSError as err:

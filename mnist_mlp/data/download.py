@@ -9,27 +9,34 @@ answered.
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import socket
 import threading
 import time
 import urllib.request
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from mnist_mlp.data.cache import filling
 from mnist_mlp.data.facts import FILES, MIRRORS, REMEDY, Say, quiet
 from mnist_mlp.data.idx import open_unzipped
 from mnist_mlp.errors import DataError, UsageError
+from mnist_mlp.shown import one_line, size
 
 CONNECT_S = 3.0
 READ_S = 20.0
 # The deadline for all mirrors: long enough for a slow look-up and one lost connection packet.
 KNOCK_S = 4.0
-_BLOCK = 1 << 20
+# A time-out of 20 s between two packets still lets a mirror send a byte every 19 s, for ever. So a
+# file has this time to begin, and from then on must come at this rate on average. The largest file
+# then takes at most 9 minutes.
+BEGIN_S = 20.0
+SLOWEST = 20_000  # bytes a second
+LARGEST = 64 * 2**20
+"""Most bytes of a file, both packed and unpacked. MNIST's largest has 47 MB unpacked."""
+_BLOCK = 1 << 16
+_LOOK_S = 0.1
 
 
 def download_mnist(folder: Path, *, mirror: str | None = None, say: Say = quiet) -> str:
@@ -75,23 +82,26 @@ def check_mirror(mirror: str) -> str:
     UsageError
         It is not an http or https address.
     """
-    parts = urlsplit(mirror)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(mirror)
+        right = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:  # such as a [ without its ]
+        right = False
+    if not right:
         raise UsageError(
-            f"the mirror {without_password(mirror)!r} is not an http or https address. "
+            f"the mirror '{without_password(one_line(mirror))}' is not an http or https address. "
             "For a folder on this machine, use --data-dir."
         )
     return mirror.rstrip("/") + "/"
 
 
-def without_password(address: str) -> str:
-    """A URL without user name and password, so that it may be shown and recorded.
+def without_password(text: str) -> str:
+    """A URL, or a text with URLs in it, without user name and password, so that it may be shown.
 
     >>> without_password("https://me:secret@host.example/mnist/")
     'https://host.example/mnist/'
     """
-    parts = urlsplit(address)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def _from_first(
@@ -105,8 +115,7 @@ def _from_first(
         say(f"downloading {name} from {shown}")
         try:
             _fetch(mirror, name, folder)
-        # All errors of the connection are OSErrors, including those of requests.
-        except (OSError, EOFError, zlib.error, DataError) as err:
+        except Exception as err:  # a mirror's answer makes libraries raise nearly any exception
             failures[mirror] = _short(err)
             say(f"{shown} failed: {failures[mirror]}")
         else:
@@ -117,21 +126,14 @@ def _from_first(
 
 def _fetch(mirror: str, name: str, folder: Path) -> None:
     """Download one file, unpack it, and check its MD5."""
-    import pooch
-
-    pooch.get_logger().setLevel(logging.WARNING)
-    packed = Path(
-        pooch.retrieve(
-            f"{mirror}{name}.gz",
-            known_hash=None,  # the checksum of the decompressed bytes is checked below
-            fname=f"{name}.gz",
-            path=folder,
-            downloader=pooch.HTTPDownloader(timeout=(CONNECT_S, READ_S), chunk_size=_BLOCK),
-        )
-    )
-    md5 = hashlib.md5(usedforsecurity=False)
+    packed = folder / f"{name}.gz"
+    _download(f"{mirror}{name}.gz", packed)
+    md5, done = hashlib.md5(usedforsecurity=False), 0
     with open_unzipped(packed) as source, (folder / name).open("wb") as target:
         while block := source.read(_BLOCK):
+            done += len(block)
+            if done > LARGEST:
+                raise DataError(f"{name} unpacks to more than {size(LARGEST)}, which is the limit")
             md5.update(block)
             target.write(block)
     packed.unlink()
@@ -140,6 +142,57 @@ def _fetch(mirror: str, name: str, folder: Path) -> None:
         raise DataError(
             f"wrong checksum of {name}: MD5 {md5.hexdigest()} unpacked, expected {FILES[name]}"
         )
+
+
+def _download(url: str, file: Path) -> None:
+    """Download a file in a thread, and give it up if it is too slow or too large.
+
+    Raises
+    ------
+    DataError
+        More than `LARGEST` bytes came, or fewer than `BEGIN_S` and `SLOWEST` ask for.
+    Exception
+        Whatever the thread ended with.
+    """
+    failures: list[Exception] = []
+    given_up = threading.Event()
+    # A daemon thread: one that waits for its socket must not keep the program running.
+    thread = threading.Thread(target=_receive, args=(url, file, given_up, failures), daemon=True)
+    started = time.monotonic()
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK_S)
+            _check_progress(file, seconds=time.monotonic() - started)
+    finally:
+        given_up.set()
+    if failures:
+        raise failures[0]
+
+
+def _receive(url: str, file: Path, given_up: threading.Event, failures: list[Exception]) -> None:
+    import requests
+
+    try:
+        with (
+            requests.get(url, stream=True, timeout=(CONNECT_S, READ_S)) as response,
+            file.open("wb", buffering=0) as target,
+        ):
+            response.raise_for_status()
+            for block in response.iter_content(_BLOCK):
+                target.write(block)
+                if given_up.is_set():
+                    return
+    except Exception as err:  # handed to the thread that waits
+        failures.append(err)
+
+
+def _check_progress(file: Path, *, seconds: float) -> None:
+    received = file.stat().st_size if file.exists() else 0
+    if received > LARGEST:
+        raise DataError(f"sends more than {size(LARGEST)}, which is the limit for one file")
+    if seconds > BEGIN_S + received / SLOWEST:
+        raise DataError(f"too slow: {size(received)} in {seconds:.0f} s")
 
 
 def _knock(mirrors: Sequence[str]) -> dict[str, str]:
@@ -174,5 +227,5 @@ def _connect(mirror: str, failures: dict[str, str]) -> None:
 def _short(err: Exception) -> str:
     """The reason of an error, on one line of at most 160 characters."""
     text = (isinstance(err, OSError) and err.strerror) or str(err) or type(err).__name__
-    text = re.sub(r"//[^/@\s]*@", "//", text)  # requests quotes the URL, including a password
-    return text.splitlines()[0][:160].rstrip(". ")
+    # requests quotes the URL, including a password.
+    return without_password(one_line(text, longest=160)).rstrip(". ")

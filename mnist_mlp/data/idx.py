@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 from mnist_mlp.data.facts import FILES
 from mnist_mlp.errors import DataError
+from mnist_mlp.memory import machine_memory
+from mnist_mlp.readers.regular import NAMED, open_regular
+from mnist_mlp.shown import size
 
 _UNSIGNED_BYTE = 0x08
 _OTHER_TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
@@ -30,6 +33,13 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # the file can hold at this ratio, the file is refused before memory is allocated.
 _DEFLATE_LIMIT = 1032
 _BLOCK = 1 << 20
+
+VALUES_LIMIT = 4 * 2**30
+"""Most bytes of values of one file, unpacked: 5 million images of 28 x 28, or 80 times MNIST. A
+gzip file of 9 MB can announce 9 GB, and hold them, too."""
+
+_COPIES = 2
+"""How often the images are in memory at least: as they were read, and in the order of a split."""
 
 
 def read_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -186,11 +196,17 @@ def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
         stream.write(np.ascontiguousarray(values).data)
 
 
-def open_unzipped(path: Path) -> IO[bytes]:
-    """Open a file for reading; gzipped bytes are decompressed."""
-    with path.open("rb") as stream:
-        zipped = stream.read(2) == _GZIP_MAGIC
-    return cast(IO[bytes], gzip.open(path, "rb")) if zipped else path.open("rb")
+@contextmanager
+def open_unzipped(path: Path) -> Iterator[IO[bytes]]:
+    """Open a regular file for reading; gzipped bytes are decompressed."""
+    with open_regular(path, NAMED) as file:
+        zipped = file.read(2) == _GZIP_MAGIC
+        file.seek(0)
+        if not zipped:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as unzipped:
+            yield cast(IO[bytes], unzipped)
 
 
 @contextmanager
@@ -232,7 +248,25 @@ def _read_header(stream: IO[bytes], path: Path, ndim: int) -> tuple[int, ...]:
             f"{path} is truncated or its header is damaged: {path.stat().st_size} bytes cannot "
             f"hold the {_times(shape)} values that it announces. Get the file again."
         )
+    _check_size(shape, path)
     return shape
+
+
+def _check_size(shape: tuple[int, ...], path: Path) -> None:
+    """Refuse values that are too many for this program, or for the memory of this machine."""
+    announced = math.prod(shape)
+    if announced > VALUES_LIMIT:
+        raise DataError(
+            f"{path} announces {_times(shape)} values ({size(announced)}), but the limit is "
+            f"{size(VALUES_LIMIT)}. Use a part of the data set."
+        )
+    memory = machine_memory()
+    if memory is not None and announced * _COPIES > memory:
+        raise DataError(
+            f"{path} announces {_times(shape)} values ({size(announced)}), and training needs "
+            f"them {_COPIES} times, but this machine has {size(memory)} of memory. "
+            "Use a part of the data set."
+        )
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mnist_mlp.doctor.finding import Finding, Level
+from mnist_mlp.memory import memory_limit, own_cgroup, values_upwards
 from mnist_mlp.run.machine import processor_name, usable_cores
 
-CGROUPS = Path("/sys/fs/cgroup")
 THREADS = "OMP_NUM_THREADS"
 
 
@@ -69,37 +69,14 @@ def avx_finding(cpuinfo: Path = Path("/proc/cpuinfo")) -> Finding | None:
     return None
 
 
-def own_cgroup() -> Path:
-    """The folder of this process's control group (version 2)."""
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            if line.startswith("0::"):
-                return CGROUPS / line.removeprefix("0::").lstrip("/")
-    return CGROUPS
-
-
 def cpu_quota(cgroup: Path) -> float | None:
     """The number of cores whose time a control group and those above it allow; None: no limit."""
     quotas = []
-    for text in _up(cgroup, "cpu.max"):
+    for text in values_upwards(cgroup, "cpu.max"):
         quota, _, period = text.partition(" ")
         if quota != "max" and period:
             quotas.append(int(quota) / int(period))
     return min(quotas, default=None)
-
-
-def memory_limit(cgroup: Path) -> int | None:
-    """The bytes of memory that a control group and those above it allow; None: no limit."""
-    return min((int(text) for text in _up(cgroup, "memory.max") if text != "max"), default=None)
-
-
-def _up(cgroup: Path, name: str) -> list[str]:
-    """The content of a file in a control group and in all those above it."""
-    found = []
-    for folder in (cgroup, *cgroup.parents):
-        with suppress(OSError):
-            found.append((folder / name).read_text(encoding="utf-8").strip())
-    return found
 
 
 def available_memory() -> int | None:

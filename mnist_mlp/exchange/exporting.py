@@ -15,11 +15,15 @@ import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, RunFolderError, SetupError
+from mnist_mlp.leftovers import MARK, temporary_folder
+from mnist_mlp.readers.arrays import read_safetensors
+from mnist_mlp.readers.regular import NAMED
 from mnist_mlp.reference import Array, scale_pixels
+from mnist_mlp.run.evaluation import evidence_of
 from mnist_mlp.run.files import write_atomically
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.network import Network
-from mnist_mlp.run.tensors import read_tensors, tensors_to_bytes
+from mnist_mlp.run.tensors import tensors_to_bytes
 from mnist_mlp.worker.parent import Worker
 
 Format = Literal["keras", "torch", "onnx", "safetensors"]
@@ -74,11 +78,15 @@ def export_network(
     SetupError
         The framework or a package is missing; the text names the command that installs it.
     RunFolderError
-        `dataset` is not the data set that the run was trained on.
+        A file of the run is missing or damaged, or `dataset` is not the data set that the run was
+        trained on.
+    DivergedError
+        A file of the run holds NaN or infinity.
     BackendError
         The exported model predicts differently from the run.
     """
     run = network.run
+    evidence_of(network)  # the same checks as in the other commands, before anything is written
     if kind == "safetensors":
         return _safetensors(network, out)
     pixels = _test_pixels(network, dataset)
@@ -89,13 +97,13 @@ def export_network(
     # If the file to be written is a link, a framework would write to its target, which may be
     # anywhere. Moving a finished file there replaces the link itself.
     with (
-        tempfile.TemporaryDirectory(dir=out, prefix=".export-") as fresh,
+        temporary_folder(out, prefix=f".export-{MARK}") as fresh,
         Worker(framework, accelerator="cpu", verbose=verbose) as worker,
     ):
         worker.open(run.spec)
-        names = worker.export(network.weights, kind, Path(fresh))
+        names = worker.export(network.weights, kind, fresh)
         for name in names:
-            (Path(fresh) / name).replace(out / name)
+            (fresh / name).replace(out / name)
     logits = _reloaded(kind, out / names[0], pixels)
     own = network.results.predictions["logits"]
     different = int((logits.argmax(axis=1) != own.argmax(axis=1)).sum())
@@ -117,7 +125,7 @@ def export_network(
 def _safetensors(network: Network, out: Path) -> Exported:
     file = out / "model.safetensors"
     write_atomically(file, tensors_to_bytes(network.weights))
-    again = read_tensors(file)
+    again = read_safetensors(file, NAMED)
     if any(not np.array_equal(again[name], tensor) for name, tensor in network.weights.items()):
         raise BackendError(f"{file}: reading it back gives other values than were written")
     return Exported((file,), len(network.results.predictions["ids"]), 0, 0.0)
@@ -130,7 +138,13 @@ def _test_pixels(network: Network, dataset: Dataset) -> Array:
             f"{run.path}: trained on other data than is loaded here; name the folder of its data "
             f"set ({run.dataset.name}) with --data-dir"
         )
-    images = dataset.flat()[network.results.predictions["ids"]]
+    ids = network.results.predictions["ids"]
+    if ids.max() >= len(dataset):
+        raise RunFolderError(
+            f"{run.path}/predictions.npz: ids has row {ids.max()}, but the data set has "
+            f"{len(dataset)} rows"
+        )
+    images = dataset.flat()[ids]
     return scale_pixels(images, dtype=run.spec.training.precision)
 
 

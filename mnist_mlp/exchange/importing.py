@@ -5,6 +5,7 @@ Only safetensors and npz files are read, never pickles: loading a pickle runs it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
@@ -13,17 +14,18 @@ from typing import Any, Literal
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import DataError
+from mnist_mlp.errors import DataError, DivergedError
 from mnist_mlp.plan import make_plan
+from mnist_mlp.readers.arrays import read_npz, read_safetensors
+from mnist_mlp.readers.regular import NAMED, read_start
 from mnist_mlp.reference import Array, bias_name, kernel_name
 from mnist_mlp.run.claim import claimed
 from mnist_mlp.run.evaluation import write_evaluation
 from mnist_mlp.run.folder import Run
-from mnist_mlp.run.guarded import read_npz
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.run.results import reference_logits, results_of
-from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.run.writer import RunWriter
+from mnist_mlp.shown import one_line
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import dataset_record, marking
 
@@ -34,13 +36,22 @@ MOST_TRIED = 7
 matrices have 5,040 orders; 10 would have more than 3 million."""
 
 
+_ZIP_MAGIC = b"PK"
+_DIGITS = re.compile("([0-9]+)")
+
+
 def read_weights(path: Path) -> dict[str, Array]:
-    """Read the arrays of a `.safetensors` or `.npz` file, by their own names."""
-    if path.suffix == ".safetensors":
-        return read_tensors(path, follow=True)
-    if path.suffix != ".npz":
-        raise DataError(f"{path}: expected a .safetensors or .npz file (pickles are not read)")
-    return read_npz(path, follow=True)
+    """Read the arrays of a safetensors or npz file, by their own names.
+
+    The content decides which of them it is, because a renamed file keeps its content.
+
+    Raises
+    ------
+    DataError
+        The file is neither, damaged, or of a known format that is not read here, such as a pickle.
+    """
+    zipped = read_start(path, NAMED, len(_ZIP_MAGIC)) == _ZIP_MAGIC
+    return read_npz(path, NAMED) if zipped else read_safetensors(path, NAMED)
 
 
 def canonical(tensors: Mapping[str, Array], spec: Spec, *, layout: Layout) -> dict[str, Array]:
@@ -58,7 +69,7 @@ def canonical(tensors: Mapping[str, Array], spec: Spec, *, layout: Layout) -> di
     kernels = [name for name in _natural(tensors) if tensors[name].ndim == 2]
     biases = [name for name in _natural(tensors) if tensors[name].ndim == 1]
     shapes = [(inputs, units) for inputs, units, _ in spec.model.layers]
-    details = ", ".join(f"{name} {tensors[name].shape}" for name in tensors)
+    details = one_line(", ".join(f"{name} {tensors[name].shape}" for name in tensors))
     if len(kernels) != len(shapes) or len(biases) != len(shapes):
         raise DataError(
             f"found {len(kernels)} matrices and {len(biases)} vectors, expected one of each for "
@@ -72,7 +83,7 @@ def canonical(tensors: Mapping[str, Array], spec: Spec, *, layout: Layout) -> di
     if not orders and len(kernels) <= MOST_TRIED:
         orders = [order for order in permutations(kernels) if _fits(order, oriented, shapes)]
     if not orders:
-        expected = ", ".join(f"{i} -> {u}" for i, u in shapes)
+        expected = one_line(", ".join(f"{i} -> {u}" for i, u in shapes))
         raise DataError(
             f"no order of these arrays fits the layers {expected} in {layout} layout "
             f"(try the other --layout): {details}"
@@ -86,14 +97,25 @@ def canonical(tensors: Mapping[str, Array], spec: Spec, *, layout: Layout) -> di
     for layer, (kernel, bias) in enumerate(zip(orders[0], names, strict=True)):
         result[kernel_name(layer)] = np.ascontiguousarray(oriented(kernel))
         result[bias_name(layer)] = np.ascontiguousarray(tensors[bias])
-    dtype = spec.training.precision
-    for name, array in result.items():
-        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-            raise DataError(
-                f"{name}: expected finite floating-point numbers, found {array.dtype}"
-                + ("" if np.isfinite(array).all() else " with NaN or infinity")
-            )
-    return {name: array.astype(dtype) for name, array in result.items()}
+    return {name: _converted(name, array, spec) for name, array in result.items()}
+
+
+def _converted(name: str, array: Array, spec: Spec) -> Array:
+    """An array in the precision of the specification; it must be finite before and after that."""
+    if not np.issubdtype(array.dtype, np.floating):
+        raise DataError(f"{name}: expected floating-point numbers, found {array.dtype}")
+    if not np.isfinite(array).all():
+        raise DataError(f"{name}: expected finite numbers, found NaN or infinity")
+    precision = spec.training.precision
+    with np.errstate(over="ignore"):
+        converted = array.astype(precision)
+    if not np.isfinite(converted).all():
+        largest = float(np.abs(array).max())
+        raise DataError(
+            f"{name}: holds {largest:.3g}, which is too large for {precision}; "
+            f"use --precision float64"
+        )
+    return converted
 
 
 def _fits(names: Any, oriented: Any, shapes: list[tuple[int, int]]) -> bool:
@@ -128,18 +150,11 @@ def _prefix(name: str) -> str:
 def _natural(names: Mapping[str, Array]) -> list[str]:
     """Sort names so that numbers in them are compared by value: `fc2` before `fc10`."""
 
-    def key(name: str) -> list[tuple[int, int, str]]:
-        parts: list[tuple[int, int, str]] = []
-        digits = ""
-        for character in f"{name} ":
-            if character.isdigit():
-                digits += character
-                continue
-            if digits:
-                parts.append((0, int(digits), ""))
-                digits = ""
-            parts.append((1, 0, character))
-        return parts
+    def key(name: str) -> list[tuple[int, str]]:
+        # Digits without leading zeros compare like their numbers, first by length, then as text.
+        # `int` would refuse thousands of digits.
+        parts = [part.lstrip("0") if i % 2 else part for i, part in enumerate(_DIGITS.split(name))]
+        return [(len(part) if i % 2 else 0, part) for i, part in enumerate(parts)]
 
     return sorted(names, key=key)
 
@@ -155,8 +170,17 @@ def import_weights(
 ) -> Run:
     """Evaluate imported weights and write a run folder, without history and initial weights."""
     plan = make_plan(spec, dataset)
-    weights = canonical(read_weights(path), spec, layout=layout)
+    tensors = read_weights(path)
+    try:
+        weights = canonical(tensors, spec, layout=layout)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     logits = reference_logits(weights, spec, dataset.flat()[plan.test_ids])
+    if not np.isfinite(logits).all():
+        raise DivergedError(
+            f"{path}: with these weights, a logit of the test rows is not finite; "
+            f"check the weights and model.activations"
+        )
     record = {
         "backend": {"name": "import", "target": ""},
         "versions": {},

@@ -7,15 +7,30 @@ border is inverted.
 
 from __future__ import annotations
 
+import io
+import warnings
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_mlp.errors import DataError
+from mnist_mlp.readers.regular import NAMED, parsed, read_bytes
 
-LARGEST = 64_000_000
-"""Most pixels of a picture. A small file can decompress to any size and exhaust the memory."""
+FILE_LIMIT = 64 * 2**20
+"""Most bytes of a picture's file."""
+
+MOST_PIXELS = 50_000_000
+"""Most pixels of a picture, as many as the cameras of telephones take. A small file can decompress
+to any size and exhaust the memory; 50 million pixels take 200 MB."""
+
+MOST_A_SIDE = 65_535
+"""Most pixels of a side, as in JPEG. Pillow keeps a pointer for each row, several times."""
+
+_SIDE = 2000
+"""Pictures are reduced to about this many pixels a side before anything is computed with them. The
+network sees 28."""
 
 _INK = 0.1
 """Fraction of full ink above which a pixel belongs to the digit. It ignores the noise of a
@@ -30,26 +45,40 @@ def read_picture(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
     DataError
         The file is not a picture, it is too large, or nothing is drawn on it.
     """
+    content = read_bytes(path, NAMED, limit=FILE_LIMIT)
+    grey = parsed(path, NAMED, "a readable picture", lambda: _decoded(content))
+    return normalised(grey, shape, name=str(path))
+
+
+def _decoded(content: bytes) -> NDArray[np.float64]:
+    """The grey values of a PNG or JPEG file, float64 (height, width) in [0, 1]."""
     from PIL import Image, UnidentifiedImageError
 
-    try:
-        with Image.open(path) as picture:
-            if picture.format not in ("PNG", "JPEG"):
-                raise DataError(f"{path}: {picture.format}, expected PNG or JPEG")
-            if picture.width * picture.height > LARGEST:
-                raise DataError(
-                    f"{path}: {picture.width} x {picture.height} pixels are too many; the limit "
-                    f"is {LARGEST:,}"
-                )
-            # Transparent parts become white paper.
-            flat = Image.new("RGBA", picture.size, "white")
-            flat.alpha_composite(picture.convert("RGBA"))
-            grey = np.asarray(flat.convert("L"), np.float64) / 255
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable picture: {error}") from None
-    return normalised(grey, shape, name=str(path))
+    with warnings.catch_warnings():
+        # Pillow warns of pictures that are larger than ours may be.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # Only these two decoders are tried: each decoder is code that a hostile file may attack.
+        try:
+            picture = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
+        except UnidentifiedImageError:
+            raise ValueError("expected a PNG or JPEG file") from None
+    with picture:
+        if picture.width * picture.height > MOST_PIXELS:  # known before the pixels are decoded
+            raise ValueError(
+                f"{picture.width} x {picture.height} pixels, but the limit is {MOST_PIXELS:,}"
+            )
+        if max(picture.size) > MOST_A_SIDE:
+            raise ValueError(
+                f"{picture.width} x {picture.height} pixels, but the limit of a side is "
+                f"{MOST_A_SIDE:,}"
+            )
+        factor = ceil(max(picture.size) / _SIDE)
+        picture.draft(None, (picture.width // factor, picture.height // factor))  # JPEG only
+        small = picture.convert("RGBA").reduce(ceil(max(picture.size) / _SIDE))
+    # Transparent parts become white paper.
+    flat = Image.new("RGBA", small.size, "white")
+    flat.alpha_composite(small)
+    return np.asarray(flat.convert("L"), np.float64) / 255
 
 
 def normalised(

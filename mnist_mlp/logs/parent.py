@@ -28,8 +28,8 @@ PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 """Kinds of logs, and the package that writes each."""
 
 PATIENCE_S = 60.0
-"""How long to wait for a log to take a line or to be finished, in seconds. MLflow may have to
-reach a slow server."""
+"""How long to wait until a log accepts a line or is finished, in seconds. MLflow may have to reach
+a slow server."""
 
 
 def check_installed(kinds: Sequence[str]) -> None:
@@ -103,14 +103,14 @@ class _Writer:
         if self._late:
             return
         if not self._reads():
-            self._late = f"it took nothing for {PATIENCE_S:.0f} s"
+            self._late = f"it accepted nothing for {PATIENCE_S:.0f} s"
             self._process.kill()
             return
         with suppress(BrokenPipeError):  # the process has died, and `close` will report it
             print(json.dumps(message), file=self._process.stdin, flush=True)
 
     def _reads(self) -> bool:
-        """Whether there is room in the pipe for a line, in time; a stopped process leaves none."""
+        """Whether the pipe has room for a line, or gets it in time."""
         assert self._process.stdin is not None
         if not hasattr(select, "poll"):  # Windows cannot ask a pipe
             return True

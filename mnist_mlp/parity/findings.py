@@ -70,6 +70,10 @@ class Cause:
 
 UNKNOWN = "unknown"
 
+FEW_VALUES = 4
+"""If at most this many values of a file differ, the file was altered. A fault of the training, or
+another random draw, changes nearly all of them."""
+
 
 @dataclass(frozen=True)
 class Finding:

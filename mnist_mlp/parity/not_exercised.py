@@ -9,43 +9,36 @@ import numpy as np
 from mnist_mlp.parity.findings import JudgedStep
 from mnist_mlp.parity.steps.judge import moments
 from mnist_mlp.parity.steps.memory import memory_of
-from mnist_mlp.parity.steps.moment import Moment
-from mnist_mlp.reference import global_norm
+from mnist_mlp.reference import global_norm, log_softmax
 from mnist_mlp.spec import Spec
 
 
 def not_exercised(steps: Sequence[JudgedStep], spec: Spec) -> list[str]:
     """What the judged steps did not test, one line of text each; empty if no step was judged."""
-    unseen = []
+    untested = []
     plain = [step for step in steps if not step.stress and step.record.pre_activations[-1].size]
     if not plain:
         return []
-    blind = sum(1 for moment in moments(plain) if _update_is_blind(moment, spec))
-    if blind:
-        unseen.append(
-            f"the update at {blind} of {len(plain)} judged steps: the optimizer's state before "
+    unknown = sum(1 for m in moments(plain) if memory_of(spec.optimizer, m) is None)
+    if unknown:
+        untested.append(
+            f"the update at {unknown} of {len(plain)} judged steps: the optimizer's state before "
             f"them is not known"
         )
     limit = spec.optimizer.clip_norm
     if limit and max(global_norm(step.record.gradient) for step in plain) <= limit:
-        unseen.append(f"clipping: no judged gradient is longer than {limit:g}")
+        untested.append(f"clipping: no judged gradient is longer than {limit:g}")
     if spec.training.epochs == 1:
-        unseen.append("a new order in each epoch: there is only one epoch")
+        untested.append("a new order in each epoch: there is only one epoch")
     if spec.optimizer.momentum and not spec.optimizer.schedule:
-        unseen.append("momentum under a changing rate: the learning rate is constant")
+        untested.append("momentum under a changing rate: the learning rate is constant")
     # Keras clips probabilities at 1e-7, so a difference there shows only below that value.
     smallest = min(_smallest_probability(step) for step in plain)
     if smallest > 1e-7:
-        unseen.append("probabilities under 1e-7 in training: only the stress batch has them")
-    return unseen
-
-
-def _update_is_blind(moment: Moment, spec: Spec) -> bool:
-    return memory_of(spec.optimizer, moment) is None
+        untested.append("probabilities under 1e-7 in training: only the stress batch has them")
+    return untested
 
 
 def _smallest_probability(step: JudgedStep) -> float:
-    z = np.asarray(step.record.pre_activations[-1], np.float64)
-    shifted = z - z.max(axis=1, keepdims=True)
-    p = np.exp(shifted)
-    return float((p / p.sum(axis=1, keepdims=True)).min())
+    logits = np.asarray(step.record.pre_activations[-1], np.float64)
+    return float(np.exp(log_softmax(logits).min()))

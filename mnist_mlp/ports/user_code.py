@@ -68,7 +68,8 @@ def user_errors(path: str | Path) -> Iterator[None]:
         yield
     except MnistMlpError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        # Also SystemExit and its like, which would end the worker without a word.
         found = _line_to_blame(error, Path(path))
         if found is None and _ours(error):
             raise
@@ -90,7 +91,7 @@ def _line_to_blame(error: BaseException, path: Path) -> tuple[str, int] | None:
             if frame.lineno and belongs_to_user(Path(frame.filename), path):
                 return shown_path(Path(frame.filename), path), frame.lineno
         seen = seen.__cause__ or seen.__context__
-    for file, line in reversed(re.findall(r'File "([^"]+)", line (\d+)', str(error))):
+    for file, line in reversed(re.findall(r'File "([^"]+)", line (\d+)', _text(error))):
         if belongs_to_user(Path(file), path):
             return shown_path(Path(file), path), int(line)
     return None
@@ -129,8 +130,16 @@ def shown_path(file: Path, path: Path) -> str:
 
 def _summary(error: BaseException) -> str:
     """The first line of an error's text, or the last line if the text holds a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in _text(error).splitlines() if line.strip()]
     if not lines:
         return "no message"
     line = lines[-1] if any(line.startswith('File "') for line in lines) else lines[0]
     return line[:_LONGEST]
+
+
+def _text(error: BaseException) -> str:
+    """The text of a user's error, whose `__str__` may raise too."""
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"its text raises {type(problem).__name__}"

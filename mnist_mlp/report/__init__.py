@@ -58,6 +58,7 @@ def write_report(runs: Sequence[Run], *, out: Path, document: Any = None, origin
     """Write the page; returns its size in bytes. Raises as `report_html`, and `SetupError`."""
     from mnist_mlp.run.files import write_atomically
 
+    # A path may hold bytes that are no UTF-8, which Python keeps as surrogates.
     content = report_html(runs, document=document, origin=origin).encode(errors="replace")
     write_atomically(out, content)
     return len(content)
@@ -71,13 +72,13 @@ def refuse_foreign(path: Path, *, overwrite: bool) -> None:
     UsageError
         The path is something else, or it is a page of ours and `overwrite` is not set.
     """
+    from mnist_mlp.readers.regular import Origin, read_start
+
     if not path.exists() and not path.is_symlink():
         return
     if not path.is_file() or path.is_symlink():
         raise UsageError(f"--out {path}: is not a file; name a file, such as report.html")
-    with path.open("rb") as file:
-        ours = GENERATOR.encode() in file.read(1000)
-    if not ours:
+    if GENERATOR.encode() not in read_start(path, Origin(UsageError), 1000):
         raise UsageError(
             f"--out {path}: exists and is not a report of this program; choose another file"
         )

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from mnist_mlp.errors import RunFolderError, UsageError
 from mnist_mlp.evaluate.report import report_text
 from mnist_mlp.parity.outcome import SCHEMA_VERSION, NamedSide, Outcome, Predictions, Verdict
+from mnist_mlp.readers.regular import Origin
+from mnist_mlp.readers.texts import read_json
 from mnist_mlp.report.sides import ShownRun
-from mnist_mlp.run.guarded import read_json
 from mnist_mlp.run.tensors import tensors_digest
 
 
@@ -99,7 +100,7 @@ def read_document(path: Path) -> Any:
     RunFolderError
         The file cannot be read, or is not JSON.
     """
-    return read_json(path, follow=True)
+    return read_json(path, Origin(RunFolderError))
 
 
 def _parse(document: Any, *, origin: str) -> list[Outcome]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from mnist_mlp.evaluate.figures.curves import MARKED_EPOCHS, epoch_ticks
 from mnist_mlp.report import svg
 from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import percent, small
@@ -19,7 +19,6 @@ Values = NDArray[np.float64]
 
 WIDTH = 430
 _LEFT, _RIGHT, _BOTTOM = 52, 10, 42
-_MARKED_EPOCHS = 25  # more markers than this would hide the lines
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -106,7 +105,7 @@ def _line(axes: Axes, values: Values, number: int, *, validation: bool) -> None:
         linewidth=(7 if first else 1.8) if validation else (4 if first else 1.2),
         linestyle="-" if validation else (0, (3, 2)) if not first else (0, (1.8, 1.2)),
         solid_capstyle="round",
-        marker="o" if len(x) <= _MARKED_EPOCHS and (validation and not first) else "",
+        marker="o" if len(x) <= MARKED_EPOCHS and (validation and not first) else "",
         markersize=3.5,
         zorder=3 + number,
         clip_on=False,
@@ -118,6 +117,7 @@ def _line(axes: Axes, values: Values, number: int, *, validation: bool) -> None:
 def _value_axis(axes: Axes, quantity: Quantity) -> None:
     low, high = axes.dataLim.intervaly
     if quantity.share:
+        # From the tenth below the lowest accuracy, with a little room under the curve.
         axes.set_ylim(max(0.0, math.floor(low * 10 - 0.2) / 10), 1.0)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     else:
@@ -149,6 +149,7 @@ def _differences(
     marks = [*rounding, one_row] if quantity.share else list(rounding)
     seen = np.concatenate([*(gap for _, _, gap in gaps), marks])
     seen = seen[seen > 0]
+    # A decade below the smallest value, as the lowest line stands for 0.
     low = math.floor(math.log10(seen.min())) - 1 if len(seen) else -9
     high = math.ceil(math.log10(seen.max()) + 0.3) if len(seen) else -6
     axes.set_yscale("log")
@@ -163,13 +164,12 @@ def _differences(
         colour = svg.SERIES[number % len(svg.SERIES)]
         axes.plot(
             np.arange(1, len(gap) + 1),
-            np.maximum(
-                gap, 10.0**low
-            ),  # a logarithmic axis has no 0, so its lowest line stands for 0
+            # A logarithmic axis has no 0, so its lowest line stands for 0.
+            np.maximum(gap, 10.0**low),
             color=colour,
             linewidth=1.8 if validation else 1.2,
             linestyle="-" if validation else (0, (3, 2)),
-            marker="o" if len(gap) <= _MARKED_EPOCHS and validation else "",
+            marker="o" if len(gap) <= MARKED_EPOCHS and validation else "",
             markersize=3.5,
             zorder=4,
             clip_on=False,
@@ -199,13 +199,6 @@ def _note(axes: Axes, y: float, text: str) -> None:
 
 def _power(exponent: int) -> str:
     return "10" + str(exponent).translate(_SUPERSCRIPTS)
-
-
-def epoch_ticks(epochs: int) -> list[int]:
-    """Epoch 1 and up to ten round numbers up to the last epoch."""
-    steps = (step * 10**power for power in itertools.count() for step in (1, 2, 5))
-    step = next(step for step in steps if epochs <= 10 * step)
-    return sorted({1, *range(step, epochs + 1, step)})
 
 
 def _text(sides: Sequence[ShownRun], quantity: Quantity, *, kinds: Sequence[bool]) -> str:

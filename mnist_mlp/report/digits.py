@@ -14,6 +14,7 @@ from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import percent
 
 SHOWN = 24
+# The page shows a probability as percent with two decimals.
 _DECIMALS = 4
 
 
@@ -86,6 +87,7 @@ def _by_disagreement(asked: Sequence[ShownRun], rows: NDArray[np.int64]) -> NDAr
 
 def _images(asked: Sequence[ShownRun]) -> dict[int, NDArray[np.uint8]]:
     """Images by row id. If two runs disagree, one is wrong, and its folder has the image."""
+    # Reversed, so that the first run's image is kept where several folders have one.
     return {
         int(row): image
         for side in reversed(asked)

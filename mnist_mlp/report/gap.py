@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 
 from mnist_mlp.evaluate import History
+from mnist_mlp.evaluate.figures.curves import epoch_ticks
 from mnist_mlp.report import svg
-from mnist_mlp.report.curves import LOSS, WIDTH, epoch_ticks
+from mnist_mlp.report.curves import LOSS, WIDTH
 from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import percent
 
@@ -66,6 +67,7 @@ def diagnose(history: History, *, classes: int) -> Case:
     )
     best = int(val_loss.argmin())
     if val_loss[-LAST:].min() > WORSE * val_loss[best]:
+        # Overfitting means that training goes on improving. If it got worse too, it is unstable.
         if loss[-1] >= loss[best]:
             return Case(
                 "unstable",

@@ -161,6 +161,8 @@ def _optimizer(spec: OptimizerSpec) -> Iterator[PortMapRow]:
     if spec.schedule:
         steps = [step for step, _ in spec.schedule]
         rates = [spec.learning_rate, *(rate for _, rate in spec.schedule)]
+        # Keras counts updates from 0 and still uses the old rate at a boundary. So the rate of step
+        # s, counted from 1, needs the boundary s - 2.
         before = [step - 2 for step in steps]
         yield _mapped(
             "Learning rate schedule",

@@ -13,6 +13,7 @@ from mnist_mlp.report.sides import ShownRun
 METRICS = ("precision", "recall", "f1-score")
 LARGEST_MATRIX = 20
 """With more classes a matrix is too wide to read; the commonest mistakes are shown instead."""
+# The style sheet has a class for each tint.
 _TINTS = 9
 
 
@@ -96,6 +97,10 @@ def _ratio(top: NDArray[np.float64], bottom: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def _cells(values: Sequence[float | None], *, digits: int) -> tuple[Cell, ...]:
+    """The values of all runs as text.
+
+    The texts are compared and not the values, so that a mark means a difference that is visible.
+    """
     texts = ["" if value is None else f"{value:,.{digits}f}" for value in values]
     return tuple(Cell(text, differs=text != texts[0]) for text in texts)
 

@@ -46,7 +46,7 @@ def page_style() -> Iterator[None]:
         "font.family": ["DejaVu Sans"],
         "font.size": TEXT_PX,
         "text.color": INK,
-        "text.parse_math": False,
+        "text.parse_math": False,  # labels of runs may contain a dollar sign
         "axes.edgecolor": GRID,
         "axes.labelcolor": MUTED,
         "axes.labelsize": TEXT_PX,
@@ -62,9 +62,9 @@ def page_style() -> Iterator[None]:
         "xtick.labelcolor": MUTED,
         "ytick.labelcolor": MUTED,
         "ytick.major.size": 0,
-        "figure.dpi": 72,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "mnist_mlp",
+        "figure.dpi": 72,  # one point is then one px
+        "svg.fonttype": "none",  # text stays text, so that the page can choose the font
+        "svg.hashsalt": "mnist_mlp",  # ids would otherwise be random
     }
     with mpl.rc_context({**mpl.rcParamsDefault, **ours}):
         yield
@@ -100,6 +100,7 @@ def inline(figure: Figure, *, name: str, title: str, text: str) -> Drawing:
         "role": "img",
         "aria-labelledby": f"{name}-title {name}-text",
     }
+    # The title is inserted last, since SVG wants it as the first child.
     for tag, content in (("desc", text), ("title", title)):
         element = ElementTree.Element(tag, {"id": f"{name}-{'text' if tag == 'desc' else tag}"})
         element.text = content
@@ -111,6 +112,7 @@ def _strip(element: ElementTree.Element) -> None:
     """Remove what HTML does not need, and use the colours and fonts of the page."""
     element.tag = _local(element.tag)
     for key in list(element.attrib):
+        # Popped first, since the new key without its namespace may be the same.
         value = element.attrib.pop(key)
         if _local(key) == "style":
             value = _VARIABLE.sub(_variable, value)
@@ -129,6 +131,8 @@ def _strip(element: ElementTree.Element) -> None:
 
 
 def _rename_ids(root: ElementTree.Element, name: str) -> None:
+    # Matplotlib gives every group an id, most of which nothing refers to. Ids that are used get
+    # the name of the figure, since other figures of the page have the same ones.
     elements = list(root.iter())
     used = [
         *(target for e in elements for v in e.attrib.values() for target in _REFERENCE.findall(v)),

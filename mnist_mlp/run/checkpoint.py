@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 
 from mnist_mlp.contract import EpochRecord
-from mnist_mlp.errors import RunFolderError
-from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name, slot_names
+from mnist_mlp.readers.arrays import read_safetensors_and_metadata
+from mnist_mlp.readers.regular import MEMBER, parsed
+from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.run.files import write_atomically
-from mnist_mlp.run.guarded import ARRAYS_LIMIT, parsed, read_bytes
 from mnist_mlp.run.history import HEADING, HistoryRow, history_rows, line_bytes
 from mnist_mlp.run.tensors import tensors_digest
-from mnist_mlp.spec import Spec
 from mnist_mlp.stopping import best_epoch, is_lower
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -103,32 +102,6 @@ class Checkpoint:
         return replace(later, best_epoch=row.epoch, best=record.weights)
 
 
-def check_fit(checkpoint: Checkpoint, spec: Spec, *, file: Path) -> None:
-    """Refuse tensors that are not those of a specification (`RunFolderError`)."""
-    if not checkpoint.epoch:
-        return
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (inputs, units, _) in enumerate(spec.model.layers):
-        shapes |= {kernel_name(layer): (inputs, units), bias_name(layer): (units,)}
-    slots = checkpoint.slots or {}
-    wanted = {"weights", "best", *(f"slots/{name}" for name in slot_names(spec.optimizer))}
-    groups = {"weights": checkpoint.weights, "best": checkpoint.best}
-    groups |= {f"slots/{name}": tensors for name, tensors in slots.items()}
-    if checkpoint.slots is not None and groups.keys() != wanted:
-        raise RunFolderError(f"{file}: holds {sorted(groups)}, expected {sorted(wanted)}")
-    for group, tensors in groups.items():
-        if tensors.keys() != shapes.keys():
-            raise RunFolderError(f"{file}: {group}: other tensors than those of the specification")
-        for name, tensor in tensors.items():
-            if tensor.shape != shapes[name] or not np.issubdtype(tensor.dtype, np.floating):
-                raise RunFolderError(
-                    f"{file}: {group}/{name} is {tensor.dtype} {tensor.shape}, expected "
-                    f"floating-point numbers {shapes[name]}"
-                )
-            if not np.isfinite(tensor).all():
-                raise RunFolderError(f"{file}: {group}/{name} holds NaN or infinity")
-
-
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of a run folder.
 
@@ -151,8 +124,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         It is missing or damaged; the text names the file and the reason.
     """
     path = folder / CHECKPOINT_FILE
-    content = read_bytes(path, limit=ARRAYS_LIMIT)
-    return parsed(path, "a readable checkpoint", lambda: _from_bytes(content))
+    tensors, metadata = read_safetensors_and_metadata(path, MEMBER)
+    return parsed(path, MEMBER, "a readable checkpoint", lambda: _from_file(tensors, metadata))
 
 
 def _to_bytes(checkpoint: Checkpoint) -> bytes:
@@ -176,14 +149,9 @@ def _to_bytes(checkpoint: Checkpoint) -> bytes:
     return bytes(save(tensors, metadata={_KEY: text}))
 
 
-def _from_bytes(content: bytes) -> Checkpoint:
+def _from_file(tensors: Tensors, metadata: Mapping[str, str]) -> Checkpoint:
     """The inverse of `_to_bytes`; any exception means that the content is damaged."""
-    from safetensors.numpy import load
-
-    tensors = load(content)
-    # `load` does not return the metadata. They are in the header, whose length is in 8 bytes.
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    document = json.loads(header["__metadata__"][_KEY])
+    document = json.loads(metadata[_KEY])
     state = document["state"]
     if state["schema_version"] != _VERSION:
         raise ValueError(f"schema_version {state['schema_version']}, expected {_VERSION}")

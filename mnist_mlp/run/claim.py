@@ -21,9 +21,10 @@ from shutil import rmtree
 
 from mnist_mlp.errors import RunFolderError, SetupError, UsageError
 from mnist_mlp.leftovers import TEMPORARY_FILE, unheld
+from mnist_mlp.readers.regular import MEMBER
+from mnist_mlp.readers.texts import read_json
 from mnist_mlp.run.checkpoint import CHECKPOINT_FILE
 from mnist_mlp.run.files import sync
-from mnist_mlp.run.guarded import read_json
 from mnist_mlp.run.writer import OWN_FILES, check_free, remove_own
 
 try:
@@ -214,7 +215,7 @@ def _tidy(place: Path) -> None:
 
 def _is_complete(folder: Path) -> bool:
     with suppress(RunFolderError, AttributeError):
-        return bool(read_json(folder / "run.json").get("status") == "complete")
+        return bool(read_json(folder / "run.json", MEMBER).get("status") == "complete")
     return False
 
 

@@ -29,9 +29,12 @@ def evidence(run: Run) -> Evidence:
     ------
     RunFolderError
         A file is missing or damaged, or the files don't fit together.
+    DivergedError
+        A file holds NaN or infinity.
     """
+    weights = run.weights  # first, because they confirm the size of the images
     results = Results(run.predictions, run.examples)
-    return _evidence(run, run.weights, results, run.history, note="")
+    return _evidence(run, weights, results, run.history, note="")
 
 
 def evidence_of(network: Network) -> Evidence:
@@ -46,14 +49,11 @@ def _evidence(
 ) -> Evidence:
     name = run.dataset.name
     about_data = HEADINGS.get(name, f"Data set {name}, not MNIST")
-    kernel = kernel_name(0)
-    if kernel not in weights:
-        raise RunFolderError(f"{run.path}/weights.safetensors: {kernel} is missing")
     try:
         return Evidence(
             **results.predictions,
             classes=run.dataset.classes,
-            first_kernel=weights[kernel],
+            first_kernel=weights[kernel_name(0)],
             image_shape=run.image_shape,
             example_ids=results.examples["ids"],
             example_images=results.examples["images"],

@@ -13,12 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from mnist_mlp.errors import RunFolderError
+from mnist_mlp.readers.arrays import read_npz, read_safetensors
+from mnist_mlp.readers.regular import MEMBER, parsed
+from mnist_mlp.readers.texts import read_json, read_text
 from mnist_mlp.reference import Array
-from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, check_fit, read_checkpoint
-from mnist_mlp.run.guarded import parsed, read_json, read_npz, read_text
+from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint
+from mnist_mlp.run.checks import (
+    check_checkpoint,
+    check_examples,
+    check_history,
+    check_order,
+    check_predictions,
+    check_spec,
+    check_weights,
+)
 from mnist_mlp.run.history import HistoryRow, history_rows
 from mnist_mlp.run.record import DatasetRecord, Metrics, parse_record
-from mnist_mlp.run.tensors import read_tensors
 from mnist_mlp.spec import Spec, SpecError, parse_spec
 from mnist_mlp.stopping import best_epoch
 
@@ -45,7 +55,10 @@ class Run:
     ------
     RunFolderError
         `run.json` is missing, has another schema or a wrong key, or the run is unfinished. Reading
-        an attribute later raises it for a damaged file.
+        an attribute later raises it for a damaged file, and for one that does not fit the record
+        (`mnist_mlp.run.checks`).
+    DivergedError
+        Reading an attribute later: the file holds NaN or infinity.
     """
 
     def __init__(self, path: Path, *, complete: bool = True) -> None:
@@ -66,10 +79,13 @@ class Run:
     @cached_property
     def spec(self) -> Spec:
         """The specification that was trained."""
+        file = self.path / "run.json"
         try:
-            return parse_spec(self.record.spec)
+            spec = parse_spec(self.record.spec)
         except SpecError as error:
-            raise RunFolderError(f"{self.path}/run.json: spec: {error}") from None
+            raise RunFolderError(f"{file}: spec: {error}") from None
+        check_spec(spec, self.dataset, file=file)
+        return spec
 
     @property
     def dataset(self) -> DatasetRecord:
@@ -100,7 +116,7 @@ class Run:
         if not os.path.lexists(path):
             return None
         found = read_checkpoint(self.path)
-        check_fit(found, self.spec, file=path)
+        check_checkpoint(found, self.spec, file=path)
         return found
 
     @cached_property
@@ -111,20 +127,28 @@ class Run:
         path = self.path / "history.csv"
         if not os.path.lexists(path):
             return []
-        text = read_text(path)
-        return parsed(path, "a readable history", lambda: history_rows(text))
+        text = read_text(path, MEMBER)
+        rows = parsed(path, MEMBER, "a readable history", lambda: history_rows(text))
+        check_history(rows, file=path)
+        return rows
 
     @cached_property
     def initial_weights(self) -> dict[str, Array]:
         """Weights before training, by canonical name."""
-        return read_tensors(self.path / "initial_weights.safetensors")
+        return self._weights("initial_weights.safetensors")
 
     @cached_property
     def weights(self) -> dict[str, Array]:
         """Weights after training, by canonical name."""
         if not self.is_complete and self.checkpoint:
             return dict(self.checkpoint.weights)
-        return read_tensors(self.path / "weights.safetensors")
+        return self._weights("weights.safetensors")
+
+    def _weights(self, name: str) -> dict[str, Array]:
+        path = self.path / name
+        weights = read_safetensors(path, MEMBER)
+        check_weights(weights, self.spec.model, file=path)
+        return weights
 
     @property
     def best_epoch(self) -> int:
@@ -136,39 +160,40 @@ class Run:
         """Weights after the best epoch, by canonical name."""
         if not self.is_complete and self.checkpoint:
             return dict(self.checkpoint.best)
-        return read_tensors(self.path / BEST_FILE)
+        return self._weights(BEST_FILE)
 
     @cached_property
     def predictions(self) -> dict[str, Array]:
         """`y_true` (n,), `logits` (n, classes), `ids` (n,) of the test rows."""
-        arrays = read_npz(self.path / "predictions.npz", ("y_true", "logits", "ids"))
-        logits = arrays["logits"]
-        if logits.ndim != 2 or not len(logits) == len(arrays["y_true"]) == len(arrays["ids"]):
-            raise RunFolderError(
-                f"{self.path}/predictions.npz: expected shapes (n,) of y_true, (n,) of ids and "
-                f"(n, classes) of logits, found {arrays['y_true'].shape}, {arrays['ids'].shape} "
-                f"and {logits.shape}"
-            )
+        path = self.path / "predictions.npz"
+        arrays = read_npz(path, MEMBER, names=("y_true", "logits", "ids"))
+        check_predictions(arrays, self.dataset, file=path)
         return arrays
 
     @cached_property
     def examples(self) -> dict[str, Array]:
         """`ids` (k,) and uint8 `images` (k, height, width) of the wrongly classified test rows."""
-        return read_npz(self.path / "examples.npz", ("ids", "images"))
+        path = self.path / "examples.npz"
+        arrays = read_npz(path, MEMBER, names=("ids", "images"))
+        check_examples(arrays, self.dataset, file=path)
+        return arrays
 
     @cached_property
     def order(self) -> dict[str, Array]:
         """`train_ids` (n_train,) and `epochs` (epochs, n_train): positions in training order."""
-        return read_npz(self.path / "order.npz", ("train_ids", "epochs"))
+        path = self.path / "order.npz"
+        arrays = read_npz(path, MEMBER, names=("train_ids", "epochs"))
+        check_order(arrays, file=path)
+        return arrays
 
     @cached_property
     def report_text(self) -> str:
         """The classification report."""
-        return read_text(self.path / "report.txt")
+        return read_text(self.path / "report.txt", MEMBER)
 
     def arrays(self, name: str) -> dict[str, Array]:
         """All arrays of one of the folder's npz files."""
-        return read_npz(self.path / name)
+        return read_npz(self.path / name, MEMBER)
 
 
 def _unplaced(path: Path) -> str:
@@ -189,7 +214,7 @@ def _record_in(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not os.path.lexists(path):
         raise RunFolderError(f"{path}: missing, so {folder} is not a run folder")
-    value = read_json(path)
+    value = read_json(path, MEMBER)
     if not isinstance(value, dict):
         raise RunFolderError(f"{path}: expected a JSON object")
     return value

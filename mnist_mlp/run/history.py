@@ -47,10 +47,7 @@ def history_rows(text: str) -> list[HistoryRow]:
     missing = [column for column in HISTORY_COLUMNS if column not in header]
     if missing:
         raise ValueError(f"column {missing[0]} is missing")
-    rows = [_history_row(header, line) for line in lines if line]
-    if [row.epoch for row in rows] != list(range(1, len(rows) + 1)):
-        raise ValueError("epochs must be numbered 1, 2, 3, ...")
-    return rows
+    return [_history_row(header, line) for line in lines if line]
 
 
 def _history_row(header: list[str], line: list[str]) -> HistoryRow:

@@ -8,19 +8,19 @@ The same model is used to read and to write the file. A key that may be missing,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from reprlib import Repr
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mnist_mlp.contract import FitPath
 from mnist_mlp.errors import RunFolderError
+from mnist_mlp.shown import one_line, shown
 
 SCHEMA_VERSION = 1
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 def printable(text: str) -> str:
@@ -34,7 +34,11 @@ def printable(text: str) -> str:
     return text
 
 
-Name = Annotated[str, AfterValidator(printable)]
+Name = Annotated[str, Field(max_length=4096), AfterValidator(printable)]
+"""A text that is printed. 4,096 characters is the longest path on Linux, and `source` is one."""
+
+ShortName = Annotated[str, Field(max_length=200), AfterValidator(printable)]
+"""A name in headings and tables. Matplotlib needs a minute to draw one of a megabyte."""
 
 
 class _Part(BaseModel):
@@ -45,7 +49,7 @@ class _Part(BaseModel):
 class BackendRecord(_Part):
     """The backend: a short name and `module:Class`. Without the latter, no run can be repeated."""
 
-    name: Name
+    name: ShortName
     target: Name = ""
 
 
@@ -62,16 +66,16 @@ class MachineRecord(_Part):
 class DatasetRecord(_Part):
     """The data set: name, digest, image size in pixels, and number of rows of each part."""
 
-    name: Annotated[Name, Field(max_length=200)]
+    name: ShortName
     source: Name = ""
-    sha256: str
+    sha256: Name
     rows: Count | None = None
     image_shape: Annotated[tuple[Count, Count], Field(strict=False)]
-    classes: Count
+    classes: Annotated[int, Field(ge=2, le=256)]  # labels are uint8
     train_rows: Count | None = None
     test_rows: Count | None = None
-    train_ids_sha256: str = ""
-    test_ids_sha256: str = ""
+    train_ids_sha256: Name = ""
+    test_ids_sha256: Name = ""
 
 
 class Metrics(_Part):
@@ -103,7 +107,7 @@ class RunRecord(_Part):
 
     schema_version: int = SCHEMA_VERSION
     status: Status | None = None
-    started: str = ""
+    started: Name = ""
     backend: BackendRecord
     versions: dict[Name, Name] = {}
     accelerator: Literal["cpu", "gpu", ""] = ""
@@ -115,13 +119,13 @@ class RunRecord(_Part):
     resumed: Annotated[tuple[ResumedRecord, ...], Field(strict=False)] = ()
     machine: MachineRecord = MachineRecord()
     spec: dict[str, Any]
-    spec_sha256: str = ""
+    spec_sha256: Name = ""
     dataset: DatasetRecord
-    finished: str = ""
+    finished: Name = ""
     metrics: Metrics | None = None
     stopped_early: bool = False
     best: BestRecord | None = None
-    timings: dict[str, Finite] = {}
+    timings: dict[Name, Finite] = {}
     error: str = ""
 
     def document(self) -> dict[str, Any]:
@@ -207,23 +211,6 @@ def parse_record(document: Mapping[str, Any], *, folder: object, complete: bool)
     return record
 
 
-# A value from a stranger's file may be huge; error messages must stay short.
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
-_SHORT.maxlong = 30
-_SHORT.maxlevel = 3
-_LONGEST = 120
-
-
-def shown(value: Any) -> str:
-    """The `repr` of any value, shortened to a limited length and depth."""
-    try:
-        text = _SHORT.repr(value)
-    except ValueError:  # Python refuses to print integers of thousands of digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
 _KINDS = {
     "string_type": "a text",
     "dict_type": "an object",
@@ -246,7 +233,8 @@ def _explain(error: ValidationError, document: Mapping[str, Any]) -> str:
     # pydantic adds the branch of a union to the place. That is not a key of the file.
     key = ".".join(place[:1] if place[0] in ("fit_path", "threads") else place)
     if kind == "missing":
-        return f"{key} is missing"
+        return f"{one_line(key)} is missing"
     expected = _KINDS.get(kind) or problem["msg"][:1].lower() + problem["msg"][1:]
-    expected = expected.removeprefix("value error, ").removeprefix("input should be ")
-    return f"{key} is {shown(value)}, expected {expected}"
+    for words in ("value error, ", "input should be ", "string should have "):
+        expected = expected.removeprefix(words)
+    return f"{one_line(key)} is {shown(value)}, expected {expected}"

@@ -16,8 +16,8 @@ from mnist_mlp.errors import RunFolderError, UsageError
 from mnist_mlp.plan import Plan
 from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint
 from mnist_mlp.run.folder import Run
-from mnist_mlp.run.record import shown
 from mnist_mlp.run.tensors import tensors_digest
+from mnist_mlp.shown import shown
 from mnist_mlp.spec import Spec
 
 

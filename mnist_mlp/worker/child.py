@@ -1,7 +1,10 @@
-"""The child process of a worker: `python -m mnist_mlp.worker.child module:Class NAME FD [FOLDER]`.
+"""The child process of a worker.
 
-NAME is the backend's name in messages. FD is the number of the open file for this process's stacks
-(see `mnist_mlp.worker.stack`). FOLDER is one more place to look for the backend's module.
+    python -m mnist_mlp.worker.child module:Class NAME LIMIT FD [FOLDER]
+
+NAME is the backend's name in messages. After LIMIT seconds without a report (empty: never), this
+process writes its stack to the open file FD (see `mnist_mlp.worker.stack`). FOLDER is one more
+place to look for the backend's module.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import json
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 import time
@@ -46,7 +50,7 @@ from mnist_mlp.stopping import stops
 from mnist_mlp.worker.accelerator import gpu_refusal
 from mnist_mlp.worker.out_of_memory import is_out_of_memory, memory_words
 from mnist_mlp.worker.parent import Opened
-from mnist_mlp.worker.stack import dump_on_signal, where
+from mnist_mlp.worker.stack import StackWriter, where
 from mnist_mlp.worker.watch import BEAT_S
 
 
@@ -64,14 +68,17 @@ def main() -> None:
 
     calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(source, calls), daemon=True).start()
-    target, name, stacks, *folders = sys.argv[1:]
-    dump_on_signal(int(stacks))
+    target, name, limit, file, *folders = sys.argv[1:]
     sys.path += folders  # last, so that nothing there takes the place of an installed package
-    server = _Server(target, name, sink)
+    stacks = StackWriter(float(limit) if limit else None, int(file))
+    server = _Server(target, name, sink, stacks)
+    server.send("alive", "")
     threading.Thread(target=_beat, args=(server,), daemon=True).start()
     while True:
         server.busy = False
+        stacks.stop()
         method, arguments = calls.get()
+        stacks.restart()
         server.busy = True
         try:
             answer = getattr(server, method)(*arguments)
@@ -90,13 +97,21 @@ def main() -> None:
 
 
 def _listen(source: IO[bytes], calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]]) -> None:
-    """Queue the parent's calls. When the parent ends, end this process, even in the middle of a
-    call."""
+    """Queue the parent's calls. When the parent ends, end this process and all that it started,
+    even in the middle of a call."""
     while True:
         try:
             calls.put(pickle.load(source))
         except Exception:  # the pipe ended, perhaps within a message
-            os._exit(1)  # sys.exit would only end this thread
+            _end()
+
+
+def _end() -> None:
+    # The parent made this process the leader of a group. Somebody else who starts it may not have:
+    # then the group is theirs.
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)  # sys.exit would only end this thread
 
 
 def _beat(server: _Server) -> None:
@@ -108,10 +123,11 @@ def _beat(server: _Server) -> None:
 
 
 class _Server:
-    def __init__(self, target: str, name: str, sink: IO[bytes]) -> None:
+    def __init__(self, target: str, name: str, sink: IO[bytes], stacks: StackWriter) -> None:
         self.target = target
         self.name = name
         self.sink = sink
+        self.stacks = stacks
         self.busy = False
         self.user_model = ""
         self._sending = threading.Lock()
@@ -121,6 +137,11 @@ class _Server:
         self._port: PortHost | None = None
         self._described = ""
         self._imported: dict[str, float] = {}
+
+    def report(self, content: Any) -> None:
+        """Tell the parent of progress."""
+        self.stacks.restart()
+        self.send("progress", content)
 
     def send(self, kind: str, content: Any) -> None:
         with self._sending:
@@ -189,7 +210,7 @@ class _Server:
         losses = list(val_losses)
 
         def on_epoch(record: EpochRecord) -> bool:
-            self.send("progress", record)
+            self.report(record)
             losses.append(record.val_loss)
             return stops(losses, plan.spec.training)
 
@@ -199,10 +220,10 @@ class _Server:
             # progress bar.
             if time.monotonic() - last > 0.1:
                 last = time.monotonic()
-                self.send("progress", step)
+                self.report(step)
 
         def on_fallback(fallback: Fallback) -> None:
-            self.send("progress", fallback)
+            self.report(fallback)
 
         progress = Progress(epoch=on_epoch, step=on_step, fallback=on_fallback)
         ran = dict(self.backend.fit(plan, data, progress, **options) or {})
@@ -249,7 +270,7 @@ class _Server:
             raise BackendError(f"{method}: no port is open; call open_port first")
 
         def reporter(name: str) -> Callable[[Any], None]:
-            return lambda content: self.send("progress", (name, content))
+            return lambda content: self.report((name, content))
 
         call = getattr(self._port, method)
         return call(*arguments, **options, **{name: reporter(name) for name in callbacks})
@@ -282,11 +303,13 @@ def load(target: str, *, name: str | None = None) -> Backend:
     name = name or target
     module_name, _, class_name = target.partition(":")
     try:
-        backend_class = getattr(importlib.import_module(module_name), class_name)
+        backend_class: Any = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
         raise UsageError(f"backend {name!r}: no module named {error.name!r}") from None
     except AttributeError:
         raise UsageError(f"backend {name!r}: {module_name} has no {class_name}") from None
+    if not callable(backend_class) or not hasattr(backend_class, "packages"):
+        raise UsageError(f"backend {name!r}: is no backend's class: see mnist_mlp/contract.py")
     absent = [each for each in backend_class.packages if not importlib.util.find_spec(each)]
     if absent:
         raise MissingPackagesError(

@@ -42,7 +42,6 @@ from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, Port
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
-from mnist_mlp.worker.stack import SIGNAL
 from mnist_mlp.worker.watch import Watch, log
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -149,6 +148,8 @@ class Worker:
         # An unregistered backend may be a file in the working directory. The child searches there
         # last, so that no file there takes the place of an installed package.
         own_modules = [] if target in installed().values() else [str(Path.cwd())]
+        # Windows can neither pass on an open file by its number nor write stacks to it.
+        posix = os.name == "posix"
         try:
             # The files stay open as long as the child runs; `close` closes them.
             self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115
@@ -158,7 +159,8 @@ class Worker:
             self._process = subprocess.Popen(
                 isolated(
                     "mnist_mlp.worker.child",
-                    *(target, backend, str(self._stacks.fileno())),
+                    *(target, backend),
+                    *(str(timeout) if timeout and posix else "", str(self._stacks.fileno())),
                     *own_modules,
                 ),
                 stdin=subprocess.PIPE,
@@ -166,7 +168,7 @@ class Worker:
                 stderr=self._log,
                 env=environment,
                 start_new_session=True,
-                pass_fds=(self._stacks.fileno(),) if SIGNAL else (),  # Windows has neither
+                pass_fds=(self._stacks.fileno(),) if posix else (),
             )
         except OSError as error:
             raise errors.SetupError(f"no worker process can be started: {error}") from None
@@ -393,7 +395,8 @@ class Worker:
             self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LAST_WORDS))
             lines = self._log.read().decode(errors="replace").strip().splitlines()
             last = f": {lines[-1].strip()[:300]}" if lines else ""
+        model = f" of {self._watch.target}" if self._watch.target else ""
         return (
-            f"the worker process of backend {self.label!r} died in {method!r} ({how}){last}; "
-            f"run again with -v to see everything it printed"
+            f"the worker process of backend {self.label!r} died in {method!r}{model} ({how})"
+            f"{last}; run again with -v to see everything it printed"
         )

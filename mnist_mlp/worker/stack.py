@@ -1,8 +1,9 @@
 """Find out where a worker is: the line of the user's code, if any, that its main thread runs.
 
-While the worker's Python still runs, its heartbeat says so (`where`). If it does not, for instance
-inside a C function that keeps the interpreter's lock, `faulthandler` writes the stack: it needs no
-lock, because a signal handler in C does it (`dump_on_signal`, `dumped`).
+While the worker's Python still runs, its heartbeat says where it is (`where`). At the time limit,
+`faulthandler` writes the whole stack (`StackWriter`, `written`). It does so in a thread of C, so
+that it works even inside a C function that keeps the interpreter's lock. It is not asked by a
+signal, because frameworks change signal handlers: Lightning resets all of them after each fit.
 """
 
 from __future__ import annotations
@@ -10,24 +11,19 @@ from __future__ import annotations
 import faulthandler
 import os
 import re
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from mnist_mlp.ports.user_code import belongs_to_user, shown_path
 
-SIGNAL = getattr(signal, "SIGUSR1", None)
-"""Asks the worker for its stack. Windows has no such signal."""
-
 # A line of faulthandler's: `  File "port.py", line 3 in forward`.
 _FRAME = re.compile(r'^ {2}File "(.+)", line (\d+) in (.+)$', flags=re.MULTILINE)
-_DUMP_S = 1.0
+_LATE_S = 1.0
 _LONGEST = 2**20  # bytes of a dump: 100 frames of 100 threads at most
 
 
@@ -76,26 +72,50 @@ def _short(file: str) -> str:
     return "/".join(Path(file).parts[-2:])
 
 
-def dump_on_signal(file: int) -> None:
-    """Write the stacks of this process to an open file, by its number, whenever `SIGNAL` comes."""
-    if SIGNAL is not None:
-        faulthandler.register(SIGNAL, file=file, all_threads=True)
+class StackWriter:
+    """Writes this process's stack when it has reported nothing for some time.
+
+    Parameters
+    ----------
+    limit : float or None
+        That time in seconds; None: never.
+    file : int
+        The number of the open file for the stacks.
+    """
+
+    def __init__(self, limit: float | None, file: int) -> None:
+        self.limit = limit
+        self.file = file
+
+    def restart(self) -> None:
+        """The time begins anew: a call begins, or something was reported."""
+        if self.limit is None:
+            return
+        faulthandler.cancel_dump_traceback_later()
+        os.ftruncate(self.file, 0)
+        os.lseek(self.file, 0, os.SEEK_SET)
+        faulthandler.dump_traceback_later(self.limit, file=self.file)
+
+    def stop(self) -> None:
+        """The call has ended."""
+        faulthandler.cancel_dump_traceback_later()
 
 
-def dumped(pid: int, file: IO[bytes]) -> str:
-    """Ask a worker for the stack of its main thread; empty if it gives none within a second."""
-    if SIGNAL is None:
+def written(file: IO[bytes]) -> str:
+    """The stack of a worker's main thread, read by the parent; empty if there is none in time.
+
+    The worker's clock may have started a little later than the parent's.
+    """
+    if not hasattr(os, "pread"):  # Windows
         return ""
-    with suppress(OSError):
-        os.kill(pid, SIGNAL)
-    end = time.monotonic() + _DUMP_S
+    end = time.monotonic() + _LATE_S
     text = ""
     while time.monotonic() < end:
-        time.sleep(0.05)
         # Not `read`: the worker writes at the same file position, which reading would move.
         text, before = os.pread(file.fileno(), _LONGEST, 0).decode(errors="replace"), text
         if text and text == before:  # nothing more is being written
             break
+        time.sleep(0.05)
     # The main thread was started first, and faulthandler writes it last.
     return text.strip().rpartition("\n\n")[2]
 

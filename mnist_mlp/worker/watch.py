@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from mnist_mlp.errors import TimeLimitError
-from mnist_mlp.worker.stack import dumped, frames_of, place
+from mnist_mlp.worker.stack import frames_of, place, written
 
 TICK_S = 1.0
 SILENCE_S = 30.0
@@ -50,7 +50,7 @@ class Watch:
     limit : float or None
         Most seconds without a report (an epoch, a step, a result) during a call.
     stacks : file
-        Where the worker writes its stack when it is asked for it.
+        Where the worker writes its stack at the limit (`mnist_mlp.worker.stack`).
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Watch:
         self.failure: TimeLimitError | None = None
         """Why the worker was killed at its limit."""
         self._method = ""
+        self._started = False
         self._waiting = False
         self._where = ""
         self._silent_s = self._faint_s = 0.0
@@ -92,6 +93,10 @@ class Watch:
 
     def beat(self, where: str) -> None:
         """The worker's heart beats, and its main thread is at `where`."""
+        if not self._started:
+            # How long Python takes to start is no matter of the call, nor does the worker know it.
+            self._started = True
+            self.reported()
         self._faint_s = 0.0
         self._where = where
 
@@ -165,7 +170,7 @@ class Watch:
         return text
 
     def _give_up(self, limit: float, *, stopped: bool) -> None:
-        stack = "" if stopped else dumped(self.process.pid, self.stacks)
+        stack = "" if stopped else written(self.stacks)
         where = place(frames_of(stack), self.target) or self._where
         self.failure = TimeLimitError(
             f"time limit: the {self.label} worker reported nothing for {limit:g} s in "

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 from mnist_mlp.ports.user_code import load_object
@@ -18,15 +17,6 @@ class SleepingBackend(NumpyBackend):
 
     def sleep(self):
         time.sleep(600)
-
-
-class LockedBackend(NumpyBackend):
-    """Waits for a lock that nobody releases."""
-
-    def fit(self, plan, data, progress):
-        lock = threading.Lock()
-        lock.acquire()
-        lock.acquire()
 
 
 class GreedyBackend(NumpyBackend):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -48,3 +49,11 @@ class EchoBackend(NumpyBackend):
     def open_port(self, target: str, runtime: Runtime) -> EchoHost:
         """A host that answers with what came in."""
         return EchoHost(f"{target} {runtime.threads}")
+
+
+class LeavingBackend(NumpyBackend):
+    """Its model ends the process, as `os._exit` in a user's file does."""
+
+    def open_port(self, target: str, runtime: Runtime) -> EchoHost:
+        """Never returns."""
+        os._exit(7)

@@ -163,5 +163,5 @@ def test_inputs_of_another_shape() -> None:
     ]
     (found,) = explain(problem(SPEC).recipe, steps, side="a").breaks
     assert told(found) == ("other_shapes", "data", 1, 0, "inputs")
-    assert found.cause.value == "shape (32, 12, 12) for (32, 144)"
+    assert found.cause.value == "shape (32, 12, 12), expected (32, 144)"
     assert found.model_dump(mode="json")["size"] is None

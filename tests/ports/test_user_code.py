@@ -46,6 +46,14 @@ def test_a_name_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path) -
     [
         ("x = 1\n\nraise ValueError('no')\n", 3, "ValueError: no"),
         ("import sys\nsys.exit(4)\n", 2, "SystemExit: 4"),
+        ("raise KeyboardInterrupt\n", 1, "KeyboardInterrupt: no message"),
+        ("raise BaseException('no')\n", 1, "BaseException: no"),
+        ("raise GeneratorExit\n", 1, "GeneratorExit: no message"),
+        (
+            "class E(Exception):\n    def __str__(self): return 1 / 0\nraise E\n",
+            3,
+            "E: its text raises ZeroDivisionError",
+        ),
         ("def f(:\n", 1, "SyntaxError"),
         ("import json\n\n\njson.loads('{')\n", 4, "JSONDecodeError"),
         ("assert 1 > 2\n", 1, "AssertionError: no message"),

@@ -354,7 +354,7 @@ def test_what_the_command_refuses(cli: Cli, twins: Any, tmp_path: Path) -> None:
     for words, code, text in (
         ((left, "nowhere"), 4, "nowhere: no such run folder"),
         ((left, "--compare", "x.json"), 2, "--compare needs the runs that were compared"),
-        ((left, right, "--compare", "x.json"), 4, "x.json: missing"),
+        ((left, right, "--compare", "x.json"), 4, "x.json: no such file"),
         ((left, "--out", tmp_path), 2, "is a folder; name a file"),
         ((), 2, "Missing argument"),
     ):

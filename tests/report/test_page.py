@@ -16,6 +16,7 @@ import pytest
 from mnist_mlp.errors import UsageError
 from mnist_mlp.report import report_html
 from mnist_mlp.run.folder import Run
+from mnist_mlp.run.tensors import tensors_to_bytes
 
 SECTIONS = ["compared", "scores", "curves", "generalisation", "ladder", "confusion", "digits"]
 SECTIONS += ["weights", "timing", "port-map"]
@@ -228,7 +229,16 @@ def test_other_classes_are_refused(twins: Any) -> None:
     arrays = dict(np.load(path))
     arrays["logits"] = np.pad(arrays["logits"], ((0, 0), (0, 1)), constant_values=-9)
     np.savez(path, **arrays)
-    twins.edit("right", lambda record: record["dataset"].update(classes=5))
+    weights = dict(twins.runs[1].weights)
+    for name in ("layers.1.kernel", "layers.1.bias"):
+        weights[name] = np.concatenate([weights[name], weights[name][..., :1]], axis=-1)
+    (twins.folder / "right" / "weights.safetensors").write_bytes(tensors_to_bytes(weights))
+
+    def edit(record: Any) -> None:
+        record["dataset"]["classes"] = 5
+        record["spec"]["model"]["layer_sizes"] = [30, 9, 5]
+
+    twins.edit("right", edit)
     with pytest.raises(
         UsageError, match=r"right has 5 classes, .*left has 4: make a report of each"
     ):

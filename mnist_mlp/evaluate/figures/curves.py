@@ -13,7 +13,7 @@ from mnist_mlp.evaluate.figures import canvas
 
 _PANEL = (500, 400)
 _GAP, _LEFT, _BOTTOM, _ABOVE = 116, 96, 116, 6
-_MARKED_EPOCHS = 25  # more markers than this would hide the lines
+MARKED_EPOCHS = 25  # more markers than this would hide the lines
 # Values are rounded to a grid of this many steps per axis. It is so fine (0.01 px) that no step is
 # visible, and so coarse that differences in a float's last digits rarely change the file.
 _STEPS = 60_000
@@ -62,7 +62,7 @@ def _panel(axes: Axes, values: np.ndarray, *, label: str, limits: tuple[float, f
     low, high = limits
     grid = (high - low) / _STEPS
     x = np.arange(1, values.shape[1] + 1)
-    marked = len(x) <= _MARKED_EPOCHS
+    marked = len(x) <= MARKED_EPOCHS
     # Dashes lie over a solid line, and a small square over a larger disc, so that both curves are
     # visible even where they are equal.
     looks = (
@@ -85,12 +85,11 @@ def _panel(axes: Axes, values: np.ndarray, *, label: str, limits: tuple[float, f
         )
     pad = 0.5 if len(x) == 1 else 0.03 * (len(x) - 1)
     axes.set(xlim=(1 - pad, len(x) + pad), ylim=limits, xlabel="Epoch", ylabel=label)
-    axes.set_xticks(_epoch_ticks(len(x)))
+    axes.set_xticks(epoch_ticks(len(x)))
 
 
-def _epoch_ticks(epochs: int) -> list[int]:
+def epoch_ticks(epochs: int) -> list[int]:
     """Epoch 1 and up to ten round numbers up to the last epoch."""
-    magnitudes = (10**power for power in itertools.count())
-    steps = (step * magnitude for magnitude in magnitudes for step in (1, 2, 5))
+    steps = (step * 10**power for power in itertools.count() for step in (1, 2, 5))
     step = next(step for step in steps if epochs <= 10 * step)
     return sorted({1, *range(step, epochs + 1, step)})

@@ -19,9 +19,9 @@ from mnist_mlp.spec import ACTIVATIONS, Spec
 class Entry:
     """One cause.
 
-    `title` says what it is; `rung` is where it shows first; `keras` and `torch` tell what either
-    framework does by default; `shows` how it looks from outside; `fix_keras` and `fix_torch` are
-    the line that mends it in either framework's own code.
+    `title` says what it is, and `rung` where it shows first. `keras` and `torch` say what each
+    framework does by default. `shows` says how the cause looks from outside. `fix_keras` and
+    `fix_torch` are the lines that fix it in each framework's own code.
     """
 
     name: str
@@ -42,7 +42,7 @@ def catalogue() -> Mapping[str, Entry]:
 
 
 def entry(name: str) -> Entry:
-    """One cause; `UsageError` with the nearest known name."""
+    """One cause. An unknown name raises a `UsageError` that gives the nearest known one."""
     known = catalogue()
     if name not in known:
         hint = did_you_mean(name, known)
@@ -52,8 +52,10 @@ def entry(name: str) -> Entry:
 
 
 def described(cause: Cause, *, framework: str = "torch", spec: Spec | None = None) -> Cause:
-    """A cause with the catalogue's text and the cure for one framework, in a specification's own
-    numbers."""
+    """A cause with the catalogue's text, and the fix for one framework.
+
+    If `spec` is given, the fix has its numbers instead of the tutorial's.
+    """
     known = catalogue().get(cause.name)
     if known is None:
         return cause
@@ -62,7 +64,7 @@ def described(cause: Cause, *, framework: str = "torch", spec: Spec | None = Non
 
 
 def in_numbers_of(spec: Spec, fix: str) -> str:
-    """A line of the catalogue, whose numbers are the tutorial's, with those of a specification."""
+    """A fix with the numbers of a specification. In the catalogue, they are the tutorial's."""
     optimizer, hidden = spec.optimizer, spec.model.activations[0]
     numbers = {
         r"\b(SGD|Adam|AdamW)\(0\.01\b": rf"\g<1>({optimizer.learning_rate:g}",

@@ -1,6 +1,6 @@
 """The catalogue of causes as text: a page for people, and one entry for a terminal.
 
-`python -m mnist_mlp.parity.causes.catalogue_page > docs/traps.md` writes the page anew.
+`python -m mnist_mlp.parity.causes.catalogue_page > docs/traps.md` generates the page again.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from textwrap import fill
 
 from mnist_mlp.parity.causes.catalogue import Entry, catalogue
 
-WORDS = ("cannot happen", "nothing to mend", "by hand")
-"""How a fix begins that is no line of code."""
+NOT_CODE = ("cannot happen", "nothing to fix", "by hand")
+"""How a fix begins if it is a sentence and not a line of code."""
 
 ABOUT_RUNGS = {
     "spec": "What the two runs were asked to do.",
-    "data": "Which rows there are, and what the network sees of them.",
-    "order": "Which rows each step of each epoch takes.",
+    "data": "Which rows there are, and what the network gets of them.",
+    "order": "Which rows each step of each epoch uses.",
     "init": "The layers, and their weights before training.",
-    "forward": "What a layer makes of its input.",
-    "loss": "What the loss makes of the logits.",
-    "gradient": "What is differentiated, and what becomes of it.",
-    "update": "What the optimizer makes of the gradient.",
-    "trajectory": "Where the run goes as a whole.",
-    "metrics": "What is reported of an epoch.",
-    "predictions": "Which class each test row is given.",
+    "forward": "What each layer computes from its input.",
+    "loss": "What the loss computes from the logits.",
+    "gradient": "How the gradient is computed, and changed before the optimizer gets it.",
+    "update": "How the optimizer changes the weights.",
+    "trajectory": "The weights after each epoch of the whole run.",
+    "metrics": "What is reported for each epoch.",
+    "predictions": "Which class each test row gets.",
     "report": "The classification report.",
     "any": "Causes that have no rung of their own.",
 }
@@ -35,24 +35,25 @@ _HEAD = """\
 
 # Why a Keras model and its PyTorch port train differently
 
-Every cause that `compare` and `check` can name, by the rung of the ladder on which it shows first:
-what Keras does, what torch and Lightning do, how it looks from outside, and the line that mends it.
-`python -m mnist_mlp explain CAUSE` tells the same about one of them.
+This page lists every cause that `compare` and `check` can name. For each, it says what Keras does,
+what torch and Lightning do, how the cause shows, and which line fixes it. The causes are grouped by
+the rung of the ladder on which they show first. `python -m mnist_mlp explain CAUSE` shows one of
+them.
 
 The defaults are those of Keras 3.15 on TensorFlow, torch 2.14, Lightning 2.6 and torchmetrics 1.9.
 In the lines of code, `layer` is a Dense or Linear layer, `model` a `keras.Model`, `self` a
-LightningModule (beside `super()`, an optimizer), `x` and `y` a batch, `images` and `labels` the raw
-data, `order` the positions of an epoch's rows, `scheduler` a schedule of the learning rate,
-`kernel` a Keras kernel (inputs, units) and `weight` a torch weight (outputs, inputs); `nn` is
-`torch.nn`, `F` is `torch.nn.functional`, `L` is
-`lightning`, `tf` is `tensorflow`. Figures such as 128 and 0.01 are those of
-`configs/tutorial.toml`; put your own in their place.
+LightningModule (or an optimizer, where `super()` is called), `x` and `y` a batch, `images` and
+`labels` the raw data, `order` the positions of an epoch's rows, `scheduler` a schedule of the
+learning rate, `kernel` a Keras kernel (inputs, units) and `weight` a torch weight (outputs,
+inputs). `nn` is `torch.nn`, `F` is `torch.nn.functional`, `L` is `lightning` and `tf` is
+`tensorflow`. Numbers such as 128 and 0.01 are those of `configs/tutorial.toml`; replace them by
+your own.
 """
 
 
 def is_code(fix: str) -> bool:
-    """Whether a fix is a line of code; else it says in words why there is none."""
-    return not fix.startswith(WORDS)
+    """Whether a fix is a line of code. Otherwise it is a sentence that says why there is none."""
+    return not fix.startswith(NOT_CODE)
 
 
 def render() -> str:
@@ -80,8 +81,8 @@ def _section(entry: Entry) -> str:
         f"- Keras: {entry.keras}\n"
         f"- torch: {entry.torch}\n"
         f"- Shows: {entry.shows}\n"
-        f"- Mend it in Keras: {_marked(entry.fix_keras)}\n"
-        f"- Mend it in torch: {_marked(entry.fix_torch)}"
+        f"- Fix in Keras: {_marked(entry.fix_keras)}\n"
+        f"- Fix in torch: {_marked(entry.fix_torch)}"
     )
 
 
@@ -90,13 +91,14 @@ def _marked(fix: str) -> str:
 
 
 def entry_text(entry: Entry) -> str:
-    """One cause for a terminal. Lines of code are left whole, so that they can be copied."""
+    """One cause for a terminal. Lines of code are not wrapped, so that they can be copied."""
     where = "any rung" if entry.rung == "any" else f"rung {entry.rung}"
     parts = (("Keras", entry.keras), ("torch", entry.torch), ("Shows", entry.shows))
     lines = [f"{entry.name} ({where})", _wrapped(entry.title), ""]
     lines += [_wrapped(f"{label}: {text}") for label, text in parts]
-    lines += ["", "Mend it in Keras:", f"  {entry.fix_keras}"]
-    lines += ["Mend it in torch:", f"  {entry.fix_torch}"]
+    lines += ["", "Fix in Keras:", f"  {entry.fix_keras}"]
+    lines += ["Fix in torch:", f"  {entry.fix_torch}"]
+
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Why the network sees other numbers than pixel / 255."""
+"""Why a network's inputs are not `pixel / 255`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_mlp.parity.causes.hypothesis import Hypothesis
+from mnist_mlp.parity.causes.hypothesis import Hypothesis, step_of
 from mnist_mlp.parity.findings import UNKNOWN, Cause, Finding, JudgedStep
 from mnist_mlp.parity.steps.arbiter import Expected, keep_bits
 from mnist_mlp.parity.steps.recipe import Recipe
@@ -34,8 +34,8 @@ SCALINGS = (
 def hypotheses(
     recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
 ) -> Iterator[Hypothesis]:
-    """An exact affine map of the pixels, or another arrangement of them, or both precisions."""
-    step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
+    """Dropout, pixels in other places, another scale, two values only, or a coarser precision."""
+    step = step_of(finding, steps)
     yield from _dropped(recipe, step)
     yield from _moved(recipe, step)
     yield from _affine(recipe, step)
@@ -44,23 +44,25 @@ def hypotheses(
 
 
 def _dropped(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
-    """Dropout on the inputs: found by what it leaves, not replayed, as no draw can be."""
+    """Dropout on the inputs. It is recognised by its zeros; its random draws can't be replayed."""
     exact = np.asarray(step.images, np.float64) / 255
     got = np.asarray(step.record.inputs, np.float64)
     if got.shape != exact.shape:
         return
     lit = exact > 0
     dropped, kept = lit & (got == 0), lit & (got != 0)
-    # It draws for each element: whole rows or whole pixels that are 0 are something else.
+    # Dropout draws for each element. If whole rows or whole columns are 0, it is another fault.
     whole = any(not (dropped.any(axis=x) & kept.any(axis=x)).any() for x in (0, 1))
     if whole or not dropped.any() or got[~lit].any():
         return
     factor = got[kept] / exact[kept]
     if np.allclose(factor, factor[0], rtol=1e-4):
-        scaled = 1 - 1 / float(factor[0])
-        told = scaled if scaled > 0 else dropped.sum() / lit.sum()
-        blind = replace(recipe, muted=recipe.muted | {"data"})
-        yield Hypothesis(Cause("dropout", f"rate {told:.3g} on the inputs"), blind)
+        # Kept elements are divided by 1 - rate, which gives the rate exactly. Dropout that does
+        # not divide (factor 1) leaves only the share of zeros.
+        exact_rate = 1 - 1 / float(factor[0])
+        rate = exact_rate if exact_rate > 0 else dropped.sum() / lit.sum()
+        muted = replace(recipe, muted=recipe.muted | {"data"})
+        yield Hypothesis(Cause("dropout", f"rate {rate:.3g} on the inputs"), muted)
 
 
 def _affine(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
@@ -68,7 +70,8 @@ def _affine(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     got = np.asarray(step.record.inputs, np.float64)
     if got.shape != step.images.shape or not np.isfinite(got).all() or x.min() == x.max():
         return
-    # From the two extremes: the greys between them only confirm it.
+    # Two values determine an affine map. The extremes give it most exactly; that it reproduces all
+    # other values is tested like any hypothesis.
     low, high = int(x.argmin()), int(x.argmax())
     scale = (got.flat[high] - got.flat[low]) / (x[high] - x[low])
     offset = got.flat[low] - scale * x[low]
@@ -77,7 +80,7 @@ def _affine(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
 
     def pixels(images: Array) -> Expected:
         x = np.asarray(images, np.float64) / 255
-        # The two coefficients were read off rounded numbers: a few roundings more are theirs.
+        # Factor 4: the two coefficients were computed from rounded inputs, and add their errors.
         terms = 4 * (np.abs(scale * x) + abs(offset) + abs(scale))
         return Expected(scale * x + offset, terms)
 
@@ -88,6 +91,7 @@ def affine_cause(scale: float, offset: float) -> Cause:
     """The name of inputs `scale * pixel / 255 + offset`."""
 
     def near(a: float, b: float) -> bool:
+        # 1e-5 is far above float32 rounding, and far below the distance between any two cases.
         return bool(np.isclose(scale, a, rtol=1e-5) and np.isclose(offset, b, atol=1e-5))
 
     if near(255, 0):
@@ -122,7 +126,7 @@ def _moved(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
 
 
 def _rounded(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
-    """Inputs that 8 or 11 significant bits can hold; then perhaps all that follows, too."""
+    """Inputs that fit into 8 or 11 significant bits, and perhaps all later stages too."""
     got = np.asarray(step.record.inputs, np.float64)
     for kind, mantissa in (("bfloat16", 7), ("float16", 10)):
         if not np.array_equal(keep_bits(got, mantissa), got):
@@ -132,7 +136,8 @@ def _rounded(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
             x = np.asarray(images, np.float64) / 255
             return Expected(x, np.abs(x) * 2.0**-bits / recipe.eps)
 
-        # The last layer may be kept in float32, as Keras's guide asks for.
+        # Only the first layer is tested: with mixed precision, Keras's guide tells users to keep
+        # the last one in float32.
         if _fits(step.record.pre_activations[:1], mantissa):
 
             def coarse(images: Array) -> Expected:
@@ -146,7 +151,8 @@ def _rounded(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
 
 
 def _fits(results: Sequence[Array], mantissa: int) -> bool:
-    """Whether so many bits hold all of some results."""
+    """Whether all numbers of some results fit into this many mantissa bits."""
+
     return bool(results) and all(
         np.array_equal(keep_bits(z, mantissa), np.asarray(z, np.float64)) for z in results
     )

@@ -1,4 +1,4 @@
-"""A multiple of the weights in an update."""
+"""Weight decay: a multiple of the weights in an update."""
 
 from __future__ import annotations
 
@@ -10,29 +10,35 @@ import numpy as np
 from mnist_mlp.parity.causes import rules
 from mnist_mlp.parity.causes.hypothesis import Hypothesis
 from mnist_mlp.parity.findings import Cause
-from mnist_mlp.parity.steps.coefficients import fit
+from mnist_mlp.parity.steps.coefficients import SIGMAS, TINIEST, fit
 from mnist_mlp.parity.steps.moment import Moment
 from mnist_mlp.parity.steps.recipe import Recipe
 
 SCOPES = (("all tensors", ""), ("kernels only", "kernel"), ("biases only", "bias"))
+"""The tensors that a decay may act on, in words, and how their names end."""
 
 COMMON = (0.1, 0.05, 0.01, 5e-3, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5, 1e-6)
-"""Adam divides a coupled decay away again, so it is tried instead of fitted."""
+"""Factors that are tried where none can be fitted: Adam divides by the size of the gradient, and so
+also by that of a coupled decay."""
 
 
 def hypotheses(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
-    """Coupled and decoupled; they are told apart by the velocity or the moments they leave."""
+    """Coupled and decoupled decay. They differ in the velocity or the moments that they leave.
+
+    Without momentum, both are the same update, so only the coupled one is tried.
+    """
     optimizer = recipe.spec.optimizer
     for scope, part in SCOPES:
-        candidates = candidates_on(recipe, here, part, coupled=False)
         for factor in candidates_on(recipe, here, part, coupled=True):
             coupled = rules.decayed(recipe.update, factor, scope=part)
-            yield Hypothesis(_cause(recipe, factor, scope, part), replace(recipe, update=coupled))
+            yield Hypothesis(
+                _coupled_cause(recipe, factor, scope, part), replace(recipe, update=coupled)
+            )
         if optimizer.momentum or optimizer.name == "adam":
-            for factor in candidates:
-                beside = rules.DecayedBeside(recipe.update, factor, part)
-                cause = _beside(recipe, factor, scope, part)
-                yield Hypothesis(cause, replace(recipe, update=beside))
+            for factor in candidates_on(recipe, here, part, coupled=False):
+                decoupled = rules.DecoupledDecay(recipe.update, factor, part)
+                cause = _decoupled_cause(recipe, factor, scope, part)
+                yield Hypothesis(cause, replace(recipe, update=decoupled))
     for scope, part in SCOPES:
         shrunk = _shrinkage(recipe, here, part)
         if shrunk is not None:
@@ -42,9 +48,10 @@ def hypotheses(recipe: Recipe, here: Moment) -> Iterator[Hypothesis]:
 
 
 def candidates_on(recipe: Recipe, here: Moment, part: str, *, coupled: bool) -> Sequence[float]:
-    """Factors that a decay on tensors whose name ends with `part` may have, the roundest first.
+    """Possible factors of a decay on the tensors whose name ends with `part`, a round one first.
 
-    A coupled one goes through the rule: Nesterov's takes `1 + momentum` of what enters it.
+    A coupled decay passes through the update rule. Nesterov's multiplies it by `1 + momentum`, so
+    the fitted factor is divided by that.
     """
     optimizer = recipe.spec.optimizer
     if coupled and optimizer.name == "adam":
@@ -59,29 +66,30 @@ def candidates_on(recipe: Recipe, here: Moment, part: str, *, coupled: bool) -> 
 
 
 def instead(recipe: Recipe) -> Iterator[Hypothesis]:
-    """What a port does in place of the decay that its original takes off beside the update."""
+    """Hypotheses about a port whose original has a decoupled decay."""
     own = recipe.update
-    if isinstance(own, rules.DecayedBeside):
+    if isinstance(own, rules.DecoupledDecay):
         coupled = rules.decayed(own.rule, own.factor, scope=own.scope)
         cause = Cause("coupled_weight_decay", f"{own.factor:.4g}")
         yield Hypothesis(cause, replace(recipe, update=coupled))
         yield Hypothesis(Cause("weight_decay_missing"), replace(recipe, update=own.rule))
 
 
-def _beside(recipe: Recipe, factor: float, scope: str, part: str) -> Cause:
-    """`factor` comes on top of what an original takes off already."""
+def _decoupled_cause(recipe: Recipe, factor: float, scope: str, part: str) -> Cause:
+    """The cause of a decoupled decay. `factor` is added to the decay that an original has."""
     own = recipe.update
-    if isinstance(own, rules.DecayedBeside) and own.scope == part:
+    if isinstance(own, rules.DecoupledDecay) and own.scope == part:
         text = f"{own.factor + factor:.3g} instead of {own.factor:.3g} on {scope}, decoupled"
         return Cause("weight_decay", text)
     return Cause("decoupled_weight_decay", f"{factor:.3g} on {scope}")
 
 
-def _cause(recipe: Recipe, factor: float, scope: str, part: str) -> Cause:
-    """`factor` comes on top of the specified decay."""
+def _coupled_cause(recipe: Recipe, factor: float, scope: str, part: str) -> Cause:
+    """The cause of a coupled decay. `factor` is added to the specified decay."""
     specified = recipe.spec.optimizer.weight_decay
     if not specified:
         return Cause("weight_decay", f"{factor:.3g} on {scope}")
+    # On these tensors, the decay is missing: the fitted factor takes the specified one away.
     if part and abs(factor + specified) < 1e-3 * specified:
         others = "biases only" if part == "kernel" else "kernels only"
         return Cause("weight_decay_scope", others)
@@ -89,7 +97,7 @@ def _cause(recipe: Recipe, factor: float, scope: str, part: str) -> Cause:
 
 
 def _shrinkage(recipe: Recipe, here: Moment, part: str) -> float | None:
-    """What new weights are multiplied by, all with the same number."""
+    """The number by which all new weights are multiplied, as in `w.mul_(0.999)` after a step."""
     top = bottom = 0.0
     for name, judged in recipe.updated(here).weights.items():
         if name.endswith(part):
@@ -97,10 +105,13 @@ def _shrinkage(recipe: Recipe, here: Moment, part: str) -> float | None:
             top += float((new * judged.value).sum())
             bottom += float((judged.value**2).sum())
     factor = top / bottom if bottom else 0.0
+    # Closer to 1, the factor is not distinguishable from rounding. Outside of 0.5 to 2, the weights
+    # are not a multiple of the right ones, and another cause has to be found.
     if not 0.5 < factor < 2 or abs(factor - 1) < 1e-6:
         return None
     nice = float(f"{factor:.4g}")
-    if abs(nice - factor) < 1e-6:  # as the side's own arithmetic has that number
+    if abs(nice - factor) < 1e-6:
+        # The side multiplies by this number in its own precision, so it is rounded too.
         return float(np.asarray(nice, recipe.spec.training.precision))
     return factor
 
@@ -123,17 +134,17 @@ def _fitted(recipe: Recipe, here: Moment, part: str) -> DecayFit | None:
         new = np.asarray(here.now.record.state.weights[name], np.float64).ravel()
         residuals.append(judged.value.ravel() - new)
         columns.append(rate * w)
-        sigmas.append(recipe.eps * (np.abs(w) + np.abs(w - new)) + 1e-45)
+        sigmas.append(recipe.eps * (np.abs(w) + np.abs(w - new)) + TINIEST)
     found = fit(
         np.concatenate(residuals), {"weight": np.concatenate(columns)}, np.concatenate(sigmas)
     )
-    if found is None or abs(found.value["weight"]) < 8 * found.error["weight"]:
+    if found is None or abs(found.value["weight"]) < SIGMAS * found.error["weight"]:
         return None
     return DecayFit(found.value["weight"], found.error["weight"])
 
 
 def _nice(fitted: DecayFit) -> float:
-    """A factor of two digits where it is one within its error."""
+    """The factor with two digits, if it is that within its error: people choose round factors."""
     nice = float(f"{fitted.factor:.2g}")
     near = max(1e-3 * abs(nice), 4 * fitted.error)
     return nice if abs(fitted.factor - nice) < near else fitted.factor

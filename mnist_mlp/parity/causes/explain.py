@@ -2,8 +2,8 @@
 
 The first broken stage is explained by the first hypothesis that reproduces it, down to rounding, at
 every judged step. The steps are then judged again by the recipe that includes this cause, so that
-what it entails is not told as another break. A stage that no hypothesis reproduces is `unknown`,
-with the shape of its residual, and is muted; the rest goes on being judged.
+its consequences are not reported as further breaks. If no hypothesis reproduces a stage, its cause
+is `unknown`, with a description of the error. Its rung is muted, and the others are still judged.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ SOURCES: dict[str, Source] = {
 }
 
 MOST = 8
-"""Breaks of one side that are followed up."""
+"""The search for breaks of one side ends after this many: each costs a judgement of all steps."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What became of one side's steps.
+    """The result of judging one side's steps.
 
-    `margins` are the largest sizes per rung as shares of the rung's limit, by the recipe that the
-    causes lead to; a rung that nothing was held against has none. `noted` are differences that are
-    told and tolerated.
+    `recipe` includes all causes that were found. `margins` are the largest errors by this recipe,
+    as shares of each rung's limit; a rung of which nothing was judged has none. `noted` are
+    differences that are reported but tolerated.
     """
 
     breaks: tuple[Break, ...]
@@ -60,8 +60,8 @@ def explain(
 ) -> Explanation:
     """Judge the steps of one side and name what broke.
 
-    `plain` is the specification's own recipe, where `recipe` holds more than that: what an original
-    does beyond the specification, which its port may have left out.
+    `plain` is given if `recipe` is an original's: it is then the specification's own recipe. An
+    original may do more than the specification can express, and its port may have left that out.
     """
     skipped, steps = _without_skipped(steps, side)
     odd = misshapen(recipe.spec.model, steps)
@@ -92,7 +92,7 @@ def explain(
                 breaks.append(_as_break(finding, side, hypothesis.cause, hypothesis))
             recipe = hypothesis.recipe
             named.add(finding.rung)
-        findings = _out_of_the_fog(recipe, judge(recipe, steps))
+        findings = _above_coarse_limit(recipe, judge(recipe, steps))
     return Explanation(tuple(breaks), _margins(judge(recipe, steps)), tuple(noted), recipe)
 
 
@@ -108,7 +108,7 @@ def _margins(findings: Sequence[Finding]) -> dict[str, float]:
 def _without_skipped(
     steps: Sequence[JudgedStep], side: Side
 ) -> tuple[list[Break], Sequence[JudgedStep]]:
-    """Steps in which the network was not run at all, as a break, and the others."""
+    """A break for the steps at which the network was not run at all, and the other steps."""
     kept = [step for step in steps if any(z.size for z in step.record.pre_activations)]
     skipped = [step for step in steps if not step.stress and step not in kept]
     if not skipped or not kept:
@@ -122,14 +122,17 @@ def _without_skipped(
     return [Break(side=side, rung="order", place=place, cause=cause)], kept
 
 
-FOG = 1000.0
-"""Roundings of a coarser arithmetic, within which nothing else is told: its errors add up in ways
-that the bounds of float32 were not measured for."""
+COARSE_LIMIT = 1000.0
+"""Limit, in roundings, once a cause such as bfloat16 arithmetic was found.
+
+Findings below it are ignored. Errors of a coarser arithmetic add up in other ways than those of
+float32, for which `LIMITS` was measured.
+"""
 
 
-def _out_of_the_fog(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
-    coarse = recipe.eps > eps_of(recipe.spec.training.precision)
-    return [f for f in findings if f.size > FOG] if coarse else findings
+def _above_coarse_limit(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
+    is_coarse = recipe.eps > eps_of(recipe.spec.training.precision)
+    return [f for f in findings if f.size > COARSE_LIMIT] if is_coarse else findings
 
 
 LINKS: dict[str, tuple[str, ...]] = {
@@ -142,17 +145,17 @@ LINKS: dict[str, tuple[str, ...]] = {
 """The fields of a recipe that each rung depends on."""
 
 OF_NO_RUNG = {
-    "image_shape": "tells where a pixel is, and is the same on both sides",
-    "slack": "is what a hypothesis allows its own rung",
-    "muted": "holds rungs, and is no way of computing one",
+    "image_shape": "the shape of the data set's images, the same on both sides",
+    "slack": "an allowance that a hypothesis makes for its own rung",
+    "muted": "a list of rungs, which computes nothing",
 }
-"""The other fields, with the reason why an original and its port cannot differ in them."""
+"""The other fields of a recipe, and why an original and its port cannot differ in them."""
 
 
 def _against_original(
     recipe: Recipe, plain: Recipe, steps: Sequence[JudgedStep], finding: Finding
 ) -> Iterator[Hypothesis]:
-    """What a port does where `recipe`, which its original follows, is not the specification's."""
+    """Hypotheses about a port whose original follows `recipe` and not the specification's."""
     source, rung = SOURCES[finding.rung], finding.rung
     if rung == "loss":
         yield from penalty.instead(recipe, plain, steps, finding)
@@ -161,34 +164,35 @@ def _against_original(
     yield from _left_out(recipe, plain, rung)
     yield from source(recipe, steps, finding)
     if rung == "update" and recipe.update is not plain.update:
-        # The specification's rule, in place of the original's, and something else beside it. The
-        # rates stay those that were measured on the original: a schedule is told against them.
+        # The port may have the specification's update rule instead of the original's, and another
+        # fault besides. The learning rates stay those measured on the original, so that a
+        # different schedule of the port is still recognised.
         yield from source(replace(recipe, update=plain.update), steps, finding)
 
 
 def _left_out(recipe: Recipe, plain: Recipe, rung: str) -> Iterator[Hypothesis]:
-    """The specification's own way at one rung, where the original has another."""
+    """The port follows the specification at a rung where its original does something else."""
 
-    def plainly(links: Sequence[str]) -> dict[str, Any]:
+    def specified(links: Sequence[str]) -> dict[str, Any]:
         return {link: getattr(plain, link) for link in links}
 
-    def another(links: Sequence[str]) -> bool:
+    def differs(links: Sequence[str]) -> bool:
         return any(getattr(recipe, link) is not getattr(plain, link) for link in links)
 
     cause = Cause("left_out", f"at rung {rung}")
     links = LINKS[rung]
-    if rung == "loss" and another(links) and another(LINKS["gradient"]):
-        # What is missing in the loss is missing in its gradient: one thing, told once.
-        both = plainly((*links, *LINKS["gradient"]))
+    if rung == "loss" and differs(links) and differs(LINKS["gradient"]):
+        # A term that is missing in the loss is missing in its gradient too: one cause for both.
+        both = specified((*links, *LINKS["gradient"]))
         yield Hypothesis(cause, replace(recipe, **both), also=("gradient",))
-    if another(links):
-        yield Hypothesis(cause, replace(recipe, **plainly(links)))
+    if differs(links):
+        yield Hypothesis(cause, replace(recipe, **specified(links)))
 
 
 def _as_break(
     finding: Finding, side: Side, cause: Cause, hypothesis: Hypothesis | None = None
 ) -> Break:
-    """A finding as a break: where its hypothesis puts it, else where it was seen."""
+    """A finding as a break, at the place that its hypothesis gives, or else where it was seen."""
     place = Place(layer=finding.layer, tensor=finding.tensor)
     if hypothesis is not None and hypothesis.before_training:
         place = replace(place, epoch=0, step=0, tensor="kernel")
@@ -207,7 +211,8 @@ def _as_break(
 
 
 def _residual(findings: Sequence[Finding], first: Finding) -> str:
-    """How a break looks that has no name: which tensors, how far, and for how long."""
+    """Describe a break without a known cause: its size, its steps and its tensors."""
+
     limit = LIMITS[first.rung]
     same = [f for f in findings if f.rung == first.rung and f.size > limit]
     steps = sorted({f.step for f in same if not f.stress})

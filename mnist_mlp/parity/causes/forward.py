@@ -1,4 +1,4 @@
-"""Why a layer's output is not what its input and the shared weights make it."""
+"""Why a layer's output does not follow from its own input and the shared weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import pi, sqrt
 
 import numpy as np
 
-from mnist_mlp.parity.causes.hypothesis import Hypothesis
+from mnist_mlp.parity.causes.hypothesis import Hypothesis, step_of
 from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
 from mnist_mlp.parity.steps.arbiter import Expected, OtherActivation, keep_bits, unjudged
 from mnist_mlp.parity.steps.moment import Moment
@@ -20,8 +20,8 @@ from mnist_mlp.spec import ACTIVATIONS
 def hypotheses(
     recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
 ) -> Iterator[Hypothesis]:
-    """Other activations for an activation; another use of the kernel, or other arithmetic, else."""
-    step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
+    """Causes of a wrong activation, or of a wrong pre-activation; for both, other arithmetic."""
+    step = step_of(finding, steps)
     assert finding.layer is not None
     if finding.tensor == "activation":
         yield from _other_activations(recipe, step, finding.layer)
@@ -54,34 +54,36 @@ def _other_kernels(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hyp
 
 
 def filled_by_reshape(kernel: Array) -> Array:
-    """What a layer multiplies by when its (units, inputs) weight is the kernel, reshaped."""
+    """The kernel in use, if a weight (units, inputs) was filled with `kernel.reshape(...)`."""
     return kernel.reshape(kernel.shape[::-1]).T
 
 
 def read_by_reshape(kernel: Array) -> Array:
-    """...and when its (units, inputs) weight is right, and reshaped where it is used."""
+    """The kernel in use, if a right weight (units, inputs) is reshaped where it is used."""
     return kernel.T.reshape(kernel.shape)
 
 
 def transposed(kernel: Array) -> Array:
-    """Of a square kernel: inputs and units exchanged."""
+    """A square kernel with inputs and units exchanged; other kernels unchanged."""
     return kernel.T if kernel.shape[0] == kernel.shape[1] else kernel
 
 
-_BACK: dict[Callable[[Array], Array], Callable[[Array], Array]] = {
+_INVERSE: dict[Callable[[Array], Array], Callable[[Array], Array]] = {
     filled_by_reshape: read_by_reshape,
     read_by_reshape: filled_by_reshape,
     transposed: transposed,
 }
-"""Each arrangement's inverse."""
+"""The inverse of each arrangement."""
 
 
 def _arranged(
     recipe: Recipe, step: JudgedStep, use: Callable[[Array], Array], layers: Sequence[int]
 ) -> Recipe:
-    """The recipe with kernels in another arrangement, and their gradients brought back from it.
+    """The recipe with kernels in another arrangement.
 
-    Unless the side does not: its gradient may be that of the arranged kernel.
+    The gradient may be that of the specified kernel (the side arranges it within its forward pass)
+    or that of the arranged one (it arranged its weights before). The one nearer to the side's own
+    gradient is taken.
     """
     names = [kernel_name(layer) for layer in layers]
 
@@ -90,14 +92,16 @@ def _arranged(
 
     def gradient(exact: dict[str, Expected], moment: Moment) -> dict[str, Expected]:
         own = recipe.gradient(exact, moment)
-        back = _BACK[use]
-        turned = {n: Expected(back(own[n].value), back(own[n].terms)) for n in names}
-        return {**own, **turned}
+        inverse = _INVERSE[use]
+        restored = {n: Expected(inverse(own[n].value), inverse(own[n].terms)) for n in names}
+        return {**own, **restored}
 
-    moved = replace(recipe, kernel=kernel)
-    back = replace(moved, gradient=gradient)
+    arranged = replace(recipe, kernel=kernel)
     here = Moment(step)
-    return min((back, moved), key=lambda r: _gradient_distance(r, here))
+    return min(
+        (replace(arranged, gradient=gradient), arranged),
+        key=lambda r: _gradient_distance(r, here),
+    )
 
 
 def _gradient_distance(recipe: Recipe, moment: Moment) -> float:
@@ -117,7 +121,7 @@ def _other_bias(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hypoth
 
 
 def without_biases(recipe: Recipe, layers: Sequence[int]) -> Recipe:
-    """The recipe of a network some of whose layers have no bias."""
+    """The recipe of a network in which some layers have no bias."""
     names = {bias_name(layer) for layer in layers}
 
     def bias(index: int, own: Array) -> Array:
@@ -128,13 +132,14 @@ def without_biases(recipe: Recipe, layers: Sequence[int]) -> Recipe:
         return own | {n: Expected(np.zeros_like(own[n].value), own[n].terms) for n in names}
 
     def update(changed: Recipe, moment: Moment) -> NewState:
+        # A bias that does not exist has no new value, so nothing is compared with it.
         updated = recipe.update(changed, moment)
-        nothing = {n: unjudged(updated.weights[n].value) for n in names}
+        missing = {n: unjudged(updated.weights[n].value) for n in names}
         slots = {
             slot: tensors | {n: unjudged(tensors[n].value) for n in names & tensors.keys()}
             for slot, tensors in updated.slots.items()
         }
-        return NewState(updated.weights | nothing, slots)
+        return NewState(updated.weights | missing, slots)
 
     return replace(recipe, bias=bias, gradient=gradient, update=update)
 
@@ -151,12 +156,13 @@ def _ties_away(tensor: Array) -> Array:
 
 
 CUTS: tuple[Callable[[Array], Array], ...] = (np.round, _ties_away, np.trunc)
-"""How hardware and its emulations bring an operand to fewer bits: one tie in 8192 weights is
-enough to tell them apart."""
+"""Ways in which hardware and its emulations round an operand to fewer bits: ties to even, ties away
+from 0, and truncation. TF32 drops 13 of 23 bits, so one operand in 8192 is a tie; a layer has
+enough of them to show the difference."""
 
 
 def _results(step: JudgedStep, finding: Finding) -> Sequence[Array]:
-    """What the layer that broke made of its input; other layers may compute in float32."""
+    """The output of the layer that broke. Other layers may compute in float32."""
     assert finding.layer is not None
     kind = (
         step.record.activations if finding.tensor == "activation" else step.record.pre_activations
@@ -167,9 +173,9 @@ def _results(step: JudgedStep, finding: Finding) -> Sequence[Array]:
 def _other_arithmetic(
     recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
 ) -> Iterator[Hypothesis]:
-    """Results that fewer significant bits can hold, or operands that were cut to 11 bits.
+    """Results that fit into fewer mantissa bits, or operands that were rounded to 11 bits.
 
-    From there on every stage is judged by that arithmetic's own rounding.
+    All later stages are then judged by the rounding of that arithmetic.
     """
     results = [result for step in steps for result in _results(step, finding)]
     for name, bits in NARROW.items():
@@ -217,11 +223,15 @@ OTHERS: dict[str, Callable[[Array], Array]] = {
     "exponential": np.exp,
     "log_sigmoid": lambda z: -np.logaddexp(0, -z),
 }
-"""Activations that no specification has."""
+"""Activations that a specification can't name."""
 
 
 def numeric_slope(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Central difference: 1e-10 near smooth points, one of both slopes at a kink."""
+    """The derivative of a function as a central difference; its error is about 1e-10.
+
+    At a kink it is the mean of both slopes.
+    """
+    # Smaller steps lose digits by cancellation (eps / h), larger ones by curvature (h^2).
     h = 1e-6
     return lambda z: (function(z + h) - function(z - h)) / (2 * h)
 
@@ -246,10 +256,10 @@ def _other_activations(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator
     for name in ACTIVATIONS:
         if name != specified:
             yield from at(name, name)
-    negative = z < -1e-3
+    negative = z < -1e-3  # nearer to 0, the quotient a / z is mostly rounding
     if negative.any():
         slope = float(np.median(a[negative] / z[negative]))
-        if 1e-4 < slope < 1:
+        if 1e-4 < slope < 1:  # 0 is ReLU, 1 is linear
             label = f"leaky_relu({slope:.4g})"
             yield from at(label, label, name="leaky_relu_slope")
     for label, function in OTHERS.items():
@@ -265,32 +275,41 @@ def _activation_cause(specified: str, label: str) -> str:
 
 
 def _between_layers(recipe: Recipe, step: JudgedStep, layer: int) -> Iterator[Hypothesis]:
-    """Dropout and normalisation between two layers: found by what they leave, not replayed."""
+    """Dropout and normalisation between two layers.
+
+    They are recognised by their output and not replayed: dropout draws random numbers, and
+    normalisation has parameters and statistics that are not in the record. So the rungs `forward`
+    and `gradient` are muted.
+    """
     name = recipe.names[layer]
     if not isinstance(name, str):
         return
     z = np.asarray(step.record.pre_activations[layer], np.float64)
     a = np.asarray(step.record.activations[layer], np.float64)
-    blind = replace(recipe, muted=recipe.muted | {"forward", "gradient"})
+    muted = replace(recipe, muted=recipe.muted | {"forward", "gradient"})
     exact, _ = activate(name, z)
+    # Smaller activations are left out: a 0 there may be a rounding, and their quotients are not
+    # exact enough.
     kept = (a != 0) & (np.abs(exact) > 1e-6)
     dropped = (a == 0) & (np.abs(exact) > 1e-6)
-    # Dropout draws for each element: whole rows or whole units are something else.
+    # Dropout draws for each element. If whole rows or whole units are 0, it is another fault.
     whole = any(not (dropped.any(axis=x) & kept.any(axis=x)).any() for x in (0, 1))
     if dropped.any() and kept.any() and not whole:
         factor = a[kept] / exact[kept]
         if np.allclose(factor, factor.flat[0], rtol=1e-4):
-            rate = dropped.sum() / (dropped.sum() + kept.sum())
-            scaled = 1 - 1 / float(factor.flat[0])
-            fitted = scaled if scaled > 0 else rate
-            yield Hypothesis(Cause("dropout", f"rate {fitted:.3g} after layer {layer}"), blind)
+            # As for inputs (`data._dropped`): the factor 1 / (1 - rate) gives the rate exactly.
+            exact_rate = 1 - 1 / float(factor.flat[0])
+            share = dropped.sum() / (dropped.sum() + kept.sum())
+            rate = exact_rate if exact_rate > 0 else share
+            yield Hypothesis(Cause("dropout", f"rate {rate:.3g} after layer {layer}"), muted)
     for axis, cause in ((0, "batch_normalisation"), (1, "layer_normalisation")):
-        for epsilon in (1e-3, 1e-5):
+        for epsilon in (1e-3, 1e-5):  # the defaults of Keras and of torch
 
             def normal(t: Array, axis: int = axis, epsilon: float = epsilon) -> Array:
                 variance = t.var(axis=axis, keepdims=True)
                 return (t - t.mean(axis=axis, keepdims=True)) / np.sqrt(variance + epsilon)
 
-            for made in (activate(name, normal(z))[0], normal(exact)):
-                if np.allclose(a, made, rtol=1e-3, atol=1e-4 * np.abs(a).max()):
-                    yield Hypothesis(Cause(cause, f"epsilon {epsilon:g}, layer {layer}"), blind)
+            # Before the activation, and after it.
+            for normalised in (activate(name, normal(z))[0], normal(exact)):
+                if np.allclose(a, normalised, rtol=1e-3, atol=1e-4 * np.abs(a).max()):
+                    yield Hypothesis(Cause(cause, f"epsilon {epsilon:g}, layer {layer}"), muted)

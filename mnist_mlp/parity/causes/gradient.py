@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_mlp.parity.causes.hypothesis import Hypothesis
-from mnist_mlp.parity.causes.rules import unmoved, unmoved_tensors
+from mnist_mlp.parity.causes.decay import SCOPES
+from mnist_mlp.parity.causes.hypothesis import Hypothesis, step_of
+from mnist_mlp.parity.causes.rules import Rule, unmoved, unmoved_tensors
 from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
 from mnist_mlp.parity.steps.arbiter import Expected, unjudged
 from mnist_mlp.parity.steps.moment import Moment, doubles
 from mnist_mlp.parity.steps.recipe import CLIP_EPSILON, NewState, Recipe
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, global_norm
 
 Gradients = dict[str, Expected]
 Change = Callable[[Gradients, Moment], Gradients]
@@ -22,15 +23,15 @@ Change = Callable[[Gradients, Moment], Gradients]
 def hypotheses(
     recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
 ) -> Iterator[Hypothesis]:
-    """Something kept from earlier steps, left out, clipped, scaled or added."""
-    step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
+    """A gradient that contains earlier ones, or is incomplete, clipped, decayed or scaled."""
+    step = step_of(finding, steps)
     exact = recipe.gradients(Moment(step))
     got = doubles(step.record.gradient)
     yield _changed(recipe, Cause("gradients_not_cleared"), _accumulated(across_epochs=True))
-    cause = Cause("gradients_not_cleared", "but at the end of an epoch")
+    cause = Cause("gradients_not_cleared", "except at the end of an epoch")
     yield _changed(recipe, cause, _accumulated(across_epochs=False))
-    yield from _gathered(recipe, steps)
-    yield _changed(recipe, Cause("stale_gradient", "the step before's"), _stale(recipe))
+    yield from _accumulation(recipe, steps)
+    yield _changed(recipe, Cause("stale_gradient", "that of the step before"), _stale(recipe))
     yield from _frozen(recipe, got, exact)
     yield from _clipped(recipe, got, exact)
     yield from _decayed(recipe, step, got, exact)
@@ -45,12 +46,12 @@ def _changed(recipe: Recipe, cause: Cause, change: Change) -> Hypothesis:
 
 
 def not_judged(moment: Moment) -> Gradients:
-    """The side's own numbers, for a step whose history was not seen."""
+    """The side's own gradient, not judged: for a step whose earlier steps were not recorded."""
     return {name: unjudged(g) for name, g in moment.gradient.items()}
 
 
 def _added(exact: Gradients, moment: Moment) -> Gradients:
-    """A gradient on top of what the side had after its step before."""
+    """The gradient, added to the one that the side had after its previous step."""
     old = doubles(moment.before[-1].record.gradient)
     return {
         name: Expected(g.value + old[name], g.terms + np.abs(old[name]))
@@ -59,7 +60,10 @@ def _added(exact: Gradients, moment: Moment) -> Gradients:
 
 
 def _accumulated(*, across_epochs: bool) -> Change:
-    """Lightning clears gradients before each validation, whatever a port does."""
+    """Gradients that are never cleared, or (not `across_epochs`) only at the end of an epoch.
+
+    The second happens in Lightning, which clears gradients before each validation.
+    """
 
     def change(exact: Gradients, moment: Moment) -> Gradients:
         if moment.step == 1:
@@ -73,17 +77,20 @@ def _accumulated(*, across_epochs: bool) -> Change:
     return change
 
 
-GATHERED = range(2, 17)
-"""Batches to an update that are tried; the judged windows are too short for more."""
+ACCUMULATED = range(2, 17)
+"""Numbers of batches per update that are tried. The judged windows are too short for more."""
 
 
-def _gathered(recipe: Recipe, steps: Sequence[JudgedStep]) -> Iterator[Hypothesis]:
-    """Gradients of several batches added up in the buffers, each divided by their number (as
-    Lightning does it) or not, and one update for all of them."""
+def _accumulation(recipe: Recipe, steps: Sequence[JudgedStep]) -> Iterator[Hypothesis]:
+    """Gradients of several batches that are added up, with one update for all of them.
+
+    Each is divided by the number of batches, as Lightning does it, or not.
+    """
+    # The first judged step of epoch 2 is its first step: a window begins there (`sampling`).
     per_epoch = min((s.step for s in steps if s.epoch == 2), default=0) - 1
     if all(_moved(step) for step in steps if not step.stress):
         return
-    for every in GATHERED:
+    for every in ACCUMULATED:
         for share in (1 / every, 1.0):
             details = "their mean" if share < 1 else "their sum"
             cause = Cause("gradient_accumulation", f"one update every {every} steps, by {details}")
@@ -91,7 +98,7 @@ def _gathered(recipe: Recipe, steps: Sequence[JudgedStep]) -> Iterator[Hypothesi
                 cause,
                 replace(
                     _changed(recipe, cause, _buffered(every, share, per_epoch)).recipe,
-                    update=_seldom(recipe.update),
+                    update=_where_moved(recipe.update),
                 ),
             )
 
@@ -113,8 +120,8 @@ def _buffered(every: int, share: float, per_epoch: int) -> Change:
     return change
 
 
-def _seldom(rule: Callable[[Recipe, Moment], NewState]) -> Callable[[Recipe, Moment], NewState]:
-    """The rule where a side moved at all: at the end of each group, and of an epoch."""
+def _where_moved(rule: Rule) -> Rule:
+    """The rule at steps at which the weights changed: the end of each group, and of an epoch."""
 
     def changed(recipe: Recipe, moment: Moment) -> NewState:
         return rule(recipe, moment) if _moved(moment.now) else unmoved(moment)
@@ -123,12 +130,13 @@ def _seldom(rule: Callable[[Recipe, Moment], NewState]) -> Callable[[Recipe, Mom
 
 
 def _stale(recipe: Recipe) -> Change:
-    """What the step before should have had: its own record may hold a stale one in turn."""
+    """The exact gradient of the step before. Its recorded one may itself be stale."""
 
     def change(exact: Gradients, moment: Moment) -> Gradients:
-        if moment.step == 1:  # nothing is there yet, or the first gradient is used twice
-            nothing = not any(g.any() for g in moment.gradient.values())
-            return {n: Expected((not nothing) * g.value, g.terms) for n, g in exact.items()}
+        if moment.step == 1:
+            # There is no earlier gradient: the side uses zeros, or this gradient twice.
+            is_zero = not any(g.any() for g in moment.gradient.values())
+            return {n: Expected((not is_zero) * g.value, g.terms) for n, g in exact.items()}
         if not moment.before:
             return not_judged(moment)
         old = recipe.gradients(Moment(moment.before[-1], moment.before[:-1]))
@@ -152,11 +160,11 @@ def _frozen(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Itera
     yield _changed(recipe, Cause("frozen_tensor", ", ".join(still)), change)
 
 
-def _norm(tensors: Mapping[str, Array]) -> float:
-    return float(np.sqrt(sum(float((t * t).sum()) for t in tensors.values())))
-
-
 def _clipped(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Iterator[Hypothesis]:
+    """A clipped gradient. The limit is what the side's own gradient shows.
+
+    The exact gradient must exceed the limit clearly (1.001), or any gradient would look clipped.
+    """
     largest = max(float(np.abs(g).max()) for g in got.values())
     if not largest:
         return
@@ -170,8 +178,7 @@ def _clipped(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Iter
             }
 
         yield _changed(recipe, Cause("clip_by_value", f"{largest:.4g}"), by_value)
-    norms = {name: float(np.sqrt((g * g).sum())) for name, g in got.items()}
-    limit = max(norms.values())
+    limit = max(_length(g) for g in got.values())
 
     def per_tensor(gradients: Gradients, moment: Moment) -> Gradients:
         del moment
@@ -181,23 +188,26 @@ def _clipped(recipe: Recipe, got: Mapping[str, Array], exact: Gradients) -> Iter
 
     if any(_length(exact[name].value) > 1.001 * limit for name in exact):
         yield _changed(recipe, Cause("clip_per_tensor", f"{limit:.4g}"), per_tensor)
-    whole = _norm(got)
+    whole = global_norm(got)
 
     def overall(gradients: Gradients, moment: Moment) -> Gradients:
         del moment
-        norm = _norm({name: g.value for name, g in gradients.items()})
+        norm = global_norm({name: g.value for name, g in gradients.items()})
         return {name: _limited(g, norm, whole, recipe.eps) for name, g in gradients.items()}
 
-    if _norm({name: g.value for name, g in exact.items()}) > 1.001 * whole:
+    if global_norm({name: g.value for name, g in exact.items()}) > 1.001 * whole:
         yield _changed(recipe, Cause("clip_by_norm", f"{whole:.4g}"), overall)
 
 
 def _length(g: Array) -> float:
-    return float(np.sqrt((g * g).sum()))
+    return float(np.linalg.norm(g))
 
 
 def _limited(g: Expected, norm: float, limit: float, eps: float) -> Expected:
-    """torch adds 1e-6 to the norm it divides by."""
+    """A gradient whose norm is cut to a limit.
+
+    The terms leave room for the 1e-6 that torch adds to the norm before it divides.
+    """
     factor = min(1.0, limit / norm) if norm else 1.0
     loose = 1 + CLIP_EPSILON / limit / eps
     return Expected(g.value * factor, g.terms + loose * factor * np.abs(g.value))
@@ -206,9 +216,9 @@ def _limited(g: Expected, norm: float, limit: float, eps: float) -> Expected:
 def _decayed(
     recipe: Recipe, step: JudgedStep, got: Mapping[str, Array], exact: Gradients
 ) -> Iterator[Hypothesis]:
-    """`factor * w` added to the gradient while the loss says nothing of it."""
+    """`factor * w` added to the gradient, without a penalty in the loss."""
     weights = doubles(step.shared.weights)
-    for scope, part in (("all tensors", ""), ("kernels only", "kernel"), ("biases only", "bias")):
+    for scope, part in SCOPES:
         names = [name for name in got if name.endswith(part)]
         w = np.concatenate([weights[name].ravel() for name in names])
         extra = np.concatenate([(got[name] - exact[name].value).ravel() for name in names])
@@ -216,7 +226,7 @@ def _decayed(
             continue
         factor = float(w @ extra / (w @ w))
         if not 1e-9 < abs(factor) < 10:
-            continue
+            continue  # smaller ones are rounding, and nobody uses larger ones
 
         def change(
             gradients: Gradients,
@@ -234,11 +244,12 @@ def _decayed(
 
         decay = recipe.spec.optimizer.weight_decay
         if not part and decay and abs(factor - decay) < 1e-3 * decay:
-            # The decay that is specified, added before the optimizer comes: it is the same.
-            optimizer = recipe.spec.optimizer.model_copy(update={"weight_decay": 0.0})
-            spec = recipe.spec.model_copy(update={"optimizer": optimizer})
-            same = replace(_changed(recipe, Cause("decay_in_gradient"), change).recipe, spec=spec)
-            yield Hypothesis(Cause("decay_in_gradient", f"{decay:g}"), same, harmless=True)
+            # The specified decay, added before the optimizer gets the gradient. The new weights are
+            # the same, as long as the optimizer does not add it again.
+
+            added = _changed(recipe, Cause("decay_in_gradient", f"{decay:g}"), change)
+            once = added.recipe.with_settings(weight_decay=0.0)
+            yield replace(added, recipe=once, harmless=True)
             continue
         text = f"{factor:.3g} * w added to the gradient, {scope}"
         yield _changed(recipe, Cause("weight_decay", text), change)
@@ -263,7 +274,7 @@ def _scaled(
 
         return change
 
-    if abs(factor / rows - 1) < 1e-3:
+    if abs(factor / rows - 1) < 1e-3:  # the sum over the batch is `rows` times the mean
         yield _changed(
             recipe, Cause("gradient_sum", "that of the sum over the batch"), times(float)
         )

@@ -1,4 +1,4 @@
-"""A hypothesis: a cause, and the recipe that a side would follow if it were true."""
+"""A hypothesis: a cause, and the recipe that a side follows if this cause is the right one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ from mnist_mlp.parity.steps.recipe import Recipe
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """`rung` and `before_training` say where to report it, if not where it was seen."""
+    """A cause and its recipe.
+
+    `rung` and `before_training` say where to report the cause, if not where it was seen.
+    """
 
     cause: Cause
     recipe: Recipe
     rung: str | None = None
     before_training: bool = False
     harmless: bool = False
-    """Another way to the same thing: it is noted, and breaks nothing."""
+    """The side reaches the same result in another way. This is noted, and is no break."""
     also: tuple[str, ...] = ()
-    """Other rungs that it has to reproduce, where it says something of them, too."""
+    """Other rungs that the hypothesis changes, and must reproduce too."""
+
+
+def step_of(finding: Finding, steps: Sequence[JudgedStep]) -> JudgedStep:
+    """The step that a finding is about."""
+    return next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
 
 
 def only(recipe: Recipe, rung: str) -> Recipe:
-    """A recipe that judges one rung."""
+    """The recipe, with every other rung muted: a hypothesis is tested at one rung at a time."""
     return replace(recipe, muted=recipe.muted | (frozenset(STEP_RUNGS) - {rung}))
 
 
@@ -35,7 +43,7 @@ def reproduces(recipe: Recipe, rung: str, steps: Sequence[JudgedStep]) -> bool:
     alone = only(recipe, rung)
     for moment in moments(steps):
         for finding in judge_step(alone, moment):
-            if not finding.size <= SLACK * LIMITS[rung]:
+            if not finding.size <= SLACK * LIMITS[rung]:  # not `>`: NaN is no reproduction
                 return False
     return True
 
@@ -47,17 +55,19 @@ def first_that_reproduces(
     *,
     recipe: Recipe | None = None,
 ) -> Hypothesis | None:
-    """The first hypothesis that explains the broken rung everywhere; they come most special first.
+    """The first hypothesis that explains the broken rung at every step.
 
-    The step that broke is tried before the others: most hypotheses fail there already. Layers are
-    judged each from its own input, so if nothing explains all of them, `recipe` being what they
-    were judged by, a hypothesis may explain one layer and leave the others to the next.
+    Hypotheses come ordered, more special ones first. If none explains all layers, and `recipe` (by
+    which they were judged) is given, the result may be a hypothesis that explains one layer only.
+    This is possible because each layer is judged from its own input. The other layers are then
+    explained by the next search.
     """
     candidates = list(hypotheses)
-    here = [step for step in steps if step.step == finding.step and step.stress == finding.stress]
-    with_history = _with_history(here, steps)
+    here = step_of(finding, steps)
+    at = next(moment for moment in moments(steps) if moment.now is here)
     for hypothesis in candidates:
-        if _explains(hypothesis.recipe, finding, with_history) and all(
+        # The step that broke comes first, since most hypotheses fail there already.
+        if _explains(hypothesis.recipe, finding, at) and all(
             reproduces(hypothesis.recipe, rung, steps) for rung in (finding.rung, *hypothesis.also)
         ):
             return hypothesis
@@ -69,29 +79,26 @@ def first_that_reproduces(
     return None
 
 
-def _with_history(here: Sequence[JudgedStep], steps: Sequence[JudgedStep]) -> list[Moment]:
-    chosen = {id(step) for step in here}
-    return [moment for moment in moments(steps) if id(moment.now) in chosen]
+def _explains(recipe: Recipe, finding: Finding, at: Moment) -> bool:
+    """Whether a recipe explains a finding at its own step.
 
-
-def _explains(recipe: Recipe, finding: Finding, at: Sequence[Moment]) -> bool:
-    """Within the limit, and at most half of what it was: else a hypothesis that changes next to
-    nothing would explain whatever is a little beyond the limit. And it has to say something of the
-    very tensor that broke, unless it gives the rung up."""
+    Every error must be within the limit, and at most half as large as the finding. Without the
+    second condition, a hypothesis that changes almost nothing would explain a finding just beyond
+    the limit. The recipe must also judge the tensor that broke, unless it mutes the whole rung.
+    """
     alone = only(recipe, finding.rung)
     allowed = min(SLACK * LIMITS[finding.rung], finding.size / 2)
-    says_something = finding.rung in recipe.muted
-    for moment in at:
-        for result in judge_step(alone, moment):
-            if not result.size <= allowed:
-                return False
-            here = (result.layer, result.tensor) == (finding.layer, finding.tensor)
-            says_something = says_something or (here and result.note != NOT_JUDGED)
-    return says_something
+    is_judged = finding.rung in recipe.muted
+    for result in judge_step(alone, at):
+        if not result.size <= allowed:
+            return False
+        here = (result.layer, result.tensor) == (finding.layer, finding.tensor)
+        is_judged = is_judged or (here and result.note != NOT_JUDGED)
+    return is_judged
 
 
 Spot = tuple[int, bool, int | None, str]
-"""Step, whether of the stress batch, layer and tensor of a finding."""
+"""Step, whether it is the stress batch, layer and tensor of a finding."""
 
 
 def _sizes(recipe: Recipe, rung: str, steps: Sequence[JudgedStep]) -> dict[Spot, float]:
@@ -106,7 +113,8 @@ def _sizes(recipe: Recipe, rung: str, steps: Sequence[JudgedStep]) -> dict[Spot,
 def _explains_layer(
     recipe: Recipe, finding: Finding, steps: Sequence[JudgedStep], before: Mapping[Spot, float]
 ) -> bool:
-    """Whether a layer is explained at every step, and no other is further off than it was."""
+    """Whether a layer is explained at every step, and no other layer's error has grown."""
+
     limit = SLACK * LIMITS[finding.rung]
     after = _sizes(recipe, finding.rung, steps)
     here = [size for spot, size in after.items() if spot[2] == finding.layer]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mnist_mlp.parity.causes.initialisers import ALPHA, BIASES, KERNELS, follows, named
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
+from mnist_mlp.parity.findings import FEW_VALUES, UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import (
     Array,
@@ -23,7 +23,10 @@ from mnist_mlp.reference import (
 def native_breaks(
     draws: Sequence[Tensors], layers: Sequence[tuple[int, int, str]], *, side: Side
 ) -> list[Break]:
-    """Native initial weights, over many draws, against Glorot uniform kernels and zero biases."""
+    """Compare a port's own initial weights with Glorot uniform kernels and zero biases.
+
+    `draws` are the weights of many instances of the port.
+    """
     breaks = []
     for part in ("kernel", "bias"):
         causes: dict[str, Cause] = {}
@@ -42,7 +45,8 @@ def native_breaks(
             causes.setdefault(name, Cause(name, found.text if found else _described(values)))
             where.setdefault(name, []).append(layer)
         if UNKNOWN in causes:
-            # One initialiser made them all, as a rule: a small layer alone may look like another.
+            # Usually one initialiser draws all layers. If one layer has no name, the name found for
+            # another layer is probably wrong too: a small layer fits several distributions.
             causes = {UNKNOWN: causes[UNKNOWN]}
             where = {UNKNOWN: sorted(number for numbers in where.values() for number in numbers)}
         breaks += [_native(side, part, layers, where[name], causes[name]) for name in causes]
@@ -56,10 +60,10 @@ def pair_breaks(
     *,
     side: Side,
 ) -> list[Break]:
-    """Native initial weights of a port against those of its original, over many draws of both.
+    """Compare a port's own initial weights with those of its original, over many draws of both.
 
-    Two draws of one initialiser have one distribution, whatever it is called; and what two
-    frameworks call by one name passes, though one of them cuts its tails.
+    A layer passes if both have the same distribution, or if both initialisers have the same name.
+    The second is needed because Keras truncates the normal distributions and torch does not.
     """
     own = native_breaks(port, layers, side=side)
     theirs = native_breaks(original, layers, side="a")
@@ -101,7 +105,7 @@ def _name_at(breaks: Sequence[Break], part: str, layer: int) -> str | None:
 
 
 def _same_distribution(a: Sequence[Tensors], b: Sequence[Tensors], name: str) -> bool:
-    """A two-sample Kolmogorov-Smirnov test at `ALPHA`; constants have to be equal."""
+    """A two-sample Kolmogorov-Smirnov test at level `ALPHA`. Constants must be equal."""
     from scipy.stats import ks_2samp
 
     x, y = (np.concatenate([np.asarray(d[name], np.float64).ravel() for d in ds]) for ds in (a, b))
@@ -113,8 +117,10 @@ def _same_distribution(a: Sequence[Tensors], b: Sequence[Tensors], name: str) ->
 
 
 def _is_orthogonal(draws: Sequence[Tensors], name: str) -> bool:
-    """Whether rows or columns of every drawn kernel are orthogonal and of one length: their
-    elements alone look as if drawn from a normal distribution."""
+    """Whether the rows or the columns of every drawn kernel are orthogonal and equally long.
+
+    This needs its own test, since the elements alone look like draws from a normal distribution.
+    """
     if not is_kernel(name):
         return False
     for draw in draws:
@@ -128,7 +134,7 @@ def _is_orthogonal(draws: Sequence[Tensors], name: str) -> bool:
 
 
 def _full_name(cause: str, part: str) -> str:
-    """Constant kernels have names of their own: constant biases are often right."""
+    """The catalogue's name. Constant kernels have their own, since constant biases may be right."""
     return f"kernel_{cause}" if part == "kernel" and cause in ("zeros", "ones") else cause
 
 
@@ -160,7 +166,10 @@ def _described(values: Array) -> str:
 
 
 def breaks(weights: Tensors, plan: Plan, *, side: Side) -> list[Break]:
-    """Initial weights of a run against the plan's, bit for bit; one break for a kind of tensor."""
+    """Compare a run's initial weights with the plan's, bit for bit.
+
+    Returns at most one break for the kernels and one for the biases.
+    """
     planned = plan.initial_weights
     if weights.keys() != planned.keys() or any(
         weights[name].shape != planned[name].shape for name in planned
@@ -205,7 +214,8 @@ def _cause(
     pairs = [
         (np.asarray(weights[n], np.float64), np.asarray(planned[n], np.float64)) for n in names
     ]
-    if sum(int((got != expected).sum()) for got, expected in pairs) <= 4:
+    changed = sum(int((got != expected).sum()) for got, expected in pairs)
+    if changed <= FEW_VALUES:
         return Cause("altered_file", "a few values of initial_weights.safetensors")
     if part == "kernel":
         if all(g.shape[0] == g.shape[1] and np.array_equal(g, e.T) for g, e in pairs):
@@ -213,8 +223,7 @@ def _cause(
         if all(np.array_equal(g, e.reshape(e.shape[::-1]).T) for g, e in pairs):
             return Cause("kernel_reshaped")
     values = np.concatenate([got.ravel() for got, _ in pairs])
-    changed = sum(int((got != expected).sum()) for got, expected in pairs)
-    if changed < len(values) / 2:  # what was drawn anew differs everywhere
+    if changed < len(values) / 2:  # another draw would change all values
         return Cause(UNKNOWN, f"{changed} of {len(values)} values differ")
     layers = [plan.spec.model.layers[layer_of(name)] for name in names]
     shapes = [(inputs, units) for inputs, units, _ in layers]
@@ -223,6 +232,5 @@ def _cause(
     if initialiser is None:
         return Cause(UNKNOWN, _described(values))
     if initialiser.cause == "glorot_uniform":
-        return Cause("other_seed", "the right distribution, but another draw")
-    name = initialiser.cause
-    return Cause(_full_name(name, part), initialiser.text)
+        return Cause("other_seed", "the right distribution, but other values")
+    return Cause(_full_name(initialiser.cause, part), initialiser.text)

@@ -11,15 +11,24 @@ import numpy as np
 from mnist_mlp.reference import Array
 
 ALPHA = 1e-9
-"""Chance that an honest draw is called another distribution, for each tensor."""
+"""Significance level: the chance, for each tensor, that a right draw is called a wrong one.
+
+A check makes several of these tests and must practically never give a false alarm. The draws of
+many instances are pooled, so wrong distributions are found even at this level.
+
+"""
 
 Shape = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Initialiser:
-    """A distribution by the shape of its kernel: `uniform` with a bound, or `normal` with a
-    deviation (`truncated`: cut at two deviations of the untruncated one), or one `constant`."""
+    """A distribution whose scale depends on the shape of the kernel.
+
+    `kind` says what `scale` is: `uniform`: the bound; `normal`: the standard deviation;
+    `truncated`: the standard deviation of the result, which is cut at two deviations of the normal
+    distribution before the cut; `constant`: the value.
+    """
 
     cause: str
     text: str
@@ -28,7 +37,8 @@ class Initialiser:
 
 
 TRUNCATED = 0.87962566103423978
-"""Standard deviation of a unit normal cut at +-2 (Keras divides by it)."""
+"""Standard deviation of a unit normal distribution cut at +-2. Keras divides by it, so that a
+truncated initialiser has the deviation that its formula says."""
 
 KERNELS = (
     Initialiser("glorot_uniform", "Glorot uniform", "uniform", lambda s: sqrt(6 / (s[0] + s[1]))),
@@ -75,7 +85,10 @@ BIASES = (
 
 
 def follows(values: Array, initialiser: Initialiser, shape: Shape) -> bool:
-    """Whether values can have been drawn so: range, and a Kolmogorov-Smirnov test at `ALPHA`."""
+    """Whether an initialiser can have drawn the values.
+
+    Tests the range, and the distribution by a Kolmogorov-Smirnov test at level `ALPHA`.
+    """
     scale = initialiser.scale(shape)
     values = np.asarray(values, np.float64)
     if initialiser.kind == "constant":
@@ -97,6 +110,7 @@ def follows(values: Array, initialiser: Initialiser, shape: Shape) -> bool:
                 return False
             tail = ndtr(-2.0)
             expected = (ndtr(x * TRUNCATED) - tail) / (1 - 2 * tail)
+    # The p-value of a distance d is at most 2 exp(-2 n d^2) (Massart, 1990).
     n = len(x)
     steps = np.arange(n + 1) / n
     distance = max(float((steps[1:] - expected).max()), float((expected - steps[:-1]).max()))
@@ -104,7 +118,11 @@ def follows(values: Array, initialiser: Initialiser, shape: Shape) -> bool:
 
 
 def log_likelihood(values: Array, initialiser: Initialiser, shape: Shape) -> float:
-    """Of values that follow an initialiser (truncation is told by the range, not by this)."""
+    """Log-likelihood of values under an initialiser that they follow.
+
+    A truncated normal distribution counts as an untruncated one: the two have the same cause, so
+    they need not be told apart.
+    """
     scale, n = initialiser.scale(shape), len(values)
     if initialiser.kind == "constant":
         return float("inf")
@@ -115,15 +133,16 @@ def log_likelihood(values: Array, initialiser: Initialiser, shape: Shape) -> flo
 
 
 CLEARLY = 7.0
-"""Log of the odds that the best initialiser must have over the next one: 1000 to 1."""
+"""How much the best initialiser's log-likelihood must exceed the next one's: odds of 1000 to 1."""
 
 
 def named(drawn: Sequence[tuple[Array, Shape]], part: str) -> Initialiser | None:
-    """The known initialiser that tensors came from, if one is clearly the likeliest for them all.
+    """The known initialiser that drew all tensors, if one is clearly the likeliest.
 
-    `drawn` holds the values and the kernel's shape of each; a small last layer alone would not
-    tell two deviations apart.
+    `drawn` holds the values and the kernel's shape of each tensor. All tensors are judged together,
+    since two deviations can't be told apart by a small last layer alone.
     """
+
     fitting = [
         (sum(log_likelihood(values, initialiser, shape) for values, shape in drawn), initialiser)
         for initialiser in (KERNELS if part == "kernel" else BIASES)

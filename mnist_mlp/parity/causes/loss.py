@@ -1,7 +1,8 @@
 """Why the loss is not the mean cross-entropy of the side's own logits.
 
-Per-row losses are written so that they accept complex logits: their derivative is then exact to the
-last digit by a complex step (Squire and Trapp, 1998), and no rule has to be derived by hand.
+Losses of rows are written so that they accept complex logits. Their derivative is then computed by
+a complex step (Squire and Trapp, 1998), which is exact to the last digit, since it subtracts
+nothing. So no derivative has to be written by hand.
 """
 
 from __future__ import annotations
@@ -13,42 +14,36 @@ from typing import Any
 import numpy as np
 
 from mnist_mlp.parity.causes import penalty
-from mnist_mlp.parity.causes.hypothesis import Hypothesis
+from mnist_mlp.parity.causes.hypothesis import Hypothesis, step_of
 from mnist_mlp.parity.findings import Cause, Finding, JudgedStep
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.arbiter import Expected
 from mnist_mlp.parity.steps.moment import Moment
 from mnist_mlp.parity.steps.recipe import Recipe
-from mnist_mlp.reference import Array, bias_name, kernel_name
+from mnist_mlp.reference import Array, bias_name, kernel_name, log_softmax
 
 RowLosses = Callable[[Array, Array], Array]
 """Loss of each row, `(n,)`, from logits `(n, classes)`, real or complex, and one-hot labels."""
 
 EPS = 2.0**-23
-"""Fitted numbers come from float32 gradients."""
+"""Rounding of float32, in which the gradients are computed that numbers are fitted on."""
 
 CLIP = 1e-7
 """`keras.config.epsilon()`."""
 
 
-def log_softmax(z: Array) -> Array:
-    """Over the last axis; shifted by the real part, which changes nothing."""
-    shifted = z - z.real.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
 def softmax(z: Array) -> Array:
-    """Over the last axis."""
+    """Softmax over the last axis."""
     return np.exp(log_softmax(z))
 
 
 def cross_entropy(z: Array, y: Array) -> Array:
-    """The specification's own."""
+    """The specification's loss of each row."""
     return -(y * log_softmax(z)).sum(axis=1)
 
 
 def _clip(p: Array, low: float, high: float) -> Array:
-    """Outside the limits the value is the limit and the derivative 0."""
+    """Clip by the real part. Outside the limits, the derivative is 0, as in the frameworks."""
     return np.where(p.real < low, low, np.where(p.real > high, high, p))
 
 
@@ -69,7 +64,8 @@ def _square(z: Array, y: Array) -> Array:
 
 
 def _binary(z: Array, y: Array) -> Array:
-    # log(1 + exp(-|z|)) + max(z, 0) - z * y
+    # log(1 + exp(-|z|)) + max(z, 0) - z * y, in which exp cannot overflow. The real part chooses
+    # the branch, because np.abs of a complex number has no complex derivative.
     positive = np.where(z.real > 0, z, 0)
     small = np.where(z.real > 0, -z, z)
     return (positive - z * y + np.log(1 + np.exp(small))).mean(axis=1)
@@ -107,14 +103,16 @@ FORMS: dict[str, tuple[str, RowLosses]] = {
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """A loss as the mean (or a multiple of it) of row losses."""
+    """A loss: the mean over the losses of the rows, times a factor."""
 
     rows: RowLosses
     factor: Callable[[int], float] = lambda n: 1.0
+    """The factor for `n` rows: 1 for the mean, `n` for the sum."""
     fitted: float = 0.0
-    """Relative error of numbers in it that were fitted on a step."""
+    """Relative error of the numbers in it that were fitted on a step."""
     derivative: RowLosses | None = None
-    """Gradient of the summed loss, `(n, classes)`, where rows depend on each other."""
+    """Gradient of the summed loss, `(n, classes)`. It is needed only if a row's loss depends on
+    other rows: the complex step moves all rows at once."""
 
     def loss(self, logits: Array, labels: Array) -> Expected:
         """As `arbiter.mean_cross_entropy`."""
@@ -139,7 +137,7 @@ class Form:
         return Expected(gradient * factor, np.abs(factor) * (loose * np.abs(gradient) + 2 * base))
 
     def _by_complex_step(self, z: Array, y: Array) -> Array:
-        h = 1e-30
+        h = 1e-30  # nothing is subtracted, so the step may be so small that its error vanishes
         gradient = np.empty_like(z)
         with np.errstate(all="ignore"):
             for column in range(z.shape[1]):
@@ -150,15 +148,15 @@ class Form:
 
 
 def one_hot(labels: Array, classes: int) -> Array:
-    """Float (n, classes)."""
+    """One-hot labels, float64 `(n, classes)`."""
     return np.eye(classes)[np.asarray(labels, np.int64)]
 
 
 def hypotheses(
     recipe: Recipe, steps: Sequence[JudgedStep], finding: Finding
 ) -> Iterator[Hypothesis]:
-    """Another reduction, another function of the logits, or something added."""
-    step = next(s for s in steps if s.step == finding.step and s.stress == finding.stress)
+    """Another reduction, another function of the logits, or a term added to the loss."""
+    step = step_of(finding, steps)
     n = len(step.labels)
     yield _with(recipe, Cause("loss_sum", "sum over the batch"), Form(cross_entropy, float))
     for name, (text, rows) in FORMS.items():
@@ -176,13 +174,14 @@ def hypotheses(
         Form(lambda z, y: _log_of_clipped(softmax(z), y)),
     )
     if finding.stress:
-        return  # what follows is fitted on a step, and would show there
+        return  # the causes below would show at the judged steps, and are fitted on one of them
     yield from _smoothed(recipe, step)
     yield from penalty.hypotheses(recipe, step)
     yield from _weighted(recipe, step)
     exact = recipe.batch_loss(Moment(step))
     if exact.value:
         ratio = step.record.loss / float(exact.value)
+        # A ratio nearer to 1 is not distinguishable from rounding.
         if 0 < ratio < 1e6 and abs(ratio - 1) > 1e-5:
             text = f"{ratio:.6g} times the mean over {n} rows"
             yield _with(recipe, Cause("loss_scaled", text), Form(cross_entropy, lambda _: ratio))
@@ -193,7 +192,7 @@ def _with(recipe: Recipe, cause: Cause, form: Form) -> Hypothesis:
 
 
 SMOOTHING = 3e-5
-"""Relative error of an amount of smoothing that is solved from a loss."""
+"""Relative error of an amount of label smoothing that was computed from a loss."""
 
 
 def _smoothed(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
@@ -202,10 +201,11 @@ def _smoothed(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     plain = float(cross_entropy(z, one_hot(step.labels, z.shape[1])).mean())
     uniform = float(-log_p.mean(axis=1).mean())
     if abs(uniform - plain) < 1e-6:
-        return
+        return  # smoothing does not change such a loss, so no amount can be computed
     amount = (step.record.loss - plain) / (uniform - plain)
     if not 1e-3 <= amount < 1:
         return
+    # People choose round amounts. A rounded one is exact, so it is tried first, without slack.
     for share, fitted in ((round(amount, 3), 0.0), (amount, SMOOTHING)):
 
         def rows(z: Array, y: Array, share: float = share) -> Array:
@@ -215,11 +215,11 @@ def _smoothed(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
 
 
 WEIGHTS = 3e-5
-"""Relative error of class weights that are solved from a gradient."""
+"""Relative error of class weights that were computed from a gradient."""
 
 
 def _weighted(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
-    """Class weights, solved from the last layer's gradient, which is linear in them."""
+    """Class weights, by least squares from the last layer's gradient, which is linear in them."""
     record = step.record
     z = np.asarray(record.pre_activations[-1], np.float64)
     classes, n = z.shape[1], len(step.labels)
@@ -243,7 +243,7 @@ def _weighted(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
     weights = np.ones(classes)
     weights[present] = solved * n
     if not (weights > 0).all() or np.ptp(weights) < 1e-3:
-        return
+        return  # the gradient is not that of a weighted loss, or all weights are equal
 
     def rows_of(weights: Array) -> RowLosses:
         return lambda z, y: (y * weights).sum(axis=1) * cross_entropy(z, y)
@@ -255,13 +255,14 @@ def _weighted(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
 
         return rows
 
-    # torch divides by the sum of the weights: that gradient fixes them up to a factor only, and
-    # the smallest is then called 1.
+    # torch divides by the sum of the weights. Its gradient determines them only up to a factor,
+    # so they are scaled until the smallest is 1.
     for how, found in (("divided by the batch size", weights), ("divided by their sum", weights)):
-        torch_way = how.endswith("sum")
-        shown: Any = found / found[present].min() if torch_way else found
+        by_sum = how.endswith("sum")
+        shown: Any = found / found[present].min() if by_sum else found
         if np.abs(shown - np.round(shown, 3)).max() < WEIGHTS:
             shown = np.round(shown, 3)
-        rows = normalised(shown) if torch_way else rows_of(shown)
+        rows = normalised(shown) if by_sum else rows_of(shown)
+
         text = ", ".join(f"{value:.4g}" for value in shown) + f" ({how})"
         yield _with(recipe, Cause("class_weights", text), Form(rows, fitted=WEIGHTS))

@@ -1,4 +1,4 @@
-"""Which formula an epoch's reported number follows."""
+"""The formula by which an epoch's reported number was computed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from mnist_mlp.parity.findings import Cause
 
 TOLERANCE = 2e-6
-"""Relative: a float32 mean over some hundred batches is off by up to 1e-6, the closest wrong
-formula (an unweighted mean over batches) by 1e-5."""
+"""Relative error of a right number. A float32 mean over some hundred batches is off by up to 1e-6.
+The closest wrong formula, an unweighted mean over batches, is off by 1e-5."""
 
 
 @dataclass(frozen=True, eq=False)
 class EpochMeasures:
-    """What an epoch's numbers are made of: per batch, and per true and predicted class.
+    """The counts from which an epoch's numbers are computed: per batch, and per class.
 
     `confusion` (classes, classes) has true classes as rows; None where it was not counted.
     """
@@ -39,17 +39,18 @@ class EpochMeasures:
 
 
 def right(kind: str, counted: EpochMeasures) -> float:
-    """What a reported `loss` or `accuracy` should be."""
+    """The right value of a reported `loss` or `accuracy`."""
     return counted.loss if kind == "loss" else counted.accuracy
 
 
 def close(reported: float, value: float, *, tolerance: float = TOLERANCE) -> bool:
-    """Whether a reported number is a value, up to a float32 mean's rounding."""
+    """Whether a reported number equals a value, up to the rounding of a float32 mean."""
+    # At least 1e-3, so that a loss or an accuracy near 0 is not compared to the last digit.
     return bool(abs(reported - value) <= tolerance * max(abs(value), 1e-3))
 
 
 def formulas(kind: str, counted: EpochMeasures) -> Iterator[tuple[Cause, float]]:
-    """Wrong formulas that are in use, and what they give."""
+    """Wrong formulas that people use, each with its result."""
     if kind == "loss":
         yield Cause("unweighted_epoch_mean", "mean over batches"), float(counted.losses.mean())
         yield Cause("last_step_logged", "value of the last batch"), float(counted.losses[-1])
@@ -80,7 +81,7 @@ def formulas(kind: str, counted: EpochMeasures) -> Iterator[tuple[Cause, float]]
 def name(
     kind: str, reported: float, counted: EpochMeasures, *, tolerance: float = TOLERANCE
 ) -> Cause | None:
-    """The wrong formula a number follows; None when several do, or none."""
+    """The wrong formula that gives a number. None if no formula gives it, or several do."""
     found = [
         cause
         for cause, value in formulas(kind, counted)

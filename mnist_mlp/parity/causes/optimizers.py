@@ -7,20 +7,20 @@ from math import sqrt
 
 import numpy as np
 
-from mnist_mlp.parity.causes.rules import Rule, overall
+from mnist_mlp.parity.causes.rules import Rule
 from mnist_mlp.parity.findings import JudgedStep
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.arbiter import Expected
 from mnist_mlp.parity.steps.memory import memory_of
 from mnist_mlp.parity.steps.moment import Moment
 from mnist_mlp.parity.steps.recipe import NewState, Recipe, not_judged
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, clip_by_global_norm
 
 
 def adam_like(
     *, corrected: bool = True, epsilon_after: bool = False, epsilon: float | None = None
 ) -> Rule:
-    """Adam from the shared moments, with one thing done another way."""
+    """Adam from the shared moments, without bias correction, or with epsilon added elsewhere."""
 
     def rule(recipe: Recipe, moment: Moment) -> NewState:
         o = recipe.spec.optimizer
@@ -31,13 +31,14 @@ def adam_like(
         if memory is None:
             return not_judged(moment)
         new = {}
-        gradient = overall(o.clip_norm)(moment.gradient) if o.clip_norm else moment.gradient
+        gradient = clip_by_global_norm(moment.gradient, o.clip_norm)
         for name, w in moment.weights.items():
             d = gradient[name] + o.weight_decay * w
             m = o.beta_1 * memory.slots["first_moment"][name] + (1 - o.beta_1) * d
             s = o.beta_2 * memory.slots["second_moment"][name] + (1 - o.beta_2) * d * d
             below = np.sqrt(s / c2) + eps if epsilon_after else (np.sqrt(s) + eps) / sqrt(c2)
             move = rate * m / c1 / below
+            # 4 for the roundings of the formula, the rest as in `arbiter.update_terms`.
             loose = 4 + arbiter.adam_cancellation(o.beta_1, o.beta_2, t)
             new[name] = Expected(w - move, np.abs(w) + loose * np.abs(move))
         return NewState(new)
@@ -47,11 +48,15 @@ def adam_like(
 
 State = dict[str, dict[str, Array]]
 Advance = Callable[[Array, dict[str, Array], int], Array]
-"""Direction of a step from a gradient and a tensor's own memory, which it changes."""
+"""Direction of a step, from a gradient, the optimizer's state for the tensor (which is changed in
+place) and the number of the step, from 1."""
 
 
 def _from_the_start(advance: Advance, rate: float) -> Rule:
-    """An optimizer with memory of its own: replayed from step 1, so only the first window."""
+    """An optimizer whose state is not shared.
+
+    It is replayed from step 1, so only the steps of the first window are judged.
+    """
 
     def rule(recipe: Recipe, moment: Moment) -> NewState:
         del recipe
@@ -65,7 +70,8 @@ def _from_the_start(advance: Advance, rate: float) -> Rule:
         new = {}
         for name, w in moment.weights.items():
             move = rate * advance(moment.gradient[name], memory[name], moment.step)
-            # Their own denominators cancel and differ in the last digits between libraries.
+            # 2000 roundings of the move: the bias corrections cancel by up to a factor of 1000
+            # (1 - 0.999 at step 1), and libraries compute them in different ways.
             new[name] = Expected(w - move, np.abs(w) + 2000 * np.abs(move))
         return NewState(new)
 

@@ -1,4 +1,4 @@
-"""Why rows come in another order than planned."""
+"""Why rows are not used in the planned order."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mnist_mlp.parity.findings import UNKNOWN, Cause
+from mnist_mlp.parity.findings import FEW_VALUES, UNKNOWN, Cause
 from mnist_mlp.plan import Ids, Plan
 
 
 def first_break(epochs: Sequence[Ids], plan: Plan) -> tuple[int, int, Cause] | None:
-    """Epoch and step (from 1) where visited positions leave the plan's, and why; None if nowhere.
+    """Epoch and step (from 1) of the first row that is not the planned one, and the cause.
 
-    `epochs` holds the positions of each epoch, concatenated over its batches.
+    `epochs` holds the positions of each epoch, concatenated over its batches. Returns None if all
+    are as planned.
     """
     size, per_epoch = plan.spec.training.batch_size, plan.steps_per_epoch
     for epoch, got in enumerate(epochs, start=1):
@@ -28,7 +29,7 @@ def first_break(epochs: Sequence[Ids], plan: Plan) -> tuple[int, int, Cause] | N
 
 
 def name(epochs: Sequence[Ids], epoch: int, plan: Plan) -> Cause:
-    """The cause behind the order of one epoch."""
+    """The cause that explains the order of one epoch. More special causes are tried first."""
     got, planned = epochs[epoch - 1], plan.order(epoch)
     n, size = len(planned), plan.spec.training.batch_size
     whole = n - n % size
@@ -45,12 +46,12 @@ def name(epochs: Sequence[Ids], epoch: int, plan: Plan) -> Cause:
         return Cause("order_reversed", "the planned order backwards")
     if len(got) == n and np.array_equal(np.sort(got), np.arange(n)):
         few = int((got != planned).sum())
-        if few <= 4:
+        if few <= FEW_VALUES:
             return Cause("altered_file", f"{few} rows have changed places")
         if epoch > 1:
-            return Cause("order_drawn_elsewhere", f"planned until epoch {epoch - 1}, then another")
+            return Cause("order_drawn_elsewhere", f"as planned only up to epoch {epoch - 1}")
         return Cause("own_shuffle", "a permutation, but not the planned one")
-    if len(got) == n and int((got != planned).sum()) <= 4:
+    if len(got) == n and int((got != planned).sum()) <= FEW_VALUES:
         return Cause("altered_file", f"{int((got != planned).sum())} entries differ")
     if len(got) < n:
         return Cause(UNKNOWN, f"{n - len(got)} rows missing")
@@ -58,7 +59,7 @@ def name(epochs: Sequence[Ids], epoch: int, plan: Plan) -> Cause:
 
 
 def alternatives(plan: Plan, epoch: int) -> list[tuple[Cause, Ids]]:
-    """Orders that a faulty loader gives instead of an epoch's, for replaying them."""
+    """Orders that a faulty loader may give for an epoch, each with its cause, to replay them."""
     planned = plan.order(epoch)
     n, size = len(planned), plan.spec.training.batch_size
     whole = n - n % size

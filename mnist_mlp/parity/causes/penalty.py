@@ -1,4 +1,4 @@
-"""Something made of the weights that is added to the loss."""
+"""Penalties on the weights that are added to the loss."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ POWERS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "l2": (np.square, lambda w: 2 * w),
     "l1": (np.abs, np.sign),
 }
-"""What is summed, and its derivative."""
+"""The function of a weight that is summed, and its derivative."""
 
 TRAINING = ("gradient", "update")
-"""Rungs at which the decay of the weights shows, wherever it is made."""
+"""Rungs at which a decay of the weights shows, whether it acts in the gradient or the update."""
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """`factor * sum of powers` of the tensors whose name ends with `part`, on top of `before`.
+    """`factor * sum of powers` of the tensors whose name ends with `part`, in addition to `before`.
 
-    A value, not a function, so that what an original adds to its loss can be read off it.
+    This is a dataclass and not a function, because `instead` reads the fields of an original's
+    penalty.
     """
 
     kind: str
@@ -43,7 +44,7 @@ class Penalty:
         """As `Recipe.penalty`."""
         power, _ = POWERS[self.kind]
         total = sum(float(power(w).sum()) for n, w in weights.items() if n.endswith(self.part))
-        # The factor was fitted on a loss that is itself rounded.
+        # 8 more roundings: the factor was fitted on a loss that is itself rounded.
         value = np.asarray(self.factor * total)
         own = Expected(value, 8 * np.abs(value) + 8)
         if self.before is None:
@@ -52,17 +53,17 @@ class Penalty:
         return Expected(own.value + before.value, own.terms + before.terms)
 
     def gradient(self, name: str, w: Array) -> Array:
-        """What it adds to the gradient of a tensor."""
+        """The penalty's share of the gradient of a tensor."""
         _, derivative = POWERS[self.kind]
         return self.factor * derivative(w) if name.endswith(self.part) else np.zeros_like(w)
 
 
 def hypotheses(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
-    """`factor * sum of squares` of the kernels, or of all tensors, added to the loss."""
+    """An L2 or L1 penalty on the kernels, on all tensors, or on one layer's kernel."""
     moment = Moment(step)
     base = float(recipe.batch_loss(moment).value)
-    # The loss alone does not tell what a penalty is on: sums of squares hardly change. The gradient
-    # does, and has to agree.
+    # The loss does not show which tensors are penalised, since a sum of squares hardly changes from
+    # step to step, so a factor can be found for any of them. The gradient must agree too.
     for kind, (power, _) in POWERS.items():
         for scope, part in _scopes(step):
             total = sum(
@@ -70,6 +71,7 @@ def hypotheses(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
             )
             factor = (step.record.loss - base) / total if total else 0.0
             factor = float(f"{factor:.4g}")
+            # Compared with an original that has a penalty, a port's may be smaller: negative.
             if not (1e-9 < factor < 10 or (recipe.penalty is not None and -10 < factor < -1e-9)):
                 continue
             penalty = Penalty(kind, factor, scope, part, recipe.penalty)
@@ -78,18 +80,19 @@ def hypotheses(recipe: Recipe, step: JudgedStep) -> Iterator[Hypothesis]:
                 continue
             cause = _cause(penalty)
             if kind == "l2" and recipe.spec.optimizer.weight_decay:
-                # In place of the decay that is specified: then it is not missing from the update.
-                yield Hypothesis(cause, _without_decay(changed), also=TRAINING)
+                # The penalty may replace the specified weight decay. Then the decay is not reported
+                # as missing in the update.
+                yield Hypothesis(cause, changed.with_settings(weight_decay=0.0), also=TRAINING)
             yield Hypothesis(cause, changed)
 
 
 def instead(
     recipe: Recipe, plain: Recipe, steps: Sequence[JudgedStep], finding: Finding
 ) -> Iterator[Hypothesis]:
-    """A decay in the optimizer in place of a penalty on squares that the original has in its loss.
+    """A weight decay in the port's optimizer, where the original has an L2 penalty in its loss.
 
-    Both make the same steps if the decay is twice the penalty's factor (the derivative of a square)
-    and acts on the same tensors; then only the value of the loss is another.
+    Both give the same steps if the decay is twice the penalty's factor (the derivative of a square)
+    and acts on the same tensors. Then only the value of the loss differs.
     """
     own = recipe.penalty
     here = [m for m in moments(steps) if m.now.step == finding.step and not m.now.stress]
@@ -100,28 +103,24 @@ def instead(
     )
     twice = 2 * own.factor
     rule = rules.decayed(recipe.update, twice, scope=own.part)
-    told = Cause("decay_outside_loss", f"{twice:.4g} on {own.scope}")
-    yield Hypothesis(told, replace(bare, update=rule), harmless=True, also=TRAINING)
+    cause = Cause("decay_outside_loss", f"{twice:.4g} on {own.scope}")
+    yield Hypothesis(cause, replace(bare, update=rule), harmless=True, also=TRAINING)
     for scope, part in (*decay.SCOPES, (own.scope, own.part)):
         for factor in (twice, *decay.candidates_on(bare, here[0], part, coupled=True)):
             rule = rules.decayed(recipe.update, factor, scope=part)
-            cause = Cause("weight_decay", f"{factor:.3g} instead of {twice:.3g} on {own.scope}")
-            if part != own.part:
-                told_of = f"{scope} instead of {own.scope}"
-                same = abs(factor / twice - 1) < 1e-3
-                cause = (
-                    Cause("weight_decay_scope", told_of)
-                    if same
-                    else replace(
-                        cause,
-                        value=f"{factor:.3g} on {scope} instead of {twice:.3g} on {own.scope}",
-                    )
-                )
+            if part == own.part:
+                text = f"{factor:.3g} instead of {twice:.3g} on {own.scope}"
+                cause = Cause("weight_decay", text)
+            elif abs(factor / twice - 1) < 1e-3:
+                cause = Cause("weight_decay_scope", f"{scope} instead of {own.scope}")
+            else:
+                text = f"{factor:.3g} on {scope} instead of {twice:.3g} on {own.scope}"
+                cause = Cause("weight_decay", text)
             yield Hypothesis(cause, replace(bare, update=rule), also=TRAINING)
 
 
 def _scopes(step: JudgedStep) -> list[tuple[str, str]]:
-    """What a penalty may be on, in words, and how the names of these tensors end."""
+    """The tensors that a penalty may act on, in words, and how their names end."""
     layers = range(len(step.record.pre_activations))
     return [
         ("kernels", "kernel"),
@@ -141,10 +140,10 @@ def _gradient_agrees(recipe: Recipe, moment: Moment) -> bool:
 
 
 def _cause(penalty: Penalty) -> Cause:
-    told = f"{penalty.factor:.4g} on {penalty.scope}"
+    text = f"{penalty.factor:.4g} on {penalty.scope}"
     if penalty.before is not None:
-        told = f"{penalty.factor:+.4g} on {penalty.scope}, compared with the original"
-    return Cause(f"{penalty.kind}_in_loss", told)
+        text = f"{penalty.factor:+.4g} on {penalty.scope}, compared with the original"
+    return Cause(f"{penalty.kind}_in_loss", text)
 
 
 def _penalised(recipe: Recipe, penalty: Penalty) -> Recipe:
@@ -152,13 +151,8 @@ def _penalised(recipe: Recipe, penalty: Penalty) -> Recipe:
         added = {}
         for name, judged in recipe.gradient(exact, moment).items():
             extra = penalty.gradient(name, moment.weights[name])
-            # The factor has four digits that are sure.
+            # 8 more roundings for the fitted factor, as in the loss.
             added[name] = Expected(judged.value + extra, judged.terms + 8 * np.abs(extra))
         return added
 
     return replace(recipe, penalty=penalty, gradient=gradient)
-
-
-def _without_decay(recipe: Recipe) -> Recipe:
-    optimizer = recipe.spec.optimizer.model_copy(update={"weight_decay": 0.0})
-    return replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": optimizer}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
-from math import sqrt
 
 import numpy as np
 
@@ -14,14 +13,14 @@ from mnist_mlp.parity.steps.arbiter import TINY, Expected
 from mnist_mlp.parity.steps.memory import memory_of
 from mnist_mlp.parity.steps.moment import Doubles, Moment, doubles
 from mnist_mlp.parity.steps.recipe import NewState, Recipe, entering, not_judged
-from mnist_mlp.reference import Array, clip_by_global_norm
+from mnist_mlp.reference import clip_by_global_norm
 
 Rule = Callable[[Recipe, Moment], NewState]
 Cut = Callable[[Doubles], Doubles]
 
 
 def with_gradient(moment: Moment, gradient: Doubles) -> Moment:
-    """The same moment with another gradient."""
+    """The same moment with a different gradient."""
     record = replace(moment.now.record, gradient=gradient)
     return Moment(replace(moment.now, record=record), moment.before)
 
@@ -30,22 +29,20 @@ def with_gradient(moment: Moment, gradient: Doubles) -> Moment:
 
 
 def frozen(rule: Rule, names: Set[str]) -> Rule:
-    """The rule, but some tensors stay as they are."""
+    """The rule, except that some tensors are not updated."""
 
     def changed(recipe: Recipe, moment: Moment) -> NewState:
-        updated = rule(recipe, moment)
-        still = {
-            name: Expected(moment.weights[name], np.abs(moment.weights[name])) for name in names
-        }
-        return NewState(updated.weights | still, {})
+        same = unmoved(moment).weights
+        return NewState(rule(recipe, moment).weights | {name: same[name] for name in names}, {})
 
     return changed
 
 
-def gathered(every: int) -> Rule:
-    """An update once every so many steps, on what a framework has gathered by itself meanwhile.
+def every_nth(every: int) -> Rule:
+    """An update only at every n-th step, with gradients that the framework has accumulated.
 
-    Each step starts from other shared weights: only the steps without an update can be replayed.
+    The update itself is not judged: the accumulated gradients were computed from weights that the
+    judged steps do not have, since each of these starts from the shared state.
     """
 
     def rule(recipe: Recipe, moment: Moment) -> NewState:
@@ -56,20 +53,21 @@ def gathered(every: int) -> Rule:
 
 
 def unmoved_tensors(step: JudgedStep) -> set[str]:
-    """Names of the tensors that a step left as they were, bit for bit."""
+    """Names of the tensors that a step did not change, bit for bit."""
     new, old = step.record.state.weights, step.shared.weights
     return {name for name in old if np.array_equal(new[name], old[name])}
 
 
 def unmoved(moment: Moment) -> NewState:
-    """No update."""
+    """The new state if nothing is updated."""
     return NewState({name: Expected(w, np.abs(w)) for name, w in moment.weights.items()})
 
 
-def repeated(rule: Rule, times: int, *, anew: bool) -> Rule:
-    """The rule several times for one batch, on its one gradient or (`anew`) each time on a new one.
+def repeated(rule: Rule, times: int, *, new_gradient: bool) -> Rule:
+    """The rule several times for one batch.
 
-    A new gradient is the exact one at the weights that the update before it left.
+    The gradient is the same each time, or (`new_gradient`) the exact one at the weights after the
+    previous update.
     """
 
     def changed(recipe: Recipe, moment: Moment) -> NewState:
@@ -77,9 +75,9 @@ def repeated(rule: Rule, times: int, *, anew: bool) -> Rule:
         updated = rule(recipe, moment)
         for _ in range(times - 1):
             moment = _after(moment, updated)
-            # Each pass rounds anew what the one before it has rounded, and so does a gradient.
+            # The rounding errors of each pass enter the next one, also through a new gradient.
             passed_on = {name: judged.terms for name, judged in updated.weights.items()}
-            if anew:
+            if new_gradient:
                 moment = at_its_weights(recipe, moment)
                 exact = recipe.gradients(moment)
                 moment = with_gradient(moment, {name: g.value for name, g in exact.items()})
@@ -94,7 +92,7 @@ def repeated(rule: Rule, times: int, *, anew: bool) -> Rule:
 
 
 def _after(moment: Moment, updated: NewState) -> Moment:
-    """The same batch from the state that an update leaves."""
+    """The same batch, started from the state after an update."""
     now = moment.now
     slots = {
         slot: {name: judged.value for name, judged in tensors.items()}
@@ -106,7 +104,7 @@ def _after(moment: Moment, updated: NewState) -> Moment:
 
 
 def at_its_weights(recipe: Recipe, moment: Moment) -> Moment:
-    """The moment with the exact forward pass from its shared weights, in place of the recorded."""
+    """The moment with an exact forward pass from its shared weights instead of the recorded one."""
     count = len(moment.now.record.pre_activations)
     for layer in range(count):
         record = moment.now.record
@@ -129,10 +127,10 @@ def at_its_weights(recipe: Recipe, moment: Moment) -> Moment:
 
 
 def decayed(rule: Rule, factor: float, *, scope: str) -> Rule:
-    """`g + factor * w` for `g` on tensors whose name ends with `scope`.
+    """The rule with `g + factor * w` instead of `g`, for tensors whose name ends with `scope`.
 
-    Where the specification keeps a velocity or moments, they are set before each step, so what the
-    decay left in them is not carried over.
+    The decay of earlier steps is not in the velocity or the moments, because these are set to the
+    shared ones before each judged step.
     """
 
     def changed(recipe: Recipe, moment: Moment) -> NewState:
@@ -142,7 +140,7 @@ def decayed(rule: Rule, factor: float, *, scope: str) -> Rule:
             for name, g in moment.gradient.items()
         }
         updated = rule(recipe, with_gradient(moment, gradient))
-        # Where gradient and decay cancel, their roundings are large beside what is left.
+        # Where gradient and decay cancel, their rounding errors are larger than that of their sum.
         sizes = {
             name: np.abs(g) + np.abs(gradient[name] - g) for name, g in moment.gradient.items()
         }
@@ -166,9 +164,12 @@ def decayed(rule: Rule, factor: float, *, scope: str) -> Rule:
 
 
 @dataclass(frozen=True)
-class DecayedBeside:
-    """`w - lr * factor * w` beside the rule, as AdamW and Keras do, on tensors whose name ends with
-    `scope`. A value, not a function, so that what an original does can be read off it."""
+class DecoupledDecay:
+    """The rule, and `lr * factor * w` subtracted too, as AdamW and Keras do.
+
+    It acts on tensors whose name ends with `scope`. This is a dataclass and not a function, because
+    `decay.instead` reads the fields of an original's rule.
+    """
 
     rule: Rule
     factor: float
@@ -191,7 +192,7 @@ class DecayedBeside:
 
 
 def scaled(rule: Rule, factor: float, scope: str) -> Rule:
-    """The rule, and then tensors whose name ends with `scope` multiplied by a number."""
+    """The rule; then all tensors whose name ends with `scope` are multiplied by a number."""
 
     def changed(recipe: Recipe, moment: Moment) -> NewState:
         updated = rule(recipe, moment)
@@ -212,7 +213,7 @@ def scaled(rule: Rule, factor: float, scope: str) -> Rule:
 
 
 def previous_step(recipe: Recipe, step: JudgedStep) -> Doubles:
-    """Direction of an earlier step of the side, `(w - w') / lr`: its velocity, if it has one."""
+    """Direction of an earlier step of the side, `(w - w') / lr`: the velocity, if there is one."""
     rate = recipe.spec.optimizer.rate_at(step.step)
     new = step.record.state.weights
     return {
@@ -222,7 +223,7 @@ def previous_step(recipe: Recipe, step: JudgedStep) -> Doubles:
 
 
 def hidden_momentum(rule: Rule, factor: float) -> Rule:
-    """A velocity of the side's own, read off its previous step in the window."""
+    """The rule with a velocity that only the side has, computed from its previous step."""
 
     def changed(recipe: Recipe, moment: Moment) -> NewState:
         if moment.step > 1 and not moment.before:
@@ -236,7 +237,7 @@ def hidden_momentum(rule: Rule, factor: float) -> Rule:
             {
                 name: Expected(
                     judged.value - rate * factor * old[name],
-                    # The old velocity was read off weights: their rounding comes back.
+                    # The old velocity was computed from weights, so it has their rounding errors.
                     judged.terms + np.abs(moment.weights[name]) + rate * np.abs(old[name]),
                 )
                 for name, judged in updated.weights.items()
@@ -247,7 +248,7 @@ def hidden_momentum(rule: Rule, factor: float) -> Rule:
 
 
 def hidden_nesterov(momentum: float) -> Rule:
-    """`v = momentum * v + g; w = w - lr * (g + momentum * v)`, `v` read off the last step."""
+    """`v = momentum * v + g; w = w - lr * (g + momentum * v)`, with `v` from the last step."""
 
     def rule(recipe: Recipe, moment: Moment) -> NewState:
         if moment.step > 1 and not moment.before:
@@ -272,7 +273,7 @@ def hidden_nesterov(momentum: float) -> Rule:
 
 
 def rate_in_velocity(recipe: Recipe, moment: Moment) -> NewState:
-    """`v = momentum * v - lr * g; w = w + v`: an old velocity keeps the rate of its time."""
+    """`v = momentum * v - lr * g; w = w + v`: the velocity contains the rate of its own step."""
     optimizer = recipe.spec.optimizer
     rate, old_rate = optimizer.rate_at(moment.step), optimizer.rate_at(max(moment.step - 1, 1))
     memory = memory_of(optimizer, moment)
@@ -294,38 +295,28 @@ def rate_in_velocity(recipe: Recipe, moment: Moment) -> NewState:
 # --- Clipping -------------------------------------------------------------------------------------
 
 
-def _length(g: Array) -> float:
-    return float(np.sqrt((g * g).sum()))
-
-
 def per_tensor(limit: float) -> Cut:
-    """Each tensor's norm cut to the limit."""
+    """Clip each tensor by its own norm."""
     return lambda gradient: {
-        name: g * min(1.0, limit / max(_length(g), 1e-300)) for name, g in gradient.items()
+        name: clip_by_global_norm({name: g}, limit)[name] for name, g in gradient.items()
     }
 
 
 def by_value(limit: float) -> Cut:
-    """Each element cut to the limit."""
+    """Clip each element."""
     return lambda gradient: {name: np.clip(g, -limit, limit) for name, g in gradient.items()}
 
 
 def overall(limit: float) -> Cut:
-    """The global norm cut to the limit."""
-
-    def cut(gradient: Doubles) -> Doubles:
-        norm = sqrt(sum(float((g * g).sum()) for g in gradient.values()))
-        return {name: g * min(1.0, limit / max(norm, 1e-300)) for name, g in gradient.items()}
-
-    return cut
+    """Clip all tensors by their global norm."""
+    return lambda gradient: clip_by_global_norm(gradient, limit)
 
 
 def clipped(rule: Rule, cut: Cut) -> Rule:
-    """The rule on a gradient that was cut another way; the specified clip is then left out."""
+    """The rule with a gradient that was clipped by `cut` instead of as specified."""
 
     def changed(recipe: Recipe, moment: Moment) -> NewState:
-        bare = recipe.spec.optimizer.model_copy(update={"clip_norm": 0.0})
-        without = replace(recipe, spec=recipe.spec.model_copy(update={"optimizer": bare}))
+        without = recipe.with_settings(clip_norm=0.0)
         return rule(without, with_gradient(moment, cut(moment.gradient)))
 
     return changed

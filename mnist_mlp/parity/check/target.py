@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.readers.regular import Origin
+from mnist_mlp.readers.texts import read_text
 
 FRAMEWORKS = {
     "keras": "keras",
@@ -44,14 +46,15 @@ def parse_target(text: str, *, framework: str | None = None) -> Target:
     if not colon or not name.isidentifier():
         raise UsageError(f"{text}: expected FILE.py:NAME, the name of a model in a Python file")
     path = Path(file)
+    source = read_text(path, Origin(UsageError))
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=file)
-    except FileNotFoundError:
-        raise UsageError(f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read: {error}") from None
+        tree = ast.parse(source, filename=file)
     except SyntaxError as error:
-        raise UsageError(f"{file}:{error.lineno}: not valid Python: {error.msg}") from None
+        place = file if error.lineno is None else f"{file}:{error.lineno}"
+        raise UsageError(f"{place}: not valid Python: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # a NUL; brackets in brackets
+        reason = str(error) or "nested too deeply"
+        raise UsageError(f"{file}: not valid Python: {reason}") from None
     found = {FRAMEWORKS[package] for package in _imports(tree) if package in FRAMEWORKS}
     if framework is None:
         if len(found) != 1:

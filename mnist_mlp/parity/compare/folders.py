@@ -74,6 +74,12 @@ def data_breaks(run: Run, plan: Plan, dataset: Dataset, *, side: Side) -> Iterat
 
 def _example_breaks(run: Run, dataset: Dataset, side: Side) -> Iterator[Break]:
     examples = run.examples
+    beyond = examples["ids"][examples["ids"] >= len(dataset)]
+    if len(beyond):
+        text = f"examples.npz: row {beyond[0]} is not in the data set"
+        cause = Cause("altered_file", text)
+        yield Break(side=side, rung="data", place=Place(tensor="ids"), cause=cause)
+        return
     for row, image in zip(examples["ids"], examples["images"], strict=True):
         true = dataset.images[row]
         if image.shape != true.shape or not np.array_equal(image, true):

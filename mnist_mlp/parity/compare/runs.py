@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import DivergedError, RunFolderError, UsageError
+from mnist_mlp.errors import RunFolderError, UsageError
 from mnist_mlp.parity.compare import folders
 from mnist_mlp.parity.compare.ladder import Ladder, SideEvidence
 from mnist_mlp.parity.compare.proof import ensemble, prove
@@ -65,13 +65,18 @@ def compare_runs(
 
     Raises
     ------
+    RunFolderError
+        A file of a run is missing or damaged, or the files don't fit together.
     TimeLimitError
         A backend reported nothing for `timeout` seconds.
+    RunFolderError
+        A file of a run is missing or damaged, or the files don't fit together.
     DivergedError
         The weights, logits or losses of a run are not finite. The message names file and place.
     """
     for run in (a, b):
-        _refuse_strange(run)
+        # Read here, so that a damaged file is told before anything is started.
+        _ = run.weights, run.history, run.predictions, run.examples
     ladder = Ladder(runs={"a": a, "b": b})
     fields = folders.spec_fields(a, b)
     ladder.breaks += folders.spec_breaks(fields)
@@ -102,20 +107,6 @@ def compare_runs(
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
     return compare_outcome(ladder, proof, chaos)
-
-
-def _refuse_strange(run: Run) -> None:
-    """Raise `DivergedError` for NaN and infinity, since they cannot be compared."""
-    for name, tensor in run.weights.items():
-        if not np.isfinite(tensor).all():
-            raise DivergedError(f"{run.path}: {name} of its final weights is not finite")
-    for row in run.history:
-        if not np.isfinite([row.loss, row.val_loss]).all():
-            raise DivergedError(
-                f"{run.path}/history.csv: a loss of epoch {row.epoch} is not finite"
-            )
-    if not np.isfinite(run.predictions["logits"]).all():
-        raise DivergedError(f"{run.path}/predictions.npz: a logit is not finite")
 
 
 # --- Before any backend ---------------------------------------------------------------------------
@@ -270,7 +261,7 @@ def _given(shared: Shared, plan: Plan) -> Shared:
 def _stored(
     runs: Mapping[Side, Run], given: Mapping[Side, Shared], *, verbose: bool, say: Say
 ) -> list[SideEvidence]:
-    """What the steps show that the folders hold."""
+    """Judge the steps that the folders hold, without running a backend."""
     del verbose, say  # nothing is run
     reason = "--static: no backend was started"
     return [look_at_trace(run, given[s], side=s, reason=reason) for s, run in runs.items()]
@@ -279,7 +270,7 @@ def _stored(
 def _replayed(
     runs: Mapping[Side, Run], given: Mapping[Side, Shared], *, verbose: bool, say: Say
 ) -> list[SideEvidence]:
-    """What each side shows when it is run again, both at the same time in their own processes."""
+    """Run both sides again, at the same time and each in its own process, and judge them."""
     say(f"replaying {' and '.join(run.label for run in runs.values())}")
     begin(*((shared.exact, shared.steps) for shared in given.values()))
     # On a GPU they take turns: TensorFlow reserves nearly all of its memory.

@@ -19,7 +19,7 @@ from mnist_mlp.parity.compare.metrics import metric_breaks
 from mnist_mlp.parity.compare.replay import fitted, judged_steps
 from mnist_mlp.parity.compare.trace import FILE, read_trace
 from mnist_mlp.parity.compare.whole_fit import FirstEpochs
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, Side
+from mnist_mlp.parity.findings import FEW_VALUES, UNKNOWN, Break, Cause, JudgedStep, Place, Side
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.sampling import between
@@ -49,7 +49,7 @@ class Shared:
 
     @property
     def plan(self) -> Plan:
-        """What both runs were trained by."""
+        """The plan of both runs."""
         return self.exact.plan
 
     @property
@@ -81,7 +81,7 @@ class Shared:
 def look(
     run: Run, shared: Shared, *, side: Side, workers: ExitStack, verbose: bool = False
 ) -> SideEvidence:
-    """Run one side's backend and test every rung that needs it; `workers` closes its process."""
+    """Run one side's backend and test every rung that needs it. `workers` closes its process."""
     seen = SideEvidence()
     try:
         worker = workers.enter_context(
@@ -343,8 +343,7 @@ def _look_at_predictions(
     gap = np.abs(stored.astype(np.float64) - logits)
     if gap.max() > allowed:
         row, column = np.unravel_index(int(gap.argmax()), gap.shape)
-        # Editing a file changes a few numbers; other weights or another network change nearly all.
-        few = int((gap > allowed).sum()) <= 4
+        few = int((gap > allowed).sum()) <= FEW_VALUES
         ids = run.predictions["ids"]
         cause = Cause(
             "altered_file" if few else UNKNOWN,

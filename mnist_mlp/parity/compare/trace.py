@@ -8,21 +8,25 @@ every stage that the backend computed from it. Its keys are paths, such as
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mnist_mlp.contract import State, StepRecord, TrainingData
-from mnist_mlp.errors import RunFolderError
+from mnist_mlp.errors import DivergedError, RunFolderError
 from mnist_mlp.parity.compare.replay import judged_steps
 from mnist_mlp.parity.findings import JudgedStep
 from mnist_mlp.parity.steps.sampling import place, windows
+from mnist_mlp.parity.steps.shapes import finite_part
 from mnist_mlp.parity.steps.stress import stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, initial_slots
+from mnist_mlp.run.checks import expected_shapes
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.writer import npz_bytes
+from mnist_mlp.shown import one_line, shown
 from mnist_mlp.worker.parent import Worker
 
 FILE = "trace.npz"
@@ -87,13 +91,17 @@ def read_trace(run: Run, plan: Plan, data: TrainingData) -> list[JudgedStep]:
     ------
     RunFolderError
         The trace is missing, or does not fit the plan.
+    DivergedError
+        The trace holds NaN or infinity.
     """
-    tree = _tree(run.arrays(FILE))
+    file = run.path / FILE
+    arrays = run.arrays(FILE)
+    _check_types(arrays, file=file)
     result = []
     number = {step: i for i, span in enumerate(windows(plan)) for step in span}
     stress = stress_batch(plan, data)
     try:
-        for text, content in tree["steps"].items():
+        for text, content in _tree(arrays)["steps"].items():
             step = int(text)
             epoch, _ = place(plan, step) if step else (0, 0)
             images, labels = batch_of(plan, data, step) if step else (stress.images, stress.labels)
@@ -109,9 +117,39 @@ def read_trace(run: Run, plan: Plan, data: TrainingData) -> list[JudgedStep]:
                     stress=step == 0,
                 )
             )
-    except (KeyError, ValueError, IndexError) as error:
-        raise RunFolderError(f"{run.path}/{FILE}: does not fit the plan: {error!r}") from None
+    # A path of the file may lead through an array, or end at a folder.
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+        raise RunFolderError(f"{file}: does not fit the plan: {one_line(repr(error))}") from None
+    for judged in result:
+        _check_state(judged, plan, file=file)
+    _, strange = finite_part(result)
+    if strange:
+        raise DivergedError(f"{file}: {strange}")
     return result
+
+
+def _check_types(arrays: Mapping[str, Array], *, file: Path) -> None:
+    for path, array in arrays.items():
+        kind = np.integer if path.endswith("/step") else np.floating
+        if not np.issubdtype(array.dtype, kind):
+            raise RunFolderError(f"{file}: {shown(path)} holds {array.dtype}, not {kind.__name__}")
+
+
+def _check_state(judged: JudgedStep, plan: Plan, *, file: Path) -> None:
+    """Refuse states whose tensors don't fit the specification. The judge looks at the rest."""
+    expected = expected_shapes(plan.spec.model)
+    if len(judged.record.pre_activations) > len(plan.spec.model.layers):
+        raise RunFolderError(f"{file}: step {judged.step} has more layers than the specification")
+    before, after = judged.shared, judged.record.state
+    groups = [("weights", before.weights), *before.slots.items(), *after.slots.items()]
+    for group, tensors in groups:
+        if {name: array.shape for name, array in tensors.items()} != expected:
+            raise RunFolderError(
+                f"{file}: {shown(group)} of step {judged.step} have other names or shapes than "
+                f"the specification"
+            )
+    if before.slots.keys() != initial_slots(plan.spec.optimizer, {}).keys():
+        raise RunFolderError(f"{file}: step {judged.step} lacks the state of the optimizer")
 
 
 def _tree(arrays: Mapping[str, Array]) -> dict[str, Any]:

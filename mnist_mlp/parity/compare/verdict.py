@@ -73,14 +73,14 @@ def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcom
     )
     rungs = _rungs(ladder, breaks, different=different, total=len(differing), identical=identical)
     verdict, text = _verdict(ladder, breaks, different=different, proof=proof, identical=identical)
-    unclimbed = [rung for rung in rungs if rung.status == "not_exercised"]
-    if verdict in ("identical", "equivalent") and unclimbed:
-        reasons = "; ".join(f"{rung.name}: {rung.text}" for rung in unclimbed)
+    untested = [rung for rung in rungs if rung.status == "not_exercised"]
+    if verdict in ("identical", "equivalent") and untested:
+        reasons = "; ".join(f"{rung.name}: {rung.text}" for rung in untested)
         verdict, text = (
             "inconclusive",
-            f"Nothing breaks, but not every rung was climbed: {reasons}.",
+            f"Nothing breaks, but not every rung was tested: {reasons}.",
         )
-    unseen = not_exercised(ladder.steps, a.spec) if "order" not in ladder.missing else []
+    details = not_exercised(ladder.steps, a.spec) if "order" not in ladder.missing else []
     return Outcome(
         verdict=verdict,
         text=text,
@@ -91,7 +91,7 @@ def compare_outcome(ladder: Ladder, proof: Proof, chaos: Chaos | None) -> Outcom
         rungs=rungs,
         breaks=breaks,
         noted=tuple(ladder.noted),
-        not_exercised=(*unseen, *(f"{rung}: {why}" for rung, why in ladder.missing.items())),
+        not_exercised=(*details, *(f"{rung}: {why}" for rung, why in ladder.missing.items())),
         predictions=Predictions(total=len(differing), different=different),
         report_identical=identical,
         proof=proof,

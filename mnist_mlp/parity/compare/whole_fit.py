@@ -63,7 +63,7 @@ class FirstEpochs:
 
 
 def first_epochs(exact: ReferenceRun) -> FirstEpochs:
-    """The first epochs of an exact run, and of an honest run beside it."""
+    """The first epochs of the exact run, together with an honest run."""
     plan, data = exact.plan, exact.data
     count = min(EPOCHS, plan.spec.training.epochs)
     honest = drift.honest_run(plan, data)

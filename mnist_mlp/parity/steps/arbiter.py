@@ -96,11 +96,12 @@ def _added_up(name: str, z: Array) -> Array:
     """Terms that cancel inside an activation, and are therefore larger than its result."""
     kind, _ = activation_parts(name)
     if kind in ("elu", "selu"):
-        return np.where(z < 0, 1.8 * (np.exp(np.minimum(z, 0)) + 1), 0)  # exp(z) - 1
+        # Some frameworks compute exp(z) - 1. SELU multiplies it by scale * alpha = 1.76, ELU by 1.
+        return np.where(z < 0, 1.8 * (np.exp(np.minimum(z, 0)) + 1), 0)
     if kind == "gelu":
         return np.abs(z)  # z * (1 + erf(..)) / 2, where the sum is nearly 0 for negative z
     if kind == "softplus":
-        return np.exp(-np.abs(z))
+        return np.exp(-np.abs(z))  # the rounding of exp(-|z|) in log(1 + exp(-|z|))
     return np.zeros_like(z)
 
 
@@ -116,6 +117,8 @@ class OtherActivation:
         """As `activation`."""
         z = np.asarray(z, np.float64)
         a = self.function(z)
+        # How the side computes the function is not known, so numbers of the size of z and of 1 may
+        # cancel in it.
         return Expected(a, np.abs(a) + np.abs(z * self.derivative(z)) + np.abs(z) + 1)
 
     def slope(self, z: Array) -> Expected:
@@ -130,12 +133,13 @@ def slope(name: str, z: Array, a: Array) -> Expected:
     _, s = activate(name, z)
     kind, _ = activation_parts(name)
     if kind == "sigmoid":
-        terms = a * (1 + a)
+        terms = a * (1 + a)  # a * (1 - a)
     elif kind == "tanh":
-        terms = 1 + a * a
+        terms = 1 + a * a  # 1 - a * a
     elif kind in ("elu", "selu"):
-        terms = np.abs(a) + 1.8
+        terms = np.abs(a) + 1.8  # a + alpha, for SELU times its scale
     elif kind == "gelu":
+        # A rounding of z * z is magnified by its size when exp is taken.
         terms = 1 + np.abs(z) * (1 + z * z) * np.exp(-0.5 * z * z)
     elif kind == "silu":
         terms = sigmoid(z) * (1 + np.abs(z) * (1 + sigmoid(z))) + np.abs(s)
@@ -169,6 +173,8 @@ def logit_gradient(logits: Array, labels: Array) -> Expected:
     p = np.exp(log_p)
     one_hot = np.zeros_like(p)
     one_hot[np.arange(n), labels] = 1
+    # exp magnifies a rounding of its argument by the size of that argument, which is the logit
+    # after the shift or, for sides that compute exp(log_softmax), log p.
     shift = np.abs(z - z.max(axis=1, keepdims=True))
     return Expected((p - one_hot) / n, (p * (2 + shift + np.abs(log_p)) + one_hot) / n)
 

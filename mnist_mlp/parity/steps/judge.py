@@ -137,7 +137,7 @@ def _measure(
         "stress": now.stress,
     }
     if np.shape(got) != np.shape(judged.value):
-        note = f"shape {np.shape(got)} for {np.shape(judged.value)}"
+        note = f"shape {np.shape(got)}, expected {np.shape(judged.value)}"
         return Finding(size=np.inf, got=np.nan, expected=np.nan, note=note, **common)
     if not judged.is_judged:
         return Finding(size=0.0, got=np.nan, expected=np.nan, note=NOT_JUDGED, **common)

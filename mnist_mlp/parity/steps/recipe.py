@@ -9,7 +9,7 @@ so that one fault is reported once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,8 @@ class Recipe:
     loss: Callable[[Array, Array], Expected] = arbiter.mean_cross_entropy
     at_logits: Callable[[Array, Array], Expected] = arbiter.logit_gradient
     penalty: Callable[[Doubles], Expected] | None = None
-    """A regulariser: a function of the weights that is added to the loss."""
+    """A regularizer: a function of the weights that is added to the loss."""
+
     gradient: Callable[[dict[str, Expected], Moment], dict[str, Expected]] = same_gradient
     gradient_eps: float = 0.0
     """Rounding of the matrix products of the gradient, if it is coarser than `eps`."""
@@ -168,6 +169,16 @@ class Recipe:
         """
         limit = self.spec.optimizer.clip_norm
         return self.slack + (CLIP_EPSILON / limit if limit else 0.0)
+
+    def with_settings(self, **changes: Any) -> Recipe:
+        """The recipe with other optimizer settings.
+
+        `model_copy` does not validate: a hypothesis may need settings that a specification refuses,
+        such as a negative learning rate.
+
+        """
+        optimizer = self.spec.optimizer.model_copy(update=changes)
+        return replace(self, spec=self.spec.model_copy(update={"optimizer": optimizer}))
 
     # --- The stages, each from the one before it on the same side ---------------------------------
 

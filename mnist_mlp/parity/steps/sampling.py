@@ -14,8 +14,13 @@ from collections.abc import Iterable
 from mnist_mlp.plan import Plan
 
 WIDTH = 3
+"""Steps of a window."""
+
 SPREAD = 4
+"""Windows that are spread evenly over the run. The last one ends with the last step."""
+
 SCHEDULE_CHANGES = 4
+"""Changes of the learning rate that get a window. A schedule may change it at every step."""
 
 
 def windows(plan: Plan) -> list[range]:
@@ -24,7 +29,7 @@ def windows(plan: Plan) -> list[range]:
     last = per_epoch * plan.spec.training.epochs
     starts = [1, per_epoch - 2, per_epoch, per_epoch + 1]
     changes = [step for step, _ in plan.spec.optimizer.schedule][:SCHEDULE_CHANGES]
-    starts += [step - 1 for step in changes]
+    starts += [step - 1 for step in changes]  # the step before shows that the change is not early
     starts += [round(1 + (last - WIDTH) * part / SPREAD) for part in range(1, SPREAD + 1)]
     return merged(((start, start + WIDTH) for start in starts), last=last)
 

@@ -23,7 +23,7 @@ def misshapen(model: ModelSpec, steps: Sequence[JudgedStep]) -> Finding | None:
     for step in sorted(steps, key=lambda s: (s.stress, s.step)):
         for rung, layer, tensor, got, expected in _tensors(model, step):
             if got != expected:
-                found = "none" if got is None else f"shape {got}"
+                found = "missing" if got is None else f"shape {got}"
                 return Finding(
                     rung=rung,
                     epoch=step.epoch,
@@ -34,7 +34,7 @@ def misshapen(model: ModelSpec, steps: Sequence[JudgedStep]) -> Finding | None:
                     got=np.nan,
                     expected=np.nan,
                     stress=step.stress,
-                    note=f"{found} for {expected}",
+                    note=f"{found}, expected {expected}",
                 )
     return None
 
