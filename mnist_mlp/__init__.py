@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mnist_mlp.api import check, compare, load_run, train
+    from mnist_mlp.api import check, compare, load_run, resume, train
     from mnist_mlp.data import Dataset, load_dataset
     from mnist_mlp.estimator import MLPClassifier
     from mnist_mlp.run.folder import Run
@@ -29,6 +29,7 @@ _HOMES = {
     "compare": "mnist_mlp.api",
     "load_dataset": "mnist_mlp.data",
     "load_run": "mnist_mlp.api",
+    "resume": "mnist_mlp.api",
     "train": "mnist_mlp.api",
 }
 
@@ -41,6 +42,7 @@ __all__ = [
     "compare",
     "load_dataset",
     "load_run",
+    "resume",
     "train",
 ]
 

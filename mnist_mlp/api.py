@@ -15,6 +15,7 @@ from mnist_mlp.run.folder import Run, is_run_argument
 from mnist_mlp.settings import SHORT_NAMES, resolve
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import default_folder
+from mnist_mlp.training import resume as _resume
 from mnist_mlp.training import train as _train
 
 if TYPE_CHECKING:
@@ -87,6 +88,46 @@ def train(
             overwrite=overwrite,
             timeout=timeout,
         )
+
+
+def resume(
+    run: str | Path,
+    *,
+    epochs: int | None = None,
+    dataset: Dataset | None = None,
+    data_dir: str | Path | None = None,
+) -> Run:
+    """Go on with an unfinished run, or train a complete one for more epochs.
+
+    Parameters
+    ----------
+    run : path
+        A run folder.
+    epochs : int, optional
+        The new total number of epochs; by default, that of the run.
+    dataset, data_dir
+        As for `train`. It must be the data set that the run was trained on.
+
+    Returns
+    -------
+    Run
+        The finished run folder. It has the same bits as if it had been trained at once.
+
+    Examples
+    --------
+    >>> from mnist_mlp import load_dataset, resume, train
+    >>> data = load_dataset("digits")
+    >>> run = train(backend="numpy", dataset=data, epochs=1, batch_size=500, out="longer")
+    >>> len(resume("longer", dataset=data, epochs=2).history)
+    2
+    """
+    from mnist_mlp.parity.compare.trace import trace_files
+
+    path = Path(run)
+    chosen = specification(Run(path, complete=False).spec, {"epochs": epochs})
+    rows = dataset or (lambda: _rows(chosen, data_dir))
+    with telling_where(chosen, rows):
+        return _resume(path, chosen, dataset=rows, keep=trace_files)
 
 
 def compare(

@@ -12,9 +12,10 @@ Arrays are passed as NumPy arrays, and weights by canonical name. Each layer has
 `mnist_mlp.reference` defines the mathematics. `tests/conformance` finds every registered backend
 and checks it against that definition.
 
-Every backend has the methods of `Backend`. Two more methods are optional: `export` (see
-`Exporter`), and `open_port`, which runs a user's own model (see `mnist_mlp.ports.protocol`). If one
-is missing, a user who asks for it gets an error that says so:
+Every backend has the methods of `Backend`. Three more abilities are optional: to go on with an
+interrupted run (see `Resumable`), `export` (see `Exporter`), and `open_port`, which runs a user's
+own model (see `mnist_mlp.ports.protocol`). If one is missing, a user who asks for it gets an error
+that says so:
 
     def open_port(self, target: str, runtime: Runtime) -> PortHost
 """
@@ -43,6 +44,7 @@ __all__ = [
     "FitPath",
     "Plan",
     "Progress",
+    "Resumable",
     "Runtime",
     "Spec",
     "State",
@@ -70,6 +72,8 @@ class Capabilities:
     fast_path: bool = False
     """Whether `Runtime.fit_path` makes a difference. If so, the flags that `fit` returns include
     `steps_per_call`, counted by the framework: more than 1 on the fast path, 1 on the plain one."""
+    resume: bool = False
+    """Whether `fit` can start from a later state: see `Resumable`."""
 
     def refusals(self, spec: Spec) -> list[str]:
         """List the parts of a specification that are not supported, one phrase each."""
@@ -130,7 +134,8 @@ class EpochRecord:
     `loss` and `accuracy` are means over the training rows, of the values computed during training,
     before each update. `val_loss` and `val_accuracy` are computed over the test rows after the
     epoch. `weights` are the weights after the epoch; `seconds` is the wall-clock time of training
-    and validation.
+    and validation. `slots` is the optimizer's state after the epoch, as in `State`. A backend that
+    does not report it leaves it out. Its runs cannot be resumed.
     """
 
     epoch: int
@@ -140,6 +145,7 @@ class EpochRecord:
     val_accuracy: float
     seconds: float
     weights: Tensors
+    slots: Mapping[str, Tensors] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,10 +197,12 @@ class Progress:
     """Callbacks for a backend that trains.
 
     `step(n)` reports `n` finished steps of the run, as often as the backend likes. `epoch` reports
-    each epoch. `fallback` reports that training goes on without the fast path.
+    each epoch, and returns true if training has to stop after it (`mnist_mlp.stopping`). A backend
+    that trains on loses nothing but time: the further epochs are ignored. `fallback` reports that
+    training goes on without the fast path.
     """
 
-    epoch: Callable[[EpochRecord], None]
+    epoch: Callable[[EpochRecord], bool | None]
     step: Callable[[int], None] = lambda _: None
     fallback: Callable[[Fallback], None] = lambda _: None
 
@@ -233,6 +241,24 @@ class Backend(Protocol):
 
     def predict(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:
         """Return logits `(n, classes)` of images `(n, inputs)`, in the precision of the run."""
+        ...
+
+
+class Resumable(Backend, Protocol):
+    """Optional: a backend that can go on from the state after a whole epoch.
+
+    Its `Capabilities.resume` is true, each `EpochRecord` has `slots`, and `fit` takes `start`.
+    Training k epochs and then the rest must give the same bits as training all epochs at once.
+    """
+
+    def fit(
+        self, plan: Plan, data: TrainingData, progress: Progress, *, start: State | None = None
+    ) -> Mapping[str, Any] | None:
+        """As `Backend.fit`. With `start`, train only the epochs after this state.
+
+        `start.step` is a multiple of `plan.steps_per_epoch`, and at least one epoch is left. Epochs
+        and steps are reported by their numbers in the whole run.
+        """
         ...
 
 

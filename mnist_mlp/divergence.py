@@ -20,7 +20,7 @@ from mnist_mlp.parity.steps.sampling import place
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.reference import Array
-from mnist_mlp.run.folder import HistoryRow
+from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.spec import Spec
 
 EXPLODED = 100.0

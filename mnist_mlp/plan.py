@@ -9,7 +9,7 @@ of epoch `e` has the key `(1, e - 1)`. Keys are used because lists of entropy wo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from typing import Any
 
@@ -51,6 +51,13 @@ class Plan:
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch, including a smaller last one."""
         return ceil(len(self.train_ids) / self.spec.training.batch_size)
+
+    def as_trained(self, epochs: int) -> Plan:
+        """The plan of a run that stopped after some epochs: only these, without early stopping."""
+        training = self.spec.training.model_copy(
+            update={"epochs": epochs, "patience": 0, "min_delta": 0.0}
+        )
+        return replace(self, spec=self.spec.model_copy(update={"training": training}))
 
     def order(self, epoch: int) -> Ids:
         """Positions in the order in which epoch `epoch` (from 1) visits them, int64 (n_train,)."""

@@ -276,15 +276,21 @@ def clip_by_global_norm(gradient: Tensors, clip_norm: float) -> dict[str, Array]
 
 
 def initial_slots(optimizer: OptimizerSpec, weights: Tensors) -> dict[str, dict[str, Array]]:
-    """Optimizer state before the first step: zeros, by slot and canonical name.
+    """Optimizer state before the first step: zeros, by slot and canonical name."""
+    return {
+        slot: {name: np.zeros_like(w) for name, w in weights.items()}
+        for slot in slot_names(optimizer)
+    }
 
-    SGD with momentum has the slot `velocity`; Adam has `first_moment` and `second_moment`.
+
+def slot_names(optimizer: OptimizerSpec) -> tuple[str, ...]:
+    """Slots of the optimizer's state.
+
+    SGD with momentum has `velocity`; Adam has `first_moment` and `second_moment`.
     """
     if optimizer.name == "adam":
-        slots: tuple[str, ...] = ("first_moment", "second_moment")
-    else:
-        slots = ("velocity",) if optimizer.momentum > 0 else ()
-    return {slot: {name: np.zeros_like(w) for name, w in weights.items()} for slot in slots}
+        return ("first_moment", "second_moment")
+    return ("velocity",) if optimizer.momentum > 0 else ()
 
 
 def update(

@@ -177,11 +177,23 @@ class OptimizerSpec(_Frozen):
 
 
 class TrainingSpec(_Frozen):
-    """Batch size, number of epochs, and floating-point precision."""
+    """Batch size, number of epochs, floating-point precision, and early stopping.
+
+    With `patience` above 0, training stops after this many epochs without an improvement of the
+    validation loss by more than `min_delta`. `mnist_mlp.stopping` has the definition.
+    """
 
     batch_size: Count = 128
     epochs: Count = 10
     precision: Literal["float32", "float64"] = "float32"
+    patience: Annotated[int, Field(ge=0)] = 0
+    min_delta: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.min_delta > 0 and self.patience == 0:
+            raise ValueError("min_delta needs patience > 0")
+        return self
 
 
 class Spec(_Frozen):

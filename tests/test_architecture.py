@@ -215,7 +215,7 @@ STAIRS = (
     ("errors", "nearest", "shown", "memory"),
     ("streams", "leftovers", "readers"),
     ("spec", "registry", "data", "settings"),
-    ("reference",),
+    ("reference", "stopping"),
     ("plan", "evaluate"),
     ("contract",),
     ("ports", "run"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mnist_mlp.contract import EpochRecord, Fallback, Plan, Progress
+from mnist_mlp.contract import EpochRecord, Fallback, Plan, Progress, State
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, SetupError
 from mnist_mlp.parity.steps.drift import largest_gap
@@ -46,14 +46,16 @@ def spec_of(**optimizer: Any) -> Any:
     )
 
 
-def fitted(worker: Worker, plan: Plan, data: Dataset, *, path: Any = "fast") -> Run:
+def fitted(
+    worker: Worker, plan: Plan, data: Dataset, *, path: Any = "fast", start: State | None = None
+) -> Run:
     epochs: list[EpochRecord] = []
     fallbacks: list[Fallback] = []
     worker.fit_path = path
     try:
         worker.open(plan.spec)
         progress = Progress(epoch=epochs.append, fallback=fallbacks.append)
-        ran = worker.fit(plan, training_data(plan, data), progress)
+        ran = worker.fit(plan, training_data(plan, data), progress, start=start)
     finally:
         worker.fit_path = "fast"
     return epochs, dict(ran), fallbacks
@@ -96,6 +98,18 @@ def test_the_captured_step_trains_as_the_plain_one(
     weights, losses = gaps(epochs, plain(case))
     assert weights <= BOUND
     assert losses <= BOUND
+
+
+@pytest.mark.parametrize("case", ["momentum", "schedule"])
+def test_a_captured_run_goes_on(eager: Worker, small_data: Dataset, case: str) -> None:
+    """The velocities that it starts with are those that the capture saves and puts back."""
+    plan = make_plan(spec_of(**CASES[case]), small_data)
+    straight, _, _ = fitted(eager, plan, small_data)
+    start = State(2 * plan.steps_per_epoch, straight[1].weights, straight[1].slots or {})
+    (last,), ran, _ = fitted(eager, plan, small_data, start=start)
+    assert ran["cuda_graph"] is True
+    assert largest_gap(last.weights, straight[2].weights) == 0
+    assert last.loss == straight[2].loss
 
 
 @pytest.mark.parametrize(

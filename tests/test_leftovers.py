@@ -154,7 +154,13 @@ def test_an_old_run_stays_until_its_successor_is_complete(
 
 
 @pytest.mark.parametrize(
-    ("more", "stays"), [((), False), (("history.csv",), True), (("mine.txt",), True)]
+    ("more", "stays"),
+    [
+        ((), False),
+        (("history.csv",), True),
+        (("checkpoint.safetensors",), True),
+        (("mine.txt",), True),
+    ],
 )
 def test_a_new_run_stays_if_something_in_it_is_worth_it(
     finished_run: Path, tmp_path: Path, more: tuple[str, ...], stays: bool
@@ -193,7 +199,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_trains(
     done = cli(*words, "--set", "model.layer_sizes=[30,400,4]")
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1] == (
-        "error: run: at least 0.2 MB will be written there, but only 0.0 MB are free; "
+        "error: run: at least 0.3 MB will be written there, but only 0.0 MB are free; "
         "free some space, or choose another --out"
     )
     assert names_in(tmp_path) == set(), "nothing is left"

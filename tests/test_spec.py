@@ -205,6 +205,8 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "training.batch_size": {"training": {"batch_size": 127}},
     "training.epochs": {"training": {"epochs": 11}},
     "training.precision": {"training": {"precision": "float64"}},
+    "training.patience": {"training": {"patience": 3}},
+    "training.min_delta": {"training": {"patience": 3, "min_delta": 0.01}},
 }
 
 

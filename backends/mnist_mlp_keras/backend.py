@@ -33,7 +33,7 @@ from mnist_mlp.ports.protocol import PortHost
 class KerasBackend:
     """See `mnist_mlp.contract.Backend`."""
 
-    capabilities = Capabilities(accelerators=("cpu", "gpu"), fast_path=True)
+    capabilities = Capabilities(accelerators=("cpu", "gpu"), fast_path=True, resume=True)
     packages = ("tensorflow", "keras")
     install = "pip install 'mnist-mlp[keras]'"
 
@@ -66,11 +66,13 @@ class KerasBackend:
             "jit_compile": self.model.jit_compile,
         }
 
-    def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> Mapping[str, Any]:
+    def fit(
+        self, plan: Plan, data: TrainingData, progress: Progress, *, start: State | None = None
+    ) -> Mapping[str, Any]:
         """`Model.fit`, with one compiled call for many batches (fast) or one call each (plain)."""
         from mnist_mlp_keras.fit import fit
 
-        return fit(self.model, plan, data, progress=progress)
+        return fit(self.model, plan, data, progress=progress, start=start)
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:
         """One eager training step outside `fit`, recorded stage by stage."""

@@ -103,10 +103,10 @@ def series_of(order: Array, *, batch_size: int, steps: int) -> Iterator[tuple[Se
         yield (series,)
 
 
-def training_series(plan: Plan) -> Iterator[tuple[Series]]:
-    """All series of all epochs, in the order of the plan."""
+def training_series(plan: Plan, *, done: int) -> Iterator[tuple[Series]]:
+    """All series of the epochs after `done`, in the order of the plan."""
     size, steps = plan.spec.training.batch_size, steps_per_call(plan)
-    for epoch in range(1, plan.spec.training.epochs + 1):
+    for epoch in range(done + 1, plan.spec.training.epochs + 1):
         yield from series_of(plan.order(epoch), batch_size=size, steps=steps)
 
 

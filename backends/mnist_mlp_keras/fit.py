@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_mlp.contract import Array, EpochRecord, Plan, Progress, Tensors, TrainingData
+from mnist_mlp.contract import Array, EpochRecord, Plan, Progress, State, Tensors, TrainingData
 from mnist_mlp.reference import scale_pixels
 from mnist_mlp_keras.engine import one_element
 from mnist_mlp_keras.fast import (
@@ -20,8 +20,7 @@ from mnist_mlp_keras.fast import (
     test_series,
     training_series,
 )
-from mnist_mlp_keras.model import load_weights, read_weights
-from mnist_mlp_keras.optimizers import forget
+from mnist_mlp_keras.model import load_state, load_weights, read_slots, read_weights
 
 
 class Rows(keras.utils.PyDataset):
@@ -47,9 +46,10 @@ class Rows(keras.utils.PyDataset):
 class Reports(keras.callbacks.Callback):
     """Send the metrics and weights of each epoch to the parent, and count Keras's calls."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, *, steps_before: int) -> None:
         super().__init__()
         self.progress = progress
+        self.steps_before = steps_before
         self.calls = 0
         self.started = 0.0
 
@@ -65,68 +65,78 @@ class Reports(keras.callbacks.Callback):
         self.progress.step(self.steps())
 
     def steps(self) -> int:
-        """Number of updates so far, as the optimizer counts them."""
+        """Number of updates of the run so far, as the optimizer counts them."""
         return int(self.model.optimizer.iterations)
 
+    def steps_per_call(self) -> float:
+        """Mean number of updates that one call of Keras made."""
+        return round((self.steps() - self.steps_before) / self.calls, 2)
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Send the record of the epoch. Keras calls this after validation."""
-        self.progress.epoch(
-            EpochRecord(
-                epoch=epoch + 1,
-                loss=float(logs["loss"]),
-                accuracy=float(logs["accuracy"]),
-                val_loss=float(logs["val_loss"]),
-                val_accuracy=float(logs["val_accuracy"]),
-                seconds=time.perf_counter() - self.started,
-                weights=read_weights(self.model),
-            )
+        """Send the record of the epoch, and stop if told to. Keras calls this after validation."""
+        record = EpochRecord(
+            epoch=epoch + 1,
+            loss=float(logs["loss"]),
+            accuracy=float(logs["accuracy"]),
+            val_loss=float(logs["val_loss"]),
+            val_accuracy=float(logs["val_accuracy"]),
+            seconds=time.perf_counter() - self.started,
+            weights=read_weights(self.model),
+            slots=read_slots(self.model),
         )
+        if self.progress.epoch(record):
+            self.model.stop_training = True
 
 
-def planned_batches(plan: Plan, data: TrainingData) -> Iterator[tuple[Array, Array]]:
-    """All batches of all epochs.
+def planned_batches(plan: Plan, data: TrainingData, *, done: int) -> Iterator[tuple[Array, Array]]:
+    """All batches of the epochs after `done`.
 
     A generator, since Keras puts back the batches that it takes from a generator to learn their
     shapes.
     """
-    for epoch in range(1, plan.spec.training.epochs + 1):
+    for epoch in range(done + 1, plan.spec.training.epochs + 1):
         for positions in plan.batches(epoch):
             x = scale_pixels(data.train_images[positions], dtype=plan.spec.training.precision)
             yield x, data.train_labels[positions]
 
 
 def fit(
-    model: keras.Sequential, plan: Plan, data: TrainingData, *, progress: Progress
+    model: keras.Sequential,
+    plan: Plan,
+    data: TrainingData,
+    *,
+    progress: Progress,
+    start: State | None = None,
 ) -> Mapping[str, Any]:
-    """Train `model` from the plan's initial weights; returns facts about how it ran."""
-    load_weights(model, plan.initial_weights)
-    forget(model.optimizer)
-    reports = Reports(progress)
+    """Train `model` from `start`, or from the initial weights; returns facts about how it ran."""
+    start = start or State(0, plan.initial_weights)
+    load_state(model, start)
+    done = start.step // plan.steps_per_epoch
+    reports = Reports(progress, steps_before=start.step)
+    fast = isinstance(model, FastSequential)
     model.fit(
-        **(_fast(model, plan, data) if isinstance(model, FastSequential) else _plain(plan, data)),
+        **(_fast(model, plan, data, done=done) if fast else _plain(plan, data, done=done)),
+        initial_epoch=done,
         epochs=plan.spec.training.epochs,
         callbacks=[reports],
         shuffle=False,
         verbose=0,
     )
-    return {
-        "jit_compile": model.jit_compile,
-        "steps_per_call": round(reports.steps() / reports.calls, 2),
-    }
+    return {"jit_compile": model.jit_compile, "steps_per_call": reports.steps_per_call()}
 
 
-def _fast(model: FastSequential, plan: Plan, data: TrainingData) -> dict[str, Any]:
+def _fast(model: FastSequential, plan: Plan, data: TrainingData, *, done: int) -> dict[str, Any]:
     model.use(data)
     return {
-        "x": training_series(plan),
+        "x": training_series(plan, done=done),
         "steps_per_epoch": series_per_epoch(plan),
         "validation_data": one_element(test_series(len(data.test_labels))),
     }
 
 
-def _plain(plan: Plan, data: TrainingData) -> dict[str, Any]:
+def _plain(plan: Plan, data: TrainingData, *, done: int) -> dict[str, Any]:
     return {
-        "x": planned_batches(plan, data),
+        "x": planned_batches(plan, data, done=done),
         "steps_per_epoch": plan.steps_per_epoch,
         "validation_data": Rows(data.test_images, data.test_labels),
     }

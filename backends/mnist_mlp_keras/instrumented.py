@@ -11,23 +11,14 @@ from keras import ops
 from mnist_mlp.contract import Array, Spec, State, StepRecord
 from mnist_mlp.reference import scale_pixels
 from mnist_mlp_keras.engine import gradients
-from mnist_mlp_keras.model import by_name, dense_layers, load_weights, read_weights
-from mnist_mlp_keras.optimizers import slot_variables
+from mnist_mlp_keras.model import by_name, dense_layers, load_state, read_slots, read_weights
 
 
 def instrumented_step(
     model: keras.Sequential, spec: Spec, state: State, images: Array, labels: Array
 ) -> StepRecord:
     """Set the state, run forward pass, loss, backward pass and update; return every result."""
-    load_weights(model, state.weights)
-    optimizer = model.optimizer
-    optimizer.build(model.trainable_variables)
-    optimizer.iterations.assign(state.step)
-    for slot, variables in slot_variables(optimizer).items():
-        names = by_name(variables)
-        for variable, name in zip(variables, names, strict=True):
-            variable.assign(state.slots[slot][name])
-
+    load_state(model, state)
     x = ops.convert_to_tensor(scale_pixels(images, dtype=spec.training.precision))
     y = ops.convert_to_tensor(labels)
     pre_activations: list[Any] = []
@@ -43,7 +34,7 @@ def instrumented_step(
         return model.compute_loss(x, y, keras.activations.softmax(a))
 
     value, raw = gradients(loss, model.trainable_variables)
-    optimizer.apply(raw, model.trainable_variables)
+    model.optimizer.apply(raw, model.trainable_variables)
     return StepRecord(
         inputs=np.array(x),
         pre_activations=tuple(np.array(z) for z in pre_activations),
@@ -53,6 +44,6 @@ def instrumented_step(
         state=State(
             step=state.step + 1,
             weights=read_weights(model),
-            slots={slot: by_name(values) for slot, values in slot_variables(optimizer).items()},
+            slots=read_slots(model),
         ),
     )

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from mnist_mlp.contract import Array, FitPath, Spec, Tensors, activation_parts
+from mnist_mlp.contract import Array, FitPath, Spec, State, Tensors, activation_parts
 from mnist_mlp.reference import bias_name, kernel_name
 from mnist_mlp_keras.fast import FastSequential
-from mnist_mlp_keras.optimizers import make_optimizer
+from mnist_mlp_keras.optimizers import make_optimizer, slot_variables
 
 
 def gelu(z: Any) -> Any:
@@ -84,3 +84,20 @@ def by_name(values: list[Any]) -> dict[str, Array]:
 def read_weights(model: keras.Sequential) -> dict[str, Array]:
     """The weights, by canonical name."""
     return by_name(model.trainable_variables)
+
+
+def load_state(model: keras.Sequential, state: State) -> None:
+    """Set weights, number of updates and optimizer state; a slot that is not given is zero."""
+    load_weights(model, state.weights)
+    optimizer = model.optimizer
+    optimizer.build(model.trainable_variables)
+    optimizer.iterations.assign(state.step)
+    for slot, variables in slot_variables(optimizer).items():
+        tensors = state.slots.get(slot)
+        for variable, name in zip(variables, by_name(variables), strict=True):
+            variable.assign(tensors[name] if tensors else ops.zeros_like(variable))
+
+
+def read_slots(model: keras.Sequential) -> dict[str, dict[str, Array]]:
+    """The optimizer's state, by slot and canonical name."""
+    return {slot: by_name(values) for slot, values in slot_variables(model.optimizer).items()}

@@ -112,15 +112,6 @@ def make_optimizer(spec: OptimizerSpec) -> keras.optimizers.Optimizer:
     )
 
 
-def forget(optimizer: keras.optimizers.Optimizer) -> None:
-    """Reset the optimizer to its state before the first step, in case it was used already."""
-    if optimizer.built:
-        optimizer.iterations.assign(0)
-        for variables in slot_variables(optimizer).values():
-            for variable in variables:
-                variable.assign(ops.zeros_like(variable))
-
-
 def slot_variables(optimizer: keras.optimizers.Optimizer) -> dict[str, list[Any]]:
     """The optimizer's state by canonical slot name, in the order of the trainable variables."""
     if isinstance(optimizer, keras.optimizers.Adam):

@@ -35,7 +35,7 @@ _CHUNK = 4096
 class NumpyBackend:
     """See `mnist_mlp.contract.Backend`."""
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(resume=True)
     packages = ("numpy",)
     install = "pip install mnist-mlp"
 
@@ -50,15 +50,18 @@ class NumpyBackend:
         self.dtype = np.dtype(spec.training.precision)
         return {}
 
-    def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> None:
+    def fit(
+        self, plan: Plan, data: TrainingData, progress: Progress, *, start: State | None = None
+    ) -> None:
         """Train batch by batch with SGD or Adam, and report each epoch."""
-        state = State(
+        state = start or State(
             step=0,
             weights=plan.initial_weights,
             slots=reference.initial_slots(self.spec.optimizer, plan.initial_weights),
         )
-        for epoch in range(1, self.spec.training.epochs + 1):
-            start = time.perf_counter()
+        done = state.step // plan.steps_per_epoch
+        for epoch in range(done + 1, self.spec.training.epochs + 1):
+            began = time.perf_counter()
             loss = correct = 0.0
             for positions in plan.batches(epoch):
                 labels = data.train_labels[positions]
@@ -70,17 +73,18 @@ class NumpyBackend:
             n = len(data.train_labels)
             val_logits = self.predict(state.weights, data.test_images)
             val_loss = reference.sample_losses(val_logits, data.test_labels).mean()
-            progress.epoch(
-                EpochRecord(
-                    epoch=epoch,
-                    loss=loss / n,
-                    accuracy=correct / n,
-                    val_loss=float(val_loss),
-                    val_accuracy=float((val_logits.argmax(axis=1) == data.test_labels).mean()),
-                    seconds=time.perf_counter() - start,
-                    weights=state.weights,
-                )
+            record_of_epoch = EpochRecord(
+                epoch=epoch,
+                loss=loss / n,
+                accuracy=correct / n,
+                val_loss=float(val_loss),
+                val_accuracy=float((val_logits.argmax(axis=1) == data.test_labels).mean()),
+                seconds=time.perf_counter() - began,
+                weights=state.weights,
+                slots=state.slots,
             )
+            if progress.epoch(record_of_epoch):
+                break
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:
         """One training step by the formulas of `reference`."""

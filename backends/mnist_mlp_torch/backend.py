@@ -38,7 +38,7 @@ _CHUNK = 4096  # rows predicted at a time, which bounds the memory
 class TorchBackend:
     """See `mnist_mlp.contract.Backend`."""
 
-    capabilities = Capabilities(accelerators=("cpu", "gpu"), fast_path=True)
+    capabilities = Capabilities(accelerators=("cpu", "gpu"), fast_path=True, resume=True)
     packages = ("torch", "torchvision", "lightning", "torchmetrics")
     install = "pip install 'mnist-mlp[torch]'"
 
@@ -80,11 +80,13 @@ class TorchBackend:
         self.module = kind(spec).to(self.device)
         return {"tf32": False, "float32_matmul_precision": torch.get_float32_matmul_precision()}
 
-    def fit(self, plan: Plan, data: TrainingData, progress: Progress) -> Mapping[str, Any]:
+    def fit(
+        self, plan: Plan, data: TrainingData, progress: Progress, *, start: State | None = None
+    ) -> Mapping[str, Any]:
         """`Trainer.fit`, with one `training_step` for many batches (fast) or one each (plain)."""
         from mnist_mlp_torch.fit import fit
 
-        return fit(self.module, plan, data, progress=progress, runtime=self.runtime)
+        return fit(self.module, plan, data, progress=progress, runtime=self.runtime, start=start)
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:
         """One training step outside the `Trainer`, recorded stage by stage."""

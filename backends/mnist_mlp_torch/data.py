@@ -38,11 +38,11 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
 class PlannedBatches(Sampler[list[int]]):
     """The batches of each epoch, from the plan.
 
-    The number of the epoch comes from the trainer. Counting the calls would be wrong: Lightning
+    The number of the epoch comes from the data module. Counting the calls would be wrong: Lightning
     requests one iterator more than there are epochs, which would shift every epoch by one.
     """
 
-    def __init__(self, plan: Plan, module: L.LightningDataModule) -> None:
+    def __init__(self, plan: Plan, module: PlannedData) -> None:
         self.plan = plan
         self.module = module
 
@@ -50,19 +50,24 @@ class PlannedBatches(Sampler[list[int]]):
         return self.plan.steps_per_epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        for positions in self.plan.batches(self.module.trainer.current_epoch + 1):
+        for positions in self.plan.batches(self.module.epoch()):
             yield positions.tolist()
 
 
 class PlannedData(L.LightningDataModule):
     """Training batches from the plan, and validation on the test rows in their order."""
 
-    def __init__(self, plan: Plan, data: TrainingData) -> None:
+    def __init__(self, plan: Plan, data: TrainingData, *, done: int) -> None:
         super().__init__()
         self.plan = plan
+        self.done = done
         dtype = getattr(torch, plan.spec.training.precision)
         self.train_rows = Rows(data.train_images, data.train_labels, dtype=dtype)
         self.val_rows = Rows(data.test_images, data.test_labels, dtype=dtype)
+
+    def epoch(self) -> int:
+        """Number of the current epoch in the whole run, from 1; `done` were trained before."""
+        return self.done + int(self.trainer.current_epoch) + 1
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Batches of one epoch."""

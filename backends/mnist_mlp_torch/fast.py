@@ -66,10 +66,11 @@ class ResidentData(L.LightningDataModule):
     train_rows: ResidentRows
     val_rows: ResidentRows
 
-    def __init__(self, plan: Plan, data: TrainingData) -> None:
+    def __init__(self, plan: Plan, data: TrainingData, *, done: int) -> None:
         super().__init__()
         self.plan = plan
         self.data = data
+        self.done = done
 
     def setup(self, stage: str) -> None:
         """Copy the rows to the trainer's device."""
@@ -77,6 +78,10 @@ class ResidentData(L.LightningDataModule):
         data, device = self.data, self.trainer.strategy.root_device
         self.train_rows = ResidentRows(data.train_images, data.train_labels, device=device)
         self.val_rows = ResidentRows(data.test_images, data.test_labels, device=device)
+
+    def epoch(self) -> int:
+        """Number of the current epoch in the whole run, from 1; `done` were trained before."""
+        return self.done + int(self.trainer.current_epoch) + 1
 
     def train_dataloader(self) -> Series:
         """The series of the trainer's current epoch."""
@@ -89,7 +94,7 @@ class ResidentData(L.LightningDataModule):
         return Series(lambda: torch.arange(n), rows=n, length=n)
 
     def _order(self) -> Tensor:
-        return torch.from_numpy(self.plan.order(self.trainer.current_epoch + 1))
+        return torch.from_numpy(self.plan.order(self.epoch()))
 
 
 class FastPerceptron(Perceptron):

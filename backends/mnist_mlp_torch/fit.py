@@ -9,7 +9,15 @@ from typing import Any
 import lightning as L  # noqa: N812
 from lightning.pytorch.callbacks import Callback
 
-from mnist_mlp.contract import EpochRecord, Fallback, Plan, Progress, Runtime, TrainingData
+from mnist_mlp.contract import (
+    EpochRecord,
+    Fallback,
+    Plan,
+    Progress,
+    Runtime,
+    State,
+    TrainingData,
+)
 from mnist_mlp_torch.captured import why_not_captured
 from mnist_mlp_torch.data import PlannedData
 from mnist_mlp_torch.fast import FastPerceptron, ResidentData
@@ -29,29 +37,36 @@ class Reports(Callback):
         del trainer, pl_module
         self.started = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Perceptron, *_: Any, **__: Any
+    ) -> None:
         """Report the number of steps so far. On the fast path, one call stands for a series."""
+        del trainer
         self.calls += 1
-        self.progress.step(trainer.global_step)
+        self.progress.step(pl_module.steps_done())
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Perceptron) -> None:
-        """Send the record of the epoch. Lightning calls this after validation."""
+        """Send the record of the epoch, and stop if told to.
+
+        Lightning calls this after validation.
+        """
         module = pl_module
         metrics = (module.train_loss, module.train_accuracy, module.val_loss, module.val_accuracy)
         loss, accuracy, val_loss, val_accuracy = (float(metric.compute()) for metric in metrics)
         for metric in metrics:
             metric.reset()
-        self.progress.epoch(
-            EpochRecord(
-                epoch=trainer.current_epoch + 1,
-                loss=loss,
-                accuracy=accuracy,
-                val_loss=val_loss,
-                val_accuracy=val_accuracy,
-                seconds=time.perf_counter() - self.started,
-                weights=module.weights(),
-            )
+        record = EpochRecord(
+            epoch=trainer.datamodule.epoch(),
+            loss=loss,
+            accuracy=accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            seconds=time.perf_counter() - self.started,
+            weights=module.weights(),
+            slots=module.slots(trainer.optimizers[0]),
         )
+        if self.progress.epoch(record):
+            trainer.should_stop = True
 
 
 def fit(
@@ -61,9 +76,11 @@ def fit(
     *,
     progress: Progress,
     runtime: Runtime,
+    start: State | None = None,
 ) -> Mapping[str, Any]:
-    """Train `module` from the plan's initial weights; returns facts about how it ran."""
-    module.load_weights(plan.initial_weights)
+    """Train `module` from `start`, or from the initial weights; returns facts about how it ran."""
+    module.begin(start or State(0, plan.initial_weights))
+    done = module.start.step // plan.steps_per_epoch
     fast = isinstance(module, FastPerceptron)
     if isinstance(module, FastPerceptron):
         module.capture_failed = lambda reason: progress.fallback(_uncaptured(reason))
@@ -71,7 +88,7 @@ def fit(
             progress.fallback(Fallback(reason, failed=False))
     reports = Reports(progress)
     trainer = L.Trainer(
-        max_epochs=plan.spec.training.epochs,
+        max_epochs=plan.spec.training.epochs - done,
         accelerator=runtime.accelerator,
         devices=1,
         precision="64-true" if plan.spec.training.precision == "float64" else "32-true",
@@ -82,7 +99,7 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, datamodule=(ResidentData if fast else PlannedData)(plan, data))
+    trainer.fit(module, datamodule=(ResidentData if fast else PlannedData)(plan, data, done=done))
     traced = module.traced if isinstance(module, FastPerceptron) else None
     captured = module.captured if isinstance(module, FastPerceptron) else None
     return {

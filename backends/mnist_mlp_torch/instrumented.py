@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mnist_mlp.contract import Array, State, StepRecord
-from mnist_mlp.reference import tensor_name
 from mnist_mlp_torch.module import Perceptron
-from mnist_mlp_torch.optimizers import SLOTS
+from mnist_mlp_torch.optimizers import make_optimizer
 
 
 def instrumented_step(module: Perceptron, state: State, images: Array, labels: Array) -> StepRecord:
     """Set the state, run forward pass, loss, backward pass and update; return every result."""
     module.train()
     module.load_weights(state.weights)
-    optimizer = module.configure_optimizers()
-    _load_slots(module, optimizer, state)
+    optimizer = make_optimizer(module.spec.optimizer, module.layers.parameters())
+    module.load_slots(optimizer, state)
     rate = module.spec.optimizer.rate_at(state.step + 1)
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -51,25 +49,9 @@ def instrumented_step(module: Perceptron, state: State, images: Array, labels: A
         state=State(
             step=state.step + 1,
             weights=module.weights(),
-            slots={slot: _slot(module, optimizer, key=SLOTS[slot]) for slot in state.slots},
+            slots=module.slots(optimizer),
         ),
     )
-
-
-def _load_slots(module: Perceptron, optimizer: torch.optim.Optimizer, state: State) -> None:
-    for index, layer in enumerate(module.layers):
-        for parameter, part in ((layer.weight, "kernel"), (layer.bias, "bias")):
-            for slot, tensors in state.slots.items():
-                # A copy, since torch updates it in place.
-                copy = np.array(tensors[tensor_name(index, part)].T, order="C")
-                value = torch.from_numpy(copy).to(parameter.device)
-                optimizer.state[parameter][SLOTS[slot]] = value
-                if slot != "velocity":  # Adam needs the number of steps for its bias correction
-                    optimizer.state[parameter]["step"] = torch.tensor(float(state.step))
-
-
-def _slot(module: Perceptron, optimizer: torch.optim.Optimizer, *, key: str) -> dict[str, Array]:
-    return module.canonical(lambda parameter: optimizer.state[parameter][key])
 
 
 def _array(tensor: Tensor) -> Array:

@@ -13,9 +13,9 @@ from torch.nn import functional
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from mnist_mlp.contract import Spec, Tensors, activation_parts
-from mnist_mlp.reference import bias_name, kernel_name
-from mnist_mlp_torch.optimizers import make_optimizer
+from mnist_mlp.contract import Spec, State, Tensors, activation_parts
+from mnist_mlp.reference import bias_name, kernel_name, tensor_name
+from mnist_mlp_torch.optimizers import SLOTS, make_optimizer
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -87,6 +87,7 @@ class Perceptron(L.LightningModule):
         self.val_accuracy = self.train_accuracy.clone()
         self.train_loss = SampleMean()
         self.val_loss = SampleMean()
+        self.start = State(0, {})
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of pixels (n, inputs) in [0, 1]."""
@@ -123,14 +124,25 @@ class Perceptron(L.LightningModule):
 
     def set_rate(self, optimizer: torch.optim.Optimizer) -> float:
         """Set the learning rate of the next step by the schedule, and return it."""
-        rate = self.spec.optimizer.rate_at(self.trainer.global_step + 1)
+        rate = self.spec.optimizer.rate_at(self.steps_done() + 1)
         for group in optimizer.param_groups:
             group["lr"] = rate
         return rate
 
+    def begin(self, start: State) -> None:
+        """Take the state from which the next `Trainer.fit` starts."""
+        self.load_weights(start.weights)
+        self.start = start
+
+    def steps_done(self) -> int:
+        """Number of updates of the run so far. Lightning counts only those of its own `fit`."""
+        return self.start.step + int(self.trainer.global_step)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The specification's optimizer."""
-        return make_optimizer(self.spec.optimizer, self.layers.parameters())
+        """The specification's optimizer, in the state from which training starts."""
+        optimizer = make_optimizer(self.spec.optimizer, self.layers.parameters())
+        self.load_slots(optimizer, self.start)
+        return optimizer
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         """Clip by the exact global norm; torch's `clip_grad_norm_` adds 1e-6 to the norm."""
@@ -177,3 +189,28 @@ class Perceptron(L.LightningModule):
     def weights(self) -> dict[str, np.ndarray[Any, Any]]:
         """The weights, by canonical name."""
         return self.canonical(lambda parameter: parameter)
+
+    def load_slots(self, optimizer: torch.optim.Optimizer, state: State) -> None:
+        """Set the optimizer's state; torch itself makes what is not given, at its first step."""
+        for index, layer in enumerate(self.layers):
+            for parameter, part in ((layer.weight, "kernel"), (layer.bias, "bias")):
+                for slot, tensors in state.slots.items():
+                    array = tensors[tensor_name(index, part)]
+                    value = torch.empty_like(parameter, requires_grad=False)
+                    value.copy_(torch.from_numpy(np.array(array.T, order="C")))
+                    optimizer.state[parameter][SLOTS[slot]] = value
+                    if slot != "velocity":
+                        optimizer.state[parameter]["step"] = torch.tensor(float(state.step))
+
+    def slots(self, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+        """The optimizer's state after at least one step, by slot and canonical name."""
+        held = optimizer.state[self.layers[0].weight]
+
+        def stored(key: str) -> Callable[[nn.Parameter], Tensor]:
+            return lambda parameter: optimizer.state[parameter][key]
+
+        return {
+            slot: self.canonical(stored(key))
+            for slot, key in SLOTS.items()
+            if held.get(key) is not None
+        }

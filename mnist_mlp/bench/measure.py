@@ -86,8 +86,9 @@ class Bench:
 
 
 def with_epochs(spec: Spec, epochs: int) -> Spec:
-    """The same specification for another number of epochs."""
-    return spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": epochs})})
+    """The same specification for another number of epochs, all of which are trained."""
+    changes = {"epochs": epochs, "patience": 0, "min_delta": 0.0}
+    return spec.model_copy(update={"training": spec.training.model_copy(update=changes)})
 
 
 def sample(case: Case, bench: Bench, *, number: int, place: int) -> Sample:

@@ -31,11 +31,17 @@ def export(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     to: Annotated[Format, typer.Option(help="File format.")],
-    out: Annotated[Path | None, typer.Option(help="Folder [default: RUN/export/<format>].")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder [default: RUN/export/<format>, of the best epoch <format>-best]."
+        ),
+    ] = None,
     exporter: Annotated[
         Exporter | None,
         typer.Option(help="Framework whose ONNX exporter is used [default: the run's own]."),
     ] = None,
+    best: o.Best = False,
     data_dir: o.DataDir = None,
     source: o.Source = None,
     mirror: o.Mirror = None,
@@ -46,17 +52,20 @@ def export(
 
     Example: python -m mnist_mlp export runs/tutorial/keras --to torch
     """
-    from mnist_mlp.cli.output import print_json
-    from mnist_mlp.exchange.exporting import export_run
+    from mnist_mlp.cli.output import print_json, tell_note, weights_document
+    from mnist_mlp.exchange.exporting import export_network
     from mnist_mlp.run.folder import Run
+    from mnist_mlp.run.network import Network
 
-    folder = Run(run)
-    name = folder.dataset.name
-    exported = export_run(
-        folder,
+    folder = Run(run, complete=False)
+    dataset = o.Request(context.params).dataset_of(folder)()
+    network = Network(folder, best=best, dataset=lambda: dataset)
+    tell_note(network)
+    exported = export_network(
+        network,
         to.value,
-        out=out or run / "export" / to.value,
-        dataset=o.Request(context.params).load_dataset(name if name == "digits" else "auto"),
+        out=out or run / "export" / (f"{to.value}-best" if best else to.value),
+        dataset=dataset,
         exporter=exporter.value if exporter else None,
         verbose=verbose,
     )
@@ -64,6 +73,7 @@ def export(
         print_json(
             {
                 "schema_version": 1,
+                **weights_document(network),
                 "files": [str(file) for file in exported.files],
                 "rows": exported.rows,
                 "different": exported.different,

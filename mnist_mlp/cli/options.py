@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,9 @@ import typer
 
 if TYPE_CHECKING:
     from mnist_mlp.data import Dataset
+    from mnist_mlp.run.folder import Run
     from mnist_mlp.settings import Resolved
+    from mnist_mlp.spec import Spec
 
 
 class Accelerator(StrEnum):
@@ -125,6 +128,10 @@ Verbose = Annotated[
     typer.Option("--verbose", "-v", help="Show what the frameworks print.", rich_help_panel=_RUN),
 ]
 
+Best = Annotated[
+    bool,
+    typer.Option("--best", help="Take the epoch with the lowest validation loss, not the last."),
+]
 Timeout = Annotated[
     int | None,
     typer.Option(
@@ -160,13 +167,16 @@ class Request:
         }
         return cls(context.params, frozenset(named))
 
-    def resolve(self) -> Resolved:
-        """Return the specification and the source of each value."""
+    def resolve(self, base: Spec | None = None) -> Resolved:
+        """Return the specification and the source of each value. `base` replaces the defaults."""
         from mnist_mlp.settings import SHORT_NAMES, resolve
 
         flags = {leaf: self._plain(option) for option, leaf in SHORT_NAMES.items()}
         return resolve(
-            config=self.options["config"], assignments=self.options["assignments"], flags=flags
+            base=base,
+            config=self.options["config"],
+            assignments=self.options["assignments"],
+            flags=flags,
         )
 
     def load_dataset(self, choice: str) -> Dataset:
@@ -181,6 +191,11 @@ class Request:
             say=lambda line: typer.echo(line, err=True),
         )
 
+    def dataset_of(self, run: Run) -> Callable[[], Dataset]:
+        """A function that loads the data set that a run was trained on, or its nearest likeness."""
+        name = run.dataset.name
+        return lambda: self.load_dataset(name if name == "digits" else "auto")
+
     def training(self) -> dict[str, Any]:
         """Keyword arguments of `training.train`."""
         return {
@@ -189,6 +204,23 @@ class Request:
             # The fast path is the default. Only a user who gave --fast relies on it.
             "insist": "fast" in self.by_hand,
             **{key: self.options[key] for key in ("threads", "overwrite", "verbose", "timeout")},
+        }
+
+    def runtime_by_hand(self) -> dict[str, Any]:
+        """What the user asked for on the command line, by its key in `run.json`."""
+        from mnist_mlp.registry import target_of
+
+        asked: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "backend": ("backend.target", target_of),
+            "accelerator": ("accelerator", str),
+            "threads": ("threads", int),
+            "trace": ("trace", bool),
+            "fast": ("fit_path", lambda value: "fast" if value else "plain"),
+        }
+        return {
+            key: convert(self.options[option])
+            for option, (key, convert) in asked.items()
+            if option in self.by_hand and str(self.options[option]) != "auto"
         }
 
     def _plain(self, option: str) -> Any:

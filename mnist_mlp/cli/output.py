@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from mnist_mlp.run.folder import Run
+    from mnist_mlp.run.network import Network
+    from mnist_mlp.run.record import Metrics
 
 _SHADES = " .:-=+*#%@"
 
@@ -25,17 +27,42 @@ def summary(run: Run) -> str:
 
     A run folder of another program may lack some values, such as the device.
     """
-    record, dataset, metrics = run.record, run.dataset, run.metrics
+    return _summary(run, run.report_text, run.metrics, rows=len(run.predictions["ids"]))
+
+
+def network_summary(network: Network, report: str) -> str:
+    """The same for any network of a run, with its own report."""
+    results = network.results
+    return _summary(network.run, report, results.metrics, rows=len(results.predictions["ids"]))
+
+
+def _summary(run: Run, report: str, metrics: Metrics, *, rows: int) -> str:
+    record, dataset = run.record, run.dataset
     where, threads = record.device or "device not recorded", record.threads
     if where == "cpu" and threads:
         where = f"cpu, {threads} thread{'s' if threads != 1 else ''}"
     training = "" if dataset.train_rows is None else f"{dataset.train_rows:,} training and "
     return (
         f"{run.spec.name} by {run.label} ({where}), {dataset.name}: "
-        f"{training}{len(run.predictions['ids']):,} test rows\n\n"
-        f"{run.report_text.rstrip()}\n\n"
+        f"{training}{rows:,} test rows\n\n"
+        f"{report.rstrip()}\n\n"
         f"test loss {metrics.loss:.4f}, accuracy {metrics.accuracy:.4f}"
     )
+
+
+def weights_document(network: Network) -> dict[str, Any]:
+    """Which weights a command used, for `--json`."""
+    return {
+        "status": network.run.record.status,
+        "weights": network.which,
+        "epoch": network.epoch,
+    }
+
+
+def tell_note(network: Network) -> None:
+    """Say on stderr if the weights are not the final ones of a complete run."""
+    if network.note:
+        typer.echo(f"{network.run.path}: {network.note}", err=True)
 
 
 def sketch(images: NDArray[np.uint8]) -> str:

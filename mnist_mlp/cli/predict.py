@@ -13,6 +13,7 @@ from mnist_mlp.cli import options as o
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
+    best: o.Best = False,
     json: o.Json = False,
 ) -> None:
     """Classify pictures: show each as the network sees it, its class and its probabilities.
@@ -21,16 +22,19 @@ def predict(
     """
     import numpy as np
 
-    from mnist_mlp.cli.output import print_json, sketch
+    from mnist_mlp.cli.output import print_json, sketch, tell_note, weights_document
     from mnist_mlp.errors import DivergedError
     from mnist_mlp.exchange.pictures import read_picture
     from mnist_mlp.reference import forward, log_softmax, scale_pixels
     from mnist_mlp.run.folder import Run
+    from mnist_mlp.run.network import Network
 
-    folder = Run(run)
+    folder = Run(run, complete=False)
+    network = Network(folder, best=best)
+    tell_note(network)
     # Predicted by the NumPy reference, so that no framework has to be installed. The weights are
     # read first, because they confirm the size of the images.
-    weights = {name: array.astype(np.float64) for name, array in folder.weights.items()}
+    weights = {name: array.astype(np.float64) for name, array in network.weights.items()}
     pictures = np.stack([read_picture(path, folder.image_shape) for path in images])
     pixels = scale_pixels(pictures.reshape(len(pictures), -1), dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore"):  # checked below
@@ -43,7 +47,14 @@ def predict(
             {"image": str(path), "class": int(p.argmax()), "probabilities": p.tolist()}
             for path, p in zip(images, probabilities, strict=True)
         ]
-        print_json({"schema_version": 1, "run": str(run), "predictions": results})
+        print_json(
+            {
+                "schema_version": 1,
+                "run": str(run),
+                **weights_document(network),
+                "predictions": results,
+            }
+        )
         return
     for path, picture, p in zip(images, pictures, probabilities, strict=True):
         typer.echo(f"{path}: {int(p.argmax())} ({p.max():.1%})")

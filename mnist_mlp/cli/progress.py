@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +13,18 @@ from mnist_mlp.training import Observer
 
 if TYPE_CHECKING:
     from mnist_mlp.plan import Plan
-    from mnist_mlp.run.folder import HistoryRow
+    from mnist_mlp.run.history import HistoryRow
     from mnist_mlp.spec import Spec
     from mnist_mlp.worker.parent import Opened
 
 
 @contextmanager
 def shown(label: str, spec: Spec, *, style: ProgressStyle) -> Iterator[Observer]:
-    """An observer that shows one run during the block. A fallback is shown in every style."""
+    """An observer that shows one run during the block. Fallbacks and notes are always shown."""
     if style is ProgressStyle.auto:
         style = ProgressStyle.rich if sys.stderr.isatty() else ProgressStyle.plain
     if style is ProgressStyle.none:
-        yield Observer(fallback=lambda reason: print(f"{label}: {reason}", file=sys.stderr))
+        yield Observer(fallback=_printed(label), note=_printed(label))
     elif style is ProgressStyle.plain:
         yield _plain(label, spec)
     else:
@@ -41,10 +41,11 @@ def _plain(label: str, spec: Spec) -> Observer:
     def epoch(row: HistoryRow) -> None:
         print(f"{label}: epoch {row.epoch}/{spec.training.epochs} {_figures(row)}", file=sys.stderr)
 
-    def fallback(reason: str) -> None:
-        print(f"{label}: {reason}", file=sys.stderr)
+    return Observer(opened=opened, epoch=epoch, fallback=_printed(label), note=_printed(label))
 
-    return Observer(opened=opened, epoch=epoch, fallback=fallback)
+
+def _printed(label: str) -> Callable[[str], None]:
+    return lambda text: print(f"{label}: {text}", file=sys.stderr)
 
 
 def _figures(row: HistoryRow) -> str:
@@ -85,10 +86,14 @@ def _live(label: str, spec: Spec) -> Iterator[Observer]:
         )
         bar.update(task, epoch=row.epoch, figures=figures)
 
+    def told(text: str) -> None:
+        bar.console.print(f"{label}: {text}", markup=False)
+
     with bar:
         yield Observer(
             opened=opened,
             step=lambda n: bar.update(task, completed=n),
             epoch=epoch,
-            fallback=lambda reason: bar.console.print(f"{label}: {reason}", markup=False),
+            fallback=told,
+            note=told,
         )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnist_mlp.cli import options as o
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mnist_mlp.data import Dataset
+    from mnist_mlp.run.folder import Run
+    from mnist_mlp.spec import Spec
+    from mnist_mlp.training import Observer
 
 
 def train(
@@ -43,6 +48,25 @@ def train(
         bool,
         typer.Option("--trace", help="Keep step records in the run folder.", rich_help_panel="Run"),
     ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with this unfinished run; a complete one needs more --epochs.",
+            rich_help_panel="Run",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        int, typer.Option(min=1, help="Epochs between two checkpoints.", rich_help_panel="Run")
+    ] = 1,
+    trust_backend: Annotated[
+        list[str],
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="With --resume: run the code of this backend if the run names it.",
+            rich_help_panel="Run",
+        ),
+    ] = [],  # noqa: B006
     progress: o.ProgressOption = o.ProgressStyle.auto,
     log: o.Log = [],  # noqa: B006
     dry_run: o.DryRun = False,
@@ -59,11 +83,11 @@ def train(
     from mnist_mlp.divergence import exploded, telling_where
     from mnist_mlp.logs.parent import check_installed, logged, together
     from mnist_mlp.registry import label_of, target_of
-    from mnist_mlp.training import default_folder
-    from mnist_mlp.training import train as run_training
+    from mnist_mlp.run.folder import Run
 
     request = o.Request.of(context)
-    resolved = request.resolve()
+    earlier = None if resume is None else _to_resume(Run(resume, complete=False), request)
+    resolved = request.resolve(earlier.spec if earlier else None)
     if dry_run:
         from mnist_mlp.cli.dry_run import show
 
@@ -72,13 +96,8 @@ def train(
     # Mistakes in the options must be reported before a run folder is made.
     target_of(backend)
     check_installed(log)
-    keep = None
-    if trace:
-        from mnist_mlp.parity.compare.trace import trace_files
-
-        keep = trace_files
     spec = resolved.spec
-    label = label_of(backend)
+    label = earlier.label if earlier else label_of(backend)
 
     def rows() -> Dataset:
         return request.load_dataset(spec.data.dataset)
@@ -88,15 +107,7 @@ def train(
         logged(log, label=label) as logs,
         telling_where(spec, rows),
     ):
-        run = run_training(
-            spec,
-            backend=backend,
-            dataset=rows,
-            out=out or (lambda: default_folder(spec, label)),
-            observer=together(screen, logs),
-            keep=keep,
-            **request.training(),
-        )
+        run = _trained(request, spec, earlier, rows, observer=together(screen, logs))
     if json:
         print_json({**run.record.document(), "path": str(run.path)})
     else:
@@ -105,3 +116,60 @@ def train(
         if warning:
             typer.echo(f"warning: {warning}", err=True)
         typer.echo(run.path)
+
+
+def _to_resume(run: Run, request: o.Request) -> Run:
+    """Refuse options that make no sense with `--resume`; returns the run."""
+    from mnist_mlp.errors import UsageError
+
+    for option in ("out", "overwrite"):
+        if option in request.by_hand:
+            raise UsageError(
+                f"--resume {run.path}: goes on in the run's own folder; leave --{option} out"
+            )
+    return run
+
+
+def _trained(
+    request: o.Request,
+    spec: Spec,
+    earlier: Run | None,
+    rows: Callable[[], Dataset],
+    *,
+    observer: Observer,
+) -> Run:
+    """Train from the beginning, or go on with an earlier run."""
+    from mnist_mlp.registry import label_of, target_of
+    from mnist_mlp.training import default_folder, resume, train
+
+    options = request.options
+    keep = None
+    if options["trace"] or (earlier is not None and earlier.record.trace):
+        from mnist_mlp.parity.compare.trace import trace_files
+
+        keep = trace_files
+    shared: dict[str, Any] = {
+        "dataset": rows,
+        "keep": keep,
+        "checkpoint_every": options["checkpoint_every"],
+        "observer": observer,
+    }
+    if earlier is not None:
+        return resume(
+            earlier.path,
+            spec,
+            given=request.runtime_by_hand(),
+            trusted=[target_of(backend) for backend in options["trust_backend"]],
+            insist="fast" in request.by_hand,
+            verbose=options["verbose"],
+            timeout=options["timeout"],
+            **shared,
+        )
+    label = label_of(options["backend"])
+    return train(
+        spec,
+        backend=options["backend"],
+        out=options["out"] or (lambda: default_folder(spec, label)),
+        **request.training(),
+        **shared,
+    )

@@ -19,9 +19,10 @@ from mnist_mlp.leftovers import MARK, temporary_folder
 from mnist_mlp.readers.arrays import read_safetensors
 from mnist_mlp.readers.regular import NAMED
 from mnist_mlp.reference import Array, scale_pixels
-from mnist_mlp.run.evaluation import evidence
+from mnist_mlp.run.evaluation import evidence_of
 from mnist_mlp.run.files import write_atomically
 from mnist_mlp.run.folder import Run
+from mnist_mlp.run.network import Network
 from mnist_mlp.run.tensors import tensors_to_bytes
 from mnist_mlp.worker.parent import Worker
 
@@ -51,8 +52,8 @@ class Exported:
     largest_logit_gap: float
 
 
-def export_run(
-    run: Run,
+def export_network(
+    network: Network,
     kind: Format,
     *,
     out: Path,
@@ -60,10 +61,11 @@ def export_run(
     exporter: str | None = None,
     verbose: bool = False,
 ) -> Exported:
-    """Export a run and check the export in a fresh process.
+    """Export the network of a run and check the export in a fresh process.
 
     Parameters
     ----------
+    network : Network
     kind : {"keras", "torch", "onnx", "safetensors"}
     out : Path
         The folder for the files; it is made if it does not exist.
@@ -83,10 +85,11 @@ def export_run(
     BackendError
         The exported model predicts differently from the run.
     """
-    evidence(run)  # the same checks as in the other commands, before anything is written
+    run = network.run
+    evidence_of(network)  # the same checks as in the other commands, before anything is written
     if kind == "safetensors":
-        return _safetensors(run, out)
-    pixels = _test_pixels(run, dataset)
+        return _safetensors(network, out)
+    pixels = _test_pixels(network, dataset)
     framework = kind if kind != "onnx" else exporter or _own_framework(run)
     if kind == "onnx":
         _require(("onnxruntime", *ONNX_PACKAGES[framework]))
@@ -98,11 +101,11 @@ def export_run(
         Worker(framework, accelerator="cpu", verbose=verbose) as worker,
     ):
         worker.open(run.spec)
-        names = worker.export(run.weights, kind, fresh)
+        names = worker.export(network.weights, kind, fresh)
         for name in names:
             (fresh / name).replace(out / name)
     logits = _reloaded(kind, out / names[0], pixels)
-    own = run.predictions["logits"]
+    own = network.results.predictions["logits"]
     different = int((logits.argmax(axis=1) != own.argmax(axis=1)).sum())
     exported = Exported(
         files=tuple(out / name for name in names),
@@ -119,22 +122,23 @@ def export_run(
     return exported
 
 
-def _safetensors(run: Run, out: Path) -> Exported:
+def _safetensors(network: Network, out: Path) -> Exported:
     file = out / "model.safetensors"
-    write_atomically(file, tensors_to_bytes(run.weights))
+    write_atomically(file, tensors_to_bytes(network.weights))
     again = read_safetensors(file, NAMED)
-    if any(not np.array_equal(again[name], tensor) for name, tensor in run.weights.items()):
+    if any(not np.array_equal(again[name], tensor) for name, tensor in network.weights.items()):
         raise BackendError(f"{file}: reading it back gives other values than were written")
-    return Exported((file,), len(run.predictions["ids"]), 0, 0.0)
+    return Exported((file,), len(network.results.predictions["ids"]), 0, 0.0)
 
 
-def _test_pixels(run: Run, dataset: Dataset) -> Array:
+def _test_pixels(network: Network, dataset: Dataset) -> Array:
+    run = network.run
     if dataset.digest != run.dataset.sha256:
         raise RunFolderError(
             f"{run.path}: trained on other data than is loaded here; name the folder of its data "
             f"set ({run.dataset.name}) with --data-dir"
         )
-    ids = run.predictions["ids"]
+    ids = network.results.predictions["ids"]
     if ids.max() >= len(dataset):
         raise RunFolderError(
             f"{run.path}/predictions.npz: ids has row {ids.max()}, but the data set has "

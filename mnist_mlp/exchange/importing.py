@@ -18,23 +18,22 @@ from mnist_mlp.errors import DataError, DivergedError
 from mnist_mlp.plan import make_plan
 from mnist_mlp.readers.arrays import read_npz, read_safetensors
 from mnist_mlp.readers.regular import NAMED, read_start
-from mnist_mlp.reference import Array, bias_name, forward, kernel_name, scale_pixels
+from mnist_mlp.reference import Array, bias_name, kernel_name
 from mnist_mlp.run.claim import claimed
 from mnist_mlp.run.evaluation import write_evaluation
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.machine import describe_machine
+from mnist_mlp.run.results import reference_logits, results_of
 from mnist_mlp.run.writer import RunWriter
 from mnist_mlp.shown import one_line
 from mnist_mlp.spec import Spec
-from mnist_mlp.training import dataset_record, marking, write_outcome
+from mnist_mlp.training import dataset_record, marking
 
 Layout = Literal["keras", "torch"]
 
 MOST_TRIED = 7
 """Up to this many matrices, every order is tried if the order of their names does not fit. 7
 matrices have 5,040 orders; 10 would have more than 3 million."""
-
-_CHUNK = 4096  # rows predicted at once, so that memory stays small
 
 
 _ZIP_MAGIC = b"PK"
@@ -176,19 +175,7 @@ def import_weights(
         weights = canonical(tensors, spec, layout=layout)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    images = dataset.flat()[plan.test_ids]
-    exact = {name: array.astype(np.float64) for name, array in weights.items()}
-    with np.errstate(over="ignore", invalid="ignore"):  # checked below
-        logits = np.concatenate(
-            [
-                forward(
-                    exact,
-                    spec.model.activations,
-                    scale_pixels(images[start : start + _CHUNK], dtype=np.float64),
-                ).logits
-                for start in range(0, len(images), _CHUNK)
-            ]
-        ).astype(spec.training.precision)
+    logits = reference_logits(weights, spec, dataset.flat()[plan.test_ids])
     if not np.isfinite(logits).all():
         raise DivergedError(
             f"{path}: with these weights, a logit of the test rows is not finite; "
@@ -212,8 +199,9 @@ def import_weights(
         writer.open_folder()
         with marking(writer):
             writer.weights(weights)
-            metrics = write_outcome(writer, plan=plan, dataset=dataset, logits=logits)
+            results = results_of(logits, test_ids=plan.test_ids, dataset=dataset)
+            writer.outcome(results)
             write_evaluation(Run(claim.folder, complete=False))
-            writer.finish("complete", metrics=metrics, timings={})
-            claim.finish()
+            writer.finish("complete", metrics=results.metrics.model_dump(), timings={})
+        claim.finish()
     return Run(out)

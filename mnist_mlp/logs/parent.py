@@ -20,7 +20,7 @@ from typing import Any
 
 from mnist_mlp.contract import Plan
 from mnist_mlp.errors import SetupError
-from mnist_mlp.run.folder import HistoryRow
+from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.training import Observer
 from mnist_mlp.worker.parent import Opened, isolated
 
@@ -150,8 +150,14 @@ def together(*observers: Observer) -> Observer:
         for observer in observers:
             observer.fallback(reason)
 
+    def note(text: str) -> None:
+        for observer in observers:
+            observer.note(text)
+
     def whole() -> None:
         for observer in observers:
             observer.whole()
 
-    return Observer(opened=opened, step=step, epoch=epoch, fallback=fallback, whole=whole)
+    return Observer(
+        opened=opened, step=step, epoch=epoch, fallback=fallback, note=note, whole=whole
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -51,11 +52,18 @@ def read_safetensors(path: Path, origin: Origin) -> dict[str, Array]:
     origin.error
         The file is not a safetensors file, or has more than `ARRAYS_LIMIT` bytes.
     """
+    return read_safetensors_and_metadata(path, origin)[0]
+
+
+def read_safetensors_and_metadata(
+    path: Path, origin: Origin
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """The same, and the texts in the metadata of the file. Raises as `read_safetensors`."""
     kind = "a readable safetensors file"
     start = read_start(path, origin, 512)
     parsed(path, origin, kind, lambda: _check_start(start))  # before gigabytes are read
     content = read_bytes(path, origin, limit=ARRAYS_LIMIT)
-    return parsed(path, origin, kind, lambda: _safetensors(content))
+    return parsed(path, origin, kind, lambda: (_safetensors(content), _metadata(content)))
 
 
 def _check_start(start: bytes) -> None:
@@ -81,6 +89,13 @@ def _safetensors(content: bytes) -> dict[str, Array]:
         raise ValueError(f"NumPy has no type {error}; save the tensors as float32") from None
     _check_names(tensors)
     return tensors
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """safetensors' own `load` does not return them. They are in the header."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    found: dict[str, str] = header.get("__metadata__", {})
+    return found
 
 
 def _npz(content: bytes, names: Iterable[str] | None) -> dict[str, Array]:

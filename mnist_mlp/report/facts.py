@@ -58,6 +58,7 @@ def spec_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
         "Optimizer": _optimizer,
         "Batch size": lambda side: f"{side.spec.training.batch_size:,}",
         "Epochs": lambda side: f"{side.spec.training.epochs:,}",
+        "Early stopping": _early_stopping,
         "Precision": lambda side: side.spec.training.precision,
         "Seed": lambda side: str(side.spec.seed),
         "Test fraction": lambda side: f"{side.spec.data.test_fraction:g}",
@@ -147,6 +148,16 @@ def _layers(side: ShownRun) -> str:
     return " → ".join(
         [str(sizes[0]), *(f"{n} {name}" for n, name in zip(sizes[1:], activations, strict=True))]
     )
+
+
+def _early_stopping(side: ShownRun) -> str:
+    """Its settings, and after which epoch it stopped this run; "" without early stopping."""
+    training = side.spec.training
+    if training.patience == 0:
+        return ""
+    asked = f"patience {training.patience}, min delta {training.min_delta:g}"
+    early = side.run.record.stopped_early
+    return f"{asked}; stopped after epoch {len(side.run.history)}" if early else asked
 
 
 def _optimizer(side: ShownRun) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from mnist_mlp.errors import DivergedError, RunFolderError
-from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name
+from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name, slot_names
+from mnist_mlp.run.checkpoint import Checkpoint
+from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.run.record import DatasetRecord
 from mnist_mlp.shown import one_line, shown
 from mnist_mlp.spec import ModelSpec, Spec
@@ -52,6 +54,21 @@ def check_weights(weights: Tensors, model: ModelSpec, *, file: Path) -> None:
             raise DivergedError(f"{file}: {name} is not finite; the run diverged")
 
 
+def check_checkpoint(checkpoint: Checkpoint, spec: Spec, *, file: Path) -> None:
+    """Refuse a history that no run has, and tensors that are not those of the specification."""
+    check_history(checkpoint.history, file=file)
+    if not checkpoint.epoch:
+        return
+    slots, wanted = checkpoint.slots, set(slot_names(spec.optimizer))
+    if slots is not None and slots.keys() != wanted:
+        raise RunFolderError(
+            f"{file}: holds the slots {shown(sorted(slots))}, but the optimizer has "
+            f"{shown(sorted(wanted))}"
+        )
+    for tensors in (checkpoint.weights, checkpoint.best, *(slots or {}).values()):
+        check_weights(tensors, spec.model, file=file)
+
+
 def check_predictions(arrays: Mapping[str, Array], dataset: DatasetRecord, *, file: Path) -> None:
     """Refuse labels, logits and row ids that don't fit together or don't fit the data set."""
     y_true, logits, ids = (arrays[name] for name in ("y_true", "logits", "ids"))
@@ -81,11 +98,8 @@ def check_order(arrays: Mapping[str, Array], *, file: Path) -> None:
     _check_array("epochs", epochs, np.integer, (lines, n), file=file)
 
 
-def check_history(rows: Sequence[Any], *, file: Path) -> None:
-    """Refuse epochs that are not numbered 1, 2, 3, ... and numbers that no epoch can have.
-
-    `rows` are of `mnist_mlp.run.folder.HistoryRow`, whose module imports this one.
-    """
+def check_history(rows: Sequence[HistoryRow], *, file: Path) -> None:
+    """Refuse epochs that are not numbered 1, 2, 3, ... and numbers that no epoch can have."""
     if [row.epoch for row in rows] != list(range(1, len(rows) + 1)):
         raise RunFolderError(f"{file}: epochs must be numbered 1, 2, 3, ...")
     for row in rows:

@@ -23,13 +23,18 @@ from mnist_mlp.errors import RunFolderError, SetupError, UsageError
 from mnist_mlp.leftovers import TEMPORARY_FILE, unheld
 from mnist_mlp.readers.regular import MEMBER
 from mnist_mlp.readers.texts import read_json
+from mnist_mlp.run.checkpoint import CHECKPOINT_FILE
 from mnist_mlp.run.files import sync
-from mnist_mlp.run.writer import OWN_FILES, check_free
+from mnist_mlp.run.writer import OWN_FILES, check_free, remove_own
 
 try:
     import fcntl
 except ImportError:  # not POSIX
     fcntl = None  # type: ignore[assignment]
+
+
+_NEW_RUN = re.compile(r"\.(?P<name>.+)\.new-[0-9a-f]{8}")
+"""Name of the folder beside a run in which its successor is built; see `_beside`."""
 
 
 class Claim:
@@ -70,6 +75,35 @@ class Claim:
             ) from None
         self.folder = self.out
         return self.out
+
+
+@contextmanager
+def claimed_to_resume(folder: Path) -> Iterator[Claim]:
+    """Reserve the folder of an unfinished run during the block, to go on writing it.
+
+    If it is the half-built new run of an interrupted `--overwrite`, it takes the place of the old
+    run at the end.
+
+    Raises
+    ------
+    UsageError
+        Another process writes to the folder, or the place of the old run holds something else.
+    """
+    out = replaced_by(folder) or folder
+    told = {"option": "--resume", "remedy": "try again when it has ended"}
+    with _locked(out, **told), _gone_if_empty(out):
+        if out == folder:
+            yield Claim(out, folder)
+            return
+        check_free(out, overwrite=True)
+        with _locked(folder, **told):
+            yield Claim(out, folder)
+
+
+def replaced_by(folder: Path) -> Path | None:
+    """The run folder whose place a half-built new run takes; None for any other folder."""
+    found = _NEW_RUN.fullmatch(folder.resolve().name)
+    return folder.resolve().with_name(found["name"]) if found else None
 
 
 @contextmanager
@@ -122,20 +156,22 @@ def new_folder(stem: str, *, parent: Path = Path("runs")) -> Path:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(
+    folder: Path, *, option: str = "--out", remedy: str = "choose another folder"
+) -> Iterator[None]:
     """Make a folder if it does not exist, and hold its lock during the block."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise SetupError(f"--out {folder}: {error.strerror}; choose another folder") from None
+        raise SetupError(f"{option} {folder}: {error.strerror}; {remedy}") from None
     try:
         if fcntl is not None:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UsageError(
-                    f"--out {folder}: another run is being written there; choose another folder"
+                    f"{option} {folder}: another run is being written there; {remedy}"
                 ) from None
             except OSError:
                 pass  # some network file systems have no locks
@@ -172,7 +208,8 @@ def _tidy(place: Path) -> None:
                 names = {path.name for path in new.iterdir()}
                 ours = {*OWN_FILES, "run.json"}
                 foreign = {name for name in names - ours if not TEMPORARY_FILE.fullmatch(name)}
-                if free and "history.csv" not in names and not foreign:
+                trained = names & {CHECKPOINT_FILE, "history.csv"}
+                if free and not trained and not foreign:
                     rmtree(new)
 
 
@@ -193,13 +230,9 @@ def _beside(place: Path, what: str) -> Path:
 
 def _empty(old: Path, *, into: Path) -> None:
     """Delete the files of an earlier run; move all other files into the new folder."""
+    remove_own(old, (*OWN_FILES, "run.json"))
     for path in sorted(old.iterdir()):
-        own = path.name in (*OWN_FILES, "run.json")
-        if own and path.is_dir() and not path.is_symlink():
-            rmtree(path)
-        elif own:
-            path.unlink()
-        elif not (into / path.name).exists():
+        if not (into / path.name).exists():
             path.rename(into / path.name)
     # A foreign file whose name the new run uses, too, stays in the old folder, which then remains.
     with suppress(OSError):

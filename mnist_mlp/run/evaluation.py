@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from mnist_mlp.errors import RunFolderError
 from mnist_mlp.evaluate import Evidence, EvidenceError, History, evaluate
-from mnist_mlp.reference import kernel_name
+from mnist_mlp.reference import Tensors, kernel_name
 from mnist_mlp.run.files import member, write_atomically
 from mnist_mlp.run.folder import Run
+from mnist_mlp.run.history import HistoryRow
+from mnist_mlp.run.network import Network
+from mnist_mlp.run.results import Results
 
 HEADINGS = {
     "mnist": None,
@@ -26,23 +32,38 @@ def evidence(run: Run) -> Evidence:
     DivergedError
         A file holds NaN or infinity.
     """
-    dataset = run.dataset
-    history = run.history
+    weights = run.weights  # first, because they confirm the size of the images
+    results = Results(run.predictions, run.examples)
+    return _evidence(run, weights, results, run.history, note="")
+
+
+def evidence_of(network: Network) -> Evidence:
+    """The same for any network of a run. If it is not the final one, the heading says so."""
+    return _evidence(
+        network.run, network.weights, network.results, network.history, note=network.note
+    )
+
+
+def _evidence(
+    run: Run, weights: Tensors, results: Results, history: Sequence[HistoryRow], *, note: str
+) -> Evidence:
+    name = run.dataset.name
+    about_data = HEADINGS.get(name, f"Data set {name}, not MNIST")
     try:
         return Evidence(
-            **run.predictions,
-            classes=dataset.classes,
-            first_kernel=run.weights[kernel_name(0)],
+            **results.predictions,
+            classes=run.dataset.classes,
+            first_kernel=weights[kernel_name(0)],
             image_shape=run.image_shape,
-            example_ids=run.examples["ids"],
-            example_images=run.examples["images"],
+            example_ids=results.examples["ids"],
+            example_images=results.examples["images"],
             history=History(
                 loss=[row.loss for row in history],
                 accuracy=[row.accuracy for row in history],
                 val_loss=[row.val_loss for row in history],
                 val_accuracy=[row.val_accuracy for row in history],
             ),
-            heading=HEADINGS.get(dataset.name, f"Data set {dataset.name}, not MNIST"),
+            heading="; ".join(filter(None, (about_data, note))) or None,
         )
     except EvidenceError as error:
         raise RunFolderError(f"{run.path}: {error}") from None
@@ -55,12 +76,27 @@ def import_evaluator() -> None:
 
 
 def write_evaluation(run: Run) -> None:
-    """Write `report.txt`, `report.json` and `figures/`, or replace them.
+    """Write `report.txt`, `report.json` and `figures/` of a run, or replace them.
 
     Raises
     ------
     RunFolderError
         As for `evidence`; or `figures` is a link, which may lead out of the run folder.
     """
-    for name, content in evaluate(evidence(run)).items():
-        write_atomically(member(run.path, name), content)
+    _write(run, evidence(run))
+
+
+def evaluate_network(network: Network) -> Path:
+    """The same for any network of a run; returns the folder of the report.
+
+    That of the best network is the folder `best` in the run's own. Raises also as
+    `Network.results`.
+    """
+    below = "best/" if network.which == "best" else ""
+    _write(network.run, evidence_of(network), below=below)
+    return network.run.path / below
+
+
+def _write(run: Run, given: Evidence, *, below: str = "") -> None:
+    for name, content in evaluate(given).items():
+        write_atomically(member(run.path, f"{below}{name}"), content)

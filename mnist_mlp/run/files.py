@@ -20,8 +20,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write a file, and make its folder if needed; `SetupError` if that is not possible.
 
-    With `durable`, the content is on the disk before the file gets its name, and the name is on the
-    disk when this returns: both survive a power failure. That takes about 10 ms.
+    With `durable`, the content is on the disk and was read back before the file gets its name, and
+    the name is on the disk when this returns: both survive a power failure. That takes about 10 ms.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +36,8 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
                 file.flush()
                 if durable:
                     os.fsync(handle)
+            if durable and Path(temporary).read_bytes() != content:
+                raise OSError(errno.EIO, "what was read back is not what was written")
             # mkstemp lets only the owner read its file; the result gets the usual permissions.
             Path(temporary).chmod(0o666 & ~_umask())
             Path(temporary).replace(path)

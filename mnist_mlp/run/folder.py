@@ -6,12 +6,9 @@ framework.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import re
-from dataclasses import dataclass, fields
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,9 @@ from mnist_mlp.readers.arrays import read_npz, read_safetensors
 from mnist_mlp.readers.regular import MEMBER, parsed
 from mnist_mlp.readers.texts import read_json, read_text
 from mnist_mlp.reference import Array
+from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint
 from mnist_mlp.run.checks import (
+    check_checkpoint,
     check_examples,
     check_history,
     check_order,
@@ -28,24 +27,12 @@ from mnist_mlp.run.checks import (
     check_spec,
     check_weights,
 )
+from mnist_mlp.run.history import HistoryRow, history_rows
 from mnist_mlp.run.record import DatasetRecord, Metrics, parse_record
 from mnist_mlp.spec import Spec, SpecError, parse_spec
+from mnist_mlp.stopping import best_epoch
 
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """One line of `history.csv`; `weights_sha256` is the `tensors_digest` after the epoch."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-    weights_sha256: str
-
-
-HISTORY_COLUMNS = tuple(field.name for field in fields(HistoryRow))
+BEST_FILE = "best_weights.safetensors"
 
 
 class Run:
@@ -56,7 +43,8 @@ class Run:
     path : Path
         The folder.
     complete : bool
-        Refuse a run that is not marked `complete`.
+        Refuse a run that is not marked `complete`. Otherwise, history and weights of an unfinished
+        run are those of its last whole epoch.
 
     Attributes
     ----------
@@ -80,7 +68,7 @@ class Run:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from None
         if not found:
-            raise RunFolderError(f"{path}: no such run folder")
+            raise RunFolderError(f"{path}: no such run folder{_unplaced(path)}")
         self.record = parse_record(_record_in(path), folder=path, complete=complete)
 
     @property
@@ -116,14 +104,31 @@ class Run:
             raise RunFolderError(f"{self.path}/run.json: metrics is missing")
         return self.record.metrics
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run is marked `complete`."""
+        return self.record.status == "complete"
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint | None:
+        """The state after the last whole epoch that was saved; None if there is none."""
+        path = self.path / CHECKPOINT_FILE
+        if not os.path.lexists(path):
+            return None
+        found = read_checkpoint(self.path)
+        check_checkpoint(found, self.spec, file=path)
+        return found
+
     @cached_property
     def history(self) -> list[HistoryRow]:
         """One row per epoch, from epoch 1; empty for imported weights."""
+        if not self.is_complete and self.checkpoint:
+            return list(self.checkpoint.history)
         path = self.path / "history.csv"
         if not os.path.lexists(path):
             return []
         text = read_text(path, MEMBER)
-        rows = parsed(path, MEMBER, "a readable history", lambda: _history_rows(text))
+        rows = parsed(path, MEMBER, "a readable history", lambda: history_rows(text))
         check_history(rows, file=path)
         return rows
 
@@ -135,6 +140,8 @@ class Run:
     @cached_property
     def weights(self) -> dict[str, Array]:
         """Weights after training, by canonical name."""
+        if not self.is_complete and self.checkpoint:
+            return dict(self.checkpoint.weights)
         return self._weights("weights.safetensors")
 
     def _weights(self, name: str) -> dict[str, Array]:
@@ -142,6 +149,18 @@ class Run:
         weights = read_safetensors(path, MEMBER)
         check_weights(weights, self.spec.model, file=path)
         return weights
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation loss (`mnist_mlp.stopping`); 0 without a history."""
+        return best_epoch([row.val_loss for row in self.history])
+
+    @cached_property
+    def best_weights(self) -> dict[str, Array]:
+        """Weights after the best epoch, by canonical name."""
+        if not self.is_complete and self.checkpoint:
+            return dict(self.checkpoint.best)
+        return self._weights(BEST_FILE)
 
     @cached_property
     def predictions(self) -> dict[str, Array]:
@@ -177,6 +196,20 @@ class Run:
         return read_npz(self.path / name, MEMBER)
 
 
+def _unplaced(path: Path) -> str:
+    """Where the run is if a kill came between the two renamings of a replacement; "" if nowhere."""
+    try:
+        found = sorted(path.parent.glob(f".{escape(path.name)}.new-*"))
+    except (OSError, ValueError):
+        return ""
+    if not found:
+        return ""
+    return (
+        f"; an interrupted --overwrite left its new run in {found[0]}: "
+        f"`train --resume {found[0]}` puts it in place"
+    )
+
+
 def _record_in(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not os.path.lexists(path):
@@ -185,29 +218,6 @@ def _record_in(folder: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunFolderError(f"{path}: expected a JSON object")
     return value
-
-
-def _history_rows(text: str) -> list[HistoryRow]:
-    header, *lines = csv.reader(io.StringIO(text, newline=""))
-    missing = [column for column in HISTORY_COLUMNS if column not in header]
-    if missing:
-        raise ValueError(f"column {missing[0]} is missing")
-    return [_history_row(header, line) for line in lines if line]
-
-
-def _history_row(header: list[str], line: list[str]) -> HistoryRow:
-    """Read one line, whose columns may be in any order; `ValueError` if it is damaged."""
-    if len(line) != len(header):
-        raise ValueError(f"a line of {len(line)} columns below {len(header)} headings")
-    row = dict(zip(header, line, strict=True))
-    digest = row["weights_sha256"]
-    if not re.fullmatch("[0-9a-f]{64}", digest):
-        raise ValueError(f"{digest!r} is not a SHA-256")
-    return HistoryRow(
-        epoch=int(row["epoch"]),
-        **{key: float(row[key]) for key in HISTORY_COLUMNS[1:6]},
-        weights_sha256=digest,
-    )
 
 
 def is_run_argument(argument: str) -> bool:

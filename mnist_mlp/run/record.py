@@ -85,6 +85,23 @@ class Metrics(_Part):
     accuracy: Finite
 
 
+class BestRecord(_Part):
+    """The best epoch by validation loss, and the file with its weights."""
+
+    epoch: Count
+    val_loss: Finite
+    file: Name = ""
+
+
+class ResumedRecord(_Part):
+    """A part of a run: after which epoch it went on, when (UTC), and with what."""
+
+    epoch: Count
+    started: str = ""
+    versions: dict[Name, Name] = {}
+    processor: Name = ""
+
+
 class RunRecord(_Part):
     """The content of `run.json`; `docs/run-folder.md` describes the keys."""
 
@@ -98,12 +115,16 @@ class RunRecord(_Part):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     fit_path: FitPath | Literal[""] = ""
     flags: dict[str, Any] = {}
+    trace: bool = False
+    resumed: Annotated[tuple[ResumedRecord, ...], Field(strict=False)] = ()
     machine: MachineRecord = MachineRecord()
     spec: dict[str, Any]
     spec_sha256: Name = ""
     dataset: DatasetRecord
     finished: Name = ""
     metrics: Metrics | None = None
+    stopped_early: bool = False
+    best: BestRecord | None = None
     timings: dict[Name, Finite] = {}
     error: str = ""
 
@@ -114,6 +135,16 @@ class RunRecord(_Part):
     def changed(self, **values: Any) -> RunRecord:
         """A copy of the record with some values replaced; checked again."""
         return checked({**self.document(), **values})
+
+    @property
+    def changed_within(self) -> str:
+        """Why the parts of a resumed run may differ in their roundings; empty if they can't."""
+        for part in self.resumed:
+            if part.versions != self.versions:
+                return f"from epoch {part.epoch + 1} on it was trained with {part.versions}"
+            if part.processor != self.machine.processor:
+                return f"from epoch {part.epoch + 1} on it was trained on {part.processor}"
+        return ""
 
     @property
     def not_recorded(self) -> tuple[str, ...]:
@@ -168,7 +199,8 @@ def parse_record(document: Mapping[str, Any], *, folder: object, complete: bool)
     status = document.get("status")
     if complete and status != "complete":
         raise RunFolderError(
-            f"{folder}: the run is marked {shown(status)}, not 'complete': train it again"
+            f"{folder}: the run is marked {shown(status)}, not 'complete': finish it with "
+            f"`train --resume {folder}`; evaluate, predict and export take its last whole epoch"
         )
     try:
         record = checked(document)

@@ -34,6 +34,7 @@ from mnist_mlp.contract import (
     Progress,
     Runtime,
     Spec,
+    State,
     TrainingData,
 )
 from mnist_mlp.errors import (
@@ -45,6 +46,7 @@ from mnist_mlp.errors import (
 )
 from mnist_mlp.ports.protocol import PortDescription, PortFacts, PortHost
 from mnist_mlp.run.machine import peak_memory
+from mnist_mlp.stopping import stops
 from mnist_mlp.worker.accelerator import gpu_refusal
 from mnist_mlp.worker.out_of_memory import is_out_of_memory, memory_words
 from mnist_mlp.worker.parent import Opened
@@ -191,11 +193,26 @@ class _Server:
             error, backend=self.name, device=self.device, batch_size=self.batch_size
         )
 
-    def fit(self, plan: Plan, data: TrainingData) -> dict[str, Any]:
+    def fit(
+        self,
+        plan: Plan,
+        data: TrainingData,
+        start: State | None,
+        val_losses: tuple[float, ...],
+    ) -> dict[str, Any]:
+        # A backend that cannot resume has no such argument.
+        options: dict[str, Any] = {} if start is None else {"start": start}
+        if options and not self.backend.capabilities.resume:
+            raise UsageError(
+                f"backend {self.name!r} cannot go on from a checkpoint: train from the beginning"
+            )
         last = 0.0
+        losses = list(val_losses)
 
-        def on_epoch(record: EpochRecord) -> None:
+        def on_epoch(record: EpochRecord) -> bool:
             self.report(record)
+            losses.append(record.val_loss)
+            return stops(losses, plan.spec.training)
 
         def on_step(step: int) -> None:
             nonlocal last
@@ -209,7 +226,7 @@ class _Server:
             self.report(fallback)
 
         progress = Progress(epoch=on_epoch, step=on_step, fallback=on_fallback)
-        ran = dict(self.backend.fit(plan, data, progress) or {})
+        ran = dict(self.backend.fit(plan, data, progress, **options) or {})
         _check_flags(ran, method="fit")
         return ran
 

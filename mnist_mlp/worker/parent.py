@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,10 +232,22 @@ class Worker:
         self._opening = spec
 
     def fit(
-        self, plan: Plan, data: TrainingData, progress: Progress = NO_PROGRESS
+        self,
+        plan: Plan,
+        data: TrainingData,
+        progress: Progress = NO_PROGRESS,
+        *,
+        start: State | None = None,
+        val_losses: Sequence[float] = (),
     ) -> Mapping[str, Any]:
-        """Train and report every epoch. Returns the flags of the backend's `fit`."""
-        ran: Mapping[str, Any] = self._call("fit", plan, data, progress=progress)
+        """Train and report every epoch. Returns the flags of the backend's `fit`.
+
+        `start` is the state after a whole epoch, from which training goes on, and `val_losses` are
+        the validation losses up to it. `UsageError` if the backend cannot do that.
+        """
+        ran: Mapping[str, Any] = self._call(
+            "fit", plan, data, start, tuple(val_losses), progress=progress
+        )
         return ran
 
     def step(self, state: State, images: Array, labels: Array) -> StepRecord:

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_mlp.contract import EpochRecord, Plan, Progress, Runtime
+from mnist_mlp.contract import EpochRecord, Plan, Progress, Runtime, State
 from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import UsageError
 from mnist_mlp.plan import make_plan, training_data
+from mnist_mlp.reference import initial_slots
 from mnist_mlp.spec import parse_spec
+from mnist_mlp.stopping import stops
 from mnist_mlp.worker.parent import Worker
 from mnist_mlp_numpy import NumpyBackend
 
@@ -187,6 +190,97 @@ def test_fast_and_plain_end_with_the_same_weights(
         worker.fit_path = path
         ends.append(fitted(worker, plan, small_data)[-1].weights)
     assert largest_gap(*ends) <= 1e-6
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_in_two_parts_gives_the_same_bits(
+    worker: Worker, small_data: Dataset, case: str, precision: str
+) -> None:
+    """From the state after each epoch in turn, as it comes back from a checkpoint."""
+    plan = plan_for(small_data, precision=precision, **CASES[case])
+    capabilities, _ = worker.describe()
+    if capabilities.refusals(plan.spec):
+        return
+    straight = fitted(worker, plan, small_data)
+    if not capabilities.resume:
+        start = State(plan.steps_per_epoch, straight[0].weights)
+        with pytest.raises(UsageError, match="cannot go on from a checkpoint"):
+            worker.fit(plan, training_data(plan, small_data), start=start)
+        return
+    for done in (1, 2):
+        last = straight[done - 1]
+        assert last.slots is not None
+        assert set(last.slots) == set(initial_slots(plan.spec.optimizer, plan.initial_weights))
+        assert all(np.any(tensor) for slot in last.slots.values() for tensor in slot.values())
+        start = State(done * plan.steps_per_epoch, last.weights, last.slots)
+        steps: list[int] = []
+        rest: list[EpochRecord] = []
+        worker.open(plan.spec)
+        progress = Progress(epoch=rest.append, step=steps.append)
+        worker.fit(plan, training_data(plan, small_data), progress, start=start)
+        assert all(done * plan.steps_per_epoch < step <= 3 * plan.steps_per_epoch for step in steps)
+        assert [record.epoch for record in rest] == list(range(done + 1, 4))
+        for one, two in zip(straight[done:], rest, strict=True):
+            assert same_but_for_seconds(one, two)
+    # A planted fault: without the optimizer's state, or with the number of steps forgotten.
+    if CASES[case]:
+        forgotten = State(0 if "schedule" in CASES[case] else start.step, start.weights)
+        records: list[EpochRecord] = []
+        worker.open(plan.spec)
+        worker.fit(
+            plan,
+            training_data(plan, small_data),
+            Progress(epoch=records.append),
+            start=replace(forgotten, slots=initial_slots(plan.spec.optimizer, start.weights)),
+        )
+        assert not same_but_for_seconds(records[-1], straight[-1])
+
+
+def test_every_backend_stops_after_the_same_epoch(worker: Worker, small_data: Dataset) -> None:
+    """Where `mnist_mlp.stopping` says; a backend that does not stop by itself may train on."""
+    plan = plan_for(small_data, precision="float32")
+    patient = {"epochs": 30, "patience": 3, "min_delta": 0.04, "precision": "float32"}
+    plan = with_training(plan, **patient)
+    endless = with_training(plan, patience=0, min_delta=0.0)
+    losses = [record.val_loss for record in reference_run(endless, small_data)]
+    training = plan.spec.training
+    end = next(n for n in range(1, 31) if stops(losses[:n], training))
+    assert 4 < end < 25, "neither at once nor never"
+    capabilities, _ = worker.describe()
+    records = fitted(worker, plan, small_data)
+    assert len(records) == (end if capabilities.resume else 30)
+    whole = fitted(worker, with_training(endless, epochs=end), small_data)
+    for one, two in zip(records, whole, strict=False):
+        assert same_but_for_seconds(one, two)
+    if capabilities.resume:  # the epochs before count as well
+        half = whole[end - 3]
+        assert half.slots is not None
+        start = State(half.epoch * plan.steps_per_epoch, half.weights, half.slots)
+        seen = [record.val_loss for record in whole[: half.epoch]]
+        rest: list[EpochRecord] = []
+        worker.open(plan.spec)
+        data = training_data(plan, small_data)
+        worker.fit(plan, data, Progress(epoch=rest.append), start=start, val_losses=seen)
+        assert [record.epoch for record in rest] == [end - 1, end]
+
+
+def with_training(plan: Plan, **changes: Any) -> Plan:
+    """The plan with other settings of training."""
+    training = plan.spec.training.model_copy(update=changes)
+    return replace(plan, spec=plan.spec.model_copy(update={"training": training}))
+
+
+def same_but_for_seconds(a: EpochRecord, b: EpochRecord) -> bool:
+    """Whether two records of an epoch have the same bits."""
+    numbers = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+    if any(getattr(a, name) != getattr(b, name) for name in numbers):
+        return False
+    pairs = [(a.weights, b.weights)]
+    pairs += [((a.slots or {})[slot], (b.slots or {})[slot]) for slot in a.slots or {}]
+    return all(
+        left[name].tobytes() == right[name].tobytes() for left, right in pairs for name in left
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

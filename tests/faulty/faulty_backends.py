@@ -68,12 +68,13 @@ class ChattyBackend(NumpyBackend):
 class SlowBackend(NumpyBackend):
     """A quarter of a second after each epoch."""
 
-    def fit(self, plan, data, progress):
+    def fit(self, plan, data, progress, **options):
         def epoch(record):
-            progress.epoch(record)
+            told = progress.epoch(record)
             time.sleep(0.25)
+            return told
 
-        super().fit(plan, data, replace(progress, epoch=epoch))
+        super().fit(plan, data, replace(progress, epoch=epoch), **options)
 
 
 class DeafBackend(NumpyBackend):
@@ -147,3 +148,26 @@ class TorchDefaultsBackend(NumpyBackend):
 
 def _one_epoch(plan):
     return plan.spec.training.model_copy(update={"epochs": 1})
+
+
+class DivergingBackend(NumpyBackend):
+    """Reports a loss that is not a number in its third epoch."""
+
+    def fit(self, plan, data, progress, **options):
+        def epoch(record):
+            return progress.epoch(replace(record, loss=np.nan) if record.epoch == 3 else record)
+
+        return super().fit(plan, data, replace(progress, epoch=epoch), **options)
+
+
+class NoStartBackend(NumpyBackend):
+    """Reports the optimizer's state, but does not start from one."""
+
+    capabilities = replace(NumpyBackend.capabilities, resume=False)
+
+
+class SilentBackend(NumpyBackend):
+    """Trains, and reports nothing."""
+
+    def fit(self, plan, data, progress):
+        super().fit(plan, data, replace(progress, epoch=lambda _: None))

@@ -32,5 +32,5 @@ def in_process(monkeypatch: pytest.MonkeyPatch, no_figures: None) -> None:
     """Backends are called in this process, and draw no pictures."""
     from finished_runs import InProcess
 
-    for module in ("training", "parity.compare.replay"):
+    for module in ("training", "worker.of_run"):
         monkeypatch.setattr(f"mnist_mlp.{module}.Worker", InProcess)

@@ -7,7 +7,7 @@ process. That they do the same in processes of their own is tested once, in `tes
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,9 +21,10 @@ from mnist_mlp.parity.compare.runs import compare_runs
 from mnist_mlp.parity.compare.trace import trace_files
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.registry import label_of, target_of
-from mnist_mlp.run.folder import HistoryRow, Run
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.history import HistoryRow, history_bytes
 from mnist_mlp.run.tensors import tensors_to_bytes
-from mnist_mlp.run.writer import history_bytes, npz_bytes
+from mnist_mlp.run.writer import npz_bytes
 from mnist_mlp.spec import Spec
 from mnist_mlp.training import train
 from mnist_mlp.worker.child import load
@@ -37,7 +38,8 @@ class InProcess:
     """Answers as `mnist_mlp.worker.parent.Worker` does."""
 
     def __init__(self, backend: str, *, threads: int = 1, **options: Any) -> None:
-        assert set(options) <= {"accelerator", "fit_path", "verbose"}
+        assert set(options) <= {"accelerator", "fit_path", "timeout", "verbose"}
+        self.accelerator = "cpu"
         self.backend, self.label, self.threads = backend, label_of(backend), threads
         self.inner: Any = load(target_of(backend))
         self.opened: Opened | None = None
@@ -68,9 +70,19 @@ class InProcess:
     def start_opening(self, spec: Spec) -> None:
         """Nothing to do ahead."""
 
-    def fit(self, plan: Any, data: Any, progress: Progress = NO_PROGRESS) -> Mapping[str, Any]:
-        """Train."""
-        return self.inner.fit(plan, data, progress) or {}
+    def fit(
+        self,
+        plan: Any,
+        data: Any,
+        progress: Progress = NO_PROGRESS,
+        *,
+        start: State | None = None,
+        val_losses: Sequence[float] = (),
+    ) -> Mapping[str, Any]:
+        """Train; whether to stop is answered by `progress`."""
+        del val_losses
+        options = {} if start is None else {"start": start}
+        return self.inner.fit(plan, data, progress, **options) or {}
 
     def step(self, state: State, images: Any, labels: Any) -> StepRecord:
         """One step."""

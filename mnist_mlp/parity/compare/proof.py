@@ -16,13 +16,14 @@ import numpy as np
 
 from mnist_mlp.contract import TrainingData
 from mnist_mlp.errors import SetupError, UsageError
-from mnist_mlp.parity.compare.replay import fitted, worker_of
+from mnist_mlp.parity.compare.replay import fitted
 from mnist_mlp.parity.outcome import Chaos, Proof
 from mnist_mlp.parity.steps.drift import largest_gap, one_ulp_away
 from mnist_mlp.parity.steps.trajectory import ReferenceRun
 from mnist_mlp.plan import Plan, glorot_uniform
 from mnist_mlp.reference import Array
 from mnist_mlp.run.folder import Run
+from mnist_mlp.worker.of_run import worker_of
 from mnist_mlp.worker.parent import Worker
 
 ENSEMBLE = 3

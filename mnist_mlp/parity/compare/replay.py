@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from mnist_mlp.contract import EpochRecord, Progress, State, TrainingData
-from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.findings import JudgedStep
 from mnist_mlp.parity.steps.sampling import place
 from mnist_mlp.parity.steps.stress import Stress
 from mnist_mlp.parity.steps.trajectory import batch_of
 from mnist_mlp.plan import Plan
-from mnist_mlp.registry import target_in_folder
 from mnist_mlp.run.folder import Run
+from mnist_mlp.spec import Spec
+from mnist_mlp.worker.of_run import worker_of
 from mnist_mlp.worker.parent import Worker
 
 
 def open_side(
     run: Run,
+    spec: Spec,
     *,
     trusted: Collection[str] = (),
     verbose: bool = False,
@@ -25,7 +26,8 @@ def open_side(
 ) -> Worker:
     """Start and open the backend that made a run, with the same device, threads and path.
 
-    If the folder does not record a setting, the worker's default is used.
+    `spec` is that of the run, with the number of epochs that are to be trained. If the folder does
+    not record a setting, the worker's default is used.
 
     Raises
     ------
@@ -36,32 +38,11 @@ def open_side(
     """
     worker = worker_of(run, trusted=trusted, verbose=verbose, timeout=timeout)
     try:
-        worker.open(run.spec)
+        worker.open(spec)
     except BaseException:
         worker.close()
         raise
     return worker
-
-
-def worker_of(
-    run: Run,
-    *,
-    trusted: Collection[str] = (),
-    verbose: bool = False,
-    timeout: float | None = None,
-) -> Worker:
-    """As `open_side`, but the backend is not opened yet."""
-    record = run.record
-    if not record.backend.target:
-        raise UsageError(f"{run.path}/run.json: backend.target is missing, expected module:Class")
-    return Worker(
-        target_in_folder(record.backend.target, folder=run.path, trusted=trusted),
-        accelerator=record.accelerator or "auto",
-        threads=record.threads or 1,
-        fit_path=record.fit_path or "fast",
-        verbose=verbose,
-        timeout=timeout,
-    )
 
 
 def judged_steps(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,13 +17,14 @@ from mnist_mlp.parity.compare.proof import ensemble, prove
 from mnist_mlp.parity.compare.replay import open_side
 from mnist_mlp.parity.compare.side import Shared, look, look_at_trace
 from mnist_mlp.parity.compare.verdict import compare_outcome, differing_predictions
-from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Side
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.parity.outcome import Chaos, Outcome, Proof
 from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.run.folder import Run
+from mnist_mlp.stopping import stops
 
 Say = Callable[[str], None]
 
@@ -79,6 +81,7 @@ def compare_runs(
     fields = folders.spec_fields(a, b)
     ladder.breaks += folders.spec_breaks(fields)
     ladder.compared["spec"] = len(fields)
+    _look_at_ends(ladder)
     plan = _plan(ladder, dataset)
     if plan is not None and dataset is not None:
         _hold_against_plan(ladder, plan, dataset)
@@ -95,9 +98,11 @@ def compare_runs(
     if plan is None or dataset is None or ladder.broken("spec", "data", "order", "init"):
         _without_backends(ladder)
     else:
-        shared = _shared(plan, dataset, trusted=trusted, timeout=timeout)
+        longest = max(ladder.runs.values(), key=lambda run: len(run.history))
+        shared = _shared(made_plan(plan, longest), dataset, trusted=trusted, timeout=timeout)
+        given = {side: _given(shared, made_plan(plan, run)) for side, run in ladder.runs.items()}
         look_at = _stored if static else _replayed
-        for seen in look_at(ladder.runs, shared, verbose=verbose, say=say):
+        for seen in look_at(ladder.runs, given, verbose=verbose, say=say):
             ladder.take(seen)
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
@@ -124,8 +129,36 @@ def _plan(ladder: Ladder, dataset: Dataset | None) -> Plan | None:
     return None
 
 
-def _hold_against_plan(ladder: Ladder, plan: Plan, dataset: Dataset) -> None:
+def made_plan(plan: Plan, run: Run) -> Plan:
+    """The plan of the epochs that a run made, if it may have stopped early."""
+    stoppable = plan.spec.training.patience > 0 and run.history
+    return plan.as_trained(len(run.history)) if stoppable else plan
+
+
+def _look_at_ends(ladder: Ladder) -> None:
+    """Check that each run stopped where the specification says, by its own validation losses."""
     for side, run in ladder.runs.items():
+        training, made = run.spec.training, len(run.history)
+        losses = [row.val_loss for row in run.history]
+        stop = (n for n in range(1, made + 1) if stops(losses[:n], training))
+        right = next(stop, training.epochs)
+        if training.patience and made and made != right:
+            text = f"trained {made} epochs; by its validation losses, it had to be {right}"
+            place = Place(epoch=min(made, right), tensor="weights")
+            ladder.breaks.append(
+                Break(side=side, rung="trajectory", place=place, cause=Cause(UNKNOWN, text))
+            )
+    ends = [len(run.history) for run in ladder.runs.values() if run.spec.training.patience]
+    if len(ends) == 2 and 0 < min(ends) < max(ends) and not ladder.broken("spec", "trajectory"):
+        ladder.inconclusive.append(
+            f"a stopped after epoch {ends[0]} and b after epoch {ends[1]}, since their validation "
+            f"losses differ in the sixth digit"
+        )
+
+
+def _hold_against_plan(ladder: Ladder, whole: Plan, dataset: Dataset) -> None:
+    for side, run in ladder.runs.items():
+        plan = made_plan(whole, run)
         ladder.breaks += folders.data_breaks(run, plan, dataset, side=side)
         ladder.compared["data"] = len(DIGESTS)
         for rung, look_at in (("order", folders.order_breaks), ("init", folders.init_breaks)):
@@ -218,21 +251,28 @@ def _shared(
     )
 
 
+def _given(shared: Shared, plan: Plan) -> Shared:
+    """The same for a run by another plan, which is the case if it stopped after another epoch."""
+    if plan.spec == shared.plan.spec:
+        return shared
+    return replace(shared, exact=ReferenceRun(plan, shared.data), windows=windows(plan))
+
+
 def _stored(
-    runs: Mapping[Side, Run], shared: Shared, *, verbose: bool, say: Say
+    runs: Mapping[Side, Run], given: Mapping[Side, Shared], *, verbose: bool, say: Say
 ) -> list[SideEvidence]:
     """Judge the steps that the folders hold, without running a backend."""
     del verbose, say  # nothing is run
     reason = "--static: no backend was started"
-    return [look_at_trace(run, shared, side=side, reason=reason) for side, run in runs.items()]
+    return [look_at_trace(run, given[s], side=s, reason=reason) for s, run in runs.items()]
 
 
 def _replayed(
-    runs: Mapping[Side, Run], shared: Shared, *, verbose: bool, say: Say
+    runs: Mapping[Side, Run], given: Mapping[Side, Shared], *, verbose: bool, say: Say
 ) -> list[SideEvidence]:
     """Run both sides again, at the same time and each in its own process, and judge them."""
     say(f"replaying {' and '.join(run.label for run in runs.values())}")
-    begin((shared.exact, shared.steps))
+    begin(*((shared.exact, shared.steps) for shared in given.values()))
     # On a GPU they take turns: TensorFlow reserves nearly all of its memory.
     on_cpu = all(run.record.accelerator == "cpu" for run in runs.values())
     # If one side fails, or the user stops the command, the workers are closed first. Without them,
@@ -240,7 +280,7 @@ def _replayed(
     with ThreadPoolExecutor(len(runs) if on_cpu else 1) as pool, ExitStack() as workers:
         workers.callback(pool.shutdown, wait=False, cancel_futures=True)
         found = [
-            pool.submit(look, run, shared, side=side, workers=workers, verbose=verbose)
+            pool.submit(look, run, given[side], side=side, workers=workers, verbose=verbose)
             for side, run in runs.items()
         ]
         return [future.result() for future in found]
@@ -263,6 +303,8 @@ def _beyond(
     chaos = None
     if differing.any() and proof.status != "unavailable":
         say(f"ensemble: training {a.label} from initial weights that differ in their last digit")
-        with open_side(a, trusted=shared.trusted, timeout=shared.timeout) as worker:
+        with open_side(
+            a, shared.plan.spec, trusted=shared.trusted, timeout=shared.timeout
+        ) as worker:
             chaos = ensemble(a, worker, shared.plan, shared.data, differing)
     return proof, chaos

@@ -16,7 +16,7 @@ from mnist_mlp.parity.causes.explain import Explanation, explain
 from mnist_mlp.parity.compare import whole_fit
 from mnist_mlp.parity.compare.ladder import SideEvidence
 from mnist_mlp.parity.compare.metrics import metric_breaks
-from mnist_mlp.parity.compare.replay import fitted, judged_steps, worker_of
+from mnist_mlp.parity.compare.replay import fitted, judged_steps
 from mnist_mlp.parity.compare.trace import FILE, read_trace
 from mnist_mlp.parity.compare.whole_fit import FirstEpochs
 from mnist_mlp.parity.findings import FEW_VALUES, UNKNOWN, Break, Cause, JudgedStep, Place, Side
@@ -30,6 +30,7 @@ from mnist_mlp.plan import Plan
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.machine import processor_name
 from mnist_mlp.run.tensors import tensors_digest
+from mnist_mlp.worker.of_run import worker_of
 from mnist_mlp.worker.parent import Opened, Worker
 
 
@@ -86,7 +87,7 @@ def look(
         worker = workers.enter_context(
             worker_of(run, trusted=shared.trusted, verbose=verbose, timeout=shared.timeout)
         )
-        worker.open(run.spec)
+        worker.open(shared.plan.spec)
     except (SetupError, UsageError) as error:
         return look_at_trace(
             run, shared, side=side, reason=f"{run.label} cannot be run here: {error}"
@@ -260,6 +261,10 @@ def _other_environment(worker: Worker, run: Run) -> str:
         return "the backend was not opened"
     if run.record.not_recorded:
         return f"{run.label}: run.json does not record {', '.join(run.record.not_recorded)}"
+    if run.record.changed_within:
+        return (
+            f"{run.label} was trained with {run.record.versions}, but {run.record.changed_within}"
+        )
     here, there = dict(opened.environment.versions), run.record.versions
     if here != there:
         return f"{run.label} was trained with {there}, but installed are {here}"
