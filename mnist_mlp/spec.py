@@ -217,14 +217,19 @@ class Spec(_Frozen):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of everything except the name: equal for specs that train the same."""
-        content = self.model_dump(mode="json", exclude={"name"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return spec_digest(self.model_dump(mode="json"))
 
     def as_toml(self) -> str:
         """The text of a configuration file with these values."""
         import tomli_w
 
         return tomli_w.dumps(self.model_dump(mode="json")).rstrip()
+
+
+def spec_digest(document: Mapping[str, Any]) -> str:
+    """`Spec.digest` of a specification as a JSON object, such as the `spec` of a `run.json`."""
+    content = {key: value for key, value in document.items() if key != "name"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def activation_parts(name: str) -> tuple[str, float]:

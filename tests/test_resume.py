@@ -349,6 +349,19 @@ def test_other_data_is_named(small_data: Dataset, straight: Path, tmp_path: Path
     assert content_of(folder) == before
 
 
+def test_a_record_that_was_edited_is_refused(small_data: Dataset, tmp_path: Path) -> None:
+    """Else the first epochs would be of one run, and the others of another one."""
+    folder = interrupted(tmp_path / "run", small_data)
+    record = json.loads((folder / "run.json").read_text())
+    record["spec"]["optimizer"]["learning_rate"] /= 2
+    (folder / "run.json").write_text(json.dumps(record))
+    before = content_of(folder)
+    edited = Run(folder, complete=False).spec
+    with pytest.raises(RunFolderError, match=r"run\.json: spec was changed after the run began"):
+        resume(folder, edited, dataset=small_data)
+    assert content_of(folder) == before
+
+
 @pytest.mark.parametrize("name", ["order.npz", "initial_weights.safetensors", CHECKPOINT_FILE])
 def test_a_plan_that_was_drawn_otherwise_is_named(
     small_data: Dataset, tmp_path: Path, name: str

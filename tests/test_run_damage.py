@@ -143,6 +143,14 @@ def test_a_run_json_with_other_content(folder: Path, key: str, value: Any, words
     assert str(folder / "run.json") in str(caught.value)
 
 
+def test_a_complete_run_has_metrics_for_whoever_takes_unfinished_ones_too(folder: Path) -> None:
+    change_record(folder, lambda record: record.pop("metrics"))
+    with pytest.raises(RunFolderError, match=r"run\.json: metrics is missing"):
+        Run(folder, complete=False)
+    change_record(folder, lambda record: record.update(status="interrupted"))
+    assert Run(folder, complete=False).record.metrics is None
+
+
 @pytest.mark.parametrize("value", ["x" * 10**6, [[0] * 1000] * 1000, {"k" * 5000: "v" * 5000}])
 def test_a_wrong_value_is_shown_in_part(folder: Path, value: Any) -> None:
     change_record(folder, lambda record: record.update(threads=value))
@@ -317,7 +325,7 @@ def test_a_history_with_columns_of_its_own(folder: Path) -> None:
 
 def test_evaluation_refuses_what_does_not_fit_together(folder: Path) -> None:
     for key, value, words in (
-        ("classes", 5, "logits"),
+        ("classes", 5, r"layer_sizes is \[30, 9, 4\], but dataset has .* and 5 classes"),
         ("image_shape", [5, 5], r"layer_sizes is \[30, 9, 4\], but dataset has images of 5 x 5"),
     ):
         original = (folder / "run.json").read_bytes()

@@ -116,7 +116,9 @@ def test_a_file_of_the_user_that_is_touched_counts_as_lost(world: World) -> None
     assert [fault.kind for fault in bad.faults] == [LOST]
     row = row_of("folders", [good, bad], date="2026-01-01", seed=0)
     assert (row.tried, row.survived, row.lost) == (2, 1, 1)
-    assert "| 2 | 1 | 1 | 0 | 0 | 1 |" in page([row])
+    shown = page([row])
+    assert f"| 2 of {len(cases_of('folders', 0))} | 1 | 1 | 0 | 0 | 1 |" in shown
+    assert "Not run yet: New runs stopped by a signal" in shown
 
 
 def test_a_program_is_watched(world: World) -> None:

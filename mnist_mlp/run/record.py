@@ -204,7 +204,7 @@ def parse_record(document: Mapping[str, Any], *, folder: object, complete: bool)
         )
     try:
         record = checked(document)
-        if complete and record.metrics is None:
+        if record.status == "complete" and record.metrics is None:
             raise RecordError("metrics is missing")
     except RecordError as error:
         raise RunFolderError(f"{folder}/run.json: {error}") from None

@@ -18,7 +18,7 @@ from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.tensors import tensors_digest
 from mnist_mlp.shown import shown
-from mnist_mlp.spec import Spec
+from mnist_mlp.spec import Spec, spec_digest
 
 
 def state_of(run: Run) -> Checkpoint:
@@ -30,8 +30,14 @@ def state_of(run: Run) -> Checkpoint:
         The run holds no optimizer state, since its backend does not report one, or since another
         program trained it.
     RunFolderError
-        The checkpoint is damaged, or does not fit the rest of the folder.
+        The checkpoint is damaged, or does not fit the rest of the folder; or `run.json` holds
+        another specification than the run began with.
     """
+    if run.record.spec_sha256 not in ("", spec_digest(run.record.spec)):
+        raise RunFolderError(
+            f"{run.path}/run.json: spec was changed after the run began: its digest is not "
+            f"spec_sha256 ({run.record.spec_sha256[:12]}...); put it back, or train anew"
+        )
     state = run.checkpoint
     if state is None:
         if run.history:

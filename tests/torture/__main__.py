@@ -3,7 +3,7 @@
     python tests/torture [KIND ...] [--only WORDS] [--continue] [--jobs N] [--seed N]
 
 Each kind that is run replaces its line in `docs/torture.md`. Results are kept in `build/torture` as
-they come: `--continue` runs only what has none yet. With `--only`, nothing is kept.
+they come: `--continue` runs only what has not survived yet. With `--only`, nothing is kept.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def _run(kind: str, world: World, options: argparse.Namespace) -> Row:
     """Run the cases of a kind that are asked for, and keep what became of each."""
     done: dict[str, Result] = {}
     if options.go_on:
-        done = {name: _result(kept) for name, kept in _kept(kind, options.seed).items()}
+        earlier = {name: _result(kept) for name, kept in _kept(kind, options.seed).items()}
+        done = {name: result for name, result in earlier.items() if not result.faults}
     names = [case.name for case in cases_of(kind, options.seed)]
     chosen = [
         number

@@ -447,6 +447,59 @@ def whole_folders() -> list[Broken]:
     ]
 
 
+UNFINISHED = {
+    "resume": ("train", "--resume", "stopped", "--progress", "none"),
+    "evaluate": ("evaluate", "stopped"),
+    "predict": ("predict", "stopped", "seven.png"),
+    "export": ("export", "stopped", "--to", "safetensors", "--out", "out"),
+}
+"""What can be done with a run that was stopped after two epochs of three."""
+
+OTHER_RUNS: dict[str, Spoil] = {
+    "another seed": json_changed("stopped/run.json", "spec.seed", 4),
+    "another rate": json_changed("stopped/run.json", "spec.optimizer.learning_rate", 0.1),
+    "another network": json_changed("stopped/run.json", "spec.model.layer_sizes", [30, 8, 4]),
+    "fewer epochs": json_changed("stopped/run.json", "spec.training.epochs", 1),
+    "other data": json_changed("stopped/run.json", "dataset.sha256", "0" * 64),
+    "a backend of a stranger": json_changed("stopped/run.json", "backend.target", "theirs:X"),
+    "a backend that is none": json_changed("stopped/run.json", "backend.target", "os:path"),
+}
+"""Records that do not belong to the checkpoint beside them: no run can go on from there."""
+
+
+def unfinished() -> list[Broken]:
+    """Runs that were stopped, with a broken checkpoint, or with the record of another run."""
+    file = "checkpoint.safetensors"
+    needs = [Try(words, names=file) for words in UNFINISHED.values()]
+    missing = [
+        Try(UNFINISHED["resume"], names="stopped"),
+        *(Try(UNFINISHED[name], codes=ANSWERED) for name in ("evaluate", "predict", "export")),
+    ]
+    return [
+        *(
+            Broken(f"stopped, {file}: {name}", changing(f"stopped/{file}", change), needs)
+            for name, change in ANY_FILE.items()
+        ),
+        *(
+            Broken(
+                f"stopped, {file}: {name}",
+                replacing(f"stopped/{file}", make),
+                missing if name == "missing" else needs,
+            )
+            for name, make in ODD_FILES.items()
+        ),
+        Broken(
+            f"stopped, {file}: the weights alone",
+            copied("run/weights.safetensors", f"stopped/{file}"),
+            needs,
+        ),
+        *(
+            Broken(f"stopped, {name}", spoil, [Try(UNFINISHED["resume"], names="stopped")])
+            for name, spoil in OTHER_RUNS.items()
+        ),
+    ]
+
+
 def cases() -> list[Broken]:
     """All of them."""
-    return [*files(), *records(), *arrays(), *histories(), *whole_folders()]
+    return [*files(), *records(), *arrays(), *histories(), *whole_folders(), *unfinished()]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,7 +41,7 @@ WAYS: dict[str, Sequence[Sequence[str]]] = {
          "--seed", str(seed), "--out", "new")
         for seed in (1, 2)
     ],
-    "a run is resumed twice": [resuming("stopped")] * 2,
+    "two go on with a run": [resuming("stopped")] * 2,
 }  # fmt: skip
 
 
@@ -64,8 +61,6 @@ class Sharing:
         """Start all of them, and look for the run of each that says it was done."""
         with world.copied() as folder:
             commands = WAYS[self.way]
-            if "--resume" in commands[0]:
-                _leave_a_stopped_run(world, folder)
 
             def start(number: int) -> Answer:
                 # Each has a mark of its own, since processes are looked for and ended by it.
@@ -95,29 +90,15 @@ def _missing(folder: Path, done: Sequence[Sequence[str]]) -> list[str]:
     """Runs of successful commands that are nowhere, and folders that contradict themselves."""
     paths = [path.parent for path in folder.rglob("run.json")]
     found = [text for path in paths if (text := contradiction(path))]
-    seeds = {Run(path).spec.seed for path in paths if not contradiction(path)}
+    seeds = {Run(path, complete=False).spec.seed for path in paths if not contradiction(path)}
+    if done and "--resume" in done[0] and not Run(folder / "stopped", complete=False).is_complete:
+        found.append("the resumed run is not complete")
     wanted = [int(words[words.index("--seed") + 1]) for words in done if "--seed" in words]
     gone = [seed for seed in wanted if seed not in seeds]
     # Of two commands that may replace a run, one after the other, the last one's run is there.
     if done and "--overwrite" in done[0]:
         gone = gone if len(gone) == len(wanted) else []
     return found + [f"the run with seed {seed} is gone" for seed in gone]
-
-
-def _leave_a_stopped_run(world: World, folder: Path) -> None:
-    """A run in `stopped` that was ended by a signal after its first epoch."""
-
-    def stop(pid: int) -> None:
-        end = time.monotonic() + 30
-        while not (folder / "stopped" / "history.csv").exists() and time.monotonic() < end:
-            time.sleep(0.01)
-        os.kill(pid, signal.SIGTERM)
-
-    words = training(1, "--out", "stopped", "--set", "training.epochs=300")
-    started(
-        python(*words), folder=folder, environment=world.environment(folder, {}), limit_s=60,
-        meanwhile=stop,
-    )  # fmt: skip
 
 
 def cases() -> list[Sharing]:

@@ -128,8 +128,10 @@ class Row:
     @property
     def line(self) -> str:
         """Of the table."""
+        every = len(cases_of(self.kind, self.seed))
+        tried = self.tried if self.tried == every else f"{self.tried} of {every}"
         cells = (
-            KINDS[self.kind].what, self.tried, self.survived, self.lost, self.traceback, self.hang,
+            KINDS[self.kind].what, tried, self.survived, self.lost, self.traceback, self.hang,
             self.tried - self.survived, f"{self.waited_s:.1f} s", f"{self.memory // MIB:,} MiB",
             self.date, self.seed,
         )  # fmt: skip
@@ -176,6 +178,10 @@ def page(rows: Sequence[Row]) -> str:
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|",
         *(row.line for row in rows),
     ]
+    absent = KINDS.keys() - {row.kind for row in rows}
+    if absent:
+        names = "; ".join(kind.what for name, kind in KINDS.items() if name in absent)
+        lines += ["", f"Not run yet: {names}."]
     fell = [f"- {row.kind}: {text}" for row in rows for text in row.fell]
     if fell:
         lines += ["", "## What fell", "", *fell]

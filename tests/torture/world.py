@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from torture.process import MARK, case_folder, heed_interrupts
 
 from mnist_mlp.data import Dataset
 from mnist_mlp.data.idx import write_idx
+from mnist_mlp.errors import InterruptedRun
+from mnist_mlp.run.folder import HistoryRow
 from mnist_mlp.spec import Spec, parse_spec
-from mnist_mlp.training import train
+from mnist_mlp.training import Observer, train
 
 ROOT = Path(__file__).parent.parent.parent
 SIZES = "model.layer_sizes=[30,9,4]"
@@ -24,7 +26,10 @@ SIZES = "model.layer_sizes=[30,9,4]"
 
 @dataclass(frozen=True)
 class World:
-    """A folder with `run`, its copy `twin`, `data` and `precious`; each case gets a copy."""
+    """A folder with `run`, its copy `twin`, the unfinished run `stopped`, `data` and `precious`.
+
+    Each case gets a copy of it.
+    """
 
     folder: Path
     kept: Path
@@ -97,6 +102,11 @@ def write_seven(path: Path) -> None:
     picture.save(path)
 
 
+def _stop_after_two(row: HistoryRow) -> None:
+    if row.epoch == 2:
+        raise InterruptedRun("interrupted")
+
+
 @contextmanager
 def made_world() -> Iterator[World]:
     """Make the folder that all cases are copied from."""
@@ -105,6 +115,11 @@ def made_world() -> Iterator[World]:
         data = small_data()
         write_data(data, folder / "data")
         train(small_spec(), backend="numpy", dataset=data, out=folder / "run")
+        with suppress(InterruptedRun):
+            train(
+                small_spec(), backend="numpy", dataset=data, out=folder / "stopped",
+                observer=Observer(epoch=_stop_after_two),
+            )  # fmt: skip
         shutil.rmtree(folder / "run" / "figures")  # pictures take longer to copy than all else
         shutil.copytree(folder / "run", folder / "twin")
         write_seven(folder / "seven.png")
