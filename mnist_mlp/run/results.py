@@ -44,15 +44,16 @@ def reference_logits(weights: Tensors, spec: Spec, images: Array) -> Array:
     """Logits (n, classes) of images uint8 (n, inputs), in the precision of the specification.
 
     They are computed in float64 by the NumPy reference. So no framework has to be installed, and
-    the network of any backend is treated alike.
+    the network of any backend is treated alike. They may be infinite or NaN.
     """
     exact = {name: array.astype(np.float64) for name, array in weights.items()}
-    chunks = [
-        forward(
-            exact,
-            spec.model.activations,
-            scale_pixels(images[start : start + _CHUNK], dtype=np.float64),
-        ).logits
-        for start in range(0, len(images), _CHUNK)
-    ]
-    return np.concatenate(chunks).astype(spec.training.precision)
+    with np.errstate(over="ignore", invalid="ignore"):
+        chunks = [
+            forward(
+                exact,
+                spec.model.activations,
+                scale_pixels(images[start : start + _CHUNK], dtype=np.float64),
+            ).logits
+            for start in range(0, len(images), _CHUNK)
+        ]
+        return np.concatenate(chunks).astype(spec.training.precision)
