@@ -130,6 +130,29 @@ def test_a_library_that_fails_is_quoted(
     assert leftovers(tmp_path / "cache") == []
 
 
+ENDLESS = """
+import sys
+from mnist_mlp.data import fetch
+
+def endless(scratch, mirror):
+    with (scratch / "part").open("wb") as file:
+        for _ in range(1000):
+            file.write(bytes(1 << 20))
+
+fetch.LARGEST = 3 << 20
+fetch.FETCHERS["openml"] = endless
+sys.exit(fetch.main(["openml", sys.argv[1]]))
+"""
+
+
+def test_a_library_that_writes_without_end_is_stopped(tmp_path: Path) -> None:
+    """A server that never ends would fill the disk."""
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "File too large" in done.stderr) == (1, True)
+    assert (tmp_path / "scratch" / "part").stat().st_size <= 3 << 20
+
+
 @pytest.mark.parametrize(
     ("source", "extra"), [("torchvision", "mnist-mlp[torch]"), ("keras", "mnist-mlp[keras]")]
 )

@@ -17,22 +17,22 @@ from torture.world import World, made_world
 SEED = 1
 
 SHARES = {
-    "new": 31,
-    "overwrite": 25,
-    "resume": 25,
-    "sharing": 9,
-    "idx": 11,
-    "folders": 29,
-    "weights": 13,
-    "pictures": 13,
-    "toml": 17,
-    "words": 19,
+    "new": 60,
+    "overwrite": 45,
+    "resume": 45,
+    "sharing": 20,
+    "idx": 14,
+    "folders": 43,
+    "weights": 19,
+    "pictures": 19,
+    "toml": 23,
+    "words": 27,
 }
 """Of these kinds every n-th case is run here."""
 
 NAMED = {
     "networks": ("a wrong hash", "closes early", "redirects to itself"),
-    "fatal": ("exits at once (in training_step)",),
+    "fatal": ("exits at once when imported (when it is imported)",),
 }
 """Of these, cases that end soon."""
 

@@ -24,6 +24,10 @@ from mnist_mlp.data.idx import write_idx
 # None of the three libraries sets a time-out of its own.
 READ_S = 20.0
 
+LARGEST = 512 * 2**20
+"""Most bytes of a file that a library may write. OpenML's text takes 120 MB; a server that never
+ends would fill the disk."""
+
 # Train images, train labels, test images, test labels.
 Parts = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -73,10 +77,22 @@ FETCHERS: dict[str, Callable[[Path, str | None], Parts]] = {
 }
 
 
+def _limit_files() -> None:
+    """Let no file of this process grow beyond `LARGEST`; writing more is an `OSError`."""
+    try:
+        import resource
+    except ImportError:  # not POSIX
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    known = [limit for limit in (LARGEST, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(known), hard))
+
+
 def main(arguments: list[str]) -> int:
     """Download with the library `arguments[0]` into the folder `arguments[1]`."""
     library, folder, *rest = arguments
     socket.setdefaulttimeout(READ_S)
+    _limit_files()
     scratch = Path(folder) / "scratch"
     scratch.mkdir(parents=True)
     status = NOT_IMPORTED

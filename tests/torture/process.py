@@ -18,10 +18,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 from torture.case import MIB, Answer
+
+from mnist_mlp.run.evaluation import import_evaluator
 
 MARK = "MNIST_TORTURE_CASE"
 """A variable in the environment of each command. Its processes are found by it, even those that
@@ -33,12 +36,21 @@ CPU_S = 120
 torture run itself is killed before it can end the command."""
 
 
+USED = (
+    *("jinja2", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
+    *("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "safetensors.numpy", "scipy.special"),
+    *("mnist_mlp.cli.app", "mnist_mlp.cli.dry_run", "mnist_mlp.cli.output", "mnist_mlp.report"),
+    *("mnist_mlp.exchange.exporting", "mnist_mlp.exchange.importing"),
+    *("mnist_mlp.exchange.pictures", "mnist_mlp.parity.compare.runs"),
+    *("mnist_mlp.report.comparison", "mnist_mlp.training"),
+)
+"""What the commands import when they need it."""
+
+
 def import_everything() -> None:
     """Import what the commands import, so that forked children need not."""
-    import scipy.special  # noqa: F401
-
-    from mnist_mlp.run.evaluation import import_evaluator
-
+    for name in USED:
+        import_module(name)
     import_evaluator()
 
 

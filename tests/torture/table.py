@@ -107,7 +107,11 @@ def _run_one(kind: str, seed: int, world: World, number: int) -> Result:
 
 @dataclass(frozen=True)
 class Row:
-    """A kind's line in the table; `date`, `seed` and `seconds` are those of its run."""
+    """A kind's line in the table.
+
+    `waited_s` is the longest wait for a command, and `memory` the most bytes that one took; `fell`
+    names the cases that did not survive.
+    """
 
     kind: str
     tried: int
