@@ -24,6 +24,7 @@ import pytest
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import InterruptedRun, RunFolderError, UsageError
+from mnist_mlp.leftovers import TEMPORARY_FILE
 from mnist_mlp.parity.compare.trace import trace_files
 from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
 from mnist_mlp.run.claim import claimed
@@ -61,11 +62,14 @@ def spec_of(epochs: int = 4, **optimizer: Any) -> Spec:
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
-    """Every file of a run, without what tells the time."""
+    """Every file of a run, without what tells the time.
+
+    A file that was half-written by a killed process is swept a minute later (`leftovers`).
+    """
     files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and not TEMPORARY_FILE.fullmatch(path.name)
     }
     # The checkpoint has the seconds of the history in it.
     for timed in ("run.json", CHECKPOINT_FILE):

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
+import numpy as np
+
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import MnistMlpError, RunFolderError
+from mnist_mlp.errors import DivergedError, MnistMlpError, RunFolderError
 from mnist_mlp.plan import make_plan
 from mnist_mlp.reference import Array
 from mnist_mlp.run.folder import BEST_FILE, Run
@@ -91,6 +93,8 @@ class Network:
         ------
         RunFolderError
             They have to be computed, and the data set is not the one that the run was trained on.
+        DivergedError
+            A computed logit is not finite.
         """
         stored = self.run.path / "predictions.npz", self.run.path / "examples.npz"
         # A run writes them after its last epoch, and `--resume` removes them.
@@ -131,4 +135,8 @@ class Network:
         plan = make_plan(run.spec, dataset)
         images: Array = dataset.flat()[plan.test_ids]
         logits = reference_logits(self.weights, run.spec, images)
+        if not np.isfinite(logits).all():
+            raise DivergedError(
+                f"{run.path}: with its weights, a logit of the test rows is not finite"
+            )
         return results_of(logits, test_ids=plan.test_ids, dataset=dataset)
