@@ -35,6 +35,7 @@ acceptance: .venv/installed-dev
 
 faults: .venv/installed-dev
 	$(BIN)/python tests/fault_table.py
+	$(BIN)/python tests/pair_table.py
 	$(BIN)/python tests/clean_pairs.py
 
 cases: .venv/installed-dev

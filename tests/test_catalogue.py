@@ -72,6 +72,9 @@ COMPUTED = {
         *("last_batch_dropped", "last_batch_kept", "not_shuffled", "shuffled", "steps_missing"),
         *(data.MOVES.keys() - {"image_rotated_back"}),
     },
+    ("pair/initial.py", "name"): {
+        *("extra_layer", "layers_missing", "normalisation_missing", "other_shapes"),
+    },
     ("compare/folders.py", "name"): {
         "float32_arithmetic",
         "float64_arithmetic",

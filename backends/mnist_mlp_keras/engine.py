@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops import gen_stateless_random_ops_v2, math_ops
 
 from mnist_mlp.contract import Runtime
 
@@ -152,6 +153,53 @@ def eager_functions() -> Iterator[None]:
         yield
     finally:
         tf.config.run_functions_eagerly(run_eagerly=before)
+
+
+@contextmanager
+def exact_scalars() -> Iterator[None]:
+    """Context in which a Python number becomes a float64 constant as it is.
+
+    Otherwise TensorFlow makes it float32 first: hyperparameters, the constants of GELU and the
+    slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run.
+    """
+    original, leaky_relu = tf.cast, tf.nn.leaky_relu
+
+    def leaky(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
+        del name
+        return tf.where(features > 0, features, cast(alpha, features.dtype) * features)
+
+    def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
+        if isinstance(x, int | float) and not isinstance(x, bool):
+            kind = tf.as_dtype(dtype)
+            if kind == tf.float64:
+                return tf.constant(x, kind)
+        return original(x, dtype, name)
+
+    owners = (tf, math_ops)
+    for owner in owners:
+        owner.cast = cast
+    tf.nn.leaky_relu = leaky
+    try:
+        yield
+    finally:
+        tf.nn.leaky_relu = leaky_relu
+        for owner in owners:
+            owner.cast = original
+
+
+@contextmanager
+def replaced_uniforms(replaced: Callable[[Any], Any]) -> Iterator[None]:
+    """Context in which uniform random numbers, as dropout draws them, pass through a function."""
+    original = gen_stateless_random_ops_v2.stateless_random_uniform_v2
+
+    def drawn(*args: Any, **options: Any) -> Any:
+        return replaced(original(*args, **options))
+
+    gen_stateless_random_ops_v2.stateless_random_uniform_v2 = drawn
+    try:
+        yield
+    finally:
+        gen_stateless_random_ops_v2.stateless_random_uniform_v2 = original
 
 
 def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: Any = None) -> Any:

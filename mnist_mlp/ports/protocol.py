@@ -64,6 +64,8 @@ class PortDescription:
         In Keras the compiled loss; in torch the losses that the module holds or its code names.
     constraints : tuple of str
         In Keras the constraints on weights, in words. They are applied after every update.
+    optimizer : str
+        In Keras the class of the framework that the compiled optimizer is or inherits from.
     """
 
     framework: str
@@ -72,6 +74,7 @@ class PortDescription:
     outputs: tuple[tuple[int | None, ...], ...] = ()
     losses: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
+    optimizer: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +153,9 @@ class OwnData:
     moved_by_validation : bool or None
         Whether the order of the second epoch changes when the validation loader is iterated in
         between (None: not tried).
+    first_targets : array or None
+        Targets of the first training batch, as they were given: integers or one-hot, (n,) or
+        (n, 1).
     """
 
     rows: Rows
@@ -159,6 +165,7 @@ class OwnData:
     shuffle: bool | None = None
     total: int | None = None
     moved_by_validation: bool | None = None
+    first_targets: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,7 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.plan import Plan
+from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
@@ -312,6 +313,31 @@ class Worker:
         """Train the port without setting any weights; return its accuracy on the test rows."""
         accuracy: float = self._port("train", plan, data, seed=seed, native=native)
         return accuracy
+
+    def pair_brought(self, images: Array, labels: Array) -> PairBrought:
+        """Own data and settings of a model (`mnist_mlp.ports.pair.PairHost`), described before."""
+        brought: PairBrought = self._port("pair_brought", images, labels)
+        return brought
+
+    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+        """Load a model anew in a precision; run one batch of the first rows that it takes."""
+        facts: PairFacts = self._port("pair_open", tuple(candidates), precision=precision)
+        return facts
+
+    def pair_draws(self) -> tuple[Tensors, ...]:
+        """Initial weights of several models."""
+        draws: tuple[Tensors, ...] = self._port("pair_draws")
+        return draws
+
+    def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
+        """One real `fit`, each of its steps recorded."""
+        steps: tuple[PairStep, ...] = self._port("pair_fit", job)
+        return steps
+
+    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+        """Outputs of the last layer with weights and of the model, in evaluation mode."""
+        outputs: tuple[Array, Array] = self._port("pair_predict", dict(weights), x)
+        return outputs
 
     def _port(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of the opened `PortHost`.

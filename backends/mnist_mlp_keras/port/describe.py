@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mnist_mlp.ports.protocol import PortDescription
+from mnist_mlp_keras.port.facts import optimizer_settings
 from mnist_mlp_keras.port.load import described, leaves_of, loss_name
 
 Shape = tuple[int | None, ...]
@@ -21,6 +22,7 @@ def describe(model: Any) -> PortDescription:
         outputs=_shapes(model, "output_shape"),
         losses=(loss,) if loss else (),
         constraints=tuple(_constraints(model)),
+        optimizer=str(optimizer_settings(model).get("kind", "")),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 
 from mnist_mlp.contract import Array, Plan, Tensors, TrainingData
 from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp_keras.engine import eager_functions, planned_dataset
@@ -29,6 +31,7 @@ from mnist_mlp_keras.port.load import (
     wants_one_hot,
 )
 from mnist_mlp_keras.port.own_data import DATA, OF_ALL, OF_ARRAYS, own_data
+from mnist_mlp_keras.port.pair import PairSide
 from mnist_mlp_keras.port.recorder import Recorder
 from mnist_mlp_keras.port.run import (
     PASSED_ON,
@@ -95,6 +98,34 @@ class KerasPort:
             },
         )
         return self.facts
+
+    # --- As one side of a pair (`mnist_mlp.ports.pair.PairHost`) ----------------------------------
+
+    @cached_property
+    def _side(self) -> PairSide:
+        return PairSide(self.target)
+
+    def pair_brought(self, images: Array, labels: Array) -> PairBrought:
+        """See `PairHost.pair_brought`."""
+        return self._side.brought(images, labels)
+
+    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+        """See `PairHost.pair_open`."""
+        return self._side.open(candidates, precision=precision)
+
+    def pair_draws(self) -> tuple[Tensors, ...]:
+        """See `PairHost.pair_draws`."""
+        return self._side.draws()
+
+    def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
+        """See `PairHost.pair_fit`."""
+        return self._side.fit(job)
+
+    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+        """See `PairHost.pair_predict`."""
+        return self._side.predict(weights, x)
+
+    # --- Judged training --------------------------------------------------------------------------
 
     def _fed(self, images: Array, labels: Array, plan: Plan | None = None) -> tuple[Array, Array]:
         """In float64 where both the specification and the model are."""

@@ -79,12 +79,15 @@ class _Reader(keras.callbacks.Callback):
         super().__init__()
         self.epochs: list[OwnPass] = []
         self.validation: OwnPass | None = None
+        self.first_targets: Array | None = None
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Number the rows."""
         del epoch, logs
         model = self.model
+        if self.first_targets is None and model.seen:
+            self.first_targets = model.seen[0][1]
         read = read_pass(model.seen, model.table)
         model.seen.clear()
         if read.batches:
@@ -131,6 +134,7 @@ def own_data(given: Given, *, rows: int, fed: Callable[[], tuple[Array, Array]])
         epochs=tuple(reader.epochs),
         validation=reader.validation,
         shuffle=bool(kept.get("shuffle", True)) if own is not None and arrays else None,
+        first_targets=reader.first_targets,
     )
 
 

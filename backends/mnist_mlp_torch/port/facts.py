@@ -53,7 +53,7 @@ def probe(
         seen["drew"] = _random_state() != seen["random"]
 
     def on_train_start(trainer: Any, module: Any) -> None:
-        seen["optimizer"] = _settings(trainer.optimizers)
+        seen["optimizer"] = optimizer_settings(trainer.optimizers)
         seen["watch"] = Watch(module)
         seen["weights"] = {name: p.detach().clone() for name, p in module.named_parameters()}
 
@@ -174,7 +174,7 @@ def _kind(optimizer: Any) -> str:
 _NAMES = {"lr": "learning_rate", "eps": "epsilon"}
 
 
-def _settings(optimizers: list[Any]) -> Mapping[str, Any]:
+def optimizer_settings(optimizers: list[Any]) -> Mapping[str, Any]:
     """Class name and plain numbers of the first optimizer's first group of parameters."""
     if not optimizers:
         return {}

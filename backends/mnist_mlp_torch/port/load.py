@@ -22,9 +22,10 @@ from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
 from mnist_mlp.nearest import did_you_mean
 from mnist_mlp.ports.user_code import load_object, path_of, user_errors
+from mnist_mlp_torch.port.plain import is_plain, plain
 from mnist_mlp_torch.port.wrap import no_module
 
-KEYS = ("module", "trainer", "datamodule", "loader")
+KEYS = ("module", "loss", "optimizer", "trainer", "datamodule", "loader")
 
 OURS = (
     "accelerator", "barebones", "callbacks", "default_root_dir", "devices", "enable_checkpointing",
@@ -95,7 +96,7 @@ def load(target: str) -> Given:
     found = load_object(target)
     found = getattr(found, "_orig_mod", found)  # a compiled module hides the one it runs
     if not isinstance(found, Mapping | torch.nn.Module | type):
-        found = _unless_it_needs_nothing(found, path)
+        found = _unless_it_needs_nothing(found, path, target)
     if not isinstance(found, Mapping):
         return Given(target, _usable(found, target))
     unknown = [str(key) for key in found if key not in KEYS]
@@ -104,16 +105,17 @@ def load(target: str) -> Given:
         raise UsageError(
             f"{target}: {wrong or 'no key module'}; a dictionary has {', '.join(KEYS)}"
         )
+    source = plain(found, target=target) if is_plain(found) else found["module"]
     return Given(
         target,
-        _usable(found["module"], target),
+        _usable(source, target),
         dict(found.get("trainer") or {}),
         found.get("datamodule"),
         found.get("loader"),
     )
 
 
-def _unless_it_needs_nothing(found: Any, path: Path) -> Any:
+def _unless_it_needs_nothing(found: Any, path: Path, target: str) -> Any:
     """A function may return the dictionary: then it is that, and `module` has to make modules."""
     if not callable(found):
         return found
@@ -122,6 +124,9 @@ def _unless_it_needs_nothing(found: Any, path: Path) -> Any:
         made = found()
     if not isinstance(made, Mapping):
         return found
+    if is_plain(made):
+        rest = {key: value for key, value in made.items() if key not in ("loss", "optimizer")}
+        return {**rest, "module": lambda: plain(found(), target=target)}
     module = made.get("module")
     if is_module(module):
         return {**made, "module": lambda: found()["module"]}

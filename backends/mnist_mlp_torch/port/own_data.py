@@ -45,12 +45,15 @@ def own_data(given: Given) -> OwnData | None:
         train, validation = make()
         table = RowTable()
 
+        targets: list[Array] = []
+
         def read(loader: Iterable[Any], what: str) -> OwnPass:
-            return read_pass(_triples(loader, given, what), table)
+            return read_pass(_noting(_triples(loader, given, what), targets), table)
 
         if train is None and validation is None:
             return None
         epochs: list[OwnPass] = []
+        first_targets: Array | None = None
         validated: OwnPass | None = None
         moved: bool | None = None
         slow = True
@@ -61,6 +64,7 @@ def own_data(given: Given) -> OwnData | None:
             epochs.append(read(train, "loader"))
             if not epochs[0].batches:
                 raise UserCodeError(f"{given.path}: the loader gives no batch")
+            first_targets = targets[0]
             slow = time.perf_counter() - start > SLOW_S
             epochs += [read(train, "loader") for _ in range(1 if slow else EPOCHS - 1)]
         if validation is not None and not slow:
@@ -81,12 +85,22 @@ def own_data(given: Given) -> OwnData | None:
         shuffle=False if _in_sequence(train) else None,
         total=_total(train),
         moved_by_validation=moved,
+        first_targets=first_targets,
     )
 
 
-def _triples(
-    loader: Iterable[Any], given: Given, what: str
-) -> Iterator[tuple[Array, Array, Array | None]]:
+Triple = tuple[Array, Array, Array | None]
+
+
+def _noting(batches: Iterable[Triple], targets: list[Array]) -> Iterator[Triple]:
+    """Batches as they come; the targets of the very first one are kept."""
+    for batch in batches:
+        if not targets:
+            targets.append(batch[1])
+        yield batch
+
+
+def _triples(loader: Iterable[Any], given: Given, what: str) -> Iterator[Triple]:
     for batch in loader:
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise UserCodeError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, UsageError, UserCodeError
 from mnist_mlp.parity.check import by_settings, supported
+from mnist_mlp.parity.check.by_pair import Side, check_pair
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
 from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
@@ -94,6 +95,22 @@ def check_port(
             begin_reference(given)
         else:
             worker = host(original)
+            looked = worker.describe_port(original.text)
+            if supported.needs_a_pair(looked, _needs(given, dataset)):
+                if reason := supported.refusal_of_pair(looked, label=original.text):
+                    raise UsageError(reason)
+                if cost:
+                    raise UsageError("--cost trains dense networks under cross-entropy only")
+                other = host(port)
+                outcome = check_pair(
+                    Side(original, worker, looked),
+                    Side(port, other, other.describe_port(port.text)),
+                    spec=spec,
+                    dataset=dataset,
+                    image_shape=image_shape,
+                    say=say,
+                )
+                return Checked(outcome, spec)
             facts = opened(worker, original, given, measure=True)
             read = read_spec(worker, facts, dataset, spec, label=original.text)
             spec, given = read.spec, setting(read.spec, dataset)
@@ -141,7 +158,7 @@ def look_and_open(
     UsageError
         It cannot be run, or nothing can be measured by it; with what can.
     """
-    needs = supported.Needs(given.data.train_images.shape[1], dataset.classes)
+    needs = _needs(given, dataset)
     looked = worker.describe_port(target.text)
     refuse = supported.refusal if measure else supported.refusal_of_port
     if reason := refuse(looked, needs, label=target.text):
@@ -156,6 +173,10 @@ def look_and_open(
     if measure and (reason := supported.refusal_of_layers(facts, needs, label=target.text)):
         raise UsageError(reason)
     return facts
+
+
+def _needs(given: Setting, dataset: Dataset) -> supported.Needs:
+    return supported.Needs(given.data.train_images.shape[1], dataset.classes)
 
 
 def original_spec(

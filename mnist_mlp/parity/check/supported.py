@@ -19,11 +19,16 @@ Status = Literal["judged", "settings", "refused"]
 
 @dataclass(frozen=True)
 class Row:
-    """Kinds of one sort; `judged` by their numbers, compared by their `settings`, or `refused`."""
+    """Kinds of one sort; `judged` by their numbers, compared by their `settings`, or `refused`.
+
+    That is against a specification. With an original, `pair` says whether the two frameworks can be
+    each other's measure.
+    """
 
     what: str
     status: Status
     kinds: tuple[str, ...]
+    pair: bool = False
 
 
 LAYERS = (
@@ -48,21 +53,45 @@ LAYERS = (
     ),
     Row("a loss", "judged", ("*Loss", "*Loss2d")),
     Row("empty", "judged", ("Module*", "Parameter*", "Sequential")),
-    Row("dropout", "settings", ("Dropout", "dropout")),
-    Row("batch normalisation", "settings", ("BatchNormalization", "*BatchNorm1d", "batch_norm")),
-    Row("layer normalisation", "settings", ("LayerNormalization", "LayerNorm", "layer_norm")),
+    Row("dropout", "settings", ("Dropout", "dropout"), pair=True),
+    Row(
+        "batch normalisation",
+        "settings",
+        ("BatchNormalization", "*BatchNorm1d", "batch_norm"),
+        pair=True,
+    ),
+    Row(
+        "layer normalisation",
+        "settings",
+        ("LayerNormalization", "LayerNorm", "layer_norm"),
+        pair=True,
+    ),
+    Row(
+        "dropout of whole maps",
+        "refused",
+        ("SpatialDropout?D", "Dropout?d", "dropout?d"),
+        pair=True,
+    ),
     Row("another dropout", "refused", ("*Dropout*", "*dropout*")),
     Row("noise", "refused", ("Gaussian*", "Random*", "RReLU")),
+    Row(
+        "another normalisation",
+        "refused",
+        ("BatchNorm?d", "GroupNorm*", "group_norm"),
+        pair=True,
+    ),
     Row("another normalisation", "refused", ("*Norm*", "*norm", "normalize")),
-    Row("a convolution", "refused", ("*Conv*", "conv*", "*Fold", "*fold")),
-    Row("pooling", "refused", ("*Pool*", "*pool*")),
+    Row("a convolution", "refused", ("Separable*", "ConvLSTM*", "*Fold", "*fold")),
+    Row("a convolution", "refused", ("*Conv*", "conv*"), pair=True),
+    Row("pooling", "refused", ("*Pool*", "*pool*"), pair=True),
     Row("an embedding", "refused", ("Embedding*", "embedding*")),
     Row("recurrent", "refused", ("*GRU*", "*LSTM*", "*RNN*", "Bidirectional", "TimeDistributed")),
     Row("attention", "refused", ("*Attention*", "*attention*", "Transformer*")),
-    Row("merging", "refused", ("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum",
-                               "Multiply", "Subtract", "Bilinear")),
-    Row("resizing", "refused", ("*Padding*", "Cropping*", "UpSampling*", "Upsample*", "Resizing",
-                                "Pixel*", "interpolate")),
+    Row("merging", "refused", ("Bilinear", "Dot")),
+    Row("merging", "refused", ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply",
+                               "Subtract"), pair=True),
+    Row("resizing", "refused", ("*Padding*", "*Pad?d", "Cropping*", "UpSampling*", "Upsample*",
+                                "Resizing", "Pixel*", "interpolate"), pair=True),
 )  # fmt: skip
 """Kinds of layers and of functions that do their work; the first row that fits counts. A kind of
 the framework's that is in no row is refused, a user's own class is judged by its numbers."""
@@ -294,6 +323,50 @@ def _constraints(described: PortDescription) -> Iterator[Reason]:
 def _loss_is_judged(name: str) -> bool:
     row = _row(LOSSES, name)
     return row is None or row.status == "judged"
+
+
+# --- With an original: the two frameworks as each other's measure ---------------------------------
+
+
+def needs_a_pair(original: PortDescription, needs: Needs) -> bool:
+    """Whether an original is more than a dense network under cross-entropy, by SGD or Adam."""
+    return bool(
+        refusal(original, needs, label="")
+        or compared_by_settings(original.layers)
+        or (original.optimizer and _row(OPTIMIZERS, original.optimizer) is None)
+    )
+
+
+def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
+    """Why an original cannot be the measure of a port, with what can; None where it can."""
+    reasons = []
+    for what, shapes in (("inputs", original.inputs), ("outputs", original.outputs)):
+        if len(shapes) > 1:
+            loss = f" (loss {', '.join(original.losses)})" if original.losses else ""
+            reasons.append(f"it has {len(shapes)} {what}{loss if what == 'outputs' else ''}")
+    unknown = [layer for layer in original.layers if not _has_a_pair(layer)]
+    if unknown:
+        first = {layer.kind: layer for layer in reversed(unknown)}
+        names = [f"{named(x)} ({family(x) or 'not known'})" for x in reversed(first.values())]
+        reasons.append(f"it has {', '.join(names)}")
+    reasons += [what for what, _ in _constraints(original)]
+    if not reasons:
+        return None
+    kinds = ", ".join(dict.fromkeys(layer.kind for layer in original.layers))
+    losses = f", under {', '.join(original.losses)}" if original.losses else ""
+    return (
+        f"{label} cannot be judged: {'; '.join(reasons)}.\n"
+        f"What can be: one input and one output, dense layers, convolutions, pooling, "
+        f"normalisation, dropout, activations, merging and resizing. It is made of {kinds}{losses}."
+        f"\nGive check the part without the others as a model of its own, in both files."
+    )
+
+
+def _has_a_pair(layer: PortLayer) -> bool:
+    if status(layer) == "judged":
+        return True
+    row = _row(LAYERS, layer.kind)
+    return row is not None and row.pair
 
 
 # --- Run, but partly not judged -------------------------------------------------------------------

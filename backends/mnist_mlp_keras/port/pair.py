@@ -1,0 +1,520 @@
+"""A Keras model as one side of a pair: real training steps in float64, every stage recorded."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.pair import (
+    Forced,
+    Mend,
+    PairBrought,
+    PairFacts,
+    PairJob,
+    PairLayer,
+    PairRows,
+    PairStep,
+    tensor_name,
+)
+from mnist_mlp.ports.user_code import load_object, user_errors
+from mnist_mlp.reference import Array, Tensors
+from mnist_mlp_keras.engine import (
+    eager_functions,
+    exact_scalars,
+    planned_dataset,
+    watched_gradients,
+)
+from mnist_mlp_keras.port.facts import optimizer_settings
+from mnist_mlp_keras.port.load import (
+    ONE_HOT_LOSSES,
+    Given,
+    leaves_of,
+    loss_name,
+    one_hot,
+    shaped,
+    wanted_shape,
+)
+from mnist_mlp_keras.port.own_data import own_data
+from mnist_mlp_keras.port.pair_draws import Draws
+from mnist_mlp_keras.port.pair_layers import (
+    LOSSES,
+    activation_name,
+    activation_settings,
+    from_canonical,
+    kind_of,
+    loss_settings,
+    penalties_of,
+    settings_of,
+    tensors_of,
+    to_canonical,
+)
+from mnist_mlp_keras.port.pair_mends import set_layer, set_optimizer
+from mnist_mlp_keras.port.recorder import innermost
+from mnist_mlp_keras.port.run import as_one_step, passed_on
+from mnist_mlp_keras.port.state import number
+
+DRAWS, DRAW_S = 24, 1.0
+"""So many models are made for their initial weights, or for so long."""
+
+DROPOUTS = ("dropout", "spatial_dropout")
+
+
+class PairSide:
+    """The model of a user's file, for `PairHost`."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.path = target.rpartition(":")[0]
+        self.given = self._loaded()
+
+    def _loaded(self) -> Given:
+        with user_errors(self.path):
+            return Given(load_object(self.target), target=self.target)
+
+    # --- Before anything is run -------------------------------------------------------------------
+
+    def brought(self, images: Array, labels: Array) -> PairBrought:
+        """See `PairHost.pair_brought`."""
+        given, fit = self.given, self.given.fit
+
+        def fed() -> tuple[Array, Array]:
+            model = given.first()
+            x = shaped(images, wanted_shape(model, images.shape[1:]))
+            y = labels.astype(np.int64)
+            return x, one_hot(y, int(y.max()) + 1) if loss_name(model) in ONE_HOT_LOSSES else y
+
+        with user_errors(self.path):
+            own = own_data(given, rows=len(labels), fed=fed)
+        return PairBrought(
+            own=own,
+            batch_size=fit.get("batch_size"),
+            epochs=fit.get("epochs"),
+            shuffle=fit.get("shuffle"),
+            options={
+                key: str(value)
+                for key, value in fit.items()
+                if isinstance(value, bool | int | float | str) and key not in ("batch_size",)
+            },
+        )
+
+    def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+        """See `PairHost.pair_open`."""
+        self.precision = precision
+        first: UserCodeError | None = None
+        with default_type(precision):
+            self.given = self._loaded()
+            for chosen, rows in enumerate(candidates):
+                try:
+                    return self._looked(rows, chosen)
+                except UserCodeError as error:
+                    first = first or error
+        assert first is not None
+        raise first
+
+    def _looked(self, rows: PairRows, chosen: int) -> PairFacts:
+        with user_errors(self.path):
+            model = self.given.first()
+            self.rows = rows
+            self._build(model)
+            self.given.remember()
+        self.observer: Observer | None = None  # the layers are numbered by this step
+        few = PairRows(rows.x[: rows.batch_size], rows.y[: rows.batch_size], rows.batch_size)
+        run = _Run(self, self._model(), PairJob(few, epochs=1))
+        run.fit()
+        observer = self.observer = run.observer
+        mapped = {id(v) for v, _, _ in observer.tensors.values()}
+        return PairFacts(
+            framework="keras",
+            layers=tuple(observer.layers),
+            chosen=chosen,
+            optimizer=optimizer_settings(run.fitted),
+            loss=_loss(run.fitted, len(observer.layers)),
+            unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
+            repeated=tuple(observer.repeated),
+            penalties=observer.penalties,
+            open_questions=tuple(_open_questions(run.fitted, self.given.fit)),
+        )
+
+    def _build(self, model: Any) -> None:
+        if not model.built:
+            with eager_functions():
+                model(self.rows.x[:1])
+
+    def _model(self) -> Any:
+        """One in its first state, built."""
+        with user_errors(self.path):
+            model = self.given.fresh()
+            self._build(model)
+        return model
+
+    def draws(self) -> tuple[Tensors, ...]:
+        """See `PairHost.pair_draws`."""
+        assert self.observer is not None
+        found: list[Tensors] = []
+        start = time.perf_counter()
+        for seed in range(DRAWS if self.given.maker is not None else 1):
+            keras.utils.set_random_seed(seed)
+            with default_type(self.precision):
+                drawn = Observer.like(self.observer, self._model()).read()
+            if found and all(np.array_equal(drawn[name], w) for name, w in found[-1].items()):
+                break
+            found.append(drawn)
+            if time.perf_counter() - start > DRAW_S:
+                break
+        return tuple(found)
+
+    # --- Judged training --------------------------------------------------------------------------
+
+    def fit(self, job: PairJob) -> tuple[PairStep, ...]:
+        """See `PairHost.pair_fit`."""
+        with default_type(self.precision):
+            run = _Run(self, self._model(), job)
+            run.fit()
+        return tuple(run.steps)
+
+    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+        """See `PairHost.pair_predict`."""
+        assert self.observer is not None
+        with default_type(self.precision):
+            model = self._model()
+            observer = Observer.like(self.observer, model)
+            observer.write(weights)
+            options = {"training": False} if model._call_has_training_arg else {}
+            watched = exact_scalars(), eager_functions(), observer.watching(Draws())
+            with user_errors(self.path), watched[0], watched[1], watched[2]:
+                result = model(self.fed(x), **options)
+        return observer.outputs[max(observer.inputs)], _copied(result)
+
+    def fed(self, x: Array) -> Array:
+        """Rows in the run's precision; whole numbers stay such."""
+        return x.astype(self.precision) if x.dtype.kind == "f" else x
+
+
+@contextmanager
+def default_type(precision: str) -> Iterator[None]:
+    """Let new layers and tensors of real numbers have a type."""
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx(precision)
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+
+
+class Observer:
+    """The layers of one step, in the order in which they ran."""
+
+    def __init__(self, model: Any, mends: Sequence[Mend] = ()) -> None:
+        self.leaves = [
+            layer for layer in leaves_of(model) if not isinstance(layer, keras.layers.InputLayer)
+        ]
+        self.mends: dict[int, list[Mend]] = defaultdict(list)
+        for mend in mends:
+            if mend.layer is not None:
+                self.mends[mend.layer].append(mend)
+        self.layers: list[PairLayer] = []
+        self.repeated: list[str] = []
+        self.penalties: dict[str, float] = {}
+        self.inputs: dict[int, Array] = {}
+        self.outputs: dict[int, Array] = {}
+        self.rough: list[str] = []
+        self.tensors: dict[str, tuple[Any, Any, str]] = {}
+        """Variable, layer and role, by canonical name."""
+        self.of_leaf: dict[int, int] = {}
+        """The number of each leaf with weights."""
+        self._seen: set[int] = set()
+
+    @classmethod
+    def like(cls, other: Observer, model: Any, mends: Sequence[Mend] = ()) -> Observer:
+        """Of another model of the same layers, numbered as those of `other`."""
+        made = cls(model, mends)
+        for leaf, number_of in other.of_leaf.items():
+            made._map(made.leaves[leaf], number_of)
+            made.of_leaf[leaf] = number_of
+        return made
+
+    def _map(self, layer: Any, number_of: int) -> None:
+        for role, variable in tensors_of(layer).items():
+            self.tensors[tensor_name(number_of, role)] = (variable, layer, role)
+        for role, factor in penalties_of(layer).items():
+            self.penalties[tensor_name(number_of, role)] = factor
+
+    @contextmanager
+    def watching(self, draws: Draws) -> Iterator[None]:
+        """Observe the layers' calls, while this lasts."""
+        for leaf, layer in enumerate(self.leaves):
+            layer.call = self._call(layer, leaf, draws)
+        try:
+            with draws.watching():
+                yield
+        finally:
+            for layer in self.leaves:
+                del layer.call
+
+    def _call(self, layer: Any, leaf: int, draws: Draws) -> Callable[..., Any]:
+        own = layer.call
+
+        def call(x: Any, *args: Any, **options: Any) -> Any:
+            weights = tensors_of(layer)
+            if weights and id(layer) in self._seen:
+                self.repeated.append(layer.name)
+                return own(x, *args, **options)
+            self._seen.add(id(layer))
+            here = len(self.layers)
+            if set_layer(layer, self.mends[here]):
+                self._add(layer, x, x)
+                return x
+            self._add(layer, x, None)
+            if weights:
+                self._map(layer, here)
+                self.of_leaf[leaf] = here
+                self.inputs[here] = _copied(x)
+            draws.rate = layer.rate if kind_of(layer) in DROPOUTS and layer.rate else None
+            try:
+                result = self._activated(layer, own, here, x, *args, **options)
+            finally:
+                draws.rate = None
+            return result
+
+        return call
+
+    def _activated(
+        self, layer: Any, own: Callable[..., Any], here: int, *args: Any, **options: Any
+    ) -> Any:
+        """The layer's work, with its activation as work of its own."""
+        function = getattr(layer, "activation", None)
+        if kind_of(layer) not in ("dense", "conv", "conv_transpose") or (
+            activation_name(function) == "linear"
+        ):
+            result = own(*args, **options)
+            self._keep(here, result)
+            return result
+
+        def activated(z: Any) -> Any:
+            self._keep(here, z)
+            # The same tensor goes on: softmax hangs the logits it was given on its result.
+            return function(z) if function is not None else z
+
+        layer.activation = activated
+        try:
+            result = own(*args, **options)
+        finally:
+            layer.activation = function
+        name = activation_name(function)
+        self.layers.append(
+            PairLayer(len(self.layers), f"{layer.name}: {name}", name, activation_settings(name))
+        )
+        self._keep(len(self.layers) - 1, result)
+        return result
+
+    def _add(self, layer: Any, x: Any, result: Any) -> None:
+        here = len(self.layers)
+        first = x[0] if isinstance(x, list | tuple) else x
+        self.layers.append(
+            PairLayer(
+                number=here,
+                name=f"{layer.name}: {type(layer).__name__}",
+                kind=kind_of(layer),
+                settings=settings_of(layer, tuple(first.shape)),
+                shapes={
+                    role: to_canonical(layer, role, number(v)).shape
+                    for role, v in tensors_of(layer).items()
+                },
+            )
+        )
+        if result is not None:
+            self._keep(here, result)
+
+    def _keep(self, here: int, result: Any) -> None:
+        if not keras.ops.is_tensor(result):
+            return
+        self.outputs[here] = _copied(result)
+        kind = keras.backend.standardize_dtype(result.dtype)
+        if "float" in kind and kind != keras.config.floatx():
+            self.rough.append(f"{self.layers[here].name} ({kind})")
+
+    # --- Weights ----------------------------------------------------------------------------------
+
+    def read(self) -> Tensors:
+        """Weights and running statistics, in canonical layout."""
+        return {
+            name: to_canonical(layer, role, number(variable)).copy()
+            for name, (variable, layer, role) in self.tensors.items()
+        }
+
+    def write(self, values: Tensors) -> None:
+        """Set them."""
+        for name, (variable, layer, role) in self.tensors.items():
+            if name in values:
+                variable.assign(from_canonical(layer, role, np.asarray(values[name])))
+
+
+def _copied(tensor: Any) -> Array:
+    first = tensor[0] if isinstance(tensor, list | tuple) else tensor
+    return np.array(number(first), np.float64)
+
+
+class _Run(keras.callbacks.Callback):
+    """One `fit` of a model, with every step recorded; the last of its callbacks."""
+
+    def __init__(self, side: PairSide, model: Any, job: PairJob) -> None:
+        super().__init__()
+        self.side, self.fitted, self.job = side, model, job
+        self.steps: list[PairStep] = []
+        known = side.observer
+        self.known = Observer.like(known, model) if known is not None else None
+        self.observer = Observer(model)
+        self._open: ExitStack | None = None
+        self._pending = False
+        self.optimizer = innermost(model.optimizer)
+
+    def fit(self) -> None:
+        """Run it.
+
+        Raises
+        ------
+        UserCodeError
+            The user's code raised.
+        """
+        model, side, rows = self.fitted, self.side, self.job.rows
+        options = passed_on(side.given.fit)
+        options["callbacks"] = [_First(self), *options["callbacks"], self]
+        own_apply = self.optimizer.apply
+        before = model.run_eagerly
+        with user_errors(side.path), as_one_step(model), exact_scalars():
+            set_optimizer(self.optimizer, [m for m in self.job.mends if m.layer is None])
+            model.run_eagerly, model.train_function = True, None
+            self.optimizer.apply = self._applying(own_apply)
+            orders = np.tile(np.arange(len(rows.x)), (self.job.epochs, 1))
+            try:
+                with watched_gradients(self._gradients):
+                    model.fit(
+                        planned_dataset(
+                            side.fed(rows.x), side.fed(rows.y), orders, batch_size=rows.batch_size
+                        ),
+                        epochs=self.job.epochs,
+                        steps_per_epoch=rows.steps,
+                        shuffle=False,
+                        verbose=0,
+                        **options,
+                    )
+            finally:
+                if self._open is not None:
+                    self._open.close()
+                del self.optimizer.apply
+                model.run_eagerly, model.train_function = before, None
+            self._close()
+
+    def enter(self) -> None:
+        """Before a batch, and before any callback of the user's."""
+        self._close()
+        number = len(self.steps)
+        forced = self.job.forced[number] if number < len(self.job.forced) else Forced({}, {})
+        if self.known is not None:
+            self.known.write(forced.weights)
+        self.observer = Observer(self.fitted, self.job.mends)
+        self._before = self.known.read() if self.known is not None else {}
+        self._forced = forced
+        self._draws = Draws(forced.draws)
+        self._loss, self._raw = float("nan"), dict[int, Any]()
+        self._open = ExitStack()
+        self._open.enter_context(self.observer.watching(self._draws))
+
+    def _gradients(self, target: Any, sources: Sequence[Any], gradients: Sequence[Any]) -> None:
+        if self._open is None or self._raw:
+            return
+        self._loss = float(np.sum(number(target)))
+        for source, gradient in zip(sources, gradients, strict=True):
+            if gradient is not None:
+                self._raw[id(source)] = gradient
+
+    def _applying(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(gradients: Any, trainable_variables: Any = None) -> Any:
+            given = self._forced.gradients
+            if not given:
+                return own(gradients, trainable_variables)
+            known = self.known or self.observer
+            names = {id(variable): name for name, (variable, _, _) in known.tensors.items()}
+            variables = trainable_variables or self.optimizer._trainable_variables
+            replaced = []
+            for gradient, variable in zip(gradients, variables, strict=True):
+                name = names.get(id(variable), "")
+                if name in given and gradient is not None:
+                    _, layer, role = known.tensors[name]
+                    value = from_canonical(layer, role, np.asarray(given[name]))
+                    replaced.append(keras.ops.convert_to_tensor(value, dtype=variable.dtype))
+                else:
+                    replaced.append(gradient)
+            return own(replaced, trainable_variables)
+
+        return apply
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """The step is over; callbacks may still change weights before the next one."""
+        del batch, logs
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+        self._pending = True
+
+    def _close(self) -> None:
+        if not self._pending:
+            return
+        self._pending = False
+        known, seen = self.known or self.observer, self.observer
+        gradients = {}
+        for name, (variable, layer, role) in known.tensors.items():
+            raw = self._raw.get(id(variable), self._raw.get(id(variable.value)))
+            if raw is not None:
+                value = number(keras.ops.convert_to_tensor(raw))
+                gradients[name] = to_canonical(layer, role, value).copy()
+        self.steps.append(
+            PairStep(
+                inputs=seen.inputs,
+                outputs=seen.outputs,
+                loss=self._loss,
+                before=self._before,
+                gradients=gradients,
+                after=known.read(),
+                draws=tuple(self._draws.seen),
+                rough=tuple(seen.rough),
+            )
+        )
+
+
+class _First(keras.callbacks.Callback):
+    """The first of all callbacks, as the run is the last."""
+
+    def __init__(self, run: _Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Let the run begin a step."""
+        del batch, logs
+        self.run.enter()
+
+
+def _loss(model: Any, place: int) -> PairLayer | None:
+    name = loss_name(model)
+    kind = LOSSES.get(name)
+    if kind is None:
+        return None
+    return PairLayer(place, name, kind, loss_settings(kind, model.loss))
+
+
+def _open_questions(model: Any, fit: Mapping[str, Any]) -> Iterator[str]:
+    """What short epochs don't show: what happens at steps or losses far from the start."""
+    if not isinstance(innermost(model.optimizer)._learning_rate, keras.Variable):
+        yield "the schedule of the learning rate after the first steps"
+    for callback in passed_on(fit)["callbacks"]:
+        yield f"the callback {type(callback).__name__} after the first steps"

@@ -1,0 +1,236 @@
+"""What a Keras layer does, in the terms that both frameworks share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from mnist_mlp.reference import Array
+from mnist_mlp_keras.port.load import is_native
+
+_DIMENSIONS = ("1D", "2D", "3D")
+
+KINDS = {
+    "Dense": "dense",
+    **{f"Conv{d}": "conv" for d in _DIMENSIONS},
+    **{f"DepthwiseConv{d}": "conv" for d in _DIMENSIONS},
+    **{f"Conv{d}Transpose": "conv_transpose" for d in _DIMENSIONS},
+    "BatchNormalization": "batch_norm",
+    "LayerNormalization": "layer_norm",
+    "GroupNormalization": "group_norm",
+    "Embedding": "embedding",
+    **{f"MaxPooling{d}": "max_pool" for d in _DIMENSIONS},
+    **{f"AveragePooling{d}": "average_pool" for d in _DIMENSIONS},
+    **{f"GlobalAveragePooling{d}": "adaptive_average_pool" for d in _DIMENSIONS},
+    **{f"GlobalMaxPooling{d}": "adaptive_max_pool" for d in _DIMENSIONS},
+    "Dropout": "dropout",
+    **{f"SpatialDropout{d}": "spatial_dropout" for d in _DIMENSIONS},
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "ELU": "elu",
+    "Softmax": "softmax",
+}
+"""Kinds of work by name of the class."""
+
+WITH_WEIGHTS = ("dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "group_norm",
+                "embedding")  # fmt: skip
+
+_ROLES = {
+    "gamma": "gamma",
+    "beta": "beta",
+    "moving_mean": "mean",
+    "moving_variance": "variance",
+    "kernel": "kernel",
+    "bias": "bias",
+    "embeddings": "kernel",
+}
+
+_ACTIVATIONS = {"swish": "silu", "hard_swish": "hard_silu"}
+
+LOSSES = {
+    "sparse_categorical_crossentropy": "cross_entropy",
+    "categorical_crossentropy": "cross_entropy",
+    "binary_crossentropy": "binary_cross_entropy",
+    "mean_squared_error": "mse_loss",
+    "mse": "mse_loss",
+    "mean_absolute_error": "l1_loss",
+    "mae": "l1_loss",
+    "huber": "huber_loss",
+    "huber_loss": "huber_loss",
+    "kl_divergence": "kl_div",
+    "poisson": "poisson_nll_loss",
+}
+"""Kinds of losses by name."""
+
+
+def kind_of(layer: Any) -> str:
+    """What a layer does; its class's name if it is not known."""
+    name = type(layer).__name__
+    if not is_native(layer):
+        return name
+    if name == "Activation":
+        return activation_name(layer.activation)
+    if name == "ReLU":
+        if getattr(layer, "max_value", None) is not None or getattr(layer, "threshold", False):
+            return "relu6" if layer.max_value == 6 else name
+        return "leaky_relu" if layer.negative_slope else "relu"
+    return KINDS.get(name, name)
+
+
+def activation_name(function: Any) -> str:
+    """By its name in both frameworks; `linear` for none."""
+    if function is None:
+        return "linear"
+    name = str(getattr(function, "__name__", type(function).__name__))
+    return _ACTIVATIONS.get(name, name)
+
+
+def activation_settings(name: str) -> dict[str, Any]:
+    """Those that a function has when it is given by its name."""
+    defaults: Mapping[str, dict[str, Any]] = {
+        "leaky_relu": {"slope": 0.2},
+        "elu": {"alpha": 1.0},
+        "gelu": {"approximate": False},
+    }
+    return dict(defaults.get(name, {}))
+
+
+def settings_of(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
+    """Settings by the names that both frameworks share; `shape` is that of its input."""
+    match kind_of(layer):
+        case "conv":
+            return _conv_settings(layer, shape)
+        case "conv_transpose":
+            return {"stride": _tuple(layer.strides, layer.rank), "groups": 1}
+        case "batch_norm":
+            return {
+                "epsilon": float(layer.epsilon),
+                "momentum": float(layer.momentum),
+                "training": bool(layer.trainable),
+            }
+        case "layer_norm" | "group_norm":
+            return {"epsilon": float(layer.epsilon)}
+        case "max_pool" | "average_pool":
+            return _pool_settings(layer, shape)
+        case "dropout" | "spatial_dropout":
+            return {"rate": float(layer.rate)}
+        case "leaky_relu" if hasattr(layer, "negative_slope"):
+            return {"slope": float(layer.negative_slope)}
+        case "elu" if hasattr(layer, "alpha"):
+            return {"alpha": float(layer.alpha)}
+        case name:
+            return activation_settings(name)
+
+
+def _tuple(value: Any, rank: int) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (int(value),) * rank
+
+
+def _spatial(layer: Any, shape: Sequence[int]) -> Sequence[int]:
+    return shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
+
+
+def _pads(
+    padding: str,
+    sizes: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[tuple[int, int], ...]:
+    """What `same` and `causal` add before and after each axis."""
+    found = []
+    for n, k, s, d in zip(sizes, window, stride, dilation, strict=True):
+        reach = d * (k - 1) + 1
+        total = max((-(-n // s) - 1) * s + reach - n, 0) if padding == "same" else 0
+        found.append((reach - 1, 0) if padding == "causal" else (total // 2, total - total // 2))
+    return tuple(found)
+
+
+def _conv_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
+    window, stride = tuple(layer.kernel_size), _tuple(layer.strides, layer.rank)
+    dilation = _tuple(layer.dilation_rate, layer.rank)
+    channels = shape[1] if layer.data_format == "channels_first" else shape[-1]
+    return {
+        "window": window,
+        "stride": stride,
+        "dilation": dilation,
+        "groups": int(channels) if _depthwise(layer) else int(layer.groups),
+        "pads": _pads(layer.padding, _spatial(layer, shape), window, stride, dilation),
+    }
+
+
+def _pool_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
+    sizes = _spatial(layer, shape)
+    window = _tuple(layer.pool_size, len(sizes))
+    stride = window if layer.strides is None else _tuple(layer.strides, len(sizes))
+    settings: dict[str, Any] = {
+        "window": window,
+        "stride": stride,
+        "pads": _pads(layer.padding, sizes, window, stride, (1,) * len(sizes)),
+    }
+    if kind_of(layer) == "average_pool":
+        settings["count_padding"] = False
+    return settings
+
+
+def _depthwise(layer: Any) -> bool:
+    return type(layer).__name__.startswith("Depthwise")
+
+
+# --- Tensors --------------------------------------------------------------------------------------
+
+
+def tensors_of(layer: Any) -> dict[str, Any]:
+    """The variables of a layer with weights, by role."""
+    if kind_of(layer) not in WITH_WEIGHTS:
+        return {}
+    # What Dense and Embedding show under the public name may be made of the variable.
+    found = {
+        role: getattr(layer, f"_{name}", getattr(layer, name, None))
+        for name, role in _ROLES.items()
+        if hasattr(layer, name)
+    }
+    return {role: v for role, v in found.items() if isinstance(v, keras.Variable)}
+
+
+def to_canonical(layer: Any, role: str, value: Array) -> Array:
+    """Kernels of a depthwise convolution as those of one in groups; all else as it is."""
+    if role == "kernel" and _depthwise(layer):
+        return value.reshape(*value.shape[:-2], 1, value.shape[-2] * value.shape[-1])
+    return value
+
+
+def from_canonical(layer: Any, role: str, value: Array) -> Array:
+    """Back."""
+    if role == "kernel" and _depthwise(layer):
+        return value.reshape(tensors_of(layer)["kernel"].shape)
+    return value
+
+
+def penalties_of(layer: Any) -> dict[str, float]:
+    """The factor of `sum(w**2)` in the loss, by role."""
+    found = {}
+    for role in ("kernel", "bias", "gamma", "beta"):
+        regularizer = getattr(layer, f"{role}_regularizer", None)
+        if isinstance(regularizer, keras.regularizers.L2):
+            found[role] = float(np.asarray(regularizer.l2))
+    return found
+
+
+def loss_settings(kind: str, loss: Any) -> dict[str, Any]:
+    """Of a loss object, or of a name, which has the defaults."""
+    settings: dict[str, Any] = {"reduction": "mean"}
+    if kind == "cross_entropy":
+        settings["smoothing"] = 0.0
+    if kind == "huber_loss":
+        settings["delta"] = 1.0
+    if getattr(loss, "reduction", None) == "sum":
+        settings["reduction"] = "sum"
+    kwargs = getattr(loss, "_fn_kwargs", {})
+    for theirs, ours in (("label_smoothing", "smoothing"), ("delta", "delta")):
+        if isinstance(kwargs.get(theirs), int | float):
+            settings[ours] = float(kwargs[theirs])
+    return settings

@@ -1,0 +1,500 @@
+"""A torch module as one side of a pair: real training steps in float64, every stage recorded."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils.data import DataLoader, TensorDataset
+
+from mnist_mlp.contract import Runtime
+from mnist_mlp.errors import UsageError, UserCodeError
+from mnist_mlp.ports.pair import (
+    Forced,
+    Mend,
+    PairBrought,
+    PairFacts,
+    PairJob,
+    PairLayer,
+    PairRows,
+    PairStep,
+    layer_and_role,
+    tensor_name,
+)
+from mnist_mlp.ports.user_code import user_errors
+from mnist_mlp.reference import Array, Tensors
+from mnist_mlp_torch.port.facts import optimizer_settings
+from mnist_mlp_torch.port.layers import to_array
+from mnist_mlp_torch.port.load import Given, left_out, load, make_trainer, not_judged, overrides
+from mnist_mlp_torch.port.own_data import batch_size_of, own_data
+from mnist_mlp_torch.port.pair_draws import Draws
+from mnist_mlp_torch.port.pair_layers import (
+    LOSSES,
+    WITH_WEIGHTS,
+    Call,
+    call_of,
+    from_canonical,
+    settings_of,
+    tensors_of,
+    to_canonical,
+)
+from mnist_mlp_torch.port.pair_mends import (
+    followed,
+    keras_epsilon,
+    keras_rmsprop,
+    performed,
+    set_optimizer,
+)
+
+DRAWS, DRAW_S = 24, 1.0
+"""So many models are made for their initial weights, or for so long."""
+
+TYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+_WHOLE: dict[str, Any] = {
+    "limit_train_batches": 1.0,
+    "max_steps": -1,
+    "overfit_batches": 0.0,
+    "val_check_interval": 1.0,
+}
+"""Arguments of a trainer that would cut these short epochs short; they are judged with the data."""
+
+
+class PairSide:
+    """The module of a user's file, for `PairHost`."""
+
+    def __init__(self, target: str, runtime: Runtime) -> None:
+        self.target = target
+        self.runtime = runtime
+        self.given: Given = load(target)
+
+    # --- Before anything is run -------------------------------------------------------------------
+
+    def brought(self) -> PairBrought:
+        """See `PairHost.pair_brought`."""
+        given = self.given
+        return PairBrought(
+            own=own_data(given),
+            batch_size=None if callable(given.loader) else batch_size_of(given.loader),
+            epochs=given.trainer.get("max_epochs"),
+            options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
+            left_out=left_out(given),
+            not_judged=not_judged(given),
+        )
+
+    def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+        """See `PairHost.pair_open`."""
+        self.dtype = TYPES[precision]
+        first: UserCodeError | None = None
+        with default_type(self.dtype):
+            self.given = load(self.target)
+            for number, rows in enumerate(candidates):
+                try:
+                    return self._looked(rows, number)
+                except UserCodeError as error:
+                    first = first or error
+        assert first is not None
+        raise first
+
+    def _looked(self, rows: PairRows, number: int) -> PairFacts:
+        module = self._module(seed=0)
+        self.observer: Observer | None = None  # the layers are numbered by this step
+        run = _Run(self, module, PairJob(rows, epochs=1))
+        run.fit(one_batch=True)
+        observer = run.observer
+        self.observer = observer
+        return PairFacts(
+            framework="torch",
+            layers=tuple(observer.layers),
+            chosen=number,
+            optimizer=run.optimizer,
+            loss=observer.losses[-1] if observer.losses else None,
+            unmapped=tuple(
+                name
+                for name, parameter in module.named_parameters()
+                if name not in observer.named and parameter.requires_grad
+            ),
+            repeated=tuple(observer.repeated),
+            open_questions=tuple(_open_questions(self.given, run)),
+        )
+
+    def _module(self, *, seed: int) -> Any:
+        with default_type(self.dtype):
+            module = self.given.fresh(seed=seed)
+        return module.double() if self.dtype is torch.float64 else module
+
+    def draws(self) -> tuple[Tensors, ...]:
+        """See `PairHost.pair_draws`."""
+        assert self.observer is not None
+        found: list[Tensors] = []
+        start = time.perf_counter()
+        for seed in range(DRAWS if self.given.repeatable else 1):
+            module = self._module(seed=seed)
+            if any(isinstance(p, torch.nn.UninitializedParameter) for p in module.parameters()):
+                return ()
+            drawn = self.observer.read(module)
+            if found and all(np.array_equal(drawn[name], w) for name, w in found[-1].items()):
+                break
+            found.append(drawn)
+            if time.perf_counter() - start > DRAW_S:
+                break
+        return tuple(found)
+
+    # --- Judged training --------------------------------------------------------------------------
+
+    def fit(self, job: PairJob) -> tuple[PairStep, ...]:
+        """See `PairHost.pair_fit`."""
+        with default_type(self.dtype):
+            run = _Run(self, self._module(seed=0), job)
+            run.fit()
+        return tuple(run.steps)
+
+    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+        """See `PairHost.pair_predict`."""
+        assert self.observer is not None
+        module = self._module(seed=0)
+        if not overrides(module, "forward"):
+            raise UsageError(f"{self.given.path}: it has no forward, so nothing evaluates it")
+        batch = self.tensor(x)
+        if any(isinstance(p, torch.nn.UninitializedParameter) for p in module.parameters()):
+            module(batch[:2])
+        self.observer.write(module, weights)
+        module.eval()
+        observer = Observer(module, self.observer)
+        watched = default_type(self.dtype), torch.no_grad(), observer.watching()
+        with user_errors(self.given.path), watched[0], watched[1], watched[2]:
+            result = module(batch)
+        return observer.outputs[max(observer.inputs)], _copied(result)
+
+    def tensor(self, rows: Array) -> Tensor:
+        """Rows as a tensor of the run's type; whole numbers stay such."""
+        made = torch.from_numpy(np.ascontiguousarray(rows))
+        return made.to(self.dtype) if made.is_floating_point() else made
+
+
+@contextmanager
+def default_type(dtype: torch.dtype) -> Iterator[None]:
+    """Let new tensors of real numbers have a type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+class Observer:
+    """The layers of one step, in the order in which they ran.
+
+    With the observer of an earlier step as `like`, layers have its numbers.
+    """
+
+    def __init__(
+        self, module: Any, like: Observer | None = None, mends: Sequence[Mend] = ()
+    ) -> None:
+        self._module = module
+        self.paths = {id(p): name for name, p in module.named_parameters()}
+        self.paths |= {id(b): name for name, b in module.named_buffers()}
+        self.named: dict[str, tuple[str, str]] = dict(like.named) if like else {}
+        self.mends: dict[int, list[Mend]] = defaultdict(list)
+        for mend in mends:
+            if mend.layer is not None:
+                self.mends[mend.layer].append(mend)
+        self.layers: list[PairLayer] = []
+        self.losses: list[PairLayer] = []
+        self.repeated: list[str] = []
+        self.inputs: dict[int, Array] = {}
+        self.outputs: dict[int, Array] = {}
+        self.rough: list[str] = []
+        self.loss: float | None = None
+        """What the step's first backward pass began with."""
+        self._seen: set[str] = set()
+        self._stack: list[str] = []
+        self._modules = {id(m): path for path, m in module.named_modules()}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Observe what is called, while this lasts."""
+        with ExitStack() as stack:
+            for handle in (
+                torch.nn.modules.module.register_module_forward_pre_hook(self._enter),
+                torch.nn.modules.module.register_module_forward_hook(self._leave),
+            ):
+                stack.callback(handle.remove)
+            stack.enter_context(_Calls(self))
+            yield
+
+    def _enter(self, module: Any, args: Any) -> None:
+        self._stack.append(self._modules.get(id(module), ""))
+
+    def _leave(self, module: Any, args: Any, output: Any) -> None:
+        if self._stack:
+            self._stack.pop()
+
+    def called(self, call: Call, own: Any) -> Any:
+        """One call: done, perhaps otherwise, and noted."""
+        tensors = {
+            role: self.paths[id(tensor)]
+            for role, tensor in tensors_of(call).items()
+            if id(tensor) in self.paths
+        } if call.kind in WITH_WEIGHTS else {}  # fmt: skip
+        number = len(self.layers)
+        again = bool(tensors) and not self._seen.isdisjoint(tensors.values())
+        mends = [] if again else self.mends[number]
+        data = None if again or not tensors else _copied(call.input)
+        result = performed(call, own, mends) if mends else own()
+        for mend in mends:
+            if mend.field == "penalty":
+                result = result + self._penalty(dict(mend.value))
+        if again:
+            self.repeated.append(self._stack[-1] if self._stack else call.name)
+            return result
+        self._seen |= set(tensors.values())
+        layer = PairLayer(
+            number=number,
+            name=self._name(call),
+            kind=call.kind,
+            settings=settings_of(call),
+            shapes={
+                role: to_canonical(call.kind, role, to_array(tensors_of(call)[role])).shape
+                for role in tensors
+            },
+        )
+        self.layers.append(layer)
+        for role, path in tensors.items():
+            self.named[path] = (tensor_name(number, role), call.kind)
+        if data is not None:
+            self.inputs[number] = data
+        if call.kind in LOSSES:
+            self.losses.append(layer)
+        if isinstance(result, Tensor):
+            self.outputs[number] = _copied(result)
+            if result.dtype not in (torch.get_default_dtype(), torch.int64):
+                self.rough.append(f"{layer.name} ({str(result.dtype).removeprefix('torch.')})")
+        return followed(result, mends)
+
+    def _penalty(self, factors: Mapping[int, float]) -> Any:
+        """The sum of squares of some layers' kernels, by number, times a factor each."""
+        kernels = {name: path for path, (name, _) in self.named.items()}
+        return sum(
+            factor
+            * self._module.get_parameter(kernels[tensor_name(number, "kernel")]).square().sum()
+            for number, factor in factors.items()
+        )
+
+    def _name(self, call: Call) -> str:
+        path = self._stack[-1] if self._stack else ""
+        return f"{path}: {call.name}" if path else call.name
+
+    # --- Weights ----------------------------------------------------------------------------------
+
+    def train(self, module: Any, number: int | None) -> None:
+        """Let a layer's weights be trained."""
+        for path, (name, _) in self.named.items():
+            if layer_and_role(name)[0] == number and path in dict(module.named_parameters()):
+                module.get_parameter(path).requires_grad_(requires_grad=True)
+
+    def read(self, module: Any, *, gradients: bool = False) -> Tensors:
+        """Weights and running statistics, or gradients, in canonical layout."""
+        found: dict[str, Array] = {}
+        for path, tensor in _tensors(module).items():
+            if path not in self.named:
+                continue
+            name, kind = self.named[path]
+            value = tensor.grad if gradients else tensor
+            if value is not None:
+                role = layer_and_role(name)[1]
+                found[name] = to_canonical(kind, role, to_array(value)).copy()
+        return found
+
+    def write(self, module: Any, values: Tensors, *, gradients: bool = False) -> None:
+        """Set them."""
+        with torch.no_grad():
+            for path, tensor in _tensors(module).items():
+                name, kind = self.named.get(path, ("", ""))
+                into = tensor.grad if gradients else tensor
+                if name not in values or into is None:
+                    continue
+                value = from_canonical(kind, layer_and_role(name)[1], np.asarray(values[name]))
+                into.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+
+
+def _tensors(module: Any) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _copied(tensor: Tensor) -> Array:
+    return np.array(to_array(tensor), np.float64)
+
+
+class _Calls(TorchFunctionMode):
+    """Shows calls of layers' work to an observer; what these call themselves is not shown."""
+
+    def __init__(self, observer: Observer) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if torch.get_default_dtype() is torch.float64:
+            func, args, given = _kept_double(func, args, given)
+        if func is Tensor.backward and self._observer.loss is None:
+            self._observer.loss = float(args[0].detach())
+        call = call_of(func, args, given)
+        if call is None:
+            return func(*args, **given)
+
+        def own(**instead: Any) -> Any:
+            if not instead:
+                return func(*args, **given)
+            return func(**{**call.arguments, **instead})
+
+        return self._observer.called(call, own)
+
+
+def _kept_double(
+    func: Any, args: Sequence[Any], given: Mapping[str, Any]
+) -> tuple[Any, Sequence[Any], Mapping[str, Any]]:
+    """A cast to float32, as `y.float()`, is one to float64 where the run is."""
+    if func is Tensor.float:
+        return Tensor.double, args, given
+    single, double = torch.float32, torch.float64
+    args = [double if a is single else a for a in args]
+    return func, args, {k: double if v is single else v for k, v in given.items()}
+
+
+class _Run:
+    """One `Trainer.fit` of a module, with every step recorded."""
+
+    def __init__(self, side: PairSide, module: Any, job: PairJob) -> None:
+        self.side, self.module, self.job = side, module, job
+        self.steps: list[PairStep] = []
+        self.optimizer: Mapping[str, Any] = {}
+        self.schedulers: list[Any] = []
+        self.observer = Observer(module)
+        self._open: ExitStack | None = None
+        self._closing: dict[str, Any] | None = None
+        for mend in job.mends:
+            if mend.field == "trained" and side.observer is not None:
+                side.observer.train(module, mend.layer)
+        self._rule = next((m.value for m in job.mends if m.field == "rule"), None)
+
+    def fit(self, *, one_batch: bool = False) -> None:
+        """Run it.
+
+        Raises
+        ------
+        UserCodeError
+            The user's code raised.
+        """
+        # In float32 the user's own precision stays: that is what tells 16-bit arithmetic.
+        double = {"precision": "64-true"} if self.side.dtype is torch.float64 else {}
+        trainer = make_trainer(
+            self.side.given,
+            self.module,
+            self.side.runtime,
+            epochs=self.job.epochs,
+            first={
+                "on_train_start": self._start,
+                "on_train_batch_start": self._enter,
+                "on_after_backward": lambda *_: self._gradients(),
+            },
+            last={"on_train_batch_end": self._leave, "on_train_end": lambda *_: self._close()},
+            one_batch=one_batch,
+            **_WHOLE,
+            **double,
+        )
+        rows = self.job.rows
+        data = TensorDataset(self.side.tensor(rows.x), self.side.tensor(rows.y))
+        loader = DataLoader(data, batch_size=rows.batch_size, shuffle=False)
+        hook = register_optimizer_step_pre_hook(lambda *_: self._steps_by_hand())
+        try:
+            with user_errors(self.side.given.path):
+                trainer.fit(self.module, loader, loader)
+        finally:
+            hook.remove()
+            if self._open is not None:
+                self._open.close()
+
+    def _start(self, trainer: Any, module: Any) -> None:
+        self.optimizer = optimizer_settings(trainer.optimizers)
+        self.schedulers = list(trainer.lr_scheduler_configs)
+        self.trainer = trainer
+        set_optimizer(trainer.optimizers, [m for m in self.job.mends if m.layer is None])
+        if self._rule is not None and self._rule[0] == "keras_rmsprop":
+            optimizer = trainer.optimizers[0]
+            optimizer.step = keras_rmsprop(optimizer, self._rule[1])
+
+    def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
+        self._close()
+        known = self.side.observer
+        number = len(self.steps)
+        forced = self.job.forced[number] if number < len(self.job.forced) else Forced({}, {})
+        if known is not None:
+            known.write(module, forced.weights)
+        if self._rule is not None and self._rule[0] == "keras_adam":
+            keras_epsilon(trainer.optimizers[0], self._rule[1], len(self.steps) + 1)
+        self.observer = Observer(module, known, self.job.mends)
+        self._draws = Draws(forced.draws)
+        self._forced = forced
+        self._taken: Tensors | None = None
+        self._before = known.read(module) if known is not None else {}
+        self._open = ExitStack()
+        self._open.enter_context(self._draws)
+        self._open.enter_context(self.observer.watching())
+
+    def _steps_by_hand(self) -> None:
+        """Before an update; Lightning's own begins with the forward pass, in a closure."""
+        if not self.module.automatic_optimization:
+            self._gradients()
+
+    def _gradients(self) -> None:
+        """Record the gradients, and put the other side's in their place; once in a step."""
+        if self._taken is not None or self._open is None:
+            return
+        self._open.close()
+        known = self.side.observer or self.observer
+        self._taken = known.read(self.module, gradients=True)
+        known.write(self.module, self._forced.gradients, gradients=True)
+
+    def _leave(self, trainer: Any, module: Any, *rest: Any) -> None:
+        if self._open is not None:
+            self._open.close()
+        self._closing = {"before": self._before, "gradients": self._taken or {}}
+
+    def _close(self) -> None:
+        """End a step late: callbacks may change weights after it."""
+        if self._closing is None:
+            return
+        known = self.side.observer or self.observer
+        seen = self.observer
+        self.steps.append(
+            PairStep(
+                inputs=seen.inputs,
+                outputs=seen.outputs,
+                loss=float("nan") if seen.loss is None else seen.loss,
+                after=known.read(self.module),
+                draws=tuple(self._draws.seen),
+                rough=tuple(seen.rough),
+                **self._closing,
+            )
+        )
+        self._closing = None
+
+
+def _open_questions(given: Given, run: _Run) -> Iterator[str]:
+    """What short epochs don't show: what happens at steps or losses far from the start."""
+    for config in run.schedulers:
+        yield f"the schedule {type(config.scheduler).__name__} after the first steps"
+    own = given.trainer.get("callbacks") or []
+    for callback in own if isinstance(own, list | tuple) else [own]:
+        yield f"the callback {type(callback).__name__} after the first steps"

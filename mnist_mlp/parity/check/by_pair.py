@@ -1,0 +1,481 @@
+"""An original and its port as each other's measure, for any network that both frameworks have.
+
+Dense networks under cross-entropy are judged by exact arithmetic instead (`port`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
+from mnist_mlp.parity.causes.catalogue import described
+from mnist_mlp.parity.causes.data import SCALINGS
+from mnist_mlp.parity.check.own_data import DataVerdict
+from mnist_mlp.parity.check.pair_data import Brought, against_original
+from mnist_mlp.parity.check.target import Target
+from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break, Cause, Evidence, Place
+from mnist_mlp.parity.outcome import (
+    BUT_FOR_DATA,
+    NamedSide,
+    Outcome,
+    Predictions,
+    Proof,
+    Rung,
+    Verdict,
+    clean,
+    ordered,
+)
+from mnist_mlp.parity.pair import arithmetic
+from mnist_mlp.parity.pair.arrange import laid_like
+from mnist_mlp.parity.pair.breaks import Explained, explained
+from mnist_mlp.parity.pair.feed import Fed, feed
+from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
+from mnist_mlp.parity.pair.judge import STAGES
+from mnist_mlp.parity.pair.run import EPOCHS, PairRun
+from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
+from mnist_mlp.plan import make_plan
+from mnist_mlp.ports.pair import (
+    Forced,
+    PairBrought,
+    PairFacts,
+    PairJob,
+    PairRows,
+    PairStep,
+)
+from mnist_mlp.ports.protocol import PortDescription, PortFacts
+from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.spec import Spec
+from mnist_mlp.worker.parent import Worker
+
+Say = Callable[[str], None]
+
+PREDICTED = 1e-9
+"""Largest relative difference of two outputs in evaluation."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models, described by its worker."""
+
+    target: Target
+    worker: Worker
+    described: PortDescription
+
+
+@dataclass(eq=False, kw_only=True)
+class PairEvidence(Evidence):
+    """What two models showed of each other.
+
+    `not_judged` leaves the verdict open, `told` does not.
+    """
+
+    not_judged: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    data: DataVerdict = field(default_factory=DataVerdict)
+    judged: bool = False
+    different: int = 0
+
+
+def check_pair(
+    original: Side,
+    port: Side,
+    *,
+    spec: Spec,
+    dataset: Dataset,
+    image_shape: tuple[int, ...] = (),
+    say: Say = lambda _: None,
+) -> Outcome:
+    """Judge a port by its original, step by step in float64.
+
+    Raises
+    ------
+    UsageError
+        Nobody knows what the original takes.
+    UserCodeError
+        A model does not run on the rows that it is given.
+    """
+    plan = make_plan(spec, dataset)
+    a, b = original.worker, port.worker
+    rows = dataset.flat()[plan.train_ids], dataset.labels[plan.train_ids]
+    brought = a.pair_brought(*rows), b.pair_brought(*rows)
+    described_both = original.described, port.described
+    fed = feed(*brought, described_both, plan, dataset, image_shape)
+    if fed is None:
+        raise UsageError(
+            f"{original.target.text}: nobody knows what it takes: it declares no shape of its "
+            f"inputs and outputs that the data set fits, and brings no data.\n"
+            f"Give it data beside the model: {{'model': model, 'loader': (x, y)}}, or "
+            f"{{'module': module, 'loader': loader}}."
+        )
+    seen = PairEvidence()
+    seen.not_judged += _of_brought(brought)
+    seen.told += [text for side in brought for text in side.left_out]
+    say(f"running {original.target.text} and {port.target.text}, step by step")
+    start = _single(original, port, fed, seen)
+    if start is not None:
+        try:
+            _double(original, port, fed, seen, start)
+        except UserCodeError as error:  # it ran in float32 just now
+            seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
+    _own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
+    return _outcome(original, port, seen, fed)
+
+
+def _of_brought(brought: Sequence[PairBrought]) -> list[str]:
+    found = [text for side in brought for text in side.not_judged]
+    for whose, side in zip(("original", "port"), brought, strict=True):
+        if side.own is not None and any(one.weights is not None for one in side.own.epochs):
+            found.append(f"the {whose}'s weights of single rows")
+    return found
+
+
+# --- Training steps -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A first step of both in float32, from the original's own initial weights."""
+
+    a: PairStep
+    b: PairStep | None
+    weights: WeightMap
+
+
+def _single(original: Side, port: Side, fed: Fed, seen: PairEvidence) -> Start | None:
+    """Look at both in float32, as they are: layers, initial weights, and one step."""
+    facts_a = original.worker.pair_open(fed.a, precision="float32")
+    facts_b = port.worker.pair_open(fed.b, precision="float32")
+    unmapped = [
+        f"{side.target.text}: {', '.join(facts.unmapped)}: weights of no layer that can be mapped"
+        for side, facts in ((original, facts_a), (port, facts_b))
+        if facts.unmapped
+    ]
+    if unmapped:
+        seen.not_judged += unmapped
+        return None
+    weights = match(facts_a.layers, facts_b.layers)
+    if isinstance(weights, Unlike):
+        seen.breaks += unlike_breaks(weights)
+        return None
+    if not weights.pairs:
+        seen.not_judged.append("no layer with weights was found")
+        return None
+    seen.compared["spec"] = len(weights.pairs)
+    found, seen.compared["init"] = initial_breaks(
+        original.worker.pair_draws(), port.worker.pair_draws(), weights
+    )
+    seen.breaks += found
+    rows = _first_batch(fed.a[facts_a.chosen])
+    step = original.worker.pair_fit(PairJob(rows, 1))[0]
+    forced = Forced(weights.to_b(step.before), {}, step.draws)
+    other = port.worker.pair_fit(PairJob(_first_batch(fed.b[facts_b.chosen]), 1, (forced,)))
+    return Start(step, other[0] if other else None, weights)
+
+
+def _first_batch(rows: PairRows) -> PairRows:
+    n = rows.batch_size
+    return PairRows(rows.x[:n], rows.y[:n], n)
+
+
+def _double(original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Start) -> None:
+    """Judge the steps in float64, and try what could be behind their differences."""
+    facts_a = original.worker.pair_open(fed.a, precision="float64")
+    facts_b = port.worker.pair_open(fed.b, precision="float64")
+    weights = match(facts_a.layers, facts_b.layers)
+    if isinstance(weights, Unlike):
+        seen.not_judged.append("layers that are others in float64 than in float32")
+        return
+    seen.not_judged += [f"of the original: {text}" for text in facts_a.open_questions]
+    seen.not_judged += [f"of the port: {text}" for text in facts_b.open_questions]
+    first = Forced(start.a.before, {}, start.a.draws)
+    rows, other_rows, epochs = fed.a[facts_a.chosen], fed.b[facts_b.chosen], EPOCHS
+    if not weights.whole:  # a bias that one side lacks is zero in the first step, and only there
+        rows, other_rows, epochs = _first_batch(rows), _first_batch(other_rows), 1
+    steps = original.worker.pair_fit(PairJob(rows, epochs, (first,)))
+    _refuse_strange(original, steps)
+    run = PairRun(
+        port.worker.pair_fit,
+        facts_a,
+        facts_b,
+        steps,
+        other_rows,
+        weights,
+        epochs,
+        arithmetic.conditioning(start.a, steps[0]),
+    )
+    own = run.steps_b()
+    if len(own) != len(steps):
+        seen.not_judged.append(f"the port stops after {len(own)} of {len(steps)} steps")
+        return
+    result = explained(run)
+    _guess(seen, run, result, fed, facts_b)
+    _leave_open(seen, result, (facts_a, facts_b))
+    seen.judged = True
+    seen.breaks += result.breaks
+    seen.noted += result.noted
+    _margins(seen, result)
+    _arithmetic(seen, start, steps[0], own[0])
+    if not weights.whole:
+        seen.leave_out("predictions", reason="a tensor has no counterpart")
+    elif not seen.broken("data", "forward", "loss", "gradient", "update"):
+        _predictions(seen, original, port, run, rows.x)
+
+
+def _refuse_strange(original: Side, steps: Sequence[PairStep]) -> None:
+    for number, step in enumerate(steps, start=1):
+        strange = [n for n, g in step.gradients.items() if not np.isfinite(g).all()]
+        if strange or not np.isfinite(step.loss):
+            what = f"the gradient of {strange[0]}" if strange else "the loss"
+            raise DivergedError(
+                f"{original.target.text}: {what} is not finite at step {number}, in float64"
+            )
+
+
+def _guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts: PairFacts) -> None:
+    """A port that brings no targets may want them in another form than it was given."""
+    broadcast = [x for x in result.breaks if x.cause.name == "targets_broadcast"]
+    if not broadcast or not fed.guessed:
+        return
+    result.breaks[:] = [x for x in result.breaks if x not in broadcast]
+    seen.not_judged.append(
+        f"whether the port's targets have the shape of its outputs: it brings none, and with "
+        f"targets {fed.b[facts.chosen].y.shape[1:] or '(n,)'} its loss broadcasts"
+    )
+
+
+def _leave_open(seen: PairEvidence, result: Explained, facts: tuple[PairFacts, PairFacts]) -> None:
+    """Differences that these short runs may have made themselves, and not the port."""
+    kept = []
+    for item in result.breaks:
+        late = (item.step or 0) > 1 and item.rung == "update"
+        if late and any(side.open_questions for side in facts):
+            seen.not_judged.append(
+                f"updates from step {item.step} on, which differ: what is scheduled or called back "
+                f"may follow the length of a run"
+            )
+        elif item.rung in ("loss", "gradient") and any(side.repeated for side in facts):
+            names = dict.fromkeys(name for side in facts for name in side.repeated)
+            seen.not_judged.append(
+                f"the {item.rung}, which differs: {', '.join(names)} run more than once in a step, "
+                f"and only the first time is observed"
+            )
+        else:
+            kept.append(item)
+    result.breaks[:] = kept
+
+
+def _margins(seen: PairEvidence, result: Explained) -> None:
+    """What is left when all that has a name is mended."""
+    for stage in STAGES:
+        rung = "update" if stage == "state" else stage
+        if stage in result.open_stages:
+            seen.leave_out(rung, reason="an earlier rung breaks")
+        elif stage in result.judged.margins:
+            margin = result.judged.margins[stage]
+            seen.margins[rung] = max(margin, seen.margins.get(rung, 0.0))
+    if "data" in result.judged.margins:
+        seen.margins["data"] = result.judged.margins["data"]
+    if result.judged.rough:
+        names = ", ".join(sorted(result.judged.rough))
+        seen.not_judged.append(f"what is not computed in float64 when all else is: {names}")
+    if result.judged.zero:
+        seen.told.append(f"{len(result.judged.zero)} gradients that are zero but for rounding")
+
+
+def _arithmetic(seen: PairEvidence, start: Start, a: PairStep, b: PairStep) -> None:
+    """A side that computes more coarsely than float32 does, each against itself."""
+    if start.b is None:
+        return
+    ours, theirs = arithmetic.lost(start.a, a), arithmetic.lost(start.b, b)
+    doubles = [lost < arithmetic.DOUBLE for lost in (ours, theirs)]
+    if doubles[0] != doubles[1]:
+        name = Cause("float64_arithmetic" if doubles[1] else "float32_arithmetic")
+        seen.breaks.append(Break(side="b", rung="spec", place=Place(0, 0), cause=name))
+        return
+    if max(ours, theirs) <= arithmetic.COARSE:
+        return
+    text = f"{theirs:.1e} of an output is lost, {ours:.1e} in the original"
+    if ours <= arithmetic.COARSE and not seen.broken("data", "forward"):
+        place = Place(1, 1, 0, "pre_activation")
+        cause = Cause(UNKNOWN, f"coarser than float32: {text}")
+        seen.breaks.append(Break(side="b", rung="forward", place=place, cause=cause))
+    else:
+        seen.not_judged.append(f"arithmetic coarser than float32: {text}")
+
+
+def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x: Array) -> None:
+    """Outputs in evaluation, from the weights after the last judged step."""
+    after: Tensors = run.steps_a[-1].after
+    try:
+        ours = original.worker.pair_predict(after, x)[0]
+        theirs = port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)[0]
+    except UsageError as error:
+        seen.leave_out("predictions", reason=str(error))
+        return
+    laid = laid_like(theirs, ours)
+    if laid is None:
+        laid = np.full_like(ours, np.nan)
+    apart = np.abs(laid - ours).reshape(len(ours), -1).max(axis=1)
+    moved = ~(apart <= PREDICTED * float(np.abs(ours).max()))
+    seen.compared["predictions"] = len(ours)
+    seen.different = int(moved.sum())
+    if seen.different:
+        row = int(np.flatnonzero(moved)[0])
+        seen.breaks.append(
+            Break(
+                side="b",
+                rung="predictions",
+                place=Place(tensor="outputs"),
+                got=f"{laid[row].ravel()[0]:.9g} for row {row}",
+                expected=f"{ours[row].ravel()[0]:.9g}",
+                cause=Cause(
+                    UNKNOWN, f"{seen.different} rows in evaluation, though training steps are clean"
+                ),
+            )
+        )
+
+
+# --- Own data -------------------------------------------------------------------------------------
+
+
+def _own_data(
+    seen: PairEvidence,
+    original: Side,
+    port: Side,
+    brought: Sequence[PairBrought],
+    fed: Fed,
+    *,
+    plan_of: tuple[Spec, Dataset],
+) -> None:
+    """The port's data against the original's; without the original's, against the data set if that
+    is what both were fed."""
+    spec, dataset = plan_of
+    trains = [side.own is not None and bool(side.own.epochs) for side in brought]
+    if not trains[0] and fed.source != "the data set":
+        reason = "only the port brings data" if trains[1] else "neither side brings data"
+        seen.data.but_for = f"{reason}, and both were fed with {fed.source}"
+        seen.leave_out("data", "order", reason=seen.data.but_for)
+        return
+    if brought[0].batch_size is not None:
+        training = spec.training.model_copy(update={"batch_size": brought[0].batch_size})
+        spec = spec.model_copy(update={"training": training})
+    sides = [
+        Brought(_facts(side, each), None)
+        for side, each in zip((original, port), brought, strict=True)
+    ]
+    found = against_original(sides[0], sides[1], make_plan(spec, dataset), dataset)
+    if not seen.broken("data") and seen.judged:
+        # What the networks saw of the same rows was judged: their scales belong together.
+        names = (*SCALINGS, "pixels_scaled_otherwise")
+        found.breaks = [x for x in found.breaks if x.cause.name not in names]
+    elif any(item.rung == "data" for item in found.breaks):
+        seen.breaks = [item for item in seen.breaks if item.rung != "data"]
+    seen.data = found
+    seen.breaks += found.breaks
+    seen.noted += found.noted
+    seen.compared |= found.compared
+    seen.told += found.not_exercised
+    for rung, reason in found.missing.items():
+        seen.leave_out(rung, reason=reason)
+    if found.unjudged:
+        seen.not_judged.append(found.unjudged)
+
+
+def _facts(side: Side, brought: PairBrought) -> PortFacts:
+    """What the judges of data ask of a side."""
+    return PortFacts(
+        framework=side.target.framework,
+        layers=(),
+        draws=(),
+        optimizer={},
+        batch_size=brought.batch_size,
+        epochs=brought.epochs,
+        shuffle=brought.shuffle,
+        own=brought.own,
+        options=brought.options,
+    )
+
+
+# --- Outcome --------------------------------------------------------------------------------------
+
+LEFT_OUT = {
+    "trajectory": "a pair is judged step by step",
+    "metrics": "the numbers that such a pair reports are not compared",
+    "report": "a port leaves no run folder",
+}
+
+
+def _outcome(original: Side, port: Side, seen: PairEvidence, fed: Fed) -> Outcome:
+    framework = port.target.framework
+    breaks = tuple(
+        item.caused_by(described(item.cause, framework=framework)) for item in ordered(seen.breaks)
+    )
+    noted = tuple(described(cause, framework=framework) for cause in seen.noted)
+    rungs = tuple(_rung(name, breaks, noted, seen) for name in RUNGS)
+    verdict, text = _verdict(breaks, rungs, seen, fed)
+    missing = [f"{r.name}: {r.text}" for r in rungs if r.status == "not_exercised"]
+    return Outcome(
+        verdict=verdict,
+        text=text,
+        sides={
+            "a": NamedSide(label=original.target.text, path=original.target.text),
+            "b": NamedSide(label=port.target.text, path=port.target.text),
+        },
+        rungs=rungs,
+        breaks=breaks,
+        noted=noted,
+        not_exercised=tuple(dict.fromkeys([*seen.not_judged, *seen.told, *missing])),
+        predictions=Predictions(
+            total=seen.compared.get("predictions", 0), different=seen.different
+        ),
+        proof=Proof(status="not_run", reason="a port is judged step by step"),
+    )
+
+
+def _rung(name: str, breaks: Sequence[Break], noted: Sequence[Cause], seen: PairEvidence) -> Rung:
+    from mnist_mlp.parity.causes.catalogue import entry
+
+    mine = [item.cause.name for item in breaks if item.rung == name]
+    remarks = [cause.name for cause in noted if entry(cause.name).rung == name]
+    margin, compared = seen.margins.get(name), seen.compared.get(name)
+    if mine:
+        return Rung(name=name, status="broken", text=", ".join(dict.fromkeys(mine)))
+    if name in seen.missing or name in LEFT_OUT:
+        reason = seen.missing.get(name) or LEFT_OUT[name]
+        return Rung(name=name, status="not_exercised", text=reason)
+    if remarks and (margin is not None or compared):
+        return Rung(
+            name=name, status="noted", margin=margin, compared=compared, text=", ".join(remarks)
+        )
+    if margin is None and not compared:
+        reason = "an earlier rung breaks" if breaks else "nothing was compared"
+        return Rung(name=name, status="not_exercised", text=reason)
+    return clean(name, margin, compared)
+
+
+def _verdict(
+    breaks: Sequence[Break], rungs: Sequence[Rung], seen: PairEvidence, fed: Fed
+) -> tuple[Verdict, str]:
+    if breaks:
+        names = ", ".join(dict.fromkeys(item.cause.name for item in breaks))
+        return "different", f"The port is not faithful: {names}."
+    if seen.not_judged:
+        lines = "\n".join(f"Not judged: {what}." for what in dict.fromkeys(seen.not_judged))
+        return "inconclusive", f"Nothing that was judged breaks.\n{lines}"
+    unseen = {rung.name: rung.text for rung in rungs if rung.status == "not_exercised"}
+    of_data = ("data", "order") if seen.data.but_for else ()
+    needed = [name for name in unseen if name not in (*LEFT_OUT, "predictions", "order", *of_data)]
+    if needed or not seen.judged:
+        why = "; ".join(f"{name}: {unseen[name]}" for name in needed)
+        return "inconclusive", f"Nothing breaks, but not everything was judged: {why}."
+    left = f" Not exercised: {', '.join(unseen)}." if unseen else ""
+    if seen.data.but_for:
+        return "identical", f"{BUT_FOR_DATA}: {seen.data.but_for}.{left}"
+    return (
+        "identical",
+        f"Every exercised rung is clean: in float64 the port takes the original's steps.{left}",
+    )

@@ -1,0 +1,353 @@
+"""Causes by experiment: what two models' settings differ in is tried on the port.
+
+A hypothesis is a change of the port and the name of what it mends. It is taken only if, with the
+change in effect, the step is taken again and the difference is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from mnist_mlp.errors import MnistMlpError
+from mnist_mlp.parity.findings import Cause
+from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
+from mnist_mlp.parity.pair.run import PairRun
+from mnist_mlp.parity.pair.segments import Beside, family, side_by_side
+from mnist_mlp.ports.pair import Mend, PairLayer
+
+TRIALS = 60
+"""Experiments for one difference at most; each is a run of a few steps."""
+
+TOGETHER = 3
+"""So many changes are tried together, before all of them."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A change of the port, and what it would mend."""
+
+    mends: tuple[Mend, ...]
+    cause: Cause
+
+
+CHAIN = ("forward", "loss", "gradient")
+"""Stages of which each makes the next differ; update and state are judged from equal inputs."""
+
+
+def group_of(finding: Finding) -> tuple[str, ...]:
+    """The stages that are one chain with a finding's."""
+    return CHAIN if finding.stage in CHAIN else (finding.stage,)
+
+
+def first_of(judged: Judged, group: Sequence[str]) -> Finding | None:
+    """The first finding of a group of stages."""
+    found = [judged.findings[stage] for stage in group if stage in judged.findings]
+    return min(found, key=lambda f: (STAGES.index(f.stage), f.key), default=None)
+
+
+def explain(
+    finding: Finding, run: PairRun, mended: tuple[Mend, ...]
+) -> tuple[Hypothesis, ...] | None:
+    """The smallest set of hypotheses whose changes remove a difference; None if there is none."""
+    known = list(hypotheses(finding, run))
+    sizes = list(range(1, min(TOGETHER, len(known)) + 1))
+    if len(known) > TOGETHER:
+        sizes.append(len(known))
+    tried = 0
+    for size in sizes:
+        for chosen in combinations(known, size):
+            tried += 1
+            if tried > TRIALS:
+                return None
+            if _removes(chosen, finding, run, mended):
+                return chosen
+    return None
+
+
+def _removes(
+    chosen: Sequence[Hypothesis], finding: Finding, run: PairRun, mended: tuple[Mend, ...]
+) -> bool:
+    mends = (*mended, *(mend for each in chosen for mend in each.mends))
+    try:
+        after = first_of(run.judged(mends), group_of(finding))
+    except MnistMlpError:  # the changed model does not run
+        return False
+    if after is None:
+        return True
+    if after.stage == finding.stage:
+        return after.key > finding.key
+    return STAGES.index(after.stage) > STAGES.index(finding.stage)
+
+
+def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
+    """What could be behind a difference, by what the two models' settings differ in."""
+    match finding.stage:
+        case "forward" if finding.tensor == "outputs":
+            assert finding.layer is not None
+            pair = run.weights.pairs[finding.layer]
+            yield from _settings(pair.a, pair.b)
+        case "forward":
+            assert finding.layer is not None
+            yield from _work(run, finding.layer)
+            yield from _padding(run, finding.layer)
+        case "loss":
+            yield from _work(run, len(run.weights.pairs))
+            yield from _loss(run)
+        case "gradient":
+            assert finding.layer is not None
+            yield from _frozen(run, finding)
+        case "update":
+            sides = run.facts_a, run.facts_b
+            yield from _optimizer(*({**x.optimizer, "framework": x.framework} for x in sides))
+        case "state":
+            assert finding.layer is not None
+            pair = run.weights.pairs[finding.layer]
+            yield from _statistics(pair.a, pair.b)
+
+
+# --- Layers ---------------------------------------------------------------------------------------
+
+
+def _told(name: str, a: Any, b: Any, where: str) -> str:
+    return f"{name} {_short(b)} instead of {_short(a)} in {where}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _differing(a: PairLayer, b: PairLayer) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in a.settings.items():
+        if name in b.settings and not _same(value, b.settings[name]):
+            yield name, value, b.settings[name]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= 1e-12 * max(abs(a), abs(b))
+    return bool(a == b)
+
+
+def _settings(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
+    """Settings of one layer in both models."""
+    for name, ours, theirs in _differing(a, b):
+        text = _told(name, ours, theirs, b.name)
+        mends = (Mend(b.number, name, ours),)
+        if a.kind.endswith("_norm"):
+            yield Hypothesis(mends, Cause("normalisation_settings", text))
+        elif a.kind == "conv":
+            yield Hypothesis(mends, Cause("convolution_settings", text))
+
+
+def _padding(run: PairRun, index: int) -> Iterator[Hypothesis]:
+    """Padding in front of a convolution, together with its own."""
+    pair = run.weights.pairs[index]
+    if pair.a.kind != "conv" or "pads" not in pair.b.settings:
+        return
+    before = max((p.b.number for p in run.weights.pairs[:index]), default=-1)
+    pads = [x for x in run.facts_b.layers if before < x.number < pair.b.number and x.kind == "pad"]
+    if not pads:
+        return
+    ours, own = pair.a.settings["pads"], pair.b.settings["pads"]
+    theirs = tuple(
+        (a + x, b + y) for (a, b), (x, y) in zip(pads[-1].settings["pads"], own, strict=False)
+    )
+    if theirs == tuple(map(tuple, ours)):
+        return
+    mends = (Mend(pads[-1].number, "skip"), Mend(pair.b.number, "pads", ours))
+    text = _told("pads", ours, theirs, pair.b.name)
+    yield Hypothesis(mends, Cause("convolution_settings", text))
+
+
+def _statistics(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
+    for name, ours, theirs in _differing(a, b):
+        if name == "momentum":
+            text = _told(name, ours, theirs, b.name)
+            mends = (Mend(b.number, name, ours),)
+            yield Hypothesis(mends, Cause("normalisation_settings", text))
+    text = f"n / (n - 1) times the population variance, in {b.name}"
+    yield Hypothesis((Mend(b.number, "population_variance"),), Cause("unbiased_variance", text))
+
+
+def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
+    """Work without weights in front of a layer, the nearest first.
+
+    What stands in front of earlier layers may be on another branch that leads here.
+    """
+    for place in range(index, -1, -1):
+        last = place == len(run.weights.pairs)
+        for beside in side_by_side(run.facts_a.layers, run.facts_b.layers, run.weights, place):
+            if beside.b is None:
+                yield from _missing(beside, last=last)
+            elif beside.a is None:
+                yield from _extra(beside.b)
+            else:
+                yield from _otherwise(beside.a, beside.b)
+
+
+def _missing(beside: Beside, *, last: bool) -> Iterator[Hypothesis]:
+    layer = beside.a
+    if layer is None or beside.behind is None or (last and family(layer.kind) == "activation"):
+        return  # a softmax may be within the loss
+    mends = (Mend(beside.behind, "after", (layer.kind, dict(layer.settings))),)
+    match family(layer.kind):
+        case "dropout":
+            rate = layer.settings.get("rate", 0.0)
+            yield Hypothesis(
+                mends, Cause("dropout_missing", f"{layer.name} (rate {rate:.6g}) in the original")
+            )
+        case "activation":
+            yield Hypothesis(mends, Cause("activation_missing", f"{layer.name} in the original"))
+        case "pool":
+            yield Hypothesis(
+                mends, Cause("pooling_settings", f"no {layer.name} as in the original")
+            )
+
+
+def _extra(layer: PairLayer) -> Iterator[Hypothesis]:
+    mends = (Mend(layer.number, "skip"),)
+    match family(layer.kind):
+        case "dropout":
+            yield Hypothesis(mends, Cause("dropout", f"{layer.name}, not in the original"))
+        case "activation":
+            yield Hypothesis(mends, Cause("extra_activation", f"{layer.name}, not in the original"))
+        case "pool":
+            yield Hypothesis(mends, Cause("pooling_settings", f"{layer.name}, not in the original"))
+
+
+def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
+    """The same sort of work, done otherwise."""
+    differing = list(_differing(a, b))
+    if a.kind == b.kind and not differing:
+        return
+    instead = (Mend(b.number, "kind", (a.kind, dict(a.settings))),)
+    text = ", ".join(_told(name, x, y, b.name) for name, x, y in differing)
+    match family(a.kind):
+        case "activation" if a.kind == b.kind == "leaky_relu":
+            yield Hypothesis(instead, Cause("leaky_relu_slope", text))
+        case "activation" if a.kind == b.kind == "gelu":
+            yield Hypothesis(instead, Cause("gelu_tanh_approximation", text))
+        case "activation":
+            yield Hypothesis(
+                instead, Cause("other_activation", f"{b.name} instead of {a.name}; {text}")
+            )
+        case "dropout" if a.kind == b.kind:
+            rate = (Mend(b.number, "rate", a.settings["rate"]),)
+            yield Hypothesis(rate, Cause("dropout_rate", text))
+        case "dropout":
+            yield Hypothesis(instead, Cause("dropout_rate", f"{b.name} instead of {a.name}"))
+        case "pool" if "window" in a.settings:
+            told = text if a.kind == b.kind else f"{b.name} instead of {a.name}"
+            yield Hypothesis(instead, Cause("pooling_settings", told))
+
+
+# --- Loss and gradient ----------------------------------------------------------------------------
+
+
+DOUBLED = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy_with_logits"))
+"""Activations that are within a loss already."""
+
+
+def _loss(run: PairRun) -> Iterator[Hypothesis]:
+    a, b = run.facts_a.loss, run.facts_b.loss
+    if b is None:
+        return
+    here = b.number
+    last = max(pair.b.number for pair in run.weights.pairs)
+    for layer in run.facts_b.layers:
+        if layer.number > last and (layer.kind, b.kind) in DOUBLED:
+            yield Hypothesis((Mend(layer.number, "skip"),), Cause("softmax_twice", layer.name))
+    if a is not None:
+        for name, ours, theirs in _differing(a, b):
+            text = _told(name, ours, theirs, b.name)
+            mends = (Mend(here, name, ours),)
+            if name == "reduction" and theirs == "sum":
+                yield Hypothesis(mends, Cause("loss_sum", text))
+            elif name == "smoothing":
+                yield Hypothesis(mends, Cause("label_smoothing", text))
+            else:
+                yield Hypothesis(mends, Cause("other_loss", text))
+        if a.kind != b.kind and a.kind in ("mse_loss", "l1_loss", "huber_loss"):
+            mends = (Mend(here, "kind", (a.kind, dict(a.settings))),)
+            yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
+    penalties = {
+        pair.b.number: run.facts_a.penalties[f"{pair.a.number}/kernel"]
+        for pair in run.weights.pairs
+        if f"{pair.a.number}/kernel" in run.facts_a.penalties
+    }
+    if penalties:
+        factors = ", ".join(f"{v:.6g}" for v in dict.fromkeys(penalties.values()))
+        text = f"{factors} * sum(w**2) of {len(penalties)} kernels in the original"
+        mends = (Mend(here, "penalty", tuple(penalties.items())),)
+        yield Hypothesis(mends, Cause("penalty_missing", text))
+    yield Hypothesis(
+        (Mend(here, "aligned"),),
+        Cause("targets_broadcast", f"outputs (n, 1) against targets (n,), in {b.name}"),
+    )
+
+
+def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
+    if finding.got != "none":
+        return
+    assert finding.layer is not None
+    pair = run.weights.pairs[finding.layer]
+    mends = (Mend(pair.b.number, "trained"),)
+    yield Hypothesis(mends, Cause("frozen_tensor", f"{finding.tensor} of {pair.b.name}"))
+
+
+# --- Optimizer ------------------------------------------------------------------------------------
+
+_ALIKE = {"AdamW": "Adam"}
+_SETTINGS = ("learning_rate", "momentum", "nesterov", "beta_1", "beta_2", "epsilon", "rho",
+             "weight_decay", "alpha")  # fmt: skip
+
+
+def _optimizer(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Hypothesis]:
+    kinds = [str(x.get("kind") or "") for x in (a, b)]
+    if _ALIKE.get(kinds[0], kinds[0]) != _ALIKE.get(kinds[1], kinds[1]):
+        return
+    ours, theirs = _in_one_language(a), _in_one_language(b)
+    if kinds == ["RMSprop", "RMSprop"] and a["framework"] == "keras" and not a.get("centered"):
+        names = ("learning_rate", "rho", "momentum", "epsilon")
+        rule = (Mend(None, "rule", ("keras_rmsprop", {n: float(ours[n]) for n in names})),)
+        told = ", ".join(f"{n} {_short(theirs[n])} for {_short(ours[n])}" for n in names)
+        text = f"RMSprop (torch) for RMSprop (Keras): {told}; epsilon outside of the root"
+        yield Hypothesis(rule, Cause("other_optimizer", text))
+    for name in _SETTINGS:
+        x, y = ours.get(name, 0.0), theirs.get(name, 0.0)
+        if (name not in ours and name not in theirs) or _same(float(x), float(y)):
+            continue
+        text = f"{_short(y)} instead of {_short(x)}"
+        mends = (Mend(None, name, x),)
+        match name:
+            case "learning_rate":
+                yield Hypothesis(mends, Cause("learning_rate", text))
+            case "momentum":
+                yield Hypothesis(mends, Cause("momentum", text))
+            case "nesterov":
+                mends = (Mend(None, name, bool(x)),)
+                yield Hypothesis(mends, Cause("nesterov_missing" if x else "undeclared_nesterov"))
+            case "weight_decay":
+                yield Hypothesis(mends, Cause("weight_decay", text))
+            case "beta_1" | "beta_2":
+                yield Hypothesis(mends, Cause("adam_betas", f"{name} {text}"))
+            case "epsilon" if kinds[0] in ("Adam", "AdamW"):
+                continue  # its place is another thing than its size: see below
+            case _:
+                yield Hypothesis(mends, Cause("optimizer_settings", f"{name} {text}, {kinds[1]}"))
+    if kinds[0] in ("Adam", "AdamW") and a["framework"] == "keras":
+        epsilon = float(ours["epsilon"])
+        rule = (Mend(None, "rule", ("keras_adam", epsilon)),)
+        text = f"epsilon {_short(theirs.get('epsilon'))}, the original's {_short(epsilon)}"
+        yield Hypothesis(rule, Cause("adam_epsilon_placement", text))
+
+
+def _in_one_language(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """torch's RMSprop has `alpha` for `rho`; a decay that is not there is 0."""
+    found = {k: v for k, v in settings.items() if isinstance(v, bool | int | float)}
+    if str(settings.get("kind")) == "RMSprop" and "alpha" in found:
+        found["rho"] = found.pop("alpha")
+    return found

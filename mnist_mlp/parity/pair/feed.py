@@ -1,0 +1,306 @@
+"""What the two models are fed: the original's data, in the form that each of them takes.
+
+Where the original brings none, the data set's rows are taken if they fit its inputs and outputs,
+then the port's rows, and numbers drawn for the purpose at last. What the port takes is told by the
+data it brings; where it brings none, forms are tried, the likeliest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from mnist_mlp.data.dataset import Dataset
+from mnist_mlp.parity.pair.arrange import layouts
+from mnist_mlp.plan import Plan
+from mnist_mlp.ports.pair import PairBrought, PairRows
+from mnist_mlp.ports.protocol import OwnData, PortDescription, Rows
+from mnist_mlp.ports.rows import find
+from mnist_mlp.reference import Array, scale_pixels
+
+BATCHES = 2.5
+"""Batches of a judged epoch: the last one is smaller, as it is in most training runs."""
+
+LARGEST_BATCH = 256
+"""Rows of a judged batch at most, so that a step stays within seconds."""
+
+KERAS_BATCH = 32
+"""Keras's own default, for drawn rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fed:
+    """Rows for both sides; for the port, in the forms to try.
+
+    `source` says where the rows are from. `guessed` is whether the form of the port's targets is a
+    guess, since it brings none.
+    """
+
+    a: tuple[PairRows, ...]
+    b: tuple[PairRows, ...]
+    source: str
+    guessed: bool
+
+
+def feed(
+    original: PairBrought,
+    port: PairBrought,
+    described: tuple[PortDescription, PortDescription],
+    plan: Plan,
+    dataset: Dataset,
+    image_shape: tuple[int, ...],
+) -> Fed | None:
+    """The rows, or None where nobody knows what the original takes; `described` are both."""
+    size = _batch_size(original, plan)
+    rows = round(BATCHES * size)
+    source = "the original's data"
+    candidates = _own(original.own, rows, size)
+    if not candidates:
+        source = "the data set"
+        candidates = _of_dataset(
+            described[0], plan, dataset, rows=rows, size=size, image_shape=image_shape
+        )
+    if not candidates and port.own is not None:
+        source = "the port's data"
+        candidates = [
+            each
+            for own in _own(port.own, rows, size)
+            for each in _forms(own, targets=own.y.shape[1:])
+        ]
+    if not candidates:
+        source = "drawn numbers"
+        candidates = _drawn(described[0], rows, size)
+    if not candidates:
+        return None
+    first = candidates[0]
+    guessed = port.own is None or port.own.first_targets is None
+    table = Rows(first.x.reshape(len(first.x), -1))
+    ids = np.arange(len(first.x))
+    if source == "the original's data" and original.own is not None:
+        table, ids = original.own.rows, original.own.epochs[0].ids[:rows]
+    forms = _for_port(first, port.own, described[1], image_shape, within=(table, ids))
+    return Fed(tuple(candidates), tuple(forms), source, guessed)
+
+
+def _batch_size(brought: PairBrought, plan: Plan) -> int:
+    own = brought.own
+    size = brought.batch_size or plan.spec.training.batch_size
+    if own is not None and own.epochs:  # what it does stands above what it says
+        size = max(own.epochs[0].sizes)
+    return min(size, LARGEST_BATCH)
+
+
+def _own(own: OwnData | None, rows: int, size: int) -> list[PairRows]:
+    """The first rows of own data, as they were given; targets are said apart, by class."""
+    if own is None or not own.epochs or own.first_targets is None:
+        return []
+    one = own.epochs[0]
+    ids = one.ids[:rows]
+    x = _rounded(own.rows.take(ids).reshape(len(ids), *own.shape))
+    return [PairRows(x, targets_like(own.first_targets, one.targets[:rows]), size)]
+
+
+def targets_like(form: Array, targets: Array) -> Array:
+    """Classes (n,), or numbers (n, k), in the form of some given targets."""
+    if targets.ndim == 1 and form.ndim == 2 and form.shape[1] > 1:
+        return np.eye(form.shape[1])[targets]
+    made = targets.reshape(len(targets), *form.shape[1:])
+    if form.dtype.kind in "iub":
+        return made.astype(np.int64)
+    return made.astype(np.float32).astype(np.float64)
+
+
+def _rounded(x: Array) -> Array:
+    """float64 of what float32 holds: a cast in a user's code then changes nothing."""
+    return x if x.dtype.kind in "iu" else x.astype(np.float32).astype(np.float64)
+
+
+# --- What the original takes ----------------------------------------------------------------------
+
+
+def _of_dataset(
+    described: PortDescription,
+    plan: Plan,
+    dataset: Dataset,
+    *,
+    rows: int,
+    size: int,
+    image_shape: tuple[int, ...],
+) -> list[PairRows]:
+    """The plan's first rows, where the model takes as many numbers and gives as many classes."""
+    height, width = dataset.images.shape[1:]
+    shapes = [s for s in described.inputs if None not in s]
+    if not described.inputs:
+        flat = (height * width,)
+        shapes = [image_shape] if image_shape else [flat, (1, height, width)]
+    if len(shapes) != 1 and described.inputs:
+        return []
+    if any(prod(n or 1 for n in shape) != height * width for shape in shapes):
+        return []
+    ids = plan.train_ids[plan.order(1)][:rows]
+    images, labels = dataset.flat()[ids], dataset.labels[ids].astype(np.int64)
+    pixels = _rounded(scale_pixels(images, dtype=np.float32))
+    found = []
+    for shape in shapes:
+        x = pixels.reshape(len(ids), *(n or 1 for n in shape))
+        targets = _targets(described, x, labels, dataset.classes)
+        if targets is not None:
+            found.append(PairRows(x, targets, size))
+    return found
+
+
+def _targets(described: PortDescription, x: Array, labels: Array, classes: int) -> Array | None:
+    """Labels as the loss wants them; the inputs themselves for a model that gives their shape."""
+    loss = described.losses[0].lower() if described.losses else ""
+    outputs = described.outputs[0] if described.outputs else None
+    if (
+        outputs is not None
+        and outputs == x.shape[1:]
+        and "crossentropy" not in loss.replace("binary_crossentropy", "")
+    ):  # an autoencoder
+        return x
+    if outputs is not None and outputs != (classes,):
+        return None
+    if described.framework == "torch" or "sparse" in loss:
+        return labels
+    if "categorical" in loss or outputs is not None:
+        return np.eye(classes)[labels]
+    return labels
+
+
+def _drawn(described: PortDescription, rows: int, size: int) -> list[PairRows]:
+    """Numbers of the shapes that the model declares."""
+    if len(described.inputs) != 1 or len(described.outputs) != 1:
+        return []
+    inputs, outputs = described.inputs[0], described.outputs[0]
+    if None in inputs or None in outputs:
+        return []
+    rng = np.random.default_rng(0)
+    x = _rounded(rng.normal(size=(rows, *(n or 1 for n in inputs))))
+    shape = tuple(n or 1 for n in outputs)
+    loss = described.losses[0].lower() if described.losses else ""
+    y: Array
+    if "sparse" in loss:
+        y = rng.integers(0, shape[-1], (rows, *shape[:-1]))
+    elif "categorical" in loss:
+        y = np.eye(shape[-1])[rng.integers(0, shape[-1], (rows, *shape[:-1]))]
+    elif "binary" in loss:
+        y = rng.integers(0, 2, (rows, *shape)).astype(np.float64)
+    elif shape == x.shape[1:]:
+        y = x
+    elif loss in ("poisson", "kl_divergence"):
+        y = _rounded(rng.random((rows, *shape)))
+    else:
+        y = _rounded(rng.normal(size=(rows, *shape)))
+    return [PairRows(x, y, size)]
+
+
+# --- What the port takes --------------------------------------------------------------------------
+
+
+def _for_port(
+    rows: PairRows,
+    own: OwnData | None,
+    described: PortDescription,
+    image_shape: tuple[int, ...],
+    *,
+    within: tuple[Rows, Array],
+) -> Iterator[PairRows]:
+    if own is not None and own.epochs and own.first_targets is not None:
+        found = _same_rows(rows, own, *within)
+        if found is not None:
+            yield found
+            return
+        targets: tuple[int, ...] | None = own.first_targets.shape[1:]
+    else:
+        targets = _targets_of_keras(described)
+    declared = described.inputs[0] if len(described.inputs) == 1 else ()
+    first = own.shape if own else image_shape or tuple(n or 1 for n in declared)
+    yield from _forms(rows, targets=targets, first=first)
+
+
+def _targets_of_keras(described: PortDescription) -> tuple[int, ...] | None:
+    """One-hot targets, where a loss of Keras wants them; None where nobody knows."""
+    loss = described.losses[0].lower() if described.losses else ""
+    if described.framework != "keras" or "sparse" in loss or "categorical" not in loss:
+        return None
+    return tuple(n or 1 for n in described.outputs[0]) if described.outputs else None
+
+
+def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRows | None:
+    """The port's own rows that are the original's, by their content, as the port is given them.
+
+    `ids` are the rows of the original's `table`; all of it tells how the two are scaled.
+    """
+    if table.inputs != own.rows.inputs:
+        return None
+    places = find(table, own.rows)[ids]
+    if (places < 0).any():
+        return None
+    x = _rounded(own.rows.take(places).reshape(len(places), *own.shape))
+    form = own.first_targets
+    assert form is not None
+    y = rows.y
+    if y.ndim == 2 and y.shape[1] > 1 and form.ndim == 1:
+        y = y.argmax(axis=1)
+    elif y.ndim == 1 and form.ndim == 2 and form.shape[1] > 1:
+        y = np.eye(form.shape[1])[y.astype(np.int64)]
+    if y.size != len(y) * prod(form.shape[1:]):
+        return None
+    y = y.reshape(len(y), *form.shape[1:])
+    return replace(
+        rows, x=x, y=y.astype(np.int64) if form.dtype.kind in "iub" else y.astype(np.float64)
+    )
+
+
+def _forms(
+    rows: PairRows, *, targets: tuple[int, ...] | None, first: tuple[int, ...] = ()
+) -> Iterator[PairRows]:
+    """Rows in other forms, the likeliest first: channels first, as given, flat; then targets."""
+    inputs = _inputs(rows.x, first)
+    if rows.y.shape == rows.x.shape and np.array_equal(rows.x, rows.y):  # an autoencoder
+        yield from (replace(rows, x=x, y=x) for x in inputs)
+        return
+    for y in _target_forms(rows.y, targets):
+        yield from (replace(rows, x=x, y=y) for x in inputs)
+
+
+def _inputs(x: Array, first: tuple[int, ...]) -> list[Array]:
+    shape = x.shape[1:]
+    found: dict[tuple[int, ...], Array] = {}
+    orders = list(layouts(shape)) if len(shape) > 1 else [(0,)] if shape else [()]
+    if len(shape) > 2:  # images: torch has the channels first
+        orders = [orders[1], orders[0], *orders[2:]]
+    for order in orders[:3]:
+        made = x.transpose(0, *(axis + 1 for axis in order))
+        found.setdefault(made.shape[1:], made)
+    size = prod(shape)
+    found.setdefault((size,), x.reshape(len(x), size))
+    side = round(size**0.5)
+    if len(shape) == 1 and side * side == size:
+        found.setdefault((1, side, side), x.reshape(len(x), 1, side, side))
+    if first and prod(first) == size:
+        chosen = found.pop(tuple(first), x.reshape(len(x), *first))
+        return [chosen, *found.values()]
+    return list(found.values())
+
+
+def _target_forms(y: Array, given: tuple[int, ...] | None) -> list[Array]:
+    """Integers rather than one-hot, (n,) rather than (n, 1)."""
+    found = [y]
+    one_hot = y.ndim == 2 and y.shape[1] > 1 and np.array_equal(np.sort(y)[:, -2:].sum(0),
+                                                                 [0, len(y)])  # fmt: skip
+    if one_hot:
+        found = [y.argmax(axis=1), y]
+    elif y.ndim == 2 and y.shape[1] == 1:
+        found = [y[:, 0], y]
+    elif y.ndim == 1 and y.dtype.kind == "f":
+        found = [y, y[:, None]]
+    if y.dtype.kind in "iu":
+        found = [y, y.astype(np.float64), *([y[:, None].astype(np.float64)] if y.ndim == 1 else [])]
+    if given is not None:
+        found.sort(key=lambda each: each.shape[1:] != given)
+    return found

@@ -1,0 +1,136 @@
+"""Initial weights of two models, as distributions over draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from mnist_mlp.parity.causes import init
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap
+from mnist_mlp.ports.pair import PairLayer, tensor_name
+from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name
+
+NORMS = ("batch_norm", "layer_norm", "group_norm")
+
+
+def initial_breaks(
+    a: Sequence[Tensors], b: Sequence[Tensors], weights: WeightMap
+) -> tuple[list[Break], int]:
+    """Where the port's draws are not distributed as the original's; how many tensors were held
+    against each other."""
+    if not a or not b:
+        return [], 0
+    breaks = list(_biases(weights))
+    with_kernel = [
+        (place, pair) for place, pair in enumerate(weights.pairs) if "kernel" in pair.a.shapes
+    ]
+    ours = [_kernels(draw, [pair.a for _, pair in with_kernel]) for draw in a]
+    theirs = [_kernels(draw, [pair.b for _, pair in with_kernel]) for draw in b]
+    layers = [(*_fans(pair.a), "") for _, pair in with_kernel]
+    for item in init.pair_breaks(ours, theirs, layers, side="b") if layers else ():
+        assert item.layer is not None
+        place = with_kernel[item.layer][0]
+        breaks.append(item.model_copy(update={"place": Place(0, 0, place, item.tensor)}))
+    breaks += _constants(a[0], b[0], weights)
+    return breaks, sum(len(pair.a.shapes) for pair in weights.pairs)
+
+
+def _kernels(draw: Tensors, layers: Sequence[PairLayer]) -> Tensors:
+    """Kernels as matrices and biases by the names of dense layers; no bias is one of zeros."""
+    found: dict[str, Array] = {}
+    for number, layer in enumerate(layers):
+        kernel = draw[tensor_name(layer.number, "kernel")]
+        found[kernel_name(number)] = kernel.reshape(-1, kernel.shape[-1])
+        bias = draw.get(tensor_name(layer.number, "bias"))
+        found[bias_name(number)] = np.zeros(kernel.shape[-1]) if bias is None else bias
+    return found
+
+
+def _fans(layer: PairLayer) -> tuple[int, int]:
+    """Numbers of inputs and outputs of a unit, by which initialisers scale."""
+    shape = layer.shapes["kernel"]
+    window = prod(shape[:-2])
+    return window * shape[-2], window * shape[-1]
+
+
+def _biases(weights: WeightMap) -> list[Break]:
+    breaks = []
+    for place, pair in enumerate(weights.pairs):
+        for role in sorted({*pair.a.shapes} ^ {*pair.b.shapes}):
+            missing = role in pair.a.shapes
+            if role == "bias" and missing:
+                cause = Cause("bias_missing", f"in {pair.b.name}")
+            else:
+                whose = "the original's" if missing else "not in the original's"
+                cause = Cause(UNKNOWN, f"{role} of {pair.b.name}: {whose} {pair.a.name}")
+            got, expected = ("none", "one") if missing else ("one", "none")
+            breaks.append(
+                Break(
+                    side="b",
+                    rung="init",
+                    place=Place(0, 0, place, role),
+                    got=got,
+                    expected=expected,
+                    cause=cause,
+                )
+            )
+    return breaks
+
+
+def _constants(a: Tensors, b: Tensors, weights: WeightMap) -> list[Break]:
+    """Scales, offsets and statistics of normalisations: constants as a rule."""
+    breaks = []
+    for place, pair in enumerate(weights.pairs):
+        if pair.a.kind not in NORMS:
+            continue
+        for role in pair.a.shapes:
+            ours = a[tensor_name(pair.a.number, role)]
+            theirs = b.get(tensor_name(pair.b.number, role))
+            if theirs is None or np.allclose(ours, theirs, rtol=1e-6, atol=1e-7):
+                continue
+            breaks.append(
+                Break(
+                    side="b",
+                    rung="init",
+                    place=Place(0, 0, place, role),
+                    got=f"{theirs.ravel()[0]:.6g}",
+                    expected=f"{ours.ravel()[0]:.6g}, as in the original",
+                    cause=Cause(UNKNOWN, f"{role} of {pair.b.name}"),
+                )
+            )
+    return breaks
+
+
+def unlike_breaks(unlike: Unlike) -> list[Break]:
+    """Layers that only one of the two models has, or that have other shapes."""
+    breaks = []
+    for layer in unlike.missing:
+        name = "normalisation_missing" if layer.kind in NORMS else "layers_missing"
+        breaks.append(_unlike(name, f"{layer.name} of the original", "none", layer.name))
+    for layer in unlike.extra:
+        breaks.append(_unlike("extra_layer", layer.name, layer.name, "none"))
+    for a, b in unlike.reshaped:
+        got, expected = _shape(b), _shape(a)
+        breaks.append(
+            _unlike("other_shapes", f"{b.name} {got}, {a.name} {expected}", got, expected)
+        )
+    return breaks
+
+
+def _unlike(name: str, value: str, got: str, expected: str) -> Break:
+    return Break(
+        side="b",
+        rung="init",
+        place=Place(0, 0),
+        got=got,
+        expected=expected,
+        cause=Cause(name, value),
+    )
+
+
+def _shape(layer: PairLayer) -> str:
+    main = layer.shapes.get("kernel") or next(iter(layer.shapes.values()))
+    return "x".join(map(str, main))

@@ -1,0 +1,234 @@
+"""One step of two models, stage by stage: where they first differ, and by how much.
+
+The limits are for float64, in which two frameworks that compute the same agree to 4e-14 (outputs
+and gradients of convolutions, normalisation, pooling and dense layers), and two that do not are at
+least 1e-8 apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnist_mlp.parity.pair.arrange import laid_like
+from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
+from mnist_mlp.ports.pair import STATISTICS, PairLayer, PairStep, layer_and_role
+from mnist_mlp.reference import Array, Tensors
+
+LIMITS = {"forward": 1e-11, "loss": 1e-11, "gradient": 1e-10, "update": 1e-10, "state": 1e-10}
+"""Largest relative difference of one computation in two frameworks: to the largest element of an
+output or gradient, to the largest movement of a tensor."""
+
+ZERO = 1e-9
+"""A gradient below this share of the network's largest is zero but for rounding, as that of a bias
+in front of batch normalisation."""
+
+NOTHING = 1e-300
+"""So that nothing is divided by zero."""
+
+NONE: Mapping[str, float] = {}
+
+STAGES = ("forward", "loss", "gradient", "update", "state")
+"""In the order of cause and effect."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The first difference in one stage of one step.
+
+    `size` is relative. `layer` is the number of the layer among those with weights. In the forward
+    stage, `tensor` is `inputs` (what comes to the layer differs) or `outputs` (though it does not).
+    """
+
+    stage: str
+    step: int
+    layer: int | None
+    tensor: str
+    size: float
+    got: str
+    expected: str
+
+    @property
+    def key(self) -> tuple[int, int, int, str]:
+        """Where it stands in the order of cause and effect."""
+        layer = -1 if self.layer is None else 2 * self.layer + (self.tensor == "outputs")
+        return self.step, STAGES.index(self.stage), layer, self.tensor
+
+
+@dataclass
+class Judged:
+    """What a run of steps showed: the first finding of each stage, and margins.
+
+    `margins` are the largest differences as shares of the limits; what the first layer gets is the
+    margin of `data`.
+    `zero` names gradients that are zero by structure, `rough` what was not computed in float64.
+    """
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    margins: dict[str, float] = field(default_factory=dict)
+    zero: set[str] = field(default_factory=set)
+    rough: set[str] = field(default_factory=set)
+
+    def note(
+        self,
+        stage: str,
+        place: tuple[int, int | None, str],
+        size: float,
+        shown: Sequence[str],
+        *,
+        limit: float = 0.0,
+    ) -> None:
+        """Enter one comparison; a number that is not finite is as far away as can be.
+
+        `place` is step, layer and tensor; a `limit` wider than the stage's stands instead of it.
+        """
+        step, layer, tensor = place
+        limit = max(limit, LIMITS[stage])
+        size = size if np.isfinite(size) else float("inf")
+        rung = "data" if (layer, tensor) == (0, "inputs") else stage
+        self.margins[rung] = max(self.margins.get(rung, 0.0), size / limit)
+        if size <= limit:
+            return
+        found = Finding(stage, step, layer, tensor, size, *shown)
+        if stage not in self.findings or found.key < self.findings[stage].key:
+            self.findings[stage] = found
+
+    @property
+    def first(self) -> Finding | None:
+        """The first in the chain from the inputs to the gradient, else of the update or state."""
+        chain = [self.findings[s] for s in STAGES if s in self.findings]
+        return min(chain, key=lambda f: (f.key[1] >= 3, f.key), default=None)
+
+
+def judge(
+    a: Sequence[PairStep],
+    b: Sequence[PairStep],
+    weights: WeightMap,
+    *,
+    gradient_limits: Mapping[str, float] = NONE,
+) -> Judged:
+    """Compare steps that both sides took from the same state.
+
+    `gradient_limits` are those of tensors that are less exact than most. Behind a difference, later
+    stages of a step are not compared, but for the update: it is made of
+    the other side's gradient.
+    """
+    seen = Judged()
+    for number, (ours, theirs) in enumerate(zip(a, b, strict=True), start=1):
+        seen.rough |= {*ours.rough, *theirs.rough}
+        agree = _forward(seen, number, ours, theirs, weights)
+        if "forward" not in seen.findings:
+            _loss(seen, number, ours, theirs)
+        if not seen.findings.keys() & {"forward", "loss"}:
+            translated = weights.to_a(theirs.gradients)
+            _gradients(seen, number, ours.gradients, translated, weights, gradient_limits)
+        _moves(seen, number, ours, theirs, weights, agree)
+    return seen
+
+
+def relative(got: Array | None, expected: Array) -> tuple[float, str, str]:
+    """Largest difference over the largest expected element, and the two numbers."""
+    if got is None or got.shape != expected.shape:
+        shape = "none" if got is None else "x".join(map(str, got.shape[1:]))
+        return float("inf"), f"shape {shape}", f"shape {'x'.join(map(str, expected.shape[1:]))}"
+    if not expected.size:
+        return 0.0, "", ""
+    apart = np.abs(got - expected)
+    worst = np.unravel_index(int(np.argmax(np.where(np.isnan(apart), np.inf, apart))), apart.shape)
+    size = float(apart[worst]) / max(float(np.abs(expected).max()), NOTHING)
+    return size, f"{got[worst]:.12g}", f"{expected[worst]:.12g}"
+
+
+def inputs_of(pair: LayerPair, a: PairStep, b: PairStep) -> tuple[float, str, str]:
+    """How far the inputs of a layer are apart."""
+    return _at(pair, a, b, outputs=False)
+
+
+def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[float, str, str]:
+    ours = (a.outputs if outputs else a.inputs).get(pair.a.number)
+    theirs = (b.outputs if outputs else b.inputs).get(pair.b.number)
+    if ours is None or theirs is None:
+        return float("inf"), "not run", "run"
+    order = pair.columns if outputs else pair.rows
+    if order is not None and theirs.shape == ours.shape:
+        theirs = theirs[..., np.argsort(order)]
+    laid = laid_like(theirs, ours)
+    if laid is None and not outputs and pair.a.kind == "conv":
+        # A port may pad in front of a convolution that the original lets pad.
+        ours, theirs = _padded(ours, pair.a, last=True), _padded(theirs, pair.b, last=False)
+        laid = laid_like(theirs, ours)
+    return relative(laid, ours)
+
+
+def _padded(x: Array, layer: PairLayer, *, last: bool) -> Array:
+    """What a convolution adds around its inputs; `last` says where the channels are."""
+    pads = [tuple(pair) for pair in layer.settings["pads"]]
+    return np.pad(x, [(0, 0), *pads, (0, 0)] if last else [(0, 0), (0, 0), *pads])
+
+
+def _forward(seen: Judged, step: int, a: PairStep, b: PairStep, weights: WeightMap) -> int:
+    """How many of the layers' inputs and outputs agree before the first that does not."""
+    for layer, pair in enumerate(weights.pairs):
+        for tensor in ("inputs", "outputs"):
+            size, *shown = _at(pair, a, b, outputs=tensor == "outputs")
+            seen.note("forward", (step, layer, tensor), size, shown)
+            if not size <= LIMITS["forward"]:
+                return 2 * layer + (tensor == "outputs")
+    return 2 * len(weights.pairs)
+
+
+def _loss(seen: Judged, step: int, a: PairStep, b: PairStep) -> None:
+    size = abs(b.loss - a.loss) / max(abs(a.loss), NOTHING)
+    seen.note("loss", (step, None, "loss"), size, (f"{b.loss:.12g}", f"{a.loss:.12g}"))
+
+
+def _gradients(
+    seen: Judged,
+    step: int,
+    a: Tensors,
+    b: Tensors,
+    weights: WeightMap,
+    limits: Mapping[str, float],
+) -> None:
+    largest = max((float(np.abs(g).max()) for g in (*a.values(), *b.values())), default=0.0)
+    for name in sorted({*a, *b}, key=weights.order):
+        layer, role = weights.place(name), layer_and_role(name)[1]
+        if name not in a or name not in b:
+            if role not in weights.pairs[layer].a.shapes or (
+                role not in weights.pairs[layer].b.shapes
+            ):
+                continue  # the tensor itself is missing on one side, which is told there
+            one_sided = ("none", "a gradient") if name in a else ("a gradient", "none")
+            seen.note("gradient", (step, layer, role), float("inf"), one_sided)
+            continue
+        if max(float(np.abs(g[name]).max(initial=0.0)) for g in (a, b)) <= ZERO * largest:
+            seen.zero.add(name)
+            continue
+        size, *shown = relative(b[name], a[name])
+        limit = limits.get(name, 0.0)
+        seen.note("gradient", (step, layer, role), size, shown, limit=limit)
+
+
+def _moves(
+    seen: Judged, step: int, a: PairStep, b: PairStep, weights: WeightMap, agree: int
+) -> None:
+    """What a step leaves: moved weights, and running statistics of layers whose inputs agree."""
+    after = weights.to_a(b.after)
+    before = weights.to_a(b.before)
+    for name in sorted({*a.after} & {*after}, key=weights.order):
+        layer, role = weights.place(name), layer_and_role(name)[1]
+        statistic = role in STATISTICS
+        if statistic and agree <= 2 * layer:
+            continue
+        if not statistic and name not in a.gradients:
+            continue
+        ours, theirs = a.after[name] - a.before[name], after[name] - before[name]
+        # What is left of two numbers that are subtracted has their rounding errors.
+        rounding = 4 * np.finfo(np.float64).eps * float(np.abs(a.after[name]).max(initial=0.0))
+        size, *shown = relative(theirs, ours)
+        if float(np.abs(theirs - ours).max(initial=0.0)) <= rounding:
+            size = 0.0
+        stage = "state" if statistic else "update"
+        seen.note(stage, (step, layer, role), size, shown)

@@ -1,0 +1,148 @@
+"""The two models at work: the original runs freely, the port from the original's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
+from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
+from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
+from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows, PairStep
+from mnist_mlp.reference import Array
+
+EPOCHS = 2
+"""Judged epochs: what happens once in each is seen, and the optimizers' memories matter."""
+
+Fit = Callable[[PairJob], tuple[PairStep, ...]]
+
+
+@dataclass(eq=False)
+class PairRun:
+    """Both sides, opened in float64 and fed; `weights` learns the orders of
+    features that the two frameworks flatten otherwise."""
+
+    fit_b: Fit
+    facts_a: PairFacts
+    facts_b: PairFacts
+    steps_a: tuple[PairStep, ...]
+    rows_b: PairRows
+    weights: WeightMap
+    epochs: int = EPOCHS
+    gradient_limits: Mapping[str, float] = field(default_factory=dict)
+    _judged: dict[str, Judged] = field(default_factory=dict)
+
+    def steps_b(
+        self, mends: Sequence[Mend] = (), *, first_only: bool = False
+    ) -> Sequence[PairStep]:
+        """Steps of the port from the original's states."""
+        steps = self.steps_a[:1] if first_only else self.steps_a
+        forced = tuple(
+            Forced(self.weights.to_b(s.before), self.weights.to_b(s.gradients), s.draws)
+            for s in steps
+        )
+        rows, epochs = self.rows_b, self.epochs
+        if first_only:
+            n = rows.batch_size
+            rows, epochs = PairRows(rows.x[:n], rows.y[:n], n), 1
+        return self.fit_b(PairJob(rows, epochs, forced, tuple(mends)))
+
+    def judged(self, mends: Sequence[Mend] = ()) -> Judged:
+        """How far both sides are apart, with experiments on the port in effect."""
+        key = repr(tuple(mends))  # their values may be dictionaries
+        if key not in self._judged:
+            judged = self._judge(mends)
+            found = judged.findings.get("forward")
+            if found is not None and found.tensor == "inputs" and self._settle_orders(mends):
+                self._judged.clear()
+                judged = self._judge(mends)
+            self._judged[key] = judged
+        return self._judged[key]
+
+    def _judge(self, mends: Sequence[Mend]) -> Judged:
+        return judge(
+            self.steps_a,
+            self.steps_b(mends),
+            self.weights,
+            gradient_limits=self.gradient_limits,
+        )
+
+    def _settle_orders(self, mends: Sequence[Mend]) -> bool:
+        """Find dense layers whose inputs or outputs stand in another order, as after flattening.
+
+        They are looked for up to the first layer that differs otherwise. That an order is right is
+        told by the values.
+        """
+        before = self.weights
+        for _ in self.weights.pairs:
+            step = self.steps_b(mends, first_only=True)[0]
+            at = self._first_other_inputs(step)
+            changed = None if at is None else self._reordered(at, step, mends)
+            if changed is None:
+                break
+            self.weights = changed
+        return self.weights is not before
+
+    @property
+    def reordered(self) -> list[LayerPair]:
+        """The pairs of which that was found."""
+        return [p for p in self.weights.pairs if p.rows is not None or p.columns is not None]
+
+    def _first_other_inputs(self, step: PairStep) -> int | None:
+        for index, pair in enumerate(self.weights.pairs):
+            if not inputs_of(pair, self.steps_a[0], step)[0] <= LIMITS["forward"]:
+                return index
+        return None
+
+    def _reordered(self, at: int, step: PairStep, mends: Sequence[Mend]) -> WeightMap | None:
+        """With the rows of a dense layer, or the columns of the one before, in torch's order."""
+        pair, first = self.weights.pairs[at], self.steps_a[0]
+        ours, theirs = first.inputs[pair.a.number], step.inputs.get(pair.b.number)
+        if theirs is None:
+            return None
+        if pair.a.kind == "dense" and pair.rows is None and theirs.shape == ours.shape:
+            for shape in self._shapes_before(pair.a.number, ours.shape[-1]):
+                for order in _orders(shape):
+                    if _near(theirs, ours[..., order]):
+                        return self.weights.with_orders(at, rows=order)
+        return self._with_columns(at, mends) if at and ours.ndim > 2 else None
+
+    def _with_columns(self, at: int, mends: Sequence[Mend]) -> WeightMap | None:
+        """With the outputs of the dense layer before in another order, if that settles it."""
+        before, first, tried = at - 1, self.steps_a[0], self.weights
+        dense = tried.pairs[before]
+        if dense.a.kind != "dense" or dense.columns is not None:
+            return None
+        for order in _orders(first.inputs[tried.pairs[at].a.number].shape[1:]):
+            if len(order) != first.outputs[dense.a.number].shape[-1]:
+                continue
+            self.weights = tried.with_orders(before, columns=order)
+            again = self.steps_b(mends, first_only=True)[0]
+            better, self.weights = self.weights, tried
+            if inputs_of(better.pairs[at], first, again)[0] <= LIMITS["forward"]:
+                return better
+        return None
+
+    def _shapes_before(self, number: int, size: int) -> list[tuple[int, ...]]:
+        """Shapes of feature maps of the original that have so many features."""
+        first = self.steps_a[0]
+        shapes = [first.outputs[n].shape[1:] for n in sorted(first.outputs) if n < number]
+        shapes += [x.shape[1:] for x in first.inputs.values()]
+        return [s for s in dict.fromkeys(reversed(shapes)) if len(s) > 1 and np.prod(s) == size]
+
+
+def _orders(shape: tuple[int, ...]) -> list[Array]:
+    """Positions of features flattened with channels first, in those with channels last; and the
+    other way round."""
+    order = flattened_by_channels(shape)
+    first = np.argsort(flattened_by_channels((*shape[1:], shape[0])))
+    return [each for each in (order, first) if not np.array_equal(each, np.arange(len(each)))]
+
+
+def _near(got: Array, expected: Array) -> bool:
+    laid = laid_like(got, expected)
+    if laid is None:
+        return False
+    return bool(np.abs(laid - expected).max() <= LIMITS["forward"] * np.abs(expected).max())

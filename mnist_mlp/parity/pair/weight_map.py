@@ -1,0 +1,169 @@
+"""Which layer of one model is which of the other, and how their weights are translated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mnist_mlp.ports.pair import PairLayer, layer_and_role, tensor_name
+from mnist_mlp.reference import Array, Tensors
+
+NEUTRAL = {"bias": 0.0, "beta": 0.0, "mean": 0.0, "gamma": 1.0, "variance": 1.0}
+"""What a tensor holds that has no counterpart: then it does nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPair:
+    """One layer in both models. `rows` and `columns` are positions in the original's inputs and
+    outputs of the port's, where their orders differ, as after flattening."""
+
+    a: PairLayer
+    b: PairLayer
+    rows: Array | None = None
+    columns: Array | None = None
+
+    def to_b(self, role: str, value: Array) -> Array:
+        """A tensor of the original as the port has it."""
+        if role == "kernel" and self.rows is not None:
+            value = value[self.rows]
+        if role in ("kernel", "bias") and self.columns is not None:
+            value = value[..., self.columns]
+        return value
+
+    def to_a(self, role: str, value: Array) -> Array:
+        """A tensor of the port as the original has it."""
+        if role == "kernel" and self.rows is not None:
+            value = value[np.argsort(self.rows)]
+        if role in ("kernel", "bias") and self.columns is not None:
+            value = value[..., np.argsort(self.columns)]
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class WeightMap:
+    """All pairs of layers with weights, in the original's order of execution."""
+
+    pairs: tuple[LayerPair, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether each tensor has a counterpart: no bias is missing."""
+        return all(pair.a.shapes.keys() == pair.b.shapes.keys() for pair in self.pairs)
+
+    def to_b(self, tensors: Tensors) -> Tensors:
+        """Tensors of the original, for the port; what only the port has is neutral."""
+        found = {}
+        for pair in self.pairs:
+            for role, shape in pair.b.shapes.items():
+                name = tensor_name(pair.a.number, role)
+                if name in tensors:
+                    value = pair.to_b(role, tensors[name])
+                elif role not in pair.a.shapes and role in NEUTRAL:
+                    value = np.full(shape, NEUTRAL[role])
+                else:
+                    continue
+                found[tensor_name(pair.b.number, role)] = value
+        return found
+
+    def to_a(self, tensors: Tensors) -> Tensors:
+        """Tensors of the port by the original's names and layout."""
+        found = {}
+        numbers = {pair.b.number: pair for pair in self.pairs}
+        for name, value in tensors.items():
+            number, role = layer_and_role(name)
+            if number in numbers:
+                pair = numbers[number]
+                found[tensor_name(pair.a.number, role)] = pair.to_a(role, value)
+        return found
+
+    def place(self, name: str) -> int:
+        """The number of a layer among those with weights, by the name of one of its tensors."""
+        number, _ = layer_and_role(name)
+        return next(i for i, pair in enumerate(self.pairs) if pair.a.number == number)
+
+    def order(self, name: str) -> tuple[int, str]:
+        """By which tensors are gone through: layer by layer, then by role."""
+        return self.place(name), layer_and_role(name)[1]
+
+    def with_orders(
+        self, index: int, *, rows: Array | None = None, columns: Array | None = None
+    ) -> WeightMap:
+        """Another order of the inputs or outputs of one pair."""
+        pairs = list(self.pairs)
+        old = pairs[index]
+        rows = old.rows if rows is None else rows
+        columns = old.columns if columns is None else columns
+        pairs[index] = replace(old, rows=rows, columns=columns)
+        return WeightMap(tuple(pairs))
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """Two models whose layers with weights do not match one to one.
+
+    `missing` are layers of the original, `extra` layers of the port, without a counterpart.
+    `reshaped` are pairs of one kind with other shapes.
+    """
+
+    missing: tuple[PairLayer, ...] = ()
+    extra: tuple[PairLayer, ...] = ()
+    reshaped: tuple[tuple[PairLayer, PairLayer], ...] = field(default=())
+
+
+def with_weights(layers: Sequence[PairLayer]) -> list[PairLayer]:
+    """Those that have any."""
+    return [layer for layer in layers if layer.shapes]
+
+
+def match(a: Sequence[PairLayer], b: Sequence[PairLayer]) -> WeightMap | Unlike:
+    """Layers with weights in their order; where the orders differ, by kind and shape."""
+    ours, theirs = with_weights(a), with_weights(b)
+    if [_kind(x) for x in ours] == [_kind(x) for x in theirs]:
+        return WeightMap(tuple(map(LayerPair, ours, theirs)))
+    if Counter(map(_kind, ours)) == Counter(map(_kind, theirs)):
+        left = list(theirs)
+        pairs = []
+        for layer in ours:
+            other = next(x for x in left if _kind(x) == _kind(layer))
+            left.remove(other)
+            pairs.append(LayerPair(layer, other))
+        return WeightMap(tuple(pairs))
+    if [x.kind for x in ours] == [x.kind for x in theirs]:
+        pairs_of = zip(ours, theirs, strict=True)
+        return Unlike(reshaped=tuple((x, y) for x, y in pairs_of if _kind(x) != _kind(y)))
+    return Unlike(*_alone(ours, theirs))
+
+
+def _kind(layer: PairLayer) -> tuple[str, tuple[int, ...]]:
+    """What a layer does and the shape of its main tensor; biases may be left out."""
+    main = next((layer.shapes[r] for r in ("kernel", "gamma", "mean") if r in layer.shapes), ())
+    return layer.kind, main
+
+
+def _alone(
+    a: Sequence[PairLayer], b: Sequence[PairLayer]
+) -> tuple[tuple[PairLayer, ...], tuple[PairLayer, ...]]:
+    """Layers of each side that the other has not, by a longest common subsequence of kinds."""
+    n, m = len(a), len(b)
+    longest = [[0] * (m + 1) for _ in range(n + 1)]
+    for i in reversed(range(n)):
+        for j in reversed(range(m)):
+            longest[i][j] = (
+                longest[i + 1][j + 1] + 1
+                if a[i].kind == b[j].kind
+                else max(longest[i + 1][j], longest[i][j + 1])
+            )
+    missing, extra, i, j = [], [], 0, 0
+    while i < n or j < m:
+        if i < n and j < m and a[i].kind == b[j].kind:
+            i, j = i + 1, j + 1
+        elif j == m or (i < n and longest[i + 1][j] >= longest[i][j + 1]):
+            missing.append(a[i])
+            i += 1
+        else:
+            extra.append(b[j])
+            j += 1
+    return tuple(missing), tuple(extra)

@@ -1,0 +1,221 @@
+"""What crosses the border when two models are each other's measure: `PairHost`.
+
+Both models take the same training steps in float64, in one real `fit` of their frameworks. Side a
+runs freely. Side b is set to a's weights before each step, gets a's random draws within it, and a's
+gradients after its own were recorded. So every stage of every step is judged from equal inputs.
+
+Tensors have canonical layouts, which are Keras's: dense kernels are (inputs, units), kernels of
+convolutions (*window, inputs / groups, outputs). Their names are `NUMBER/ROLE`: the number of the
+layer among all that were observed, and `kernel`, `bias`, `gamma`, `beta`, `mean` or `variance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mnist_mlp.ports.protocol import OwnData
+from mnist_mlp.reference import Array, Tensors
+
+STATISTICS = ("mean", "variance")
+"""Roles of tensors that a forward pass changes, and no optimizer."""
+
+
+def tensor_name(layer: int, role: str) -> str:
+    """`3/kernel`."""
+    return f"{layer}/{role}"
+
+
+def layer_and_role(name: str) -> tuple[int, str]:
+    """The two parts of a tensor's name."""
+    number, _, role = name.partition("/")
+    return int(number), role
+
+
+@dataclass(frozen=True)
+class PairLayer:
+    """A layer's work as it was observed: a leaf layer in Keras, a call of a function in torch.
+
+    Parameters
+    ----------
+    number : int
+        Its place in the order of execution, from 0.
+    name : str
+        As the user calls it (`conv1`), with the framework's name of the work (`conv1: Conv2D`).
+    kind : str
+        What it does, by one name in both frameworks: `dense`, `conv`, `batch_norm`, `max_pool`.
+    settings : dict
+        By one name and in one convention in both: `epsilon`, `momentum` (the share of the old
+        value), `stride`, `pads` (before and after, for each axis), `rate`.
+    shapes : dict
+        Canonical shape of each of its tensors, by role.
+    """
+
+    number: int
+    name: str
+    kind: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class PairRows:
+    """What a model is fed: rows `x` (m, ...) and targets `y` (m, ...), in the form that it takes.
+
+    An epoch is these rows in their order, `batch_size` at a time; the last batch may be smaller.
+    """
+
+    x: Array
+    y: Array
+    batch_size: int
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return -(-len(self.x) // self.batch_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One draw of random numbers for a dropout: which elements stay, and how probable that was."""
+
+    keep: Array
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Forced:
+    """What side b is given in one step; `gradients` replace its own after they were recorded."""
+
+    weights: Tensors
+    gradients: Tensors
+    draws: tuple[Draw, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mend:
+    """One change of a model for an experiment, where its user would change a line.
+
+    `layer` is the number of the observed layer, None for the optimizer. `field` is one of its
+    settings, or `kind` (do this instead), `skip` (leave it out), `after` (do this behind it), with
+    a pair of kind and settings as `value`.
+    """
+
+    layer: int | None
+    field: str
+    value: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class PairJob:
+    """A training run of a few short epochs.
+
+    `forced` has one entry for each step of side b. With fewer entries than steps, the model runs
+    freely after them.
+    """
+
+    rows: PairRows
+    epochs: int
+    forced: tuple[Forced, ...] = ()
+    mends: tuple[Mend, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PairStep:
+    """What a model computed in one step.
+
+    `inputs` are those of layers with weights, `outputs` those of all observed layers, by number.
+    `rough` names what was computed in a smaller type than the run's.
+    """
+
+    inputs: Mapping[int, Array]
+    outputs: Mapping[int, Array]
+    loss: float
+    before: Tensors
+    gradients: Tensors
+    after: Tensors
+    draws: tuple[Draw, ...] = ()
+    rough: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PairFacts:
+    """What is known of a model after one batch.
+
+    Parameters
+    ----------
+    layers : tuple of PairLayer
+        In the order of execution.
+    chosen : int
+        Which of the offered rows it ran on.
+    unmapped : tuple of str
+        Weights that belong to no layer of a known kind.
+    repeated : tuple of str
+        Layers with weights that run more than once in a step; the first call is observed.
+    optimizer : dict
+        `name`, `kind` and settings, by one name in both frameworks.
+    loss : PairLayer or None
+        The loss, where it is one of the framework's.
+    penalties : dict
+        L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
+    open_questions : tuple of str
+        What a training run does that these short ones don't show, in words.
+    """
+
+    framework: str
+    layers: tuple[PairLayer, ...]
+    chosen: int
+    optimizer: Mapping[str, Any]
+    loss: PairLayer | None = None
+    unmapped: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    penalties: Mapping[str, float] = field(default_factory=dict)
+    open_questions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PairBrought:
+    """What a model's file brings beside the model, before anything is run."""
+
+    own: OwnData | None
+    batch_size: int | None = None
+    epochs: int | None = None
+    shuffle: bool | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    not_judged: tuple[str, ...] = ()
+
+
+class PairHost(Protocol):
+    """The part of a host (`protocol.PortHost`) that judges pairs."""
+
+    def pair_brought(self, images: Array, labels: Array) -> PairBrought:
+        """Own data and settings.
+
+        `images` uint8 (n, inputs) and `labels` (n,) are for a loader that takes rows; it gets them
+        as its model wants them.
+        """
+        ...
+
+    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+        """Load the file anew in a precision, and run one batch of the first rows that it takes.
+
+        Raises
+        ------
+        UserCodeError
+            It takes none of them; the error is that of the first.
+        """
+        ...
+
+    def pair_draws(self) -> tuple[Tensors, ...]:
+        """Initial weights of several models, each made after another seed."""
+        ...
+
+    def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
+        """One real `fit`, each of its steps recorded."""
+        ...
+
+    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+        """In evaluation mode: the output of the last layer with weights, and that of the model."""
+        ...

@@ -1,0 +1,109 @@
+"""Originals of several kinds; some bring data of their own, some none."""
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def vgg():
+    """Two blocks with batch normalisation and dropout, on colour images that nobody brings."""
+    image = keras.Input((16, 16, 3))
+    x = image
+    for units in (6, 8):
+        for _ in range(2):
+            x = layers.Conv2D(units, 3, padding="same", use_bias=False)(x)
+            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+            x = layers.ReLU()(x)
+        x = layers.MaxPooling2D(2)(x)
+        x = layers.Dropout(0.2)(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(12, activation="relu")(x)
+    model = keras.Model(image, layers.Dense(5, activation="softmax")(x))
+    model.compile(keras.optimizers.SGD(0.05), "categorical_crossentropy")
+    return model
+
+
+def residual():
+    image = keras.Input((12, 12, 4))
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    x = layers.BatchNormalization()(x)
+    x = layers.Add()([x, layers.Conv2D(4, 1)(image)])
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, layers.Dense(1)(x))
+    model.compile(keras.optimizers.SGD(0.01), "mae")
+    return model
+
+
+def series():
+    """1-D convolution over sequences, data given as arrays."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 20, 3)).astype("float32")
+    y = rng.integers(0, 4, 200)
+    model = keras.Sequential(
+        [
+            keras.Input((20, 3)),
+            layers.Conv1D(6, 5, strides=2, padding="same", activation="tanh"),
+            layers.SpatialDropout1D(0.3),
+            layers.MaxPooling1D(2),
+            layers.Flatten(),
+            layers.Dense(4, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.5), "sparse_categorical_crossentropy")
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 20}}
+
+
+def autoencoder():
+    """Convolutional, with a dense layer that is unfolded into maps again."""
+    image = keras.Input((28, 28, 1))
+    x = layers.Conv2D(4, 3, strides=2, activation="relu")(image)
+    x = layers.Flatten()(x)
+    x = layers.Dense(10, activation="tanh")(x)
+    x = layers.Dense(7 * 7 * 2, activation="relu")(x)
+    x = layers.Reshape((7, 7, 2))(x)
+    x = layers.Conv2DTranspose(4, 2, strides=2, activation="relu")(x)
+    x = layers.UpSampling2D(2)(x)
+    x = layers.Conv2D(1, 3, padding="same", activation="sigmoid")(x)
+    model = keras.Model(image, x)
+    model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    return model
+
+
+def table():
+    """Rows of a table."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(160, 7)).astype("float32")
+    return x, (x @ rng.normal(size=7) + rng.normal(size=160)).astype("float32")
+
+
+def regression():
+    x, y = table()
+    model = keras.Sequential(
+        [keras.Input((7,)), layers.Dense(9, activation="relu"), layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 16}}
+
+
+def huber():
+    x, y = table()
+    model = keras.Sequential(
+        [keras.Input((7,)), layers.Dense(9, activation="selu"), layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.SGD(0.01), keras.losses.Huber(delta=0.5))
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 16}}
+
+
+def binary():
+    x, y = table()
+    model = keras.Sequential(
+        [
+            keras.Input((7,)),
+            layers.Dense(9, activation="elu"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(keras.optimizers.Adadelta(0.5), "binary_crossentropy")
+    return {"model": model, "fit": {"x": x, "y": (y > 0).astype("float32"), "batch_size": 16}}

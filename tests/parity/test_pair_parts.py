@@ -1,0 +1,308 @@
+"""Pairs, without a framework: layouts, the weight map, what a step shows, and experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mnist_mlp.parity.pair import arithmetic
+from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
+from mnist_mlp.parity.pair.breaks import explained
+from mnist_mlp.parity.pair.judge import LIMITS, judge
+from mnist_mlp.parity.pair.run import PairRun
+from mnist_mlp.parity.pair.segments import side_by_side
+from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
+from mnist_mlp.ports.pair import (
+    Mend,
+    PairFacts,
+    PairJob,
+    PairLayer,
+    PairRows,
+    PairStep,
+)
+from mnist_mlp.reference import Array, Tensors
+
+RNG = np.random.default_rng(0)
+
+
+# --- Layouts --------------------------------------------------------------------------------------
+
+
+def test_images_are_laid_out_like_each_other() -> None:
+    last = RNG.normal(size=(3, 5, 6, 2))
+    first = np.moveaxis(last, -1, 1)
+    np.testing.assert_array_equal(laid_like(first, last), last)
+    np.testing.assert_array_equal(laid_like(last, first), first)
+
+
+def test_of_several_layouts_the_nearest_is_taken() -> None:
+    """Square maps with as many channels fit in every layout."""
+    last = RNG.normal(size=(3, 4, 4, 4))
+    np.testing.assert_array_equal(laid_like(np.moveaxis(last, -1, 1), last), last)
+
+
+def test_axes_of_length_one_do_not_count() -> None:
+    pooled = RNG.normal(size=(3, 7))
+    np.testing.assert_array_equal(laid_like(pooled.reshape(3, 7, 1, 1), pooled), pooled)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (4, 7), (3, 7, 2)])
+def test_other_shapes_are_not_laid_out(shape: tuple[int, ...]) -> None:
+    assert laid_like(np.zeros(shape), np.zeros((3, 7))) is None
+
+
+def test_flattened_by_channels_is_what_torch_makes_of_it() -> None:
+    maps = RNG.normal(size=(2, 3, 4, 5))  # rows, height, width, channels
+    flat = maps.reshape(2, -1)
+    by_channels = np.moveaxis(maps, -1, 1).reshape(2, -1)
+    np.testing.assert_array_equal(flat[:, flattened_by_channels((3, 4, 5))], by_channels)
+
+
+# --- The weight map -------------------------------------------------------------------------------
+
+
+def dense(number: int, inputs: int = 3, units: int = 2, **roles: tuple[int, ...]) -> PairLayer:
+    shapes = {"kernel": (inputs, units), "bias": (units,)} | roles
+    return PairLayer(number, f"dense_{number}", "dense", shapes=shapes)
+
+
+def norm(number: int, **settings: float) -> PairLayer:
+    roles = ("gamma", "beta", "mean", "variance")
+    settings = {"epsilon": 1e-3, "momentum": 0.99} | settings
+    return PairLayer(number, f"bn_{number}", "batch_norm", settings, dict.fromkeys(roles, (2,)))
+
+
+def work(number: int, kind: str, **settings: float) -> PairLayer:
+    return PairLayer(number, f"{kind}_{number}", kind, settings)
+
+
+def matched(a: Sequence[PairLayer], b: Sequence[PairLayer]) -> WeightMap:
+    found = match(a, b)
+    assert isinstance(found, WeightMap)
+    return found
+
+
+def test_branches_in_another_order_are_matched_by_shape() -> None:
+    a, b = [dense(0), dense(1, units=5)], [dense(2, units=5), dense(4)]
+    assert [(p.a.number, p.b.number) for p in matched(a, b).pairs] == [(0, 4), (1, 2)]
+
+
+def test_a_layer_without_counterpart_is_named() -> None:
+    found = match([dense(0), norm(1), dense(2)], [dense(0), dense(1)])
+    assert isinstance(found, Unlike)
+    assert [layer.name for layer in found.missing] == ["bn_1"]
+    found = match([dense(0)], [dense(0), norm(1)])
+    assert isinstance(found, Unlike)
+    assert [layer.name for layer in found.extra] == ["bn_1"]
+
+
+def test_other_shapes_are_named() -> None:
+    found = match([dense(0, units=2)], [dense(0, units=4)])
+    assert isinstance(found, Unlike)
+    assert [(a.shapes["kernel"], b.shapes["kernel"]) for a, b in found.reshaped] == [
+        ((3, 2), (3, 4))
+    ]
+
+
+def test_weights_go_there_and_back() -> None:
+    """With inputs and outputs in another order, and a bias that only the port has."""
+    plain = dense(0, 3, 2)
+    without = replace(plain, shapes={"kernel": (3, 2)})
+    weights = matched([without], [plain]).with_orders(
+        0, rows=np.array([2, 0, 1]), columns=np.array([1, 0])
+    )
+    kernel = RNG.normal(size=(3, 2))
+    there = weights.to_b({"0/kernel": kernel})
+    np.testing.assert_array_equal(there["0/kernel"], kernel[[2, 0, 1]][:, [1, 0]])
+    np.testing.assert_array_equal(there["0/bias"], [0, 0])
+    np.testing.assert_array_equal(weights.to_a(there)["0/kernel"], kernel)
+
+
+# --- One step -------------------------------------------------------------------------------------
+
+
+def step(scale: float = 1.0) -> PairStep:
+    """A dense layer and a normalisation."""
+    rng = np.random.default_rng(1)
+    before = {"0/kernel": rng.normal(size=(3, 2)), "0/bias": np.zeros(2)}
+    before |= {"1/gamma": np.ones(2), "1/mean": np.zeros(2), "1/variance": np.ones(2)}
+    trained = ("0/kernel", "0/bias", "1/gamma")
+    gradients = {name: scale * rng.normal(size=before[name].shape) for name in trained}
+    after = {n: w - 0.1 * gradients.get(n, np.full(w.shape, 0.01)) for n, w in before.items()}
+    return PairStep(
+        inputs={0: rng.normal(size=(4, 3)), 1: rng.normal(size=(4, 2))},
+        outputs={0: rng.normal(size=(4, 2)), 1: rng.normal(size=(4, 2))},
+        loss=1.5,
+        before=before,
+        gradients=gradients,
+        after=after,
+    )
+
+
+LAYERS = [dense(0), replace(norm(1), shapes=dict.fromkeys(("gamma", "mean", "variance"), (2,)))]
+
+
+def changed(part: str, name: object, by: float) -> PairStep:
+    """A step of which one tensor is a share of its largest element away."""
+    whole = step()
+    if part == "loss":
+        return replace(whole, loss=whole.loss * (1 + by))
+    tensors = dict(getattr(whole, part))
+    value = np.array(tensors[name])
+    base = value - whole.before[name] if part == "after" else value  # type: ignore[index]
+    value.flat[0] += by * np.abs(base).max()
+    tensors[name] = value
+    return replace(whole, **{part: tensors})
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "stage", "layer", "tensor"),
+    [
+        ("inputs", 0, "forward", 0, "inputs"),
+        ("outputs", 0, "forward", 0, "outputs"),
+        ("inputs", 1, "forward", 1, "inputs"),
+        ("loss", None, "loss", None, "loss"),
+        ("gradients", "0/kernel", "gradient", 0, "kernel"),
+        ("after", "0/bias", "update", 0, "bias"),
+        ("after", "1/variance", "state", 1, "variance"),
+    ],
+)
+def test_a_difference_is_found_where_it_is(
+    part: str, name: object, stage: str, layer: int | None, tensor: str
+) -> None:
+    weights = matched(LAYERS, LAYERS)
+    seen = judge([step()], [changed(part, name, 1e-9)], weights)
+    (found,) = seen.findings.values()
+    assert (found.stage, found.layer, found.tensor) == (stage, layer, tensor)
+    assert found.size == pytest.approx(1e-9, rel=1e-2)
+    assert not judge([step()], [changed(part, name, 1e-13)], weights).findings
+
+
+def test_equal_steps_have_no_finding_and_a_margin_for_each_stage() -> None:
+    seen = judge([step()] * 2, [step()] * 2, matched(LAYERS, LAYERS))
+    assert not seen.findings
+    assert seen.margins.keys() == {"data", *LIMITS}
+
+
+def test_a_number_that_is_not_finite_is_a_difference() -> None:
+    outputs = {**step().outputs, 0: np.full((4, 2), np.nan)}
+    seen = judge([step()], [replace(step(), outputs=outputs)], matched(LAYERS, LAYERS))
+    assert seen.findings["forward"].size == float("inf")
+
+
+def test_behind_a_difference_gradients_are_not_compared_and_updates_are() -> None:
+    wrong = replace(changed("outputs", 0, 1e-3), gradients=step(2.0).gradients)
+    seen = judge([step()], [wrong], matched(LAYERS, LAYERS))
+    assert seen.findings.keys() == {"forward"}
+    assert seen.margins["update"] == 0
+
+
+def test_a_gradient_that_is_zero_by_structure_is_left_out() -> None:
+    def with_noise(draw: int) -> PairStep:
+        noise = np.random.default_rng(draw).normal(size=2) * 1e-16
+        return replace(step(), gradients=step().gradients | {"0/bias": noise})
+
+    seen = judge([with_noise(1)], [with_noise(2)], matched(LAYERS, LAYERS))
+    assert not seen.findings
+    assert seen.zero == {"0/bias"}
+
+
+def test_a_gradient_that_one_side_lacks_is_a_difference() -> None:
+    gradients: Tensors = {"0/bias": step().gradients["0/bias"]}
+    seen = judge([step()], [replace(step(), gradients=gradients)], matched(LAYERS, LAYERS))
+    assert (seen.findings["gradient"].got, seen.findings["gradient"].tensor) == ("none", "kernel")
+
+
+# --- Arithmetic -----------------------------------------------------------------------------------
+
+
+def rounded(bits: int) -> PairStep:
+    """A step whose outputs have so few bits."""
+
+    def cut(x: Array) -> Array:
+        mantissa, exponent = np.frexp(x)
+        return np.ldexp(np.round(mantissa * 2**bits) / 2**bits, exponent)
+
+    return replace(step(), outputs={n: cut(x) for n, x in step().outputs.items()})
+
+
+def test_coarse_arithmetic_is_told_from_float32() -> None:
+    assert arithmetic.lost(rounded(24), step()) < 1e-6 < arithmetic.COARSE
+    assert arithmetic.lost(rounded(11), step()) > arithmetic.COARSE  # TF32, float16
+    assert arithmetic.lost(rounded(8), step()) > arithmetic.COARSE  # bfloat16
+
+
+# --- Side by side, and experiments ----------------------------------------------------------------
+
+
+def test_work_between_two_layers_is_held_side_by_side() -> None:
+    a = [dense(0), work(1, "relu"), work(2, "max_pool"), work(3, "dropout", rate=0.5), dense(4)]
+    b = [dense(0), work(1, "relu"), work(2, "average_pool"), dense(3)]
+    found = list(side_by_side(a, b, matched(a, b), 1))
+    assert [(x.a and x.a.kind, x.b and x.b.kind, x.behind) for x in found] == [
+        ("relu", "relu", 1),
+        ("max_pool", "average_pool", 2),
+        ("dropout", None, 2),
+    ]
+
+
+class FakePort:
+    """Steps that are the original's where all of some changes are in effect, else others."""
+
+    def __init__(self, *needed: Mend, wrong: PairStep) -> None:
+        self.needed, self.wrong = set(needed), wrong
+        self.jobs: list[PairJob] = []
+
+    def fit(self, job: PairJob) -> tuple[PairStep, ...]:
+        self.jobs.append(job)
+        good = self.needed <= set(job.mends)
+        return (step() if good else self.wrong,) * 6
+
+
+def run_of(port: FakePort, a: Sequence[PairLayer], b: Sequence[PairLayer]) -> PairRun:
+    rows = PairRows(np.zeros((6, 3)), np.zeros(6), 2)
+    optimizer = {"kind": "SGD", "learning_rate": 0.1, "momentum": 0.9}
+    other = {"kind": "SGD", "learning_rate": 0.2, "momentum": 0.8}
+    facts = PairFacts("keras", tuple(a), 0, optimizer), PairFacts("torch", tuple(b), 0, other)
+    return PairRun(port.fit, *facts, (step(),) * 6, rows, matched(a, b))
+
+
+WITH_OTHER_EPSILON = [LAYERS[0], replace(LAYERS[1], settings={"epsilon": 1e-5, "momentum": 0.99})]
+
+
+def test_a_setting_that_removes_the_difference_is_the_cause() -> None:
+    port = FakePort(Mend(1, "epsilon", 1e-3), wrong=changed("outputs", 1, 1e-3))
+    seen = explained(run_of(port, LAYERS, WITH_OTHER_EPSILON))
+    (found,) = seen.breaks
+    assert found.cause.name == "normalisation_settings"
+    assert found.cause.value == "epsilon 1e-05 instead of 0.001 in bn_1"
+    assert (found.rung, found.layer, found.tensor) == ("forward", 1, "pre_activation")
+    assert not seen.judged.findings
+
+
+def test_a_setting_that_does_not_is_not_named() -> None:
+    port = FakePort(Mend(9, "never"), wrong=changed("outputs", 1, 1e-3))
+    seen = explained(run_of(port, LAYERS, WITH_OTHER_EPSILON))
+    (found,) = seen.breaks
+    assert found.cause.name == "unknown"
+    assert seen.open_stages == ["loss", "gradient"]
+
+
+def test_of_several_settings_the_smallest_set_is_named() -> None:
+    rate, momentum = Mend(None, "learning_rate", 0.1), Mend(None, "momentum", 0.9)
+    alone = FakePort(rate, wrong=changed("after", "0/kernel", 1e-3))
+    seen = explained(run_of(alone, LAYERS, LAYERS))
+    assert [item.cause.name for item in seen.breaks] == ["learning_rate"]
+    both = FakePort(rate, momentum, wrong=changed("after", "0/kernel", 1e-3))
+    seen = explained(run_of(both, LAYERS, LAYERS))
+    assert [item.cause.name for item in seen.breaks] == ["learning_rate", "momentum"]
+
+
+def test_the_unbiased_variance_is_noted() -> None:
+    port = FakePort(Mend(1, "population_variance"), wrong=changed("after", "1/variance", 1e-3))
+    seen = explained(run_of(port, LAYERS, LAYERS))
+    assert [cause.name for cause in seen.noted] == ["unbiased_variance"]
+    assert not seen.breaks

@@ -1,0 +1,137 @@
+"""What each framework's side of a pair observes, sets and changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows
+from mnist_mlp.worker.parent import Worker
+
+Workers = Callable[[str], Worker]
+
+PAIRS = Path(__file__).parent.parent / "pairs"
+TARGETS = {"keras": PAIRS / "lenet_keras.py:build", "torch": PAIRS / "lenet_torch.py:Port"}
+
+RNG = np.random.default_rng(0)
+IMAGES, LABELS = RNG.random((20, 28, 28, 1)), RNG.integers(0, 10, 20)
+ROWS = {
+    "keras": PairRows(IMAGES, LABELS, 8),
+    "torch": PairRows(np.moveaxis(IMAGES, -1, 1), LABELS, 8),
+}
+BOTH = pytest.mark.parametrize("framework", list(TARGETS))
+
+
+def opened(
+    framework: str, workers: Workers, precision: str = "float64"
+) -> tuple[Worker, PairFacts]:
+    worker = workers(framework)
+    worker.describe_port(str(TARGETS[framework]))
+    return worker, worker.pair_open([ROWS[framework]], precision=precision)
+
+
+def test_both_see_the_same_layers(workers: Workers) -> None:
+    """By the same names, with the same settings and canonical shapes."""
+    seen = {}
+    for framework in TARGETS:
+        _, facts = opened(framework, workers)
+        assert not facts.unmapped
+        seen[framework] = [
+            (x.kind, {k: v for k, v in x.settings.items() if k != "pads"}, dict(x.shapes))
+            for x in facts.layers
+            if x.kind not in ("Flatten", "pad", "softmax", "cross_entropy")
+        ]
+    assert [kind for kind, _, _ in seen["keras"]] == [
+        *("conv", "batch_norm", "relu", "max_pool", "conv", "relu", "average_pool", "dense"),
+        *("relu", "dropout", "dense"),
+    ]
+    assert seen["keras"] == seen["torch"]
+
+
+@BOTH
+def test_a_step_is_taken_in_float64_from_what_is_given(framework: str, workers: Workers) -> None:
+    worker, facts = opened(framework, workers)
+    free = worker.pair_fit(PairJob(ROWS[framework], 2))
+    assert len(free) == 6
+    assert not any(step.rough for step in free)
+    assert {w.dtype for step in free for w in step.after.values()} == {np.dtype(np.float64)}
+    for before, after in pairwise(free):  # what one leaves, the next begins with
+        for name, w in before.after.items():
+            np.testing.assert_array_equal(after.before[name], w)
+    again = worker.pair_fit(
+        PairJob(ROWS[framework], 2, tuple(Forced(s.before, s.gradients, s.draws) for s in free))
+    )
+    for one, other in zip(free, again, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-12)
+        for name, w in one.after.items():
+            np.testing.assert_allclose(other.after[name], w, rtol=1e-12, atol=1e-15)
+    assert facts.chosen == 0
+
+
+@BOTH
+def test_gradients_that_are_given_make_the_update(framework: str, workers: Workers) -> None:
+    worker, _ = opened(framework, workers)
+    free = worker.pair_fit(PairJob(ROWS[framework], 1))[0]
+    ones = {name: np.ones_like(g) for name, g in free.gradients.items()}
+    given = worker.pair_fit(PairJob(ROWS[framework], 1, (Forced(free.before, ones, free.draws),)))[
+        0
+    ]
+    for name, g in free.gradients.items():
+        scale = np.abs(g).max()
+        np.testing.assert_allclose(given.gradients[name], g, rtol=1e-9, atol=1e-12 * scale)
+        np.testing.assert_allclose(given.after[name] - given.before[name], -0.05, rtol=1e-12)
+
+
+@BOTH
+def test_masks_that_are_given_are_used(framework: str, workers: Workers) -> None:
+    worker, _ = opened(framework, workers)
+    free = worker.pair_fit(PairJob(ROWS[framework], 1))[0]
+    (draw,) = free.draws
+    assert draw.probability == pytest.approx(0.75)
+    assert 0.5 < draw.keep.mean() < 0.95
+    other = type(draw)(~draw.keep, draw.probability)
+    given = worker.pair_fit(PairJob(ROWS[framework], 1, (Forced(free.before, {}, (other,)),)))[0]
+    np.testing.assert_array_equal(given.draws[0].keep, ~draw.keep)
+    last = max(given.inputs)
+    assert (given.inputs[last][draw.keep] == 0).all()
+
+
+def test_an_experiment_changes_one_setting(workers: Workers) -> None:
+    for framework in TARGETS:
+        worker, facts = opened(framework, workers)
+        norm = next(x for x in facts.layers if x.kind == "batch_norm")
+        free = worker.pair_fit(PairJob(ROWS[framework], 1))[0]
+        job = PairJob(
+            ROWS[framework],
+            1,
+            (Forced(free.before, {}, free.draws),),
+            (Mend(norm.number, "epsilon", 0.5),),
+        )
+        other = worker.pair_fit(job)[0]
+        x = other.inputs[norm.number]
+        axes = (0, 1, 2) if framework == "keras" else (0, 2, 3)
+        expected = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 0.5)
+        np.testing.assert_allclose(other.outputs[norm.number], expected, rtol=1e-9, atol=1e-12)
+
+
+@BOTH
+def test_rows_of_another_shape_are_not_taken(framework: str, workers: Workers) -> None:
+    worker = workers(framework)
+    worker.describe_port(str(TARGETS[framework]))
+    wrong = PairRows(np.zeros((20, 5)), LABELS, 8)
+    with pytest.raises(UserCodeError):
+        worker.pair_open([wrong], precision="float64")
+    assert worker.pair_open([wrong, ROWS[framework]], precision="float64").chosen == 1
+
+
+@BOTH
+def test_a_float64_run_leaves_nothing_behind(framework: str, workers: Workers) -> None:
+    opened(framework, workers)
+    worker, _ = opened(framework, workers, precision="float32")
+    step = worker.pair_fit(PairJob(ROWS[framework], 1))[0]
+    assert {w.dtype for w in step.after.values()} == {np.dtype(np.float32)}
