@@ -1,5 +1,5 @@
 # make run         set up .venv, train Keras and Lightning on the tutorial's network, compare them
-# make test        set up .venv, lint, type-check, run all tests
+# make test        set up .venv, lint, type-check, run all tests, the files of two at a time (JOBS=2)
 # make acceptance  the long checks (about 40 minutes); writes docs/acceptance.md
 # make faults      every port of the fault table through check, honest pairs through compare (about 30
 #                  minutes on two cores); writes docs/faults.md and docs/false-alarms.md
@@ -18,6 +18,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
     $(name) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
     2>/dev/null && echo $(name))))
 BIN := .venv/bin
+JOBS ?= 2
 
 .PHONY: run test acceptance faults cases torture gpu report-check wheel-check clean
 
@@ -28,7 +29,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 acceptance: .venv/installed-dev
 	$(BIN)/python tests/acceptance.py
