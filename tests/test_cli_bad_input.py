@@ -119,7 +119,7 @@ def test_sizes_that_do_not_fit(
     [
         (
             ["--backend", "faulty_backends:MissingBackend"],
-            (3, "SetupError"),
+            (3, "MissingPackagesError"),
             ["no_such_framework and nor_this_one", "run pip install no-such-framework"],
         ),
         (["--accelerator", "gpu"], (3, "SetupError"), ["--accelerator gpu", "numpy"]),

@@ -32,9 +32,9 @@ def evidence(run: Run) -> Evidence:
     DivergedError
         A file holds NaN or infinity.
     """
-    predictions = run.predictions
-    weights = run.weights  # before the examples, because they confirm the size of the images
-    return _evidence(run, weights, Results(predictions, run.examples), run.history, note="")
+    weights = run.weights  # first, because they confirm the size of the images and the classes
+    results = Results(run.predictions, run.examples)
+    return _evidence(run, weights, results, run.history, note="")
 
 
 def evidence_of(network: Network) -> Evidence:
