@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
-from mnist_mlp.parity.pair.breaks import explained
+from mnist_mlp.parity.pair.breaks import _fix, explained
 from mnist_mlp.parity.pair.judge import LIMITS, judge
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import side_by_side
@@ -306,3 +308,26 @@ def test_the_unbiased_variance_is_noted() -> None:
     seen = explained(run_of(port, LAYERS, LAYERS))
     assert [cause.name for cause in seen.noted] == ["unbiased_variance"]
     assert not seen.breaks
+
+
+# --- What to change -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("framework", "mend", "expected"),
+    [
+        ("torch", Mend(3, "epsilon", 1e-3), "eps=0.001 in bn: batch_norm"),
+        # Keras weighs the old mean, torch the new one.
+        ("torch", Mend(3, "momentum", 0.99), "momentum=0.01 in bn: batch_norm"),
+        ("keras", Mend(3, "momentum", 0.99), "momentum=0.99 in bn: batch_norm"),
+        ("torch", Mend(None, "momentum", 0.9), "momentum=0.9 in the optimizer"),
+        ("torch", Mend(None, "learning_rate", 0.05), "lr=0.05 in the optimizer"),
+        ("keras", Mend(None, "learning_rate", 0.05), "learning_rate=0.05 in the optimizer"),
+        ("torch", Mend(3, "skip"), ""),
+        ("torch", Mend(None, "nesterov", value=True), ""),
+    ],
+)
+def test_the_fix_has_the_original_s_numbers(framework: str, mend: Mend, expected: str) -> None:
+    layer = SimpleNamespace(number=3, name="bn: batch_norm")
+    run = SimpleNamespace(facts_b=SimpleNamespace(framework=framework, layers=(layer,)))
+    assert _fix((mend,), cast(PairRun, run)) == expected

@@ -52,7 +52,7 @@ def entry(name: str) -> Entry:
 
 
 def described(cause: Cause, *, framework: str = "torch", spec: Spec | None = None) -> Cause:
-    """A cause with the catalogue's text, and the fix for one framework.
+    """A cause with the catalogue's text, and its own fix or the catalogue's for one framework.
 
     If `spec` is given, the fix has its numbers instead of the tutorial's.
     """
@@ -60,7 +60,8 @@ def described(cause: Cause, *, framework: str = "torch", spec: Spec | None = Non
     if known is None:
         return cause
     fix = known.fix_keras if framework == "keras" else known.fix_torch
-    return replace(cause, text=known.title, fix=fix if spec is None else in_numbers_of(spec, fix))
+    fix = cause.fix or (fix if spec is None else in_numbers_of(spec, fix))
+    return replace(cause, text=known.title, fix=fix)
 
 
 def in_numbers_of(spec: Spec, fix: str) -> str:

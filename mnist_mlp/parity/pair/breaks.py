@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
@@ -13,6 +13,21 @@ from mnist_mlp.ports.pair import Mend
 
 NOTED = ("unbiased_variance",)
 """Differences that no port can avoid with its framework's own layers: told, and tolerated."""
+
+ARGUMENTS = {
+    "torch": {
+        "epsilon": "eps",
+        "rate": "p",
+        "slope": "negative_slope",
+        "learning_rate": "lr",
+        **{name: name for name in ("momentum", "weight_decay")},
+    },
+    "keras": {
+        "slope": "negative_slope",
+        **{n: n for n in ("epsilon", "rate", "learning_rate", "momentum", "weight_decay")},
+    },
+}
+"""What a framework calls the settings that are plain numbers."""
 
 MOST = 12
 """Differences that are mended one after another."""
@@ -49,7 +64,8 @@ def explained(run: PairRun) -> Explained:
                 if each.cause.name in NOTED:
                     seen.noted.append(each.cause)
                 else:
-                    seen.breaks.append(_break(finding, run, each.cause))
+                    cause = replace(each.cause, fix=_fix(each.mends, run))
+                    seen.breaks.append(_break(finding, run, cause))
                 mends += each.mends
     seen.noted += [
         Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
@@ -62,6 +78,26 @@ def explained(run: PairRun) -> Explained:
 def _behind(finding: Finding) -> Iterator[str]:
     if finding.stage in CHAIN:
         yield from CHAIN[CHAIN.index(finding.stage) + 1 :]
+
+
+def _fix(mends: tuple[Mend, ...], run: PairRun) -> str:
+    """The settings to change in the port, with the original's numbers.
+
+    Empty where that is no matter of numbers. The catalogue then says what to do.
+    """
+    known = ARGUMENTS[run.facts_b.framework]
+    names = {layer.number: layer.name for layer in run.facts_b.layers}
+    words = []
+    for mend in mends:
+        if mend.field not in known or isinstance(mend.value, bool):
+            return ""
+        value, where = float(mend.value), "the optimizer"
+        if mend.layer is not None:
+            where = names.get(mend.layer, "")
+            if run.facts_b.framework == "torch" and mend.field == "momentum":
+                value = 1 - value  # of a normalisation: the share of the new, not of the old
+        words.append(f"{known[mend.field]}={value:.6g} in {where}")
+    return ", ".join(words)
 
 
 def _size(finding: Finding) -> str:
