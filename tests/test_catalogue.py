@@ -55,8 +55,7 @@ COMPUTED = {
     ("causes/forward.py", "name"): {
         *("bfloat16_arithmetic", "float16_arithmetic", "kernel_reshaped", "kernel_transposed"),
     },
-    ("causes/init.py", "name"): INITIALISERS | CONSTANT_KERNELS,
-    ("causes/init.py", "_full_name(initialiser.cause, part)"): INITIALISERS | CONSTANT_KERNELS,
+    ("causes/init.py", "_full_name(found.cause, part)"): INITIALISERS | CONSTANT_KERNELS,
     ("check/by_settings.py", "name"): {
         *("dropout", "dropout_missing", "dropout_rate", "batch_normalisation"),
         *("layer_normalisation", "normalisation_missing", "normalisation_settings"),

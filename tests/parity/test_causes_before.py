@@ -193,6 +193,30 @@ def test_native_defaults_of_torch_are_two_breaks() -> None:
     ]
 
 
+def test_400_inputs_alone_fit_two_initialisers() -> None:
+    """1/sqrt(400) is 0.05, so that torch's default and Keras's random_uniform draw the same."""
+    rng = np.random.default_rng(0)
+    layers = ((400, 120, ""), (120, 84, ""), (84, 10, ""))
+    draws = [
+        {
+            name: rng.uniform(-1, 1, shape) / np.sqrt(inputs)
+            for number, (inputs, units, _) in enumerate(layers)
+            for name, shape in (
+                (f"layers.{number}.kernel", (inputs, units)),
+                (f"layers.{number}.bias", (units,)),
+            )
+        }
+        for _ in range(10)
+    ]
+    found = init.native_breaks(draws, layers, side="b")
+    assert [(item.cause.name, item.layers) for item in found] == [
+        ("torch_default_kernel_init", (0, 1, 2)),
+        ("torch_default_bias_init", (0, 1, 2)),
+    ]
+    alone = init.native_breaks(draws, layers[:1], side="b")
+    assert [item.cause.name for item in alone] == ["unknown", "unknown"]
+
+
 # --- Epoch numbers --------------------------------------------------------------------------------
 
 COUNTED = EpochMeasures(

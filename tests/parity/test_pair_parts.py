@@ -232,9 +232,22 @@ def rounded(bits: int) -> PairStep:
 
 
 def test_coarse_arithmetic_is_told_from_float32() -> None:
-    assert arithmetic.lost(rounded(24), step()) < 1e-6 < arithmetic.COARSE
-    assert arithmetic.lost(rounded(11), step()) > arithmetic.COARSE  # TF32, float16
-    assert arithmetic.lost(rounded(8), step()) > arithmetic.COARSE  # bfloat16
+    for lost in (arithmetic.lost, arithmetic.lost_in_products):
+        assert lost(rounded(24), step()) < 1e-6 < arithmetic.COARSE
+        assert lost(rounded(11), step()) > arithmetic.COARSE  # TF32, float16
+        assert lost(rounded(8), step()) > arithmetic.COARSE  # bfloat16
+
+
+def test_what_a_normalisation_loses_is_not_lost_in_products() -> None:
+    exact = step()
+    normalised = replace(exact, outputs={**exact.outputs, 1: exact.outputs[1] * (1 + 1e-3)})
+    assert arithmetic.lost_in_products(normalised, exact) == 0
+    # Nor is what a layer with a kernel is given, and hands on.
+    inputs, outputs = ({**each, 0: each[0] * (1 + 1e-3)} for each in (exact.inputs, exact.outputs))
+    behind = replace(exact, inputs=inputs, outputs=outputs)
+    assert arithmetic.lost_in_products(behind, exact) < 1e-12
+    product = replace(exact, outputs={**exact.outputs, 0: exact.outputs[0] * (1 + 1e-3)})
+    assert arithmetic.lost_in_products(product, exact) > arithmetic.COARSE
 
 
 # --- Side by side, and experiments ----------------------------------------------------------------

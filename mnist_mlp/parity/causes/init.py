@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mnist_mlp.parity.causes.initialisers import ALPHA, BIASES, KERNELS, follows, named
+from mnist_mlp.parity.causes.initialisers import ALPHA, BIASES, KERNELS, Shape, follows, named
 from mnist_mlp.parity.findings import FEW_VALUES, UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import (
@@ -31,6 +31,7 @@ def native_breaks(
     for part in ("kernel", "bias"):
         causes: dict[str, Cause] = {}
         where: dict[str, list[int]] = {}
+        drawn: list[tuple[Array, Shape]] = []
         for layer, (inputs, units, _) in enumerate(layers):
             tensors = [draw[tensor_name(layer, part)] for draw in draws]
             values = np.concatenate([np.asarray(t, np.float64).ravel() for t in tensors])
@@ -40,17 +41,25 @@ def native_breaks(
                 causes.setdefault("orthogonal", Cause("orthogonal", "orthogonal rows or columns"))
                 where.setdefault("orthogonal", []).append(layer)
                 continue
-            found = named([(values, (inputs, units))], part)
-            name = _full_name(found.cause, part) if found else UNKNOWN
-            causes.setdefault(name, Cause(name, found.text if found else _described(values)))
-            where.setdefault(name, []).append(layer)
+            drawn.append((values, (inputs, units)))
+            cause = _named(drawn[-1:], part) or Cause(UNKNOWN, _described(values))
+            causes.setdefault(cause.name, cause)
+            where.setdefault(cause.name, []).append(layer)
         if UNKNOWN in causes:
             # Usually one initialiser draws all layers. If one layer has no name, the name found for
-            # another layer is probably wrong too: a small layer fits several distributions.
-            causes = {UNKNOWN: causes[UNKNOWN]}
-            where = {UNKNOWN: sorted(number for numbers in where.values() for number in numbers)}
+            # another layer is probably wrong too: a small layer fits several distributions. So does
+            # a layer of 400 inputs: torch draws within 1/sqrt(400), which is also Keras's 0.05.
+            cause = _named(drawn, part) or causes[UNKNOWN]
+            causes = {cause.name: cause}
+            where = {cause.name: sorted(number for numbers in where.values() for number in numbers)}
         breaks += [_native(side, part, layers, where[name], causes[name]) for name in causes]
     return breaks
+
+
+def _named(drawn: Sequence[tuple[Array, Shape]], part: str) -> Cause | None:
+    """The initialiser that drew all of some tensors, as a cause."""
+    found = named(drawn, part)
+    return Cause(_full_name(found.cause, part), found.text) if found else None
 
 
 def pair_breaks(
@@ -228,9 +237,9 @@ def _cause(
     layers = [plan.spec.model.layers[layer_of(name)] for name in names]
     shapes = [(inputs, units) for inputs, units, _ in layers]
     tensors = [got.ravel() for got, _ in pairs]
-    initialiser = named(list(zip(tensors, shapes, strict=True)), part)
-    if initialiser is None:
+    cause = _named(list(zip(tensors, shapes, strict=True)), part)
+    if cause is None:
         return Cause(UNKNOWN, _described(values))
-    if initialiser.cause == "glorot_uniform":
+    if cause.name == "glorot_uniform":
         return Cause("other_seed", "the right distribution, but other values")
-    return Cause(_full_name(initialiser.cause, part), initialiser.text)
+    return cause

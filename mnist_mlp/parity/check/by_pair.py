@@ -296,6 +296,8 @@ def _arithmetic(seen: PairEvidence, start: Start, a: PairStep, b: PairStep) -> N
         name = Cause("float64_arithmetic" if doubles[1] else "float32_arithmetic")
         seen.breaks.append(Break(side="b", rung="spec", place=Place(0, 0), cause=name))
         return
+    ours = arithmetic.lost_in_products(start.a, a)
+    theirs = arithmetic.lost_in_products(start.b, b)
     if max(ours, theirs) <= arithmetic.COARSE:
         return
     text = f"{theirs:.1e} of an output is lost, {ours:.1e} in the original"
