@@ -126,10 +126,19 @@ def test_the_port_gets_its_own_form_of_the_same_rows(fed: Feeder) -> None:
     order = RNG.permutation(24)
     found = fed(keras((7,), (1,), "mse"), own(X, Y), own(2 * X[order] + 1, Y[order, None]))
     (rows,) = found.b
+    assert found.own_rows
     assert not found.guessed
     np.testing.assert_allclose(rows.x, 2 * X[:10] + 1, rtol=1e-6, atol=1e-6)
     assert rows.y.shape == (10, 1)
     np.testing.assert_array_equal(rows.y[:, 0], Y[:10])
+
+
+def test_other_rows_do_not_show_how_the_port_scales_them(fed: Feeder) -> None:
+    """Then the port gets the original's rows, and its own scale is judged apart."""
+    other = RNG.normal(size=(24, 7)).astype(np.float32)
+    found = fed(keras((7,), (1,), "mse"), own(X, Y), own(2 * other + 1, Y[:, None]))
+    assert not found.own_rows
+    np.testing.assert_array_equal(found.b[0].x, X[:10].astype(np.float64))
 
 
 def test_data_that_only_the_port_brings(fed: Feeder) -> None:

@@ -370,7 +370,7 @@ def _own_data(
         for side, each in zip((original, port), brought, strict=True)
     ]
     found = against_original(sides[0], sides[1], make_plan(spec, dataset), dataset)
-    if not seen.broken("data") and seen.judged:
+    if not seen.broken("data") and seen.judged and fed.own_rows:
         # What the networks saw of the same rows was judged: their scales belong together.
         names = (*SCALINGS, "pixels_scaled_otherwise")
         found.breaks = [x for x in found.breaks if x.cause.name not in names]

@@ -36,13 +36,15 @@ class Fed:
     """Rows for both sides; for the port, in the forms to try.
 
     `source` says where the rows are from. `guessed` is whether the form of the port's targets is a
-    guess, since it brings none.
+    guess, since it brings none. `own_rows` is whether the port is given its own rows, scaled as it
+    scales them.
     """
 
     a: tuple[PairRows, ...]
     b: tuple[PairRows, ...]
     source: str
     guessed: bool
+    own_rows: bool
 
 
 def feed(
@@ -81,8 +83,9 @@ def feed(
     ids = np.arange(len(first.x))
     if source == "the original's data" and original.own is not None:
         table, ids = original.own.rows, original.own.epochs[0].ids[:rows]
-    forms = _for_port(first, port.own, described[1], image_shape, within=(table, ids))
-    return Fed(tuple(candidates), tuple(forms), source, guessed)
+    same = None if guessed or port.own is None else _same_rows(first, port.own, table, ids)
+    forms = [same] if same else _for_port(first, port.own, described[1], image_shape)
+    return Fed(tuple(candidates), tuple(forms), source, guessed, own_rows=same is not None)
 
 
 def _batch_size(brought: PairBrought, plan: Plan) -> int:
@@ -206,14 +209,8 @@ def _for_port(
     own: OwnData | None,
     described: PortDescription,
     image_shape: tuple[int, ...],
-    *,
-    within: tuple[Rows, Array],
 ) -> Iterator[PairRows]:
     if own is not None and own.epochs and own.first_targets is not None:
-        found = _same_rows(rows, own, *within)
-        if found is not None:
-            yield found
-            return
         targets: tuple[int, ...] | None = own.first_targets.shape[1:]
     else:
         targets = _targets_of_keras(described)
@@ -235,7 +232,7 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
 
     `ids` are the rows of the original's `table`; all of it tells how the two are scaled.
     """
-    if table.inputs != own.rows.inputs:
+    if not own.epochs or table.inputs != own.rows.inputs:
         return None
     places = find(table, own.rows)[ids]
     if (places < 0).any():
