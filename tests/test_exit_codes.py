@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -86,18 +86,6 @@ def test_memory_that_ran_out_is_no_fault_of_the_program(
     done = cli("backends")
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     assert "out of memory" in done.stderr
-
-
-@pytest.fixture
-def heeded() -> Iterator[None]:
-    """SIGINT and SIGHUP reach this process, also where `nohup` or `&` had them ignored."""
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-    }
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("heeded")

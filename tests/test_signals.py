@@ -21,6 +21,8 @@ from mnist_mlp.errors import TerminatedRun
 
 Cli = Callable[..., CompletedProcess[str]]
 
+pytestmark = pytest.mark.usefixtures("heeded")
+
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 
 
