@@ -370,10 +370,18 @@ def _own_data(
         for side, each in zip((original, port), brought, strict=True)
     ]
     found = against_original(sides[0], sides[1], make_plan(spec, dataset), dataset)
+    scales = [x for x in found.breaks if x.cause.name in (*SCALINGS, "pixels_scaled_otherwise")]
     if not seen.broken("data") and seen.judged and fed.own_rows:
         # What the networks saw of the same rows was judged: their scales belong together.
-        names = (*SCALINGS, "pixels_scaled_otherwise")
-        found.breaks = [x for x in found.breaks if x.cause.name not in names]
+        found.breaks = [x for x in found.breaks if x not in scales]
+    elif scales and seen.broken("data") and not fed.own_rows:
+        # Given the same rows, the models scale them otherwise, which may make up for the data.
+        found.breaks = [x for x in found.breaks if x not in scales]
+        seen.breaks = [x for x in seen.breaks if x.rung != "data"]
+        seen.not_judged.append(
+            "how the port scales its inputs: model and data both scale them otherwise than the "
+            "original's, and the port's rows are not those that it was fed"
+        )
     elif any(item.rung == "data" for item in found.breaks):
         seen.breaks = [item for item in seen.breaks if item.rung != "data"]
     seen.data = found
