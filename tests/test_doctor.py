@@ -65,7 +65,7 @@ def test_a_broken_package_is_found_though_the_program_needs_it(tmp_path: Path) -
     """Also one that `mnist_mlp` itself imports; in a fresh process, as a user would run it."""
     (tmp_path / "numpy").mkdir()
     (tmp_path / "numpy" / "__init__.py").write_text("raise ImportError('wrong ABI')\n")
-    plant(tmp_path, "pooch", "0.9")
+    plant(tmp_path, "platformdirs", "0.9")
     done = subprocess.run(
         [sys.executable, "-m", "mnist_mlp", "doctor", "--json"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path[1:]])},
@@ -77,8 +77,8 @@ def test_a_broken_package_is_found_though_the_program_needs_it(tmp_path: Path) -
     assert done.returncode == 3, done.stderr
     found = json.loads(done.stdout)["findings"]
     wrong = {each["subject"]: each for each in found if each["level"] == "broken"}
-    assert wrong["pooch"]["text"].startswith("0.9 (needs >=")
-    assert wrong["pooch"]["remedy"].startswith("pip install 'pooch>=")
+    assert wrong["platformdirs"]["text"].startswith("0.9 (needs >=")
+    assert wrong["platformdirs"]["remedy"].startswith("pip install 'platformdirs>=")
     assert wrong["numpy"]["text"] == "cannot be imported: ImportError: wrong ABI"
     assert wrong["numpy"]["remedy"] == "pip install --force-reinstall numpy"
     assert found[-1]["text"] == "not asked: repair the packages above first"

@@ -60,13 +60,14 @@ def test_the_workflow_runs_every_supported_python() -> None:
 
 def test_hooks_do_what_make_test_does() -> None:
     """Every check of `make test` but the tests is a hook, and no hook demands more but spelling."""
-    checks = {" ".join(line.split()[:2]) for line in recipe(MAKEFILE, "test")}
+    commands = recipe(MAKEFILE, "test")
+    checks = {" ".join(line.split()[:2]) for line in commands if "/pytest" not in line}
     of_hooks = {
         "ruff-format": "$(BIN)/ruff format",
         "ruff-check": "$(BIN)/ruff check",
         "mypy": "$(BIN)/mypy",
     }
-    assert checks - {"$(BIN)/pytest"} == set(of_hooks.values())
+    assert checks == set(of_hooks.values())
     assert set(hooks(HOOKS)) == {*of_hooks, "codespell"}
     assert hooks(HOOKS)["mypy"]["entry"] == ".venv/bin/mypy"
 
