@@ -172,8 +172,9 @@ class Watch:
     def _give_up(self, limit: float, *, stopped: bool) -> None:
         stack = "" if stopped else written(self.stacks)
         where = place(frames_of(stack), self.target) or self._where
+        running = f", running {self.target}," if self.target else ""
         self.failure = TimeLimitError(
-            f"time limit: the {self.label} worker reported nothing for {limit:g} s in "
+            f"time limit: the {self.label} worker{running} reported nothing for {limit:g} s in "
             f"{self._method!r}"
             + (f"; it was at {where}" if where else "")
             + ("; it was stopped, as by SIGSTOP" if stopped else "")

@@ -20,6 +20,8 @@ JUDGED = ANSWERED - {0}
 
 LONGEST_ERROR = 1100
 """Most characters of an error, paths included."""
+STACK = re.compile(r'(Current thread|Thread) 0x|  File "|  \.\.\.$')
+"""Lines of a stack, as `faulthandler` writes them."""
 PYTHON_WARNING = re.compile(r"\.py:\d+: \w*Warning:.*")
 """What Python prints of a warning that nobody caught; it names our code, not the user's file."""
 MOST_LINES = 3
@@ -167,7 +169,8 @@ def _faults_of_text(attempt: Try, answer: Answer) -> list[Fault]:
         starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]
         if len(starts) != 1:
             return [*found, Fault(OTHER, f"{len(starts)} lines begin with 'error: ', expected one")]
-        error = lines[starts[0] :]
+        # At a time limit, the stack of the hanging process follows the error.
+        error = [line for line in lines[starts[0] :] if not STACK.match(line)]
         text = "\n".join(error)
         if len(text) > LONGEST_ERROR or len(error) > MOST_LINES:
             found.append(Fault(OTHER, f"an error of {len(error)} lines, {len(text)} characters"))
