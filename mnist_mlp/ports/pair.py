@@ -120,6 +120,15 @@ class PairJob:
     forced: tuple[Forced, ...] = ()
     mends: tuple[Mend, ...] = ()
 
+    def forced_at(self, step: int) -> Forced:
+        """What is forced in a step, from 0; nothing where the model runs freely."""
+        return self.forced[step] if step < len(self.forced) else Forced({}, {})
+
+    @property
+    def optimizer_mends(self) -> list[Mend]:
+        """The changes of the optimizer."""
+        return [mend for mend in self.mends if mend.layer is None]
+
 
 @dataclass(frozen=True, eq=False)
 class PairStep:

@@ -10,6 +10,10 @@ from typing import cast
 import numpy as np
 import pytest
 
+from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
+from mnist_mlp.parity.check.target import Target
+from mnist_mlp.parity.findings import Cause
+from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.breaks import _fix, explained
@@ -344,3 +348,36 @@ def test_the_fix_has_the_original_s_numbers(framework: str, mend: Mend, expected
     layer = SimpleNamespace(number=3, name="bn: batch_norm")
     run = SimpleNamespace(facts_b=SimpleNamespace(framework=framework, layers=(layer,)))
     assert _fix((mend,), cast(PairRun, run)) == expected
+
+
+# --- The outcome ----------------------------------------------------------------------------------
+
+
+def outcome_of(seen: PairEvidence) -> Outcome:
+    target = cast(Target, SimpleNamespace(text="file.py:NAME", framework="torch"))
+    return pair_outcome(target, target, seen)
+
+
+def judged_pair() -> PairEvidence:
+    seen = PairEvidence(judged=True)
+    seen.margins = dict.fromkeys(("forward", "loss", "gradient", "update", "data"), 0.1)
+    seen.compared = {"spec": 2, "init": 4}
+    return seen
+
+
+def test_what_two_layers_have_in_common_is_noted_once_in_a_rung() -> None:
+    seen = judged_pair()
+    seen.noted = [Cause("unbiased_variance", "bn1"), Cause("unbiased_variance", "bn2")]
+    outcome = outcome_of(seen)
+    assert outcome.verdict == "identical"
+    (update,) = (rung for rung in outcome.rungs if rung.name == "update")
+    assert (update.status, update.text) == ("noted", "unbiased_variance")
+
+
+def test_a_pair_of_which_no_step_was_judged_is_left_open() -> None:
+    seen = judged_pair()
+    seen.judged = False
+    assert outcome_of(seen).verdict == "inconclusive"
+    seen = judged_pair()
+    del seen.margins["loss"]
+    assert outcome_of(seen).verdict == "inconclusive"

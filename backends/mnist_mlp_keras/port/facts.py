@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -11,12 +10,12 @@ import keras
 import numpy as np
 
 from mnist_mlp.contract import Array, Tensors
+from mnist_mlp.ports.trials import DRAWS, distinct_draws
 from mnist_mlp.reference import bias_name, kernel_name
 from mnist_mlp_keras.port.load import Given, dense_of, layers_in_order
 from mnist_mlp_keras.port.recorder import innermost
 from mnist_mlp_keras.port.state import number
 
-DRAWS = 24
 DRAW_SECONDS = 6.0
 SCHEDULED_STEPS, CHANGES = 4200, 16
 """Steps of a schedule that are asked for (ten of the tutorial's epochs), and changes among them
@@ -35,19 +34,15 @@ def native_weights(model: Any, x: Array) -> dict[str, Array]:
 
 def draws(given: Given, x: Array) -> tuple[Tensors, ...]:
     """Initial weights of several models, each made after another seed; one if it seeds itself."""
-    found = [native_weights(given.first(), x)]
-    if given.maker is None:
-        return tuple(found)
-    start = time.perf_counter()
-    for seed in range(1, DRAWS):
-        if time.perf_counter() - start > DRAW_SECONDS:
-            break
+
+    def drawn(seed: int) -> Tensors:
+        if seed == 0:
+            return native_weights(given.first(), x)
         keras.utils.set_random_seed(seed)
-        drawn = native_weights(given.fresh(), x)
-        if all(np.array_equal(drawn[name], w) for name, w in found[-1].items()):
-            break
-        found.append(drawn)
-    return tuple(found)
+        return native_weights(given.fresh(), x)
+
+    seeds = range(DRAWS if given.maker is not None else 1)
+    return distinct_draws(map(drawn, seeds), seconds=DRAW_SECONDS)
 
 
 def optimizer_settings(model: Any) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -11,9 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.pair import (
-    Forced,
     Mend,
     PairBrought,
     PairFacts,
@@ -23,6 +19,7 @@ from mnist_mlp.ports.pair import (
     PairStep,
     tensor_name,
 )
+from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import (
@@ -60,8 +57,8 @@ from mnist_mlp_keras.port.recorder import innermost
 from mnist_mlp_keras.port.run import as_one_step, passed_on
 from mnist_mlp_keras.port.state import number
 
-DRAWS, DRAW_S = 24, 1.0
-"""So many models are made for their initial weights, or for so long."""
+DRAW_S = 1.0
+"""Seconds for making models for their initial weights; a pair is an answer in seconds."""
 
 DROPOUTS = ("dropout", "spatial_dropout")
 
@@ -107,16 +104,9 @@ class PairSide:
     def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
         """See `PairHost.pair_open`."""
         self.precision = precision
-        first: UserCodeError | None = None
         with default_type(precision):
             self.given = self._loaded()
-            for chosen, rows in enumerate(candidates):
-                try:
-                    return self._looked(rows, chosen)
-                except UserCodeError as error:
-                    first = first or error
-        assert first is not None
-        raise first
+            return first_that_runs(candidates, self._looked)
 
     def _looked(self, rows: PairRows, chosen: int) -> PairFacts:
         with user_errors(self.path):
@@ -156,19 +146,16 @@ class PairSide:
 
     def draws(self) -> tuple[Tensors, ...]:
         """See `PairHost.pair_draws`."""
-        assert self.observer is not None
-        found: list[Tensors] = []
-        start = time.perf_counter()
-        for seed in range(DRAWS if self.given.maker is not None else 1):
+        known = self.observer
+        assert known is not None
+
+        def drawn(seed: int) -> Tensors:
             keras.utils.set_random_seed(seed)
             with default_type(self.precision):
-                drawn = Observer.like(self.observer, self._model()).read()
-            if found and all(np.array_equal(drawn[name], w) for name, w in found[-1].items()):
-                break
-            found.append(drawn)
-            if time.perf_counter() - start > DRAW_S:
-                break
-        return tuple(found)
+                return Observer.like(known, self._model()).read()
+
+        seeds = range(DRAWS if self.given.maker is not None else 1)
+        return distinct_draws(map(drawn, seeds), seconds=DRAW_S)
 
     # --- Judged training --------------------------------------------------------------------------
 
@@ -217,10 +204,7 @@ class Observer:
         self.leaves = [
             layer for layer in leaves_of(model) if not isinstance(layer, keras.layers.InputLayer)
         ]
-        self.mends: dict[int, list[Mend]] = defaultdict(list)
-        for mend in mends:
-            if mend.layer is not None:
-                self.mends[mend.layer].append(mend)
+        self.mends = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
         self.repeated: list[str] = []
         self.penalties: dict[str, float] = {}
@@ -270,7 +254,7 @@ class Observer:
                 return own(x, *args, **options)
             self._seen.add(id(layer))
             here = len(self.layers)
-            if set_layer(layer, self.mends[here]):
+            if set_layer(layer, self.mends.get(here, [])):
                 self._add(layer, x, x)
                 return x
             self._add(layer, x, None)
@@ -391,7 +375,7 @@ class _Run(keras.callbacks.Callback):
         own_apply = self.optimizer.apply
         before = model.run_eagerly
         with user_errors(side.path), as_one_step(model), exact_scalars():
-            set_optimizer(self.optimizer, [m for m in self.job.mends if m.layer is None])
+            set_optimizer(self.optimizer, self.job.optimizer_mends)
             model.run_eagerly, model.train_function = True, None
             self.optimizer.apply = self._applying(own_apply)
             orders = np.tile(np.arange(len(rows.x)), (self.job.epochs, 1))
@@ -417,8 +401,7 @@ class _Run(keras.callbacks.Callback):
     def enter(self) -> None:
         """Before a batch, and before any callback of the user's."""
         self._close()
-        number = len(self.steps)
-        forced = self.job.forced[number] if number < len(self.job.forced) else Forced({}, {})
+        forced = self.job.forced_at(len(self.steps))
         if self.known is not None:
             self.known.write(forced.weights)
         self.observer = Observer(self.fitted, self.job.mends)

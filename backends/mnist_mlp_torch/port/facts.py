@@ -13,6 +13,7 @@ import torch
 
 from mnist_mlp.contract import Runtime, Tensors, TrainingData
 from mnist_mlp.ports.protocol import OwnData, PortFacts
+from mnist_mlp.ports.trials import DRAWS
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.feed import Rows, loader_in_order
 from mnist_mlp_torch.port.layers import Dense, Watch
@@ -21,9 +22,9 @@ from mnist_mlp_torch.port.own_data import batch_size_of
 from mnist_mlp_torch.port.state import canonical, parameters_of
 
 PROBE_ROWS = 128
-DRAWS, DRAW_S, ENOUGH = 24, 1.0, 200_000
-"""Native initial weights are drawn so often, for so long, or until the smallest kernel's elements
-are so many."""
+DRAW_S, ENOUGH = 1.0, 200_000
+"""Native initial weights are drawn for so long, or until the smallest kernel's elements are so
+many."""
 
 
 @dataclass(frozen=True)

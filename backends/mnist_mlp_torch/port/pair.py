@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -16,9 +14,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_mlp.contract import Runtime
-from mnist_mlp.errors import UsageError, UserCodeError
+from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.pair import (
-    Forced,
     Mend,
     PairBrought,
     PairFacts,
@@ -29,6 +26,7 @@ from mnist_mlp.ports.pair import (
     layer_and_role,
     tensor_name,
 )
+from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_torch.port.facts import optimizer_settings
@@ -54,8 +52,8 @@ from mnist_mlp_torch.port.pair_mends import (
     set_optimizer,
 )
 
-DRAWS, DRAW_S = 24, 1.0
-"""So many models are made for their initial weights, or for so long."""
+DRAW_S = 1.0
+"""Seconds for making models for their initial weights; a pair is an answer in seconds."""
 
 TYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -94,16 +92,9 @@ class PairSide:
     def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
         """See `PairHost.pair_open`."""
         self.dtype = TYPES[precision]
-        first: UserCodeError | None = None
         with default_type(self.dtype):
             self.given = load(self.target)
-            for number, rows in enumerate(candidates):
-                try:
-                    return self._looked(rows, number)
-                except UserCodeError as error:
-                    first = first or error
-        assert first is not None
-        raise first
+            return first_that_runs(candidates, self._looked)
 
     def _looked(self, rows: PairRows, number: int) -> PairFacts:
         module = self._module(seed=0)
@@ -135,19 +126,10 @@ class PairSide:
     def draws(self) -> tuple[Tensors, ...]:
         """See `PairHost.pair_draws`."""
         assert self.observer is not None
-        found: list[Tensors] = []
-        start = time.perf_counter()
-        for seed in range(DRAWS if self.given.repeatable else 1):
-            module = self._module(seed=seed)
-            if any(isinstance(p, torch.nn.UninitializedParameter) for p in module.parameters()):
-                return ()
-            drawn = self.observer.read(module)
-            if found and all(np.array_equal(drawn[name], w) for name, w in found[-1].items()):
-                break
-            found.append(drawn)
-            if time.perf_counter() - start > DRAW_S:
-                break
-        return tuple(found)
+        if _is_lazy(self._module(seed=0)):
+            return ()
+        modules = (self._module(seed=seed) for seed in range(DRAWS if self.given.repeatable else 1))
+        return distinct_draws(map(self.observer.read, modules), seconds=DRAW_S)
 
     # --- Judged training --------------------------------------------------------------------------
 
@@ -165,7 +147,7 @@ class PairSide:
         if not overrides(module, "forward"):
             raise UsageError(f"{self.given.path}: it has no forward, so nothing evaluates it")
         batch = self.tensor(x)
-        if any(isinstance(p, torch.nn.UninitializedParameter) for p in module.parameters()):
+        if _is_lazy(module):
             module(batch[:2])
         self.observer.write(module, weights)
         module.eval()
@@ -179,6 +161,11 @@ class PairSide:
         """Rows as a tensor of the run's type; whole numbers stay such."""
         made = torch.from_numpy(np.ascontiguousarray(rows))
         return made.to(self.dtype) if made.is_floating_point() else made
+
+
+def _is_lazy(module: Any) -> bool:
+    """Whether a module has weights that are made only when it is first called."""
+    return any(isinstance(p, torch.nn.UninitializedParameter) for p in module.parameters())
 
 
 @contextmanager
@@ -205,10 +192,7 @@ class Observer:
         self.paths = {id(p): name for name, p in module.named_parameters()}
         self.paths |= {id(b): name for name, b in module.named_buffers()}
         self.named: dict[str, tuple[str, str]] = dict(like.named) if like else {}
-        self.mends: dict[int, list[Mend]] = defaultdict(list)
-        for mend in mends:
-            if mend.layer is not None:
-                self.mends[mend.layer].append(mend)
+        self.mends = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
         self.losses: list[PairLayer] = []
         self.repeated: list[str] = []
@@ -249,7 +233,7 @@ class Observer:
         } if call.kind in WITH_WEIGHTS else {}  # fmt: skip
         number = len(self.layers)
         again = bool(tensors) and not self._seen.isdisjoint(tensors.values())
-        mends = [] if again else self.mends[number]
+        mends = [] if again else self.mends.get(number, [])
         data = None if again or not tensors else _copied(call.input)
         result = performed(call, own, mends) if mends else own()
         for mend in mends:
@@ -429,7 +413,7 @@ class _Run:
         self.optimizer = optimizer_settings(trainer.optimizers)
         self.schedulers = list(trainer.lr_scheduler_configs)
         self.trainer = trainer
-        set_optimizer(trainer.optimizers, [m for m in self.job.mends if m.layer is None])
+        set_optimizer(trainer.optimizers, self.job.optimizer_mends)
         if self._rule is not None and self._rule[0] == "keras_rmsprop":
             optimizer = trainer.optimizers[0]
             optimizer.step = keras_rmsprop(optimizer, self._rule[1])
@@ -437,8 +421,7 @@ class _Run:
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
         self._close()
         known = self.side.observer
-        number = len(self.steps)
-        forced = self.job.forced[number] if number < len(self.job.forced) else Forced({}, {})
+        forced = self.job.forced_at(len(self.steps))
         if known is not None:
             known.write(module, forced.weights)
         if self._rule is not None and self._rule[0] == "keras_adam":

@@ -6,28 +6,19 @@ Dense networks under cross-entropy are judged by exact arithmetic instead (`port
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
-from mnist_mlp.parity.causes.catalogue import described
 from mnist_mlp.parity.causes.data import SCALINGS
-from mnist_mlp.parity.check.own_data import DataVerdict
 from mnist_mlp.parity.check.pair_data import Brought, against_original
+from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
-from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break, Cause, Evidence, Place
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.outcome import (
-    BUT_FOR_DATA,
-    NamedSide,
     Outcome,
-    Predictions,
-    Proof,
-    Rung,
-    Verdict,
-    clean,
-    ordered,
 )
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.arrange import laid_like
@@ -64,20 +55,6 @@ class Side:
     target: Target
     worker: Worker
     described: PortDescription
-
-
-@dataclass(eq=False, kw_only=True)
-class PairEvidence(Evidence):
-    """What two models showed of each other.
-
-    `not_judged` leaves the verdict open, `told` does not.
-    """
-
-    not_judged: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
-    data: DataVerdict = field(default_factory=DataVerdict)
-    judged: bool = False
-    different: int = 0
 
 
 def check_pair(
@@ -122,7 +99,7 @@ def check_pair(
         except UserCodeError as error:  # it ran in float32 just now
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
     _own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
-    return _outcome(original, port, seen, fed)
+    return pair_outcome(original.target, port.target, seen)
 
 
 def _of_brought(brought: Sequence[PairBrought]) -> list[str]:
@@ -407,85 +384,4 @@ def _facts(side: Side, brought: PairBrought) -> PortFacts:
         shuffle=brought.shuffle,
         own=brought.own,
         options=brought.options,
-    )
-
-
-# --- Outcome --------------------------------------------------------------------------------------
-
-LEFT_OUT = {
-    "trajectory": "a pair is judged step by step",
-    "metrics": "the numbers that such a pair reports are not compared",
-    "report": "a port leaves no run folder",
-}
-
-
-def _outcome(original: Side, port: Side, seen: PairEvidence, fed: Fed) -> Outcome:
-    framework = port.target.framework
-    breaks = tuple(
-        item.caused_by(described(item.cause, framework=framework)) for item in ordered(seen.breaks)
-    )
-    noted = tuple(described(cause, framework=framework) for cause in seen.noted)
-    rungs = tuple(_rung(name, breaks, noted, seen) for name in RUNGS)
-    verdict, text = _verdict(breaks, rungs, seen, fed)
-    missing = [f"{r.name}: {r.text}" for r in rungs if r.status == "not_exercised"]
-    return Outcome(
-        verdict=verdict,
-        text=text,
-        sides={
-            "a": NamedSide(label=original.target.text, path=original.target.text),
-            "b": NamedSide(label=port.target.text, path=port.target.text),
-        },
-        rungs=rungs,
-        breaks=breaks,
-        noted=noted,
-        not_exercised=tuple(dict.fromkeys([*seen.not_judged, *seen.told, *missing])),
-        predictions=Predictions(
-            total=seen.compared.get("predictions", 0), different=seen.different
-        ),
-        proof=Proof(status="not_run", reason="a port is judged step by step"),
-    )
-
-
-def _rung(name: str, breaks: Sequence[Break], noted: Sequence[Cause], seen: PairEvidence) -> Rung:
-    from mnist_mlp.parity.causes.catalogue import entry
-
-    mine = [item.cause.name for item in breaks if item.rung == name]
-    remarks = [cause.name for cause in noted if entry(cause.name).rung == name]
-    margin, compared = seen.margins.get(name), seen.compared.get(name)
-    if mine:
-        return Rung(name=name, status="broken", text=", ".join(dict.fromkeys(mine)))
-    if name in seen.missing or name in LEFT_OUT:
-        reason = seen.missing.get(name) or LEFT_OUT[name]
-        return Rung(name=name, status="not_exercised", text=reason)
-    if remarks and (margin is not None or compared):
-        return Rung(
-            name=name, status="noted", margin=margin, compared=compared, text=", ".join(remarks)
-        )
-    if margin is None and not compared:
-        reason = "an earlier rung breaks" if breaks else "nothing was compared"
-        return Rung(name=name, status="not_exercised", text=reason)
-    return clean(name, margin, compared)
-
-
-def _verdict(
-    breaks: Sequence[Break], rungs: Sequence[Rung], seen: PairEvidence, fed: Fed
-) -> tuple[Verdict, str]:
-    if breaks:
-        names = ", ".join(dict.fromkeys(item.cause.name for item in breaks))
-        return "different", f"The port is not faithful: {names}."
-    if seen.not_judged:
-        lines = "\n".join(f"Not judged: {what}." for what in dict.fromkeys(seen.not_judged))
-        return "inconclusive", f"Nothing that was judged breaks.\n{lines}"
-    unseen = {rung.name: rung.text for rung in rungs if rung.status == "not_exercised"}
-    of_data = ("data", "order") if seen.data.but_for else ()
-    needed = [name for name in unseen if name not in (*LEFT_OUT, "predictions", "order", *of_data)]
-    if needed or not seen.judged:
-        why = "; ".join(f"{name}: {unseen[name]}" for name in needed)
-        return "inconclusive", f"Nothing breaks, but not everything was judged: {why}."
-    left = f" Not exercised: {', '.join(unseen)}." if unseen else ""
-    if seen.data.but_for:
-        return "identical", f"{BUT_FOR_DATA}: {seen.data.but_for}.{left}"
-    return (
-        "identical",
-        f"Every exercised rung is clean: in float64 the port takes the original's steps.{left}",
     )

@@ -149,20 +149,32 @@ def _verdict(
         return "inconclusive", "No step could be judged."
     if second.own_data.unjudged:
         return "inconclusive", f"Nothing breaks, but not judged is: {second.own_data.unjudged}."
+    return unbroken(
+        rungs,
+        optional=NOT_OF_EVERY_PORT,
+        but_for=second.own_data.but_for,
+        clean="the port does what it should, down to rounding",
+    )
+
+
+def unbroken(
+    rungs: Sequence[Rung], *, optional: Sequence[str], but_for: str, clean: str
+) -> tuple[Verdict, str]:
+    """The verdict where nothing breaks, and its sentence.
+
+    `optional` rungs may be left out. `but_for` says which data have no counterpart; the sentence
+    then begins with it. `clean` says what clean rungs mean.
+    """
     unseen = {rung.name: rung.text for rung in rungs if rung.status == "not_exercised"}
-    # Where data have no counterpart, the sentence itself says so.
-    of_data = ("data", "order") if second.own_data.but_for else ()
-    needed = [name for name in unseen if name not in (*NOT_OF_EVERY_PORT, *of_data)]
+    of_data = ("data", "order") if but_for else ()
+    needed = [name for name in unseen if name not in (*optional, *of_data)]
     if needed:
         why = "; ".join(f"{name}: {unseen[name]}" for name in needed)
         return "inconclusive", f"Nothing breaks, but not everything was judged: {why}."
     left = f" Not exercised: {', '.join(unseen)}." if unseen else ""
-    if second.own_data.but_for:
-        return "identical", f"{BUT_FOR_DATA}: {second.own_data.but_for}.{left}"
-    return (
-        "identical",
-        f"Every exercised rung is clean: the port does what it should, down to rounding.{left}",
-    )
+    if but_for:
+        return "identical", f"{BUT_FOR_DATA}: {but_for}.{left}"
+    return "identical", f"Every exercised rung is clean: {clean}.{left}"
 
 
 NOT_OF_EVERY_PORT = ("order", "trajectory", "metrics", "predictions", "report")

@@ -1,0 +1,113 @@
+"""What two models showed of each other, and the outcome of `check` that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mnist_mlp.parity.causes.catalogue import described, entry
+from mnist_mlp.parity.check.own_data import DataVerdict
+from mnist_mlp.parity.check.target import Target
+from mnist_mlp.parity.check.verdict import unbroken
+from mnist_mlp.parity.findings import RUNGS, Break, Cause, Evidence
+from mnist_mlp.parity.outcome import (
+    NamedSide,
+    Outcome,
+    Predictions,
+    Proof,
+    Rung,
+    Verdict,
+    clean,
+    ordered,
+)
+
+
+@dataclass(eq=False, kw_only=True)
+class PairEvidence(Evidence):
+    """What two models showed of each other.
+
+    `not_judged` leaves the verdict open, `told` does not.
+    """
+
+    not_judged: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    data: DataVerdict = field(default_factory=DataVerdict)
+    judged: bool = False
+    different: int = 0
+
+
+LEFT_OUT = {
+    "trajectory": "a pair is judged step by step",
+    "metrics": "the numbers that such a pair reports are not compared",
+    "report": "a port leaves no run folder",
+}
+
+
+def pair_outcome(original: Target, port: Target, seen: PairEvidence) -> Outcome:
+    """The outcome of `check` where two models were each other's measure."""
+    framework = port.framework
+    breaks = tuple(
+        item.caused_by(described(item.cause, framework=framework)) for item in ordered(seen.breaks)
+    )
+    noted = tuple(described(cause, framework=framework) for cause in seen.noted)
+    rungs = tuple(_rung(name, breaks, noted, seen) for name in RUNGS)
+    verdict, text = _verdict(breaks, rungs, seen)
+    missing = [f"{r.name}: {r.text}" for r in rungs if r.status == "not_exercised"]
+    return Outcome(
+        verdict=verdict,
+        text=text,
+        sides={
+            "a": NamedSide(label=original.text, path=original.text),
+            "b": NamedSide(label=port.text, path=port.text),
+        },
+        rungs=rungs,
+        breaks=breaks,
+        noted=noted,
+        not_exercised=tuple(dict.fromkeys([*seen.not_judged, *seen.told, *missing])),
+        predictions=Predictions(
+            total=seen.compared.get("predictions", 0), different=seen.different
+        ),
+        proof=Proof(status="not_run", reason="a port is judged step by step"),
+    )
+
+
+def _rung(name: str, breaks: Sequence[Break], noted: Sequence[Cause], seen: PairEvidence) -> Rung:
+    mine = [item.cause.name for item in breaks if item.rung == name]
+    remarks = [cause.name for cause in noted if entry(cause.name).rung == name]
+    margin, compared = seen.margins.get(name), seen.compared.get(name)
+    if mine:
+        return Rung(name=name, status="broken", text=", ".join(dict.fromkeys(mine)))
+    if name in seen.missing or name in LEFT_OUT:
+        reason = seen.missing.get(name) or LEFT_OUT[name]
+        return Rung(name=name, status="not_exercised", text=reason)
+    if remarks and (margin is not None or compared):
+        return Rung(
+            name=name,
+            status="noted",
+            margin=margin,
+            compared=compared,
+            text=", ".join(dict.fromkeys(remarks)),
+        )
+    if margin is None and not compared:
+        reason = "an earlier rung breaks" if breaks else "nothing was compared"
+        return Rung(name=name, status="not_exercised", text=reason)
+    return clean(name, margin, compared)
+
+
+def _verdict(
+    breaks: Sequence[Break], rungs: Sequence[Rung], seen: PairEvidence
+) -> tuple[Verdict, str]:
+    if breaks:
+        names = ", ".join(dict.fromkeys(item.cause.name for item in breaks))
+        return "different", f"The port is not faithful: {names}."
+    if seen.not_judged:
+        lines = "\n".join(f"Not judged: {what}." for what in dict.fromkeys(seen.not_judged))
+        return "inconclusive", f"Nothing that was judged breaks.\n{lines}"
+    if not seen.judged:
+        return "inconclusive", "Nothing breaks, but no training step was judged."
+    return unbroken(
+        rungs,
+        optional=(*LEFT_OUT, "predictions", "order"),
+        but_for=seen.data.but_for,
+        clean="in float64 the port takes the original's steps",
+    )

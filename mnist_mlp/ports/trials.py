@@ -1,0 +1,60 @@
+"""Try a user's model several times: with rows in several forms, and after several seeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.pair import Mend, PairFacts, PairRows
+from mnist_mlp.reference import Tensors
+
+DRAWS = 24
+"""Most models made for their initial weights. The tutorial's smallest kernel has 640 elements, so
+that 24 models give a distribution of 15,360."""
+
+
+def distinct_draws(drawn: Iterable[Tensors], *, seconds: float) -> tuple[Tensors, ...]:
+    """Initial weights of models, taken for so many seconds at most.
+
+    The first one that equals the one before is left out, and ends the rest: the model seeds itself.
+    """
+    start = time.perf_counter()
+    found: list[Tensors] = []
+    for weights in drawn:
+        if found and all(np.array_equal(weights[name], w) for name, w in found[-1].items()):
+            break
+        found.append(weights)
+        if time.perf_counter() - start > seconds:
+            break
+    return tuple(found)
+
+
+def first_that_runs(
+    candidates: Sequence[PairRows], look: Callable[[PairRows, int], PairFacts]
+) -> PairFacts:
+    """What a model shows with the first rows, of one candidate or more, that it takes.
+
+    Raises
+    ------
+    UserCodeError
+        It takes none of them; the error is that of the first.
+    """
+    errors = []
+    for number, rows in enumerate(candidates):
+        try:
+            return look(rows, number)
+        except UserCodeError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def mends_of_layers(mends: Sequence[Mend]) -> dict[int, list[Mend]]:
+    """The changes of each layer, by its number."""
+    found: dict[int, list[Mend]] = {}
+    for mend in mends:
+        if mend.layer is not None:
+            found.setdefault(mend.layer, []).append(mend)
+    return found

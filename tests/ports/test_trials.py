@@ -1,0 +1,56 @@
+"""Several models of one file: their initial weights, and the rows that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows
+from mnist_mlp.ports.trials import distinct_draws, first_that_runs, mends_of_layers
+from mnist_mlp.reference import Tensors
+
+ROWS = PairRows(np.zeros((4, 2)), np.zeros(4), 2)
+
+
+def draws(*values: float) -> Iterator[Tensors]:
+    return ({"0/kernel": np.full((2, 2), value)} for value in values)
+
+
+def test_a_model_that_seeds_itself_is_drawn_once() -> None:
+    assert len(distinct_draws(draws(1, 1, 1), seconds=60)) == 1
+    assert len(distinct_draws(draws(1, 2, 3), seconds=60)) == 3
+    assert distinct_draws(iter([]), seconds=60) == ()
+
+
+def test_draws_end_with_the_time() -> None:
+    assert len(distinct_draws(draws(*range(1000)), seconds=0)) == 1
+
+
+def test_the_first_rows_that_a_model_takes() -> None:
+    tried = []
+
+    def look(rows: PairRows, number: int) -> PairFacts:
+        tried.append(number)
+        if number < taken:
+            raise UserCodeError(f"form {number}")
+        return cast(Any, (rows, number))
+
+    taken = 1
+    assert first_that_runs([ROWS] * 3, look) == (ROWS, 1)
+    assert tried == [0, 1]
+    taken = 3
+    with pytest.raises(UserCodeError, match="form 0"):
+        first_that_runs([ROWS] * 3, look)
+
+
+def test_what_is_forced_and_changed() -> None:
+    mends = (Mend(None, "momentum", 0.9), Mend(3, "rate", 0.5), Mend(3, "skip"), Mend(1, "skip"))
+    job = PairJob(ROWS, 1, forced=(Forced({"0/bias": np.ones(2)}, {}),), mends=mends)
+    assert mends_of_layers(mends) == {3: [mends[1], mends[2]], 1: [mends[3]]}
+    assert job.optimizer_mends == [mends[0]]
+    assert job.forced_at(0) is job.forced[0]
+    assert not job.forced_at(1).weights
