@@ -1,4 +1,4 @@
-"""What crosses the border when two models are each other's measure: `PairHost`.
+"""What crosses the border when two models are each other's measure: `PairSide`.
 
 Both models take the same training steps in float64, in one real `fit` of their frameworks. Side a
 runs freely. Side b is set to a's weights before each step, gets a's random draws within it, and a's
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from mnist_mlp.ports.protocol import OwnData
@@ -196,10 +197,10 @@ class PairBrought:
     not_judged: tuple[str, ...] = ()
 
 
-class PairHost(Protocol):
-    """The part of a host (`protocol.PortHost`) that judges pairs."""
+class PairSide(Protocol):
+    """A model of a user's file, as one side of a pair."""
 
-    def pair_brought(self, images: Array, labels: Array) -> PairBrought:
+    def brought(self, images: Array, labels: Array) -> PairBrought:
         """Own data and settings.
 
         `images` uint8 (n, inputs) and `labels` (n,) are for a loader that takes rows; it gets them
@@ -207,7 +208,7 @@ class PairHost(Protocol):
         """
         ...
 
-    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
         """Load the file anew in a precision, and run one batch of the first rows that it takes.
 
         Raises
@@ -217,14 +218,49 @@ class PairHost(Protocol):
         """
         ...
 
-    def pair_draws(self) -> tuple[Tensors, ...]:
+    def draws(self) -> tuple[Tensors, ...]:
         """Initial weights of several models, each made after another seed."""
         ...
 
-    def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
+    def fit(self, job: PairJob) -> tuple[PairStep, ...]:
         """One real `fit`, each of its steps recorded."""
         ...
 
-    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
         """In evaluation mode: the output of the last layer with weights, and that of the model."""
         ...
+
+
+class PairHost:
+    """The part of a host (`protocol.PortHost`) that judges pairs: the calls of its `PairSide`.
+
+    Calls reach a host by name, so each has a name of its own here.
+    """
+
+    def make_side(self) -> PairSide:
+        """The side of the model that this host has loaded."""
+        raise NotImplementedError
+
+    @cached_property
+    def _side(self) -> PairSide:
+        return self.make_side()
+
+    def pair_brought(self, images: Array, labels: Array) -> PairBrought:
+        """See `PairSide.brought`."""
+        return self._side.brought(images, labels)
+
+    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+        """See `PairSide.open`."""
+        return self._side.open(candidates, precision=precision)
+
+    def pair_draws(self) -> tuple[Tensors, ...]:
+        """See `PairSide.draws`."""
+        return self._side.draws()
+
+    def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
+        """See `PairSide.fit`."""
+        return self._side.fit(job)
+
+    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+        """See `PairSide.predict`."""
+        return self._side.predict(weights, x)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,7 +10,7 @@ import numpy as np
 
 from mnist_mlp.contract import Array, Plan, Tensors, TrainingData
 from mnist_mlp.errors import UserCodeError
-from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep
+from mnist_mlp.ports.pair import PairHost
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp_keras.engine import eager_functions, planned_dataset
@@ -31,7 +30,7 @@ from mnist_mlp_keras.port.load import (
     wants_one_hot,
 )
 from mnist_mlp_keras.port.own_data import DATA, OF_ALL, OF_ARRAYS, own_data
-from mnist_mlp_keras.port.pair import PairSide
+from mnist_mlp_keras.port.pair import KerasSide
 from mnist_mlp_keras.port.recorder import Recorder
 from mnist_mlp_keras.port.run import (
     PASSED_ON,
@@ -51,7 +50,7 @@ LOOKED_AT = (*DATA, *OF_ARRAYS, *OF_ALL, "epochs", "verbose")
 PREDICTED_ROWS = 2048
 
 
-class KerasPort:
+class KerasPort(PairHost):
     """A port, loaded; `open` comes before it is run."""
 
     def __init__(self, target: str) -> None:
@@ -99,31 +98,9 @@ class KerasPort:
         )
         return self.facts
 
-    # --- As one side of a pair (`mnist_mlp.ports.pair.PairHost`) ----------------------------------
-
-    @cached_property
-    def _side(self) -> PairSide:
-        return PairSide(self.target)
-
-    def pair_brought(self, images: Array, labels: Array) -> PairBrought:
-        """See `PairHost.pair_brought`."""
-        return self._side.brought(images, labels)
-
-    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
-        """See `PairHost.pair_open`."""
-        return self._side.open(candidates, precision=precision)
-
-    def pair_draws(self) -> tuple[Tensors, ...]:
-        """See `PairHost.pair_draws`."""
-        return self._side.draws()
-
-    def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
-        """See `PairHost.pair_fit`."""
-        return self._side.fit(job)
-
-    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
-        """See `PairHost.pair_predict`."""
-        return self._side.predict(weights, x)
+    def make_side(self) -> KerasSide:
+        """The same model, as one side of a pair."""
+        return KerasSide(self.target)
 
     # --- Judged training --------------------------------------------------------------------------
 

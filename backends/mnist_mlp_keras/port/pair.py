@@ -63,8 +63,8 @@ DRAW_S = 1.0
 DROPOUTS = ("dropout", "spatial_dropout")
 
 
-class PairSide:
-    """The model of a user's file, for `PairHost`."""
+class KerasSide:
+    """The model of a user's file."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -78,7 +78,7 @@ class PairSide:
     # --- Before anything is run -------------------------------------------------------------------
 
     def brought(self, images: Array, labels: Array) -> PairBrought:
-        """See `PairHost.pair_brought`."""
+        """See `PairSide.brought`."""
         given, fit = self.given, self.given.fit
 
         def fed() -> tuple[Array, Array]:
@@ -102,7 +102,7 @@ class PairSide:
         )
 
     def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
-        """See `PairHost.pair_open`."""
+        """See `PairSide.open`."""
         self.precision = precision
         with default_type(precision):
             self.given = self._loaded()
@@ -145,7 +145,7 @@ class PairSide:
         return model
 
     def draws(self) -> tuple[Tensors, ...]:
-        """See `PairHost.pair_draws`."""
+        """See `PairSide.draws`."""
         known = self.observer
         assert known is not None
 
@@ -160,14 +160,14 @@ class PairSide:
     # --- Judged training --------------------------------------------------------------------------
 
     def fit(self, job: PairJob) -> tuple[PairStep, ...]:
-        """See `PairHost.pair_fit`."""
+        """See `PairSide.fit`."""
         with default_type(self.precision):
             run = _Run(self, self._model(), job)
             run.fit()
         return tuple(run.steps)
 
     def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
-        """See `PairHost.pair_predict`."""
+        """See `PairSide.predict`."""
         assert self.observer is not None
         with default_type(self.precision):
             model = self._model()
@@ -350,7 +350,7 @@ def _copied(tensor: Any) -> Array:
 class _Run(keras.callbacks.Callback):
     """One `fit` of a model, with every step recorded; the last of its callbacks."""
 
-    def __init__(self, side: PairSide, model: Any, job: PairJob) -> None:
+    def __init__(self, side: KerasSide, model: Any, job: PairJob) -> None:
         super().__init__()
         self.side, self.fitted, self.job = side, model, job
         self.steps: list[PairStep] = []

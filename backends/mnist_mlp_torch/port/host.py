@@ -6,9 +6,8 @@ One real `Trainer.fit`, fed with the plan's batches, with callbacks and hooks ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from mnist_mlp.contract import Array, Plan, Runtime, Tensors, TrainingData
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep
+from mnist_mlp.ports.pair import PairHost
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import kernel_name
@@ -35,12 +34,12 @@ from mnist_mlp_torch.port.functions import passing_by
 from mnist_mlp_torch.port.gradient import watch_clipping
 from mnist_mlp_torch.port.load import load, make_trainer, overrides
 from mnist_mlp_torch.port.own_data import own_data
-from mnist_mlp_torch.port.pair import PairSide
+from mnist_mlp_torch.port.pair import TorchSide
 from mnist_mlp_torch.port.recorder import Recorder
 from mnist_mlp_torch.port.state import parameters_of, set_tensors
 
 
-class Port:
+class Port(PairHost):
     """A port, loaded; `open` comes before it is run.
 
     Parameters
@@ -77,32 +76,9 @@ class Port:
         """What is known of it before it trains."""
         return self.probed.facts
 
-    # --- As one side of a pair (`mnist_mlp.ports.pair.PairHost`) ----------------------------------
-
-    @cached_property
-    def _side(self) -> PairSide:
-        return PairSide(self.given.target, self.runtime)
-
-    def pair_brought(self, images: Array, labels: Array) -> PairBrought:
-        """See `PairHost.pair_brought`."""
-        del images, labels  # a loader takes nothing in torch
-        return self._side.brought()
-
-    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
-        """See `PairHost.pair_open`."""
-        return self._side.open(candidates, precision=precision)
-
-    def pair_draws(self) -> tuple[Tensors, ...]:
-        """See `PairHost.pair_draws`."""
-        return self._side.draws()
-
-    def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
-        """See `PairHost.pair_fit`."""
-        return self._side.fit(job)
-
-    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
-        """See `PairHost.pair_predict`."""
-        return self._side.predict(weights, x)
+    def make_side(self) -> TorchSide:
+        """The same model, as one side of a pair."""
+        return TorchSide(self.given.target, self.runtime)
 
     # --- Judged training --------------------------------------------------------------------------
 

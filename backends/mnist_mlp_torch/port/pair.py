@@ -67,8 +67,8 @@ _WHOLE: dict[str, Any] = {
 """Arguments of a trainer that would cut these short epochs short; they are judged with the data."""
 
 
-class PairSide:
-    """The module of a user's file, for `PairHost`."""
+class TorchSide:
+    """The module of a user's file."""
 
     def __init__(self, target: str, runtime: Runtime) -> None:
         self.target = target
@@ -77,8 +77,9 @@ class PairSide:
 
     # --- Before anything is run -------------------------------------------------------------------
 
-    def brought(self) -> PairBrought:
-        """See `PairHost.pair_brought`."""
+    def brought(self, images: Array, labels: Array) -> PairBrought:
+        """See `PairSide.brought`."""
+        del images, labels  # a loader takes nothing in torch
         given = self.given
         return PairBrought(
             own=own_data(given),
@@ -90,7 +91,7 @@ class PairSide:
         )
 
     def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
-        """See `PairHost.pair_open`."""
+        """See `PairSide.open`."""
         self.dtype = TYPES[precision]
         with default_type(self.dtype):
             self.given = load(self.target)
@@ -124,7 +125,7 @@ class PairSide:
         return module.double() if self.dtype is torch.float64 else module
 
     def draws(self) -> tuple[Tensors, ...]:
-        """See `PairHost.pair_draws`."""
+        """See `PairSide.draws`."""
         assert self.observer is not None
         if _is_lazy(self._module(seed=0)):
             return ()
@@ -134,14 +135,14 @@ class PairSide:
     # --- Judged training --------------------------------------------------------------------------
 
     def fit(self, job: PairJob) -> tuple[PairStep, ...]:
-        """See `PairHost.pair_fit`."""
+        """See `PairSide.fit`."""
         with default_type(self.dtype):
             run = _Run(self, self._module(seed=0), job)
             run.fit()
         return tuple(run.steps)
 
     def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
-        """See `PairHost.pair_predict`."""
+        """See `PairSide.predict`."""
         assert self.observer is not None
         module = self._module(seed=0)
         if not overrides(module, "forward"):
@@ -359,7 +360,7 @@ def _kept_double(
 class _Run:
     """One `Trainer.fit` of a module, with every step recorded."""
 
-    def __init__(self, side: PairSide, module: Any, job: PairJob) -> None:
+    def __init__(self, side: TorchSide, module: Any, job: PairJob) -> None:
         self.side, self.module, self.job = side, module, job
         self.steps: list[PairStep] = []
         self.optimizer: Mapping[str, Any] = {}
