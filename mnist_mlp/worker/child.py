@@ -64,7 +64,8 @@ def main() -> None:
     source = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     # Nor may it fail in the middle of training because nobody reads it, or because a disk is full.
-    sys.stderr = sys.stdout = streams.lossy_stderr()
+    # Two objects: a user who closes one of them still has the other.
+    sys.stderr, sys.stdout = streams.lossy_stderr(), streams.lossy_stderr()
 
     calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(source, calls), daemon=True).start()
