@@ -267,6 +267,7 @@ ONLY_ONE_HAS = {
         "gradient",
         "layers",
         "listener",
+        "loop",
         "plain",
         "products",
         "wrap",

@@ -31,7 +31,16 @@ from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_torch.port.facts import optimizer_settings
 from mnist_mlp_torch.port.layers import to_array
-from mnist_mlp_torch.port.load import Given, left_out, load, make_trainer, not_judged, overrides
+from mnist_mlp_torch.port.load import (
+    Given,
+    left_out,
+    load,
+    make_trainer,
+    not_judged,
+    overrides,
+    seed_everything,
+)
+from mnist_mlp_torch.port.loop import Drive
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_layers import (
@@ -70,10 +79,10 @@ _WHOLE: dict[str, Any] = {
 class TorchSide:
     """The module of a user's file."""
 
-    def __init__(self, target: str, runtime: Runtime) -> None:
-        self.target = target
+    def __init__(self, given: Given, runtime: Runtime) -> None:
+        self.target = given.target
         self.runtime = runtime
-        self.given: Given = load(target)
+        self.given = given
 
     # --- Before anything is run -------------------------------------------------------------------
 
@@ -97,10 +106,14 @@ class TorchSide:
             self.given = load(self.target)
             return first_that_runs(candidates, self._looked)
 
+    def run_of(self, module: Any, job: PairJob) -> _Run:
+        """One run of a module, yet to be begun."""
+        return _Run(self, module, job)
+
     def _looked(self, rows: PairRows, number: int) -> PairFacts:
         module = self._module(seed=0)
         self.observer: Observer | None = None  # the layers are numbered by this step
-        run = _Run(self, module, PairJob(rows, epochs=1))
+        run = self.run_of(module, PairJob(rows, epochs=1))
         run.fit(one_batch=True)
         observer = run.observer
         self.observer = observer
@@ -129,15 +142,19 @@ class TorchSide:
         assert self.observer is not None
         if _is_lazy(self._module(seed=0)):
             return ()
-        modules = (self._module(seed=seed) for seed in range(DRAWS if self.given.repeatable else 1))
+        modules = (self._drawn(seed) for seed in range(DRAWS if self.given.repeatable else 1))
         return distinct_draws(map(self.observer.read, modules), seconds=DRAW_S)
+
+    def _drawn(self, seed: int) -> Any:
+        with default_type(self.dtype):
+            return self.given.drawn(seed=seed)
 
     # --- Judged training --------------------------------------------------------------------------
 
     def fit(self, job: PairJob) -> tuple[PairStep, ...]:
         """See `PairSide.fit`."""
         with default_type(self.dtype):
-            run = _Run(self, self._module(seed=0), job)
+            run = self.run_of(self._module(seed=0), job)
             run.fit()
         return tuple(run.steps)
 
@@ -145,7 +162,7 @@ class TorchSide:
         """See `PairSide.predict`."""
         assert self.observer is not None
         module = self._module(seed=0)
-        if not overrides(module, "forward"):
+        if self.given.loop is None and not overrides(module, "forward"):
             raise UsageError(f"{self.given.path}: it has no forward, so nothing evaluates it")
         batch = self.tensor(x)
         if _is_lazy(module):
@@ -368,10 +385,13 @@ class _Run:
         self.observer = Observer(module)
         self._open: ExitStack | None = None
         self._closing: dict[str, Any] | None = None
-        for mend in job.mends:
-            if mend.field == "trained" and side.observer is not None:
-                side.observer.train(module, mend.layer)
+        self._unfreeze(module)
         self._rule = next((m.value for m in job.mends if m.field == "rule"), None)
+
+    def _unfreeze(self, module: Any) -> None:
+        for mend in self.job.mends:
+            if mend.field == "trained" and self.side.observer is not None:
+                self.side.observer.train(module, mend.layer)
 
     def fit(self, *, one_batch: bool = False) -> None:
         """Run it.
@@ -411,12 +431,15 @@ class _Run:
                 self._open.close()
 
     def _start(self, trainer: Any, module: Any) -> None:
-        self.optimizer = optimizer_settings(trainer.optimizers)
-        self.schedulers = list(trainer.lr_scheduler_configs)
-        self.trainer = trainer
-        set_optimizer(trainer.optimizers, self.job.optimizer_mends)
+        self.schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        self._prepare(trainer.optimizers)
+
+    def _prepare(self, optimizers: list[Any]) -> None:
+        self.optimizers = optimizers
+        self.optimizer = optimizer_settings(optimizers)
+        set_optimizer(optimizers, self.job.optimizer_mends)
         if self._rule is not None and self._rule[0] == "keras_rmsprop":
-            optimizer = trainer.optimizers[0]
+            optimizer = optimizers[0]
             optimizer.step = keras_rmsprop(optimizer, self._rule[1])
 
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
@@ -426,7 +449,7 @@ class _Run:
         if known is not None:
             known.write(module, forced.weights)
         if self._rule is not None and self._rule[0] == "keras_adam":
-            keras_epsilon(trainer.optimizers[0], self._rule[1], len(self.steps) + 1)
+            keras_epsilon(self.optimizers[0], self._rule[1], len(self.steps) + 1)
         self.observer = Observer(module, known, self.job.mends)
         self._draws = Draws(forced.draws)
         self._forced = forced
@@ -475,10 +498,77 @@ class _Run:
         self._closing = None
 
 
+class LoopSide(TorchSide):
+    """The loop of a user's script."""
+
+    def run_of(self, module: Any, job: PairJob) -> _Run:
+        """One run of the script, yet to be begun."""
+        return _LoopRun(self, module, job)
+
+
+class _LoopRun(_Run):
+    """One run of a script, up to the last judged step of its loop."""
+
+    def fit(self, *, one_batch: bool = False) -> None:
+        """Run it.
+
+        Raises
+        ------
+        UserCodeError
+            The user's code raised.
+        """
+        rows = self.job.rows
+        x, y, size = self.side.tensor(rows.x), self.side.tensor(rows.y), rows.batch_size
+        epoch = [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
+        epochs = [epoch[:1]] if one_batch else [epoch] * self.job.epochs
+        if self._drive(epochs) < sum(map(len, epochs)):
+            # Its own epochs are fewer: all batches in one.
+            self.steps.clear()
+            self._drive([[batch for each in epochs for batch in each]])
+
+    def _drive(self, epochs: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> int:
+        script, loop = self.side.given.script, self.side.given.loop
+        assert script is not None
+        assert loop is not None
+        drive = Drive(
+            loop,
+            epochs,
+            on_step=lambda module, optimizers: self._step(module, optimizers, drive.steps),
+            on_gradients=self._gradients,
+            on_end=self._end,
+        )
+        seed_everything(0)
+        try:
+            script.run(drive.watching)
+        finally:
+            if self._open is not None:
+                self._open.close()
+        self.schedulers = drive.made.schedulers
+        return drive.steps
+
+    def _step(self, module: Any, optimizers: list[Any], number: int) -> None:
+        if number == 1:
+            self.module = module
+            self._unfreeze(module)
+            self._prepare(optimizers)
+            self.optimizer = {**self.optimizer, "by_loop": True}
+        if any(mend.field == "cleared" for mend in self.job.mends):
+            for parameter in module.parameters():
+                parameter.grad = None
+        self._enter(None, module)
+
+    def _end(self) -> None:
+        if self._open is None:
+            return
+        self._leave(None, self.module)
+        self._close()
+        self._open = None
+
+
 def _open_questions(given: Given, run: _Run) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
-    for config in run.schedulers:
-        yield f"the schedule {type(config.scheduler).__name__} after the first steps"
+    for scheduler in run.schedulers:
+        yield f"the schedule {type(scheduler).__name__} after the first steps"
     own = given.trainer.get("callbacks") or []
     for callback in own if isinstance(own, list | tuple) else [own]:
         yield f"the callback {type(callback).__name__} after the first steps"

@@ -132,7 +132,7 @@ def set_optimizer(optimizers: Sequence[Any], mends: Sequence[Mend]) -> None:
                 group["betas"] = tuple(betas)
             elif mend.field == "rho" and "rho" in group:
                 group["rho"] = mend.value
-            elif mend.field != "rule":
+            elif mend.field not in ("rule", "cleared"):
                 group[_NAMES.get(mend.field, mend.field)] = mend.value
 
 

@@ -23,6 +23,7 @@ from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import port_outcome
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.ports.protocol import PortFacts
+from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
@@ -75,6 +76,8 @@ def check_port(
 
         def host(target: Target) -> Worker:
             say(f"starting {target.framework} for {target.text}")
+            for line in target.left_out:
+                say(f"left out, as it is not Python: {line}")
             return open_workers.enter_context(
                 Worker(
                     target.framework,
@@ -82,35 +85,42 @@ def check_port(
                     threads=threads,
                     verbose=verbose,
                     timeout=timeout,
+                    arguments=target.arguments,
                 )
             )
+
+        def side(target: Target) -> Side:
+            worker = host(target)
+            return Side(target, worker, worker.describe_port(target.text))
 
         def opened(worker: Worker, target: Target, given: Setting, *, measure: bool) -> PortFacts:
             shape = image_shape or (given.data.train_images.shape[1],)
             return look_and_open(worker, target, given, dataset, shape, measure=measure)
 
         first: PortEvidence | None = None
+        theirs: Side | None = None
         given = setting(spec, dataset)
         if original is None:
             begin_reference(given)
         else:
-            worker = host(original)
-            looked = worker.describe_port(original.text)
-            if supported.needs_a_pair(looked, _needs(given, dataset)):
-                if reason := supported.refusal_of_pair(looked, label=original.text):
+            ours = side(original)
+            theirs = side(port) if is_script(port.text) else None
+            loops = [each.described.loop for each in (ours, theirs) if each is not None]
+            if any(loops) or supported.needs_a_pair(ours.described, _needs(given, dataset)):
+                if reason := supported.refusal_of_pair(ours.described, label=original.text):
                     raise UsageError(reason)
                 if cost:
                     raise UsageError("--cost trains dense networks under cross-entropy only")
-                other = host(port)
                 outcome = check_pair(
-                    Side(original, worker, looked),
-                    Side(port, other, other.describe_port(port.text)),
+                    ours,
+                    theirs or side(port),
                     spec=spec,
                     dataset=dataset,
                     image_shape=image_shape,
                     say=say,
                 )
                 return Checked(outcome, spec)
+            worker = ours.worker
             facts = opened(worker, original, given, measure=True)
             read = read_spec(worker, facts, dataset, spec, label=original.text)
             spec, given = read.spec, setting(read.spec, dataset)
@@ -120,7 +130,7 @@ def check_port(
             first = look_at_port(worker, facts, without, dataset, label=original.text, side="a")
             first.remarks = read.remarks
             worker.close()
-        worker = host(port)
+        worker = theirs.worker if theirs else host(port)
         facts = opened(worker, port, given, measure=False)
         if first is not None and by_settings.hides(first, facts):
             second = PortEvidence(label=port.text, framework=facts.framework, facts=facts)
@@ -190,7 +200,9 @@ def original_spec(
 ) -> ReadSpec:
     """The specification read off an original; `spec` gives what it does not tell."""
     say(f"starting {original.framework} for {original.text}")
-    with Worker(original.framework, accelerator="cpu", timeout=timeout) as worker:
+    with Worker(
+        original.framework, accelerator="cpu", timeout=timeout, arguments=original.arguments
+    ) as worker:
         given = setting(spec, dataset)
         shape = image_shape or (given.data.train_images.shape[1],)
         facts = look_and_open(worker, original, given, dataset, shape, measure=True)

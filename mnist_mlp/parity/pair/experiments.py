@@ -99,6 +99,8 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
         case "gradient":
             assert finding.layer is not None
             yield from _frozen(run, finding)
+            if finding.step > 1 and run.facts_b.optimizer.get("by_loop"):
+                yield Hypothesis((Mend(None, "cleared"),), Cause("gradients_not_cleared"))
         case "update":
             sides = run.facts_a, run.facts_b
             yield from _optimizer(*({**x.optimizer, "framework": x.framework} for x in sides))
