@@ -17,8 +17,8 @@ import linecache
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sized
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -47,8 +47,8 @@ class Catch:
         self.number = int(split_target(target)[1] or 1)
         self.seen = 0
         self.found: Any = None
-        self.loops = 0
-        """Loops of the script that it is in now, in all its functions."""
+        self.loops: list[int | None] = []
+        """Loops of the script that it is in now, in all its functions: how often each runs."""
         self.on_left: Callable[[], None] = lambda: None
         """Called when it leaves the outermost."""
 
@@ -73,15 +73,24 @@ class Catch:
         """Unwind the script."""
         raise Caught
 
-    def names(self) -> dict[str, Callable[[], Any]]:
+    def names(self) -> dict[str, Callable[..., Any]]:
         """What the script's code is made to call (`_Unwound`)."""
-        return {CAUGHT: lambda: self.found is not None, ENTERED: self._entered, LEFT: self._left}
+        return {
+            CAUGHT: lambda: self.found is not None,
+            ENTERED: lambda: self.loops.append(None),
+            OVER: self._over,
+            LEFT: self._left,
+        }
 
-    def _entered(self) -> None:
-        self.loops += 1
+    def _over(self, iterable: Any) -> Any:
+        """What the innermost loop goes over; not all such things have a length."""
+        if isinstance(iterable, Sized):
+            with suppress(Exception):  # a data set's may raise
+                self.loops[-1] = len(iterable)
+        return iterable
 
     def _left(self) -> None:
-        self.loops -= 1
+        self.loops.pop()
         if not self.loops and self.found is None:
             self.on_left()
 
@@ -167,7 +176,8 @@ def _as_main(module: ModuleType, file: str) -> Iterator[None]:
         sys.argv = before
 
 
-CAUGHT, ENTERED, LEFT = "__training_was_caught__", "__loop_entered__", "__loop_left__"
+CAUGHT, ENTERED = "__training_was_caught__", "__loop_entered__"
+OVER, LEFT = "__loop_over__", "__loop_left__"
 """Names in the script's module."""
 
 
@@ -189,14 +199,16 @@ class _Unwound(ast.NodeTransformer):
 
     def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
         self.generic_visit(node)
+        if isinstance(node, ast.For):
+            node.iter = ast.copy_location(_call(OVER, node.iter), node.iter)
         left = ast.Try([node], [], [], [ast.Expr(_call(LEFT))])
         return [ast.copy_location(ast.Expr(_call(ENTERED)), node), ast.copy_location(left, node)]
 
     visit_For = visit_While = _loop  # noqa: N815 - the names are ast's
 
 
-def _call(name: str) -> ast.Call:
-    return ast.Call(ast.Name(name, ast.Load()), [], [])
+def _call(name: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
 
 
 # --- Other seeds ----------------------------------------------------------------------------------

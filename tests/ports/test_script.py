@@ -115,15 +115,24 @@ def test_a_script_has_its_own_main_module_arguments_and_folder(
     assert sys.argv[1:] != ["--rate", "0.1"]
 
 
-def test_a_script_tells_when_it_leaves_its_outermost_loop(tmp_path: Path) -> None:
+def test_a_script_tells_when_it_leaves_its_outermost_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left = []
+    lengths = []
 
     @contextmanager
     def counting(catch: Catch) -> Iterator[None]:
-        catch.on_left = lambda: left.append(catch.loops)
+        catch.on_left = lambda: left.append(len(catch.loops))
+        catch_of.append(catch)
         with watching(catch):
             yield
 
+    def noted(number: object) -> None:
+        lengths.append(list(catch_of[0].loops))
+
+    catch_of: list[Catch] = []
+    monkeypatch.setattr(FRAMEWORK, "noted", noted, raising=False)
     path = tmp_path / "train.py"
     path.write_text(
         dedent(
@@ -133,6 +142,7 @@ def test_a_script_tells_when_it_leaves_its_outermost_loop(tmp_path: Path) -> Non
             def epoch():
                 for _ in range(2):
                     while True:
+                        f.noted(1)
                         break
                     if f.log:
                         return
@@ -149,6 +159,7 @@ def test_a_script_tells_when_it_leaves_its_outermost_loop(tmp_path: Path) -> Non
         )
     )
     assert run_script(str(path), counting) == (1,)
+    assert lengths == [[3, 2, None]] * 4 + [[2, None]]
     assert left == [0, 0]  # the loop over epochs, and the one in the last call
     assert FRAMEWORK.log == [0, 1, 2, "else", "left"]
 

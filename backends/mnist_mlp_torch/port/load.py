@@ -58,6 +58,11 @@ class Given:
         return path_of(self.target)
 
     @property
+    def script_text(self) -> str:
+        """The code of the script; empty if it is none."""
+        return self.script.text if self.script is not None else ""
+
+    @property
     def repeatable(self) -> bool:
         """Whether modules with initial weights of their own can be made."""
         return self.script is not None or not is_module(self.source)

@@ -35,13 +35,14 @@ Batch = tuple[Tensor, Tensor]
 class Loop:
     """What a script's loop is made of, by the order in which the script makes such things.
 
-    `kind` is the type of a batch.
+    `kind` is the type of a batch, `epochs` how often its loader is gone over, where that is known.
     """
 
     module: int
     loader: int
     optimizer: int
     kind: type
+    epochs: int | None = None
 
 
 class Made:
@@ -165,8 +166,20 @@ class LoopWatch:
         place = place_of(optimizer, self.made.optimizers)
         if None in places or place is None:
             return {"refused": "its module or its loader is a copy of another"}
-        loop = Loop(*places, place, tuple if isinstance(batch, tuple) else list)  # type: ignore[arg-type]
+        kind = tuple if isinstance(batch, tuple) else list
+        loop = Loop(*places, place, kind, self._epochs(loader))  # type: ignore[arg-type]
         return {"module": self.start, "loader": (loader, None), "loop": loop}
+
+    def _epochs(self, loader: Any) -> int | None:
+        """How often the loop runs in which the loop over the batches stands.
+
+        That is the innermost, and goes over the loader or over something without a length, such as
+        `enumerate(loader)`. In another file it is not seen.
+        """
+        loops = self.catch.loops
+        if len(loops) < 2 or loops[-1] not in (None, len(loader)):
+            return None
+        return loops[-2]
 
 
 def unwrapped(module: Any) -> Any:

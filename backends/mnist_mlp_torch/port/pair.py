@@ -93,7 +93,7 @@ class TorchSide:
         return PairBrought(
             own=own_data(given),
             batch_size=None if callable(given.loader) else batch_size_of(given.loader),
-            epochs=given.trainer.get("max_epochs"),
+            epochs=given.loop.epochs if given.loop else given.trainer.get("max_epochs"),
             options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
             left_out=left_out(given),
             not_judged=not_judged(given),
@@ -569,6 +569,8 @@ def _open_questions(given: Given, run: _Run) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
     for scheduler in run.schedulers:
         yield f"the schedule {type(scheduler).__name__} after the first steps"
+    if given.loop is not None and "param_groups" in given.script_text:
+        yield "what the script writes into param_groups after the first steps"
     own = given.trainer.get("callbacks") or []
     for callback in own if isinstance(own, list | tuple) else [own]:
         yield f"the callback {type(callback).__name__} after the first steps"

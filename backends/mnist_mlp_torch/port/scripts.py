@@ -30,9 +30,9 @@ class Script:
 
     def __init__(self, target: str) -> None:
         self.target = target
-        text = "".join(piece.text for piece in read_source(path_of(target)).pieces)
+        self.text = "".join(piece.text for piece in read_source(path_of(target)).pieces)
         self.packages: list[ModuleType] = [lightning.pytorch]
-        if "pytorch_lightning" in text:  # a twin, with classes of its own
+        if "pytorch_lightning" in self.text:  # a twin, with classes of its own
             self.packages.append(importlib.import_module("pytorch_lightning"))
 
     def __call__(self, *, seed: int = 0) -> Mapping[str, Any]:

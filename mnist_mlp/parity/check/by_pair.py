@@ -38,6 +38,7 @@ from mnist_mlp.ports.pair import (
     PairStep,
 )
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
+from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
@@ -99,7 +100,32 @@ def check_pair(
         except UserCodeError as error:  # it ran in float32 just now
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
     _own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
+    seen.breaks += epochs_breaks(original.target, port.target, *(side.epochs for side in brought))
     return pair_outcome(original.target, port.target, seen)
+
+
+def epochs_breaks(original: Target, port: Target, a: int | None, b: int | None) -> list[Break]:
+    """Two scripts that train for different numbers of epochs.
+
+    What stands beside a model under a name is no training, and how long it is trained not known.
+    """
+    if not (is_script(original.text) and is_script(port.text)) or a == b or None in (a, b):
+        return []
+    assert a is not None
+    assert b is not None
+    cause = Cause("epochs_missing", f"{b} of {a} epochs")
+    if b > a:
+        cause = Cause(UNKNOWN, f"{b} epochs, the original's script has {a}")
+    return [
+        Break(
+            side="b",
+            rung="spec",
+            place=Place(),
+            got=f"{b} epochs",
+            expected=f"{a} epochs",
+            cause=cause,
+        )
+    ]
 
 
 def _of_brought(brought: Sequence[PairBrought]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, UsageError, UserCodeError
 from mnist_mlp.parity.check import by_settings, supported
-from mnist_mlp.parity.check.by_pair import Side, check_pair
+from mnist_mlp.parity.check.by_pair import Side, check_pair, epochs_breaks
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
 from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
@@ -146,10 +146,20 @@ def check_port(
             worker, facts, given, dataset, label=port.text, side="b", original=first
         )
         if first is not None:
-            drop_shared_habits(first, second)
-            by_settings.compare(first, second)
+            _beside_the_steps(first, second, (original, port))
         prices = _cost(worker, given, say) if cost else None
     return Checked(port_outcome(first, second, given, spec), spec, prices)
+
+
+def _beside_the_steps(
+    first: PortEvidence, second: PortEvidence, targets: tuple[Target | None, Target]
+) -> None:
+    """What original and port differ in, and do alike, outside of judged steps."""
+    drop_shared_habits(first, second)
+    by_settings.compare(first, second)
+    original, port = targets
+    assert original is not None
+    second.breaks += epochs_breaks(original, port, first.facts.epochs, second.facts.epochs)
 
 
 def look_and_open(

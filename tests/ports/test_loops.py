@@ -1,0 +1,163 @@
+"""A script's own training loop in torch: what is found, what is refused, and where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_mlp.data import Dataset
+from mnist_mlp.errors import UsageError
+from mnist_mlp.plan import make_plan, training_data
+from mnist_mlp.ports.pair import PairJob, PairRows
+from mnist_mlp.spec import parse_spec
+from mnist_mlp.worker.parent import Worker
+
+Workers = Callable[[str], Worker]
+
+HEAD = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(3)
+x, y = torch.randn(50, 4), torch.randn(50, 1)
+loader = DataLoader(TensorDataset(x, y), batch_size=8)
+net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1))
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+loss_of = nn.MSELoss()
+print(net(x[:2]))  # not a step, though it takes gradients
+"""
+
+STEP = """
+        optimizer.zero_grad()
+        loss = loss_of(net(a), b)
+        loss.backward()
+        optimizer.step()
+"""
+
+LOOP = f"""
+for epoch in range(EPOCHS):
+    for a, b in loader:{STEP}
+    with torch.no_grad():
+        print("epoch", epoch, loss_of(net(x), y).item())
+
+import pathlib
+pathlib.Path(__file__).with_suffix(".after").write_text("done")
+"""
+
+RNG = np.random.default_rng(0)
+ROWS = PairRows(RNG.normal(size=(20, 4)), RNG.normal(size=(20, 1)), 8)
+
+
+def script(folder: Path, text: str, name: str = "loop.py") -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+def test_a_loop_makes_the_judged_steps_and_ends(
+    epochs: int, tmp_path: Path, workers: Workers
+) -> None:
+    """However many epochs it has itself, and without what comes after it."""
+    worker = workers("torch")
+    target = script(tmp_path, HEAD + LOOP.replace("EPOCHS", str(epochs)))
+    described = worker.describe_port(target)
+    assert described.loop
+    assert [layer.kind for layer in described.layers] == ["Linear", "Tanh", "Linear"]
+    brought = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1))
+    assert (brought.epochs, brought.own and brought.own.epochs[0].sizes) == (
+        epochs,
+        (8,) * 6 + (2,),
+    )
+    worker.pair_open([ROWS], precision="float64")
+    steps = worker.pair_fit(PairJob(ROWS, 2))
+    assert len(steps) == 6
+    for before, after in pairwise(steps):
+        for name, value in before.after.items():
+            assert np.array_equal(after.before[name], value)
+    first = steps[0]
+    for name, gradient in first.gradients.items():
+        assert gradient.dtype == np.float64
+        assert np.allclose(first.after[name], first.before[name] - 0.1 * gradient, atol=1e-15)
+    x, y = ROWS.x[:8], ROWS.y[:8]
+    hidden = np.tanh(x @ first.before["0/kernel"] + first.before["0/bias"])
+    out = hidden @ first.before["2/kernel"] + first.before["2/bias"]
+    assert first.loss == pytest.approx(((out - y) ** 2).mean(), rel=1e-14)
+    assert not Path(target).with_suffix(".after").exists()
+
+
+def test_initial_weights_are_drawn_anew_though_the_script_sets_a_seed(
+    tmp_path: Path, workers: Workers
+) -> None:
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + LOOP.replace("EPOCHS", "2")))
+    worker.pair_open([ROWS], precision="float32")
+    draws = worker.pair_draws()
+    kernels = {draw["0/kernel"].tobytes() for draw in draws}
+    assert len(kernels) == len(draws) > 3
+
+
+def test_a_loop_in_another_file_gets_all_batches_in_one_epoch(
+    tmp_path: Path, workers: Workers
+) -> None:
+    """Whether there is a second epoch would be seen only after the training."""
+    text = f"def train(loader, net, optimizer, loss_of):\n    for a, b in loader:{STEP}"
+    (tmp_path / "loops_of_mine.py").write_text(text)
+    call = "from loops_of_mine import train\ntrain(loader, net, optimizer, loss_of)\n"
+    after = LOOP[LOOP.index("import pathlib") :]
+    worker = workers("torch")
+    target = script(tmp_path, HEAD + call + after)
+    worker.describe_port(target)
+    worker.pair_open([ROWS], precision="float64")
+    assert len(worker.pair_fit(PairJob(ROWS, 2))) == 6
+    assert not Path(target).with_suffix(".after").exists()
+
+
+CLOSURE = """
+def closure():
+    optimizer.zero_grad()
+    loss = loss_of(net(x), y)
+    loss.backward()
+    return loss
+for _ in range(3):
+    optimizer.step(closure)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (CLOSURE, "closure"),
+        (f"for _ in range(3):\n    for a, b in [(x, y)]:{STEP}", "come from no DataLoader"),
+        (
+            "other = nn.Linear(1, 1)\noptimizer = torch.optim.SGD([*net.parameters(), "
+            f"*other.parameters()], lr=0.1)\nfor a, b in loader:{STEP}",
+            "outside of the module",
+        ),
+        ("for a, b in loader:\n    net(a)\n", "ended without training"),
+    ],
+    ids=["closure", "slices", "two modules", "none"],
+)
+def test_what_cannot_be_followed_is_refused_in_words(
+    text: str, words: str, tmp_path: Path, workers: Workers
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        workers("torch").describe_port(script(tmp_path, HEAD + text))
+
+
+def test_a_loop_alone_is_not_judged_by_a_specification(
+    tmp_path: Path, workers: Workers, small_data: Dataset
+) -> None:
+    data = training_data(
+        make_plan(parse_spec({"model": {"layer_sizes": [30, 9, 4]}}), small_data), small_data
+    )
+    worker = workers("torch")
+    target = script(tmp_path, HEAD + LOOP.replace("EPOCHS", "2"))
+    worker.describe_port(target)
+    with pytest.raises(UsageError, match=f"check ORIGINAL {target}"):
+        worker.open_port(target, data=data, image_shape=(4,))
