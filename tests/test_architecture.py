@@ -270,6 +270,7 @@ ONLY_ONE_HAS = {
         "loop",
         "plain",
         "products",
+        "slices",
         "wrap",
     },
 }

@@ -91,6 +91,43 @@ def test_a_loop_makes_the_judged_steps_and_ends(
     assert not Path(target).with_suffix(".after").exists()
 
 
+SLICES = f"""
+for epoch in range(7):
+    order = torch.randperm(len(x))
+    for i in range(0, len(x), 16):
+        a, b = x[order[i : i + 16]], y[order[i : i + 16]]
+        {STEP}
+"""
+
+
+def test_a_loop_may_make_its_batches_itself(tmp_path: Path, workers: Workers) -> None:
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + SLICES))
+    brought = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1))
+    own = brought.own
+    assert own is not None
+    assert brought.epochs == 7
+    assert [one.sizes for one in own.epochs] == [(16, 16, 16, 2)] * 3
+    assert [len(set(one.ids)) for one in own.epochs] == [50] * 3
+    assert not np.array_equal(own.epochs[0].ids, own.epochs[1].ids)
+    worker.pair_open([ROWS], precision="float64")
+    steps = worker.pair_fit(PairJob(ROWS, 2))
+    assert len(steps) == 6
+    again = worker.pair_fit(PairJob(ROWS, 2))
+    for step, other, x, y in zip(
+        steps,
+        again,
+        [*np.split(ROWS.x, [8, 16]), *np.split(ROWS.x, [8, 16])],
+        [*np.split(ROWS.y, [8, 16]), *np.split(ROWS.y, [8, 16])],
+        strict=True,
+    ):
+        assert step.loss == other.loss
+        assert np.array_equal(step.inputs[0], x)
+        hidden = np.tanh(x @ step.before["0/kernel"] + step.before["0/bias"])
+        out = hidden @ step.before["2/kernel"] + step.before["2/bias"]
+        assert step.loss == pytest.approx(((out - y) ** 2).mean(), rel=1e-13)
+
+
 def test_initial_weights_are_drawn_anew_though_the_script_sets_a_seed(
     tmp_path: Path, workers: Workers
 ) -> None:
@@ -133,7 +170,15 @@ for _ in range(3):
     ("text", "words"),
     [
         (CLOSURE, "closure"),
-        (f"for _ in range(3):\n    for a, b in [(x, y)]:{STEP}", "come from no DataLoader"),
+        (
+            f"loss_of = lambda p, b: (p - b).square().mean()\nfor a, b in [(x, y)] * 3:{STEP}",
+            "its loss is none of torch's",
+        ),
+        (f"for a, b in [(x, y)]:{STEP}", "it makes no two epochs"),
+        (
+            f"for a, b in [(x, y)] * 3:{STEP}        loss_of(net(a), b)\n",
+            "called 2 times for one update",
+        ),
         (
             "other = nn.Linear(1, 1)\noptimizer = torch.optim.SGD([*net.parameters(), "
             f"*other.parameters()], lr=0.1)\nfor a, b in loader:{STEP}",
@@ -141,7 +186,7 @@ for _ in range(3):
         ),
         ("for a, b in loader:\n    net(a)\n", "ended without training"),
     ],
-    ids=["closure", "slices", "two modules", "none"],
+    ids=["closure", "own loss", "one epoch", "called twice", "two modules", "none"],
 )
 def test_what_cannot_be_followed_is_refused_in_words(
     text: str, words: str, tmp_path: Path, workers: Workers

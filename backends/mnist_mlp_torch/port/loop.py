@@ -1,6 +1,7 @@
 """A training loop in plain torch, in a script that nobody edits.
 
-The script runs until its first update. By then it has shown its module, optimizer and `DataLoader`,
+The script runs until its first update, or for a few epochs where it makes its batches itself
+(`slices`). By then it has shown its module, optimizer and `DataLoader`,
 which are known by when they were made (the third module, the first loader), so that they are found
 again in another run of the script. In such a run, the loop's own lines are judged: its loader gives
 the batches that are asked for, weights are set when the module is called, gradients are taken after
@@ -10,9 +11,10 @@ the batches that are asked for, weights are set when the module is called, gradi
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -23,10 +25,14 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.utils.data import DataLoader
 
 from mnist_mlp.ports.script import Catch, patched
+from mnist_mlp_torch.port.slices import Recording, SliceWatch, Targets
 
 Batch = tuple[Tensor, Tensor]
 
@@ -35,14 +41,17 @@ Batch = tuple[Tensor, Tensor]
 class Loop:
     """What a script's loop is made of, by the order in which the script makes such things.
 
-    `kind` is the type of a batch, `epochs` how often its loader is gone over, where that is known.
+    `loader` is None where it makes its batches itself; `before` is then how often the module is
+    called before it trains. `kind` is the type of a batch, `epochs` how often its data are gone
+    over, where that is known.
     """
 
     module: int
-    loader: int
+    loader: int | None
     optimizer: int
     kind: type
     epochs: int | None = None
+    before: int = 0
 
 
 class Made:
@@ -84,6 +93,8 @@ def place_of(thing: Any, among: Sequence[Any]) -> int | None:
     return next((place for place, known in enumerate(among) if known is thing), None)
 
 
+COPIES = "its module, loader or optimizer is a copy of another"
+
 # --- Until the first update -----------------------------------------------------------------------
 
 
@@ -101,6 +112,12 @@ class LoopWatch:
         self.backward = False
         self.known: list[Any] = []
         """Optimizers that have been seen at work."""
+        self.slices = SliceWatch(self._recorded)
+        self.own: Any = None
+        """The optimizer of a loop that makes its batches itself."""
+        self.before = 0
+        self.calls: Counter[int] = Counter()
+        """How often each module was called before, by its identity."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -115,6 +132,7 @@ class LoopWatch:
                 stack.callback(handle.remove)
             stack.enter_context(patched(DataLoader, __iter__=self._iterating(DataLoader.__iter__)))
             stack.enter_context(patched(Tensor, backward=self._backward(Tensor.backward)))
+            stack.enter_context(self.slices.targets)
             yield
 
     def _iterating(self, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -134,10 +152,15 @@ class LoopWatch:
 
     def _enter(self, module: Any, args: Any) -> None:
         self.depth += 1
-        if self.depth == 1 and torch.is_grad_enabled() and not self.known:
-            inner = unwrapped(module)
-            if any(True for _ in inner.parameters()):
-                self.root, self.start = inner, copy.deepcopy(inner)
+        if self.depth > 1 or not torch.is_grad_enabled() or self.known:
+            return
+        inner = unwrapped(module)
+        if self.own is not None and inner is self.root:
+            self.slices.enter(args)
+        elif self.own is None and any(True for _ in inner.parameters()):
+            self.root, self.start = inner, copy.deepcopy(inner)
+            self.calls[id(inner)] += 1
+            self.slices.enter(args)
 
     def _leave(self, module: Any, args: Any, output: Any) -> None:
         self.depth = max(self.depth - 1, 0)
@@ -145,8 +168,28 @@ class LoopWatch:
     def _step(self, optimizer: Any, args: Any, options: Any) -> None:
         if any(optimizer is known for known in self.known):
             return
-        self.catch.offer(lambda: self._found(optimizer))
-        self.known.append(optimizer)
+        if self.own is None and self.batch is None and "refused" not in self._found(optimizer):
+            self.own = optimizer
+            self.before = self.calls[id(self.root)] - 1
+            self.slices.inputs = self.slices.inputs[-1:]
+            self.catch.on_left = self.slices.left
+        if self.own is None:
+            self.catch.offer(lambda: self._found(optimizer))
+            self.known.append(optimizer)
+        elif self.own is optimizer:
+            self.slices.step()
+
+    def _recorded(self, recording: Recording | None, reason: str) -> None:
+        """The batches that a loop makes itself are known, or won't be."""
+        found = self._found(self.own)
+        if recording is None:
+            found = {"refused": reason}
+        else:
+            loops = self.catch.loops if len(recording) == 1 else self.catch.loops[:-1]
+            epochs = loops[-1] if loops else None
+            found["loop"] = replace(found["loop"], epochs=epochs, before=self.before)
+            found["loader"] = (recording, None)
+        self.catch.offer(lambda: found)
 
     def _found(self, optimizer: Any) -> dict[str, Any]:
         """The loop, or in words why it cannot be judged."""
@@ -157,17 +200,19 @@ class LoopWatch:
         if any(id(p) not in owned for p in steps):
             return {"refused": "its optimizer updates weights outside of the module that was run"}
         module = place_of(self.root, self.made.modules)
+        place = place_of(optimizer, self.made.optimizers)
         if self.batch is None:
-            return {"refused": "its batches come from no DataLoader"}
+            if module is None or place is None:
+                return {"refused": COPIES}
+            return {"module": self.start, "loop": Loop(module, None, place, tuple)}
         loader, batch = self.batch
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             return {"refused": f"its loader gives {type(batch).__name__}, expected (x, y)"}
-        places = module, place_of(loader, self.made.loaders)
-        place = place_of(optimizer, self.made.optimizers)
-        if None in places or place is None:
-            return {"refused": "its module or its loader is a copy of another"}
+        number = place_of(loader, self.made.loaders)
+        if module is None or number is None or place is None:
+            return {"refused": COPIES}
         kind = tuple if isinstance(batch, tuple) else list
-        loop = Loop(*places, place, kind, self._epochs(loader))  # type: ignore[arg-type]
+        loop = Loop(module, number, place, kind, self._epochs(loader))
         return {"module": self.start, "loader": (loader, None), "loop": loop}
 
     def _epochs(self, loader: Any) -> int | None:
@@ -224,9 +269,13 @@ class Drive:
         self.on_step, self.on_gradients, self.on_end = on_step, on_gradients, on_end
         self.made = Made()
         self.steps = 0
-        self._fresh = False
+        self._own = [batch for epoch in epochs for batch in epoch] if loop.loader is None else []
+        self._fresh = loop.loader is None
+        self._calls = 0
         self._within = False
         self._catch: Catch | None = None
+        self.targets: Targets | None = None
+        """Gives the losses the targets of a step, where the loop makes its batches itself."""
 
     @property
     def wanted(self) -> int:
@@ -243,6 +292,7 @@ class Drive:
             for handle in (
                 register_module_forward_pre_hook(self._enter),
                 register_optimizer_step_pre_hook(lambda *_: self.on_gradients()),
+                register_optimizer_step_post_hook(self._updated),
             ):
                 stack.callback(handle.remove)
             stack.enter_context(patched(DataLoader, __iter__=self._iterating(DataLoader.__iter__)))
@@ -284,14 +334,35 @@ class Drive:
             self._catch.found = self
             self._catch.end()
 
-    def _enter(self, module: Any, args: Any) -> None:
+    def _enter(self, module: Any, args: Any) -> Any:
         if not self._fresh or not torch.is_grad_enabled():
-            return
+            return None
         if place_of(module, self.made.modules[self.loop.module : self.loop.module + 1]) is None:
-            return
+            return None
+        self._calls += 1
+        if self._own and self._calls <= self.loop.before:
+            return None
         self._fresh = False
         self.steps += 1
+        if not self._own:
+            self.on_step(module, self.made.optimizers[self.loop.optimizer :])
+            return None
+        self.on_end()
+        x, y = self._own[self.steps - 1]
+        self.targets = Targets(y)
         self.on_step(module, self.made.optimizers[self.loop.optimizer :])
+        return (x,)
+
+    def _updated(self, optimizer: Any, args: Any, options: Any) -> None:
+        """After an update; a loop that makes its batches itself begins a new step then."""
+        if not self._own or self._fresh or not self.steps:
+            return
+        self._fresh = True
+        if self.steps >= self.wanted:
+            assert self._catch is not None
+            self.on_end()
+            self._catch.found = self
+            self._catch.end()
 
     def _backward(self, own: Callable[..., None]) -> Callable[..., None]:
         def backward(*args: Any, **options: Any) -> None:

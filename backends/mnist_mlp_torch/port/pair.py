@@ -533,7 +533,7 @@ class _LoopRun(_Run):
         drive = Drive(
             loop,
             epochs,
-            on_step=lambda module, optimizers: self._step(module, optimizers, drive.steps),
+            on_step=lambda module, optimizers: self._step(module, optimizers, drive),
             on_gradients=self._gradients,
             on_end=self._end,
         )
@@ -546,8 +546,8 @@ class _LoopRun(_Run):
         self.schedulers = drive.made.schedulers
         return drive.steps
 
-    def _step(self, module: Any, optimizers: list[Any], number: int) -> None:
-        if number == 1:
+    def _step(self, module: Any, optimizers: list[Any], drive: Drive) -> None:
+        if drive.steps == 1:
             self.module = module
             self._unfreeze(module)
             self._prepare(optimizers)
@@ -556,6 +556,9 @@ class _LoopRun(_Run):
             for parameter in module.parameters():
                 parameter.grad = None
         self._enter(None, module)
+        if drive.targets is not None:
+            assert self._open is not None
+            self._open.enter_context(drive.targets)
 
     def _end(self) -> None:
         if self._open is None:
