@@ -98,9 +98,10 @@ class Forced:
 class Mend:
     """One change of a model for an experiment, where its user would change a line.
 
-    `layer` is the number of the observed layer, None for the optimizer. `field` is one of its
-    settings, or `kind` (do this instead), `skip` (leave it out), `after` (do this behind it), with
-    a pair of kind and settings as `value`.
+    `layer` is the number of the observed layer, None for the optimizer or the loop. `field` is one
+    of its settings, or `kind` (do this instead), `skip` (leave it out), `after` (do this behind
+    it), with a pair of kind and settings as `value`. A loop has `cleared` (gradients are, before
+    each step) and `training_mode` (of the module, before each step).
     """
 
     layer: int | None
@@ -171,6 +172,8 @@ class PairFacts:
         L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
     open_questions : tuple of str
         What a training run does that these short ones don't show, in words.
+    loop : bool
+        Whether a user's own loop makes the steps.
     """
 
     framework: str
@@ -182,6 +185,7 @@ class PairFacts:
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
     open_questions: tuple[str, ...] = ()
+    loop: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,7 +95,7 @@ class TorchSide:
             batch_size=None if callable(given.loader) else batch_size_of(given.loader),
             epochs=given.loop.epochs if given.loop else given.trainer.get("max_epochs"),
             options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
-            left_out=left_out(given),
+            left_out=_left_out(given),
             not_judged=not_judged(given),
         )
 
@@ -130,6 +130,7 @@ class TorchSide:
             ),
             repeated=tuple(observer.repeated),
             open_questions=tuple(_open_questions(self.given, run)),
+            loop=self.given.loop is not None,
         )
 
     def _module(self, *, seed: int) -> Any:
@@ -551,10 +552,12 @@ class _LoopRun(_Run):
             self.module = module
             self._unfreeze(module)
             self._prepare(optimizers)
-            self.optimizer = {**self.optimizer, "by_loop": True}
-        if any(mend.field == "cleared" for mend in self.job.mends):
-            for parameter in module.parameters():
-                parameter.grad = None
+        for mend in self.job.optimizer_mends:
+            if mend.field == "training_mode":
+                module.train()
+            elif mend.field == "cleared":
+                for parameter in module.parameters():
+                    parameter.grad = None
         self._enter(None, module)
         if drive.targets is not None:
             assert self._open is not None
@@ -566,6 +569,11 @@ class _LoopRun(_Run):
         self._leave(None, self.module)
         self._close()
         self._open = None
+
+
+def _left_out(given: Given) -> tuple[str, ...]:
+    rest = ("what the loop does after its first two epochs",) if given.loop is not None else ()
+    return (*left_out(given), *rest)
 
 
 def _open_questions(given: Given, run: _Run) -> Iterator[str]:

@@ -122,6 +122,10 @@ def _as_population(call: Call, before: Tensor, *, share: float) -> None:
 _NAMES = {"learning_rate": "lr", "epsilon": "eps", "rho": "alpha"}
 
 
+OF_LOOPS = ("rule", "cleared", "training_mode")
+"""Fields of changes that are made at each step."""
+
+
 def set_optimizer(optimizers: Sequence[Any], mends: Sequence[Mend]) -> None:
     """Change settings of the first optimizer, in all of its groups."""
     for mend in mends:
@@ -132,7 +136,7 @@ def set_optimizer(optimizers: Sequence[Any], mends: Sequence[Mend]) -> None:
                 group["betas"] = tuple(betas)
             elif mend.field == "rho" and "rho" in group:
                 group["rho"] = mend.value
-            elif mend.field not in ("rule", "cleared"):
+            elif mend.field not in OF_LOOPS:
                 group[_NAMES.get(mend.field, mend.field)] = mend.value
 
 
