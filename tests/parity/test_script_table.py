@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from documents import blocks
 from script_table import (
     SCRIPTS,
     Place,
@@ -20,7 +18,6 @@ from script_table import (
 
 ENTRIES = script_entries()
 SHARE = [entry for entry in ENTRIES if entry.expected.get("share")]
-README = Path(__file__).parent.parent.parent / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +30,6 @@ def place() -> Iterator[Place]:
 def test_check_says_what_it_must(entry: ScriptEntry, place: Place) -> None:
     result = judge_scripts(entry, place)
     assert not result.faults, (result.faults, result.text)
-    if entry.name == "sgd/uncleared":
-        _as_the_readme_shows(result.text)
-
-
-def _as_the_readme_shows(text: str) -> None:
-    shown = next(
-        block
-        for block in blocks(README.read_text(encoding="utf-8"), "console")
-        if "train_torch.py" in block.splitlines()[0]
-    )
-    lines = [line.strip() for line in shown.splitlines()[2:] if line != "..."]
-    assert len(lines) == 2
-    assert lines[0] in text
-    assert lines[1].removeprefix("cure:").strip() in text
 
 
 def test_the_table_is_whole() -> None:
