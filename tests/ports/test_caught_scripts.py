@@ -139,6 +139,7 @@ def test_train_on_batch_is_caught_without_data(tmp_path: Path, workers: Workers)
         ("import tensorflow as tf\ntf.GradientTape()", r"a loop of its own \(GradientTape\)"),
         ("import sys\nsys.exit('no data')", r"it ended itself .* \(exit code no data\)"),
         ("input('which?')", "it asks for input"),
+        ("keras.Sequential([keras.layers.Dense(1)]).fit(x, y)", "a model that is not compiled"),
     ],
 )
 def test_a_keras_script_that_does_not_train(

@@ -30,6 +30,7 @@ net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1))
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 loss_of = nn.MSELoss()
 print(net(x[:2]))  # not a step, though it takes gradients
+print(net(next(iter(loader))[0]))  # nor this, with a batch of the loader
 """
 
 STEP = """
@@ -180,13 +181,33 @@ for _ in range(3):
             "called 2 times for one update",
         ),
         (
+            f"for a, b in loader:{STEP}".replace("net(a)", "net(a) + 0 * net(a)"),
+            "called 2 times for one update",
+        ),
+        (
+            f"for a, b in loader:{STEP}".replace(
+                "        loss.backward()",
+                "        loss.backward(retain_graph=True)\n        loss.backward()",
+            ),
+            "calls backward 2 times",
+        ),
+        (
             "other = nn.Linear(1, 1)\noptimizer = torch.optim.SGD([*net.parameters(), "
             f"*other.parameters()], lr=0.1)\nfor a, b in loader:{STEP}",
             "outside of the module",
         ),
         ("for a, b in loader:\n    net(a)\n", "ended without training"),
     ],
-    ids=["closure", "own loss", "one epoch", "called twice", "two modules", "none"],
+    ids=[
+        "closure",
+        "own loss",
+        "one epoch",
+        "called twice",
+        "twice a batch",
+        "two losses",
+        "two modules",
+        "none",
+    ],
 )
 def test_what_cannot_be_followed_is_refused_in_words(
     text: str, words: str, tmp_path: Path, workers: Workers

@@ -80,6 +80,8 @@ class Given:
                 f"does into the train_step of a keras.Model, compile it, and name what makes it."
             )
         if not getattr(model, "compiled", False):
+            if isinstance(self.found, Script):
+                raise UsageError(f"{self.target}: it calls fit on a model that is not compiled")
             file, name = split_target(self.target)
             raise UsageError(
                 f"{self.target}: the model is not compiled, so check cannot know its loss and its "

@@ -41,9 +41,9 @@ Batch = tuple[Tensor, Tensor]
 class Loop:
     """What a script's loop is made of, by the order in which the script makes such things.
 
-    `loader` is None where it makes its batches itself; `before` is then how often the module is
-    called before it trains. `kind` is the type of a batch, `epochs` how often its data are gone
-    over, where that is known.
+    `loader` is None where it makes its batches itself. `kind` is the type of a batch, `epochs` how
+    often its data are gone over, where that is known, and `before` how often its module is called
+    before it trains.
     """
 
     module: int
@@ -109,13 +109,15 @@ class LoopWatch:
         self.start: Any = None
         """A copy of the module as it was before the forward pass of that update."""
         self.batch: tuple[Any, Any] | None = None
-        self.backward = False
+        self.backward = 0
+        """Calls of it before the first update."""
         self.known: list[Any] = []
         """Optimizers that have been seen at work."""
         self.slices = SliceWatch(self._recorded)
         self.own: Any = None
         """The optimizer of a loop that makes its batches itself."""
         self.before = 0
+        self._within = False
         self.calls: Counter[int] = Counter()
         """How often each module was called before, by its identity."""
 
@@ -138,15 +140,22 @@ class LoopWatch:
     def _iterating(self, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def iterate(loader: Any) -> Iterator[Any]:
             for batch in own(loader):
-                self.batch = loader, batch
+                self.batch, self.slices.inputs = (loader, batch), []
                 yield batch
+            self.batch = None
 
         return iterate
 
     def _backward(self, own: Callable[..., None]) -> Callable[..., None]:
         def backward(*args: Any, **options: Any) -> None:
-            self.backward = True
-            own(*args, **options)
+            # The observer of targets lets it come back here.
+            within, self._within = self._within, True
+            if not within and self.own is None:
+                self.backward += 1
+            try:
+                own(*args, **options)
+            finally:
+                self._within = within
 
         return backward
 
@@ -168,9 +177,12 @@ class LoopWatch:
     def _step(self, optimizer: Any, args: Any, options: Any) -> None:
         if any(optimizer is known for known in self.known):
             return
+        if not self.known:
+            self.before = self.calls[id(self.root)] - 1
+            if self.batch is not None and not self._from_loader():
+                self.batch = None
         if self.own is None and self.batch is None and "refused" not in self._found(optimizer):
             self.own = optimizer
-            self.before = self.calls[id(self.root)] - 1
             self.slices.inputs = self.slices.inputs[-1:]
             self.catch.on_left = self.slices.left
         if self.own is None:
@@ -178,6 +190,14 @@ class LoopWatch:
             self.known.append(optimizer)
         elif self.own is optimizer:
             self.slices.step()
+
+    def _from_loader(self) -> bool:
+        """Whether the module was given as many rows as its loader has just given."""
+        assert self.batch is not None
+        _, batch = self.batch
+        first = batch[0] if isinstance(batch, tuple | list) and batch else None
+        last = self.slices.inputs[-1] if self.slices.inputs else torch.empty(0)
+        return not isinstance(first, Tensor) or not len(last) or len(first) == len(last)
 
     def _recorded(self, recording: Recording | None, reason: str) -> None:
         """The batches that a loop makes itself are known, or won't be."""
@@ -187,7 +207,7 @@ class LoopWatch:
         else:
             loops = self.catch.loops if len(recording) == 1 else self.catch.loops[:-1]
             epochs = loops[-1] if loops else None
-            found["loop"] = replace(found["loop"], epochs=epochs, before=self.before)
+            found["loop"] = replace(found["loop"], epochs=epochs)
             found["loader"] = (recording, None)
         self.catch.offer(lambda: found)
 
@@ -195,6 +215,8 @@ class LoopWatch:
         """The loop, or in words why it cannot be judged."""
         if not self.backward or self.root is None:
             return {"refused": "its optimizer is given a closure, which runs the module itself"}
+        if self.backward > 1 and not self.known:
+            return {"refused": f"it calls backward {self.backward} times for its first update"}
         owned = {id(p) for p in self.root.parameters()}
         steps = [p for group in optimizer.param_groups for p in group["params"]]
         if any(id(p) not in owned for p in steps):
@@ -204,7 +226,11 @@ class LoopWatch:
         if self.batch is None:
             if module is None or place is None:
                 return {"refused": COPIES}
-            return {"module": self.start, "loop": Loop(module, None, place, tuple)}
+            loop = Loop(module, None, place, tuple, before=self.before)
+            return {"module": self.start, "loop": loop}
+        if len(self.slices.inputs) != 1:
+            calls = len(self.slices.inputs)
+            return {"refused": f"its module is called {calls} times for one update"}
         loader, batch = self.batch
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             return {"refused": f"its loader gives {type(batch).__name__}, expected (x, y)"}
@@ -212,7 +238,7 @@ class LoopWatch:
         if module is None or number is None or place is None:
             return {"refused": COPIES}
         kind = tuple if isinstance(batch, tuple) else list
-        loop = Loop(module, number, place, kind, self._epochs(loader))
+        loop = Loop(module, number, place, kind, self._epochs(loader), self.before)
         return {"module": self.start, "loader": (loader, None), "loop": loop}
 
     def _epochs(self, loader: Any) -> int | None:
@@ -335,12 +361,12 @@ class Drive:
             self._catch.end()
 
     def _enter(self, module: Any, args: Any) -> Any:
-        if not self._fresh or not torch.is_grad_enabled():
+        if not torch.is_grad_enabled():
             return None
         if place_of(module, self.made.modules[self.loop.module : self.loop.module + 1]) is None:
             return None
         self._calls += 1
-        if self._own and self._calls <= self.loop.before:
+        if not self._fresh or self._calls <= self.loop.before:
             return None
         self._fresh = False
         self.steps += 1
