@@ -1,8 +1,9 @@
 # make run         set up .venv, train Keras and Lightning on the tutorial's network, compare them
 # make test        set up .venv, lint, type-check, run all tests, the files of two at a time (JOBS=2)
 # make acceptance  the long checks (about 40 minutes); writes docs/acceptance.md
-# make faults      every port of the fault table through check, honest pairs through compare (about 30
-#                  minutes on two cores); writes docs/faults.md and docs/false-alarms.md
+# make faults      every port of the fault table through check, pairs and scripts, honest pairs through
+#                  compare (about 40 minutes on two cores); writes docs/faults.md and
+#                  docs/false-alarms.md
 # make cases       pairs of originals and ports through check (about 20 minutes); writes docs/cases.md
 # make torture     stops, broken files, odd models, bad networks (about 30 minutes on two cores);
 #                  writes docs/torture.md. One kind alone: python tests/torture folders
