@@ -253,6 +253,10 @@ class LoopWatch:
         return loops[-2]
 
 
+def _is_single(args: Sequence[Any]) -> bool:
+    return len(args) == 1 and isinstance(args[0], Tensor)
+
+
 def unwrapped(module: Any) -> Any:
     """The module within a compiled or parallel one."""
     while True:
@@ -295,6 +299,8 @@ class Drive:
         self.on_step, self.on_gradients, self.on_end = on_step, on_gradients, on_end
         self.made = Made()
         self.steps = 0
+        self.inputs: list[Any] = []
+        """What the module was called with in each step."""
         self._own = [batch for epoch in epochs for batch in epoch] if loop.loader is None else []
         self._fresh = loop.loader is None
         self._calls = 0
@@ -371,11 +377,13 @@ class Drive:
         self._fresh = False
         self.steps += 1
         if not self._own:
+            self.inputs.append(args[0].detach().clone() if _is_single(args) else None)
             self.on_step(module, self.made.optimizers[self.loop.optimizer :])
             return None
         self.on_end()
         x, y = self._own[self.steps - 1]
         self.targets = Targets(y)
+        self.inputs.append(x)
         self.on_step(module, self.made.optimizers[self.loop.optimizer :])
         return (x,)
 

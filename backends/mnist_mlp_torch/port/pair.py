@@ -165,7 +165,7 @@ class TorchSide:
         module = self._module(seed=0)
         if self.given.loop is None and not overrides(module, "forward"):
             raise UsageError(f"{self.given.path}: it has no forward, so nothing evaluates it")
-        batch = self.tensor(x)
+        batch = self.module_input(x)
         if _is_lazy(module):
             module(batch[:2])
         self.observer.write(module, weights)
@@ -175,6 +175,10 @@ class TorchSide:
         with user_errors(self.given.path), watched[0], watched[1], watched[2]:
             result = module(batch)
         return observer.outputs[max(observer.inputs)], _copied(result)
+
+    def module_input(self, rows: Array) -> Tensor:
+        """What the module is called with for rows."""
+        return self.tensor(rows)
 
     def tensor(self, rows: Array) -> Tensor:
         """Rows as a tensor of the run's type; whole numbers stay such."""
@@ -506,9 +510,29 @@ class LoopSide(TorchSide):
         """One run of the script, yet to be begun."""
         return _LoopRun(self, module, job)
 
+    def remember(self, rows: Array, inputs: Sequence[Any]) -> None:
+        """What the loop has called its module with, for rows that it was given."""
+        self._rows, self._inputs = rows, inputs
+
+    def module_input(self, rows: Array) -> Tensor:
+        """As the loop does it, which may scale and reshape its batches.
+
+        Raises
+        ------
+        UsageError
+            The loop was not run on these rows.
+        """
+        if not np.array_equal(rows, self._rows) or not all(
+            isinstance(x, Tensor) for x in self._inputs
+        ):
+            raise UsageError(f"{self.given.path}: what its loop makes of these rows is not known")
+        return torch.cat(list(self._inputs))
+
 
 class _LoopRun(_Run):
     """One run of a script, up to the last judged step of its loop."""
+
+    side: LoopSide
 
     def fit(self, *, one_batch: bool = False) -> None:
         """Run it.
@@ -545,6 +569,7 @@ class _LoopRun(_Run):
             if self._open is not None:
                 self._open.close()
         self.schedulers = drive.made.schedulers
+        self.side.remember(self.job.rows.x, drive.inputs[: self.job.rows.steps])
         return drive.steps
 
     def _step(self, module: Any, optimizers: list[Any], drive: Drive) -> None:

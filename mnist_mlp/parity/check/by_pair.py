@@ -6,14 +6,14 @@ Dense networks under cross-entropy are judged by exact arithmetic instead (`port
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.causes.data import SCALINGS
-from mnist_mlp.parity.check.pair_data import Brought, against_original
+from mnist_mlp.parity.check.pair_data import PIXELS, Brought, against_original
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
@@ -25,7 +25,7 @@ from mnist_mlp.parity.pair.arrange import laid_like
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.feed import Fed, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
-from mnist_mlp.parity.pair.judge import STAGES
+from mnist_mlp.parity.pair.judge import LIMITS, STAGES
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
 from mnist_mlp.plan import make_plan
@@ -198,19 +198,28 @@ def _double(original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Sta
     rows, other_rows, epochs = fed.a[facts_a.chosen], fed.b[facts_b.chosen], EPOCHS
     if not weights.whole:  # a bias that one side lacks is zero in the first step, and only there
         rows, other_rows, epochs = _first_batch(rows), _first_batch(other_rows), 1
-    steps = original.worker.pair_fit(PairJob(rows, epochs, (first,)))
-    _refuse_strange(original, steps)
-    run = PairRun(
-        port.worker.pair_fit,
-        facts_a,
-        facts_b,
-        steps,
-        other_rows,
-        weights,
-        epochs,
-        arithmetic.conditioning(start.a, steps[0]),
-    )
+
+    def run_of(rows: PairRows) -> PairRun:
+        steps = original.worker.pair_fit(PairJob(rows, epochs, (first,)))
+        _refuse_strange(original, steps)
+        return PairRun(
+            port.worker.pair_fit,
+            facts_a,
+            facts_b,
+            steps,
+            other_rows,
+            weights,
+            epochs,
+            arithmetic.conditioning(start.a, steps[0]),
+        )
+
+    run = run_of(rows)
     own = run.steps_b()
+    if len(own) == len(run.steps_a) and (seen_by_b := as_the_port_sees(rows, run, own)) is not None:
+        rows = replace(rows, x=seen_by_b)
+        run = run_of(rows)
+        own = run.steps_b()
+    steps = run.steps_a
     if len(own) != len(steps):
         seen.not_judged.append(f"the port stops after {len(own)} of {len(steps)} steps")
         return
@@ -226,6 +235,25 @@ def _double(original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Sta
         seen.leave_out("predictions", reason="a tensor has no counterpart")
     elif not seen.broken("data", "forward", "loss", "gradient", "update"):
         _predictions(seen, original, port, run, rows.x)
+
+
+def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> Array | None:
+    """The original's rows (m, ...) with the numbers that the port's first layer gets of its own.
+
+    The two may scale the same images at different places: one before float32, the other in the
+    model or in its loop. Here, in float64, they then differ by float32's rounding. None where they
+    don't differ, or by more, or where the original's model changes its rows itself.
+    """
+    pair, parts, apart = run.weights.pairs[0], [], 0.0
+    batches = np.split(rows.x, range(rows.batch_size, len(rows.x), rows.batch_size))
+    for x, a, b in zip(batches, run.steps_a, own, strict=False):
+        ours, theirs = a.inputs[pair.a.number], b.inputs.get(pair.b.number)
+        laid = None if theirs is None else laid_like(theirs, ours)
+        if laid is None or x.size != ours.size or not np.array_equal(x.ravel(), ours.ravel()):
+            return None
+        apart = max(apart, float(np.abs(laid - ours).max()) / float(np.ptp(rows.x) or 1.0))
+        parts.append(laid.reshape(x.shape))
+    return np.concatenate(parts) if LIMITS["forward"] < apart <= PIXELS else None
 
 
 def _refuse_strange(original: Side, steps: Sequence[PairStep]) -> None:
