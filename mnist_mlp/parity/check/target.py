@@ -56,7 +56,7 @@ def parse_target(text: str, *, framework: str | None = None, arguments: str = ""
         No such file, no name, invalid Python, or imports of both frameworks or of none.
     """
     file, name = split_target(text)
-    if not is_script(text) and not (file.endswith(".py") and name.isidentifier()):
+    if not is_script(text) and not (file and name.isidentifier()):
         raise UsageError(
             f"{text}: expected FILE.py:NAME, the name of a model in a Python file, or a script "
             f"that trains one, FILE{' or FILE'.join(SUFFIXES)}"
