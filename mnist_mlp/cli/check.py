@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_mlp.cli import options as o
+
+if TYPE_CHECKING:
+    from mnist_mlp.data import Dataset
 
 
 def check(
@@ -68,15 +71,17 @@ def check(
     targets = [parse_target(text, framework=framework) for text in models]
     request = o.Request(context.params)
     spec = request.resolve().spec
-    data = request.load_dataset(spec.data.dataset)
     shape = _shape(image_shape)
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
+    def rows() -> Dataset:
+        return request.load_dataset(spec.data.dataset)
+
     if print_spec:
         read = original_spec(
-            targets[0], spec=spec, dataset=data, image_shape=shape, timeout=timeout, say=say
+            targets[0], spec=spec, dataset=rows(), image_shape=shape, timeout=timeout, say=say
         )
         if read.unknown:
             layers = ", ".join(map(str, read.unknown))
@@ -92,7 +97,7 @@ def check(
     checked = check_port(
         targets[-1],
         spec=spec,
-        dataset=data,
+        dataset=rows,
         original=targets[0] if len(targets) == 2 else None,
         image_shape=shape,
         threads=threads,

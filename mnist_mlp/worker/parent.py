@@ -141,6 +141,7 @@ class Worker:
         self.fit_path = fit_path
         self.opened: Opened | None = None
         self._opening: Spec | None = None
+        self._describing = ""
         target = target_of(backend)
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
         environment["PYTHONUNBUFFERED"] = "1"  # if it is killed, its last line must not be lost
@@ -278,11 +279,20 @@ class Worker:
 
     def describe_port(self, target: str) -> PortDescription:
         """Load `file.py:NAME` and describe it without running it on any data."""
-        self._watch.target = target
-        description: PortDescription = self._call(
-            "describe_port", target, self.accelerator, self.threads
-        )
+        if self._describing != target:
+            self.start_describing(target)
+        self._describing = ""
+        description: PortDescription = self._answer("describe_port")
         return description
+
+    def start_describing(self, target: str) -> None:
+        """Let the child import its framework and load `file.py:NAME`, without waiting for it.
+
+        The next call must be `describe_port` with the same target. It waits for the result.
+        """
+        self._watch.target = target
+        self._send("describe_port", target, self.accelerator, self.threads)
+        self._describing = target
 
     def open_port(
         self, target: str, *, data: TrainingData, image_shape: tuple[int, ...]
