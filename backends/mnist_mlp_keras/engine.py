@@ -75,12 +75,29 @@ def one_element(element: Any) -> Any:
     """A data set of one element, for validation.
 
     Keras makes a new iterator of it for each epoch, and TensorFlow has to end the old one. With a
-    generator or with autotuning, it would wait for a thread that checks only every tenth of a
-    second.
+    generator, it would wait for a thread that checks only every tenth of a second.
     """
+    return _untuned(tf.data.Dataset.from_tensors(element))
+
+
+def generated(elements: Callable[[], Iterator[Any]], *, any_size: bool = False) -> Any:
+    """A data set of the elements of a generator.
+
+    Their arrays have the shapes of the first element's; with `any_size`, the first axis may differ.
+    """
+    signature = tf.nest.map_structure(
+        lambda a: tf.TensorSpec((None, *a.shape[1:]) if any_size else a.shape, a.dtype),
+        next(elements()),
+    )
+    return _untuned(tf.data.Dataset.from_generator(elements, output_signature=signature))
+
+
+def _untuned(dataset: Any) -> Any:
+    """Without autotuning. Its thread sleeps ever longer, up to seconds, and the end of an iterator
+    waits for it."""
     options = tf.data.Options()
     options.autotune.enabled = False
-    return tf.data.Dataset.from_tensors(element).with_options(options)
+    return dataset.with_options(options)
 
 
 # --- Running a user's own model -------------------------------------------------------------------
@@ -218,4 +235,4 @@ def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: An
         positions = orders[step // steps, start : tf.minimum(start + batch_size, rows)]
         return tuple(tf.gather(array, positions) for array in arrays)
 
-    return tf.data.Dataset.range(orders.shape[0] * steps).map(batch).prefetch(4)
+    return _untuned(tf.data.Dataset.range(orders.shape[0] * steps).map(batch).prefetch(4))
