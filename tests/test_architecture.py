@@ -220,7 +220,7 @@ STAIRS = (
     ("contract",),
     ("ports", "run"),
     ("worker",),
-    ("training", "bench", "doctor", "estimator", "parity.findings"),
+    ("at_once", "training", "bench", "doctor", "estimator", "parity.findings"),
     ("logs", "exchange", "parity.steps", "parity.outcome"),
     ("parity.causes", "parity.not_exercised", "divergence"),
     ("parity.pair",),

@@ -122,7 +122,7 @@ def test_a_finished_run_needs_no_data_and_has_no_note(
     folder = tmp_path / "run"
     shutil.copytree(finished_run, folder)
     done = cli("evaluate", folder, "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"evaluating {folder}\n")
     answer = json.loads(done.stdout)
     assert (answer["status"], answer["weights"], answer["epoch"]) == ("complete", "final", 3)
 

@@ -57,7 +57,7 @@ def check(
 
     Example: python -m mnist_mlp check examples/textbook_port.py:TextbookPort --cost
     """
-    from mnist_mlp.cli.output import print_json
+    from mnist_mlp.cli.output import print_json, tell
     from mnist_mlp.errors import UsageError
     from mnist_mlp.parity.check.port import check_port, original_spec
     from mnist_mlp.parity.check.target import parse_target
@@ -73,15 +73,12 @@ def check(
     spec = request.resolve().spec
     shape = _shape(image_shape)
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
     def rows() -> Dataset:
         return request.load_dataset(spec.data.dataset)
 
     if print_spec:
         read = original_spec(
-            targets[0], spec=spec, dataset=rows(), image_shape=shape, timeout=timeout, say=say
+            targets[0], spec=spec, dataset=rows(), image_shape=shape, timeout=timeout, say=tell
         )
         if read.unknown:
             layers = ", ".join(map(str, read.unknown))
@@ -104,7 +101,7 @@ def check(
         cost=cost,
         verbose=verbose,
         timeout=timeout,
-        say=say,
+        say=tell,
     )
     if json:
         extra = {"spec": checked.spec.model_dump(mode="json"), "cost": checked.cost}

@@ -34,7 +34,7 @@ def report(
 
     Example: python -m mnist_mlp report runs/tutorial/keras runs/tutorial/torch
     """
-    from mnist_mlp.cli.output import print_json
+    from mnist_mlp.cli.output import print_json, tell
     from mnist_mlp.errors import UsageError
     from mnist_mlp.report import default_path, refuse_foreign, write_report
     from mnist_mlp.report.comparison import read_document
@@ -50,6 +50,7 @@ def report(
     # other runs, so replacing it needs --overwrite.
     refuse_foreign(path, overwrite=overwrite or out is None)
     document = None if compare is None else read_document(compare)
+    tell(f"writing {path}")
     size = write_report(folders, out=path, document=document, origin=str(compare))
     if json:
         print_json({"schema_version": 1, "path": str(path), "bytes": size})

@@ -71,6 +71,8 @@ def _evidence(
 
 def import_evaluator() -> None:
     """Import scikit-learn and Matplotlib now, while the worker imports its framework."""
+    import sklearn.metrics  # noqa: F401
+
     import mnist_mlp.evaluate.figures
     import mnist_mlp.evaluate.report  # noqa: F401
 

@@ -200,6 +200,13 @@ class Worker:
                 with suppress(BrokenPipeError):
                     stream.close()
 
+    def end(self, reason: BaseException) -> None:
+        """Kill the child. The call that waits for it, or the next one, raises `reason`.
+
+        May be called from any thread.
+        """
+        self._watch.end(reason)
+
     def describe(self) -> tuple[Capabilities, Environment]:
         """Return what the backend can do and what it found.
 
@@ -405,7 +412,7 @@ class Worker:
             raise self._end(method) from None
         return message
 
-    def _end(self, method: str) -> errors.BackendError:
+    def _end(self, method: str) -> BaseException:
         """The error that says why the child has ended."""
         return self._watch.failure or errors.BackendError(self._how_it_died(method))
 
