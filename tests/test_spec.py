@@ -294,8 +294,8 @@ def test_an_entry_of_a_list_has_the_source_of_the_list() -> None:
 
 
 def test_an_unknown_key_does_not_hide_other_problems() -> None:
-    text = said({"sed": 1, "training": {"epochs": 0}})
-    assert "unknown key 'sed'; did you mean 'seed'?" in text
+    text = said({"data": {"rowz": 1}, "training": {"epochs": 0}})
+    assert "unknown key 'data.rowz'; did you mean 'rows'?" in text
     assert "training.epochs = 0: " in text
 
 
