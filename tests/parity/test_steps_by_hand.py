@@ -13,14 +13,16 @@ from numpy_side import NumpySide
 from small_problems import problem, spec_of
 
 from mnist_mlp.parity.findings import Finding
-from mnist_mlp.parity.steps import arbiter, coefficients, drift, judge, shapes
+from mnist_mlp.parity.steps import arbiter, coefficients, drift, judge, shapes, trajectory
 from mnist_mlp.parity.steps.arbiter import Expected, ForwardValues, OtherActivation, unjudged
 from mnist_mlp.parity.steps.coefficients import Fit, fit, relative_slack
+from mnist_mlp.parity.steps.memory import is_own, memory_of
+from mnist_mlp.parity.steps.recipe import entering
 from mnist_mlp.parity.steps.sampling import between, merged, place, windows
 from mnist_mlp.parity.steps.stress import STRESS_GAP
-from mnist_mlp.parity.steps.trajectory import batch_of
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, _OneBlasThread, batch_of
 from mnist_mlp.plan import Plan, stream
-from mnist_mlp.reference import forward, scale_pixels
+from mnist_mlp.reference import clip_by_global_norm, forward, scale_pixels
 from mnist_mlp.spec import OptimizerSpec
 
 SPEC = spec_of(name="adam", learning_rate=0.01, epochs=2)
@@ -519,6 +521,245 @@ def test_terms_of_an_update(options: Any, slots: Any, terms: float) -> None:
         step=1,
     )
     assert found["w"] == pytest.approx([terms])
+
+
+# --- The recipe -----------------------------------------------------------------------------------
+
+
+def test_what_enters_a_slot() -> None:
+    adam, d = OptimizerSpec(name="adam", beta_1=0.75, beta_2=0.5), np.array([2.0, 3.0])
+    assert entering(adam, "first_moment", d).tolist() == [0.5, 0.75]
+    assert entering(adam, "second_moment", d).tolist() == [2.0, 4.5]
+    assert entering(OptimizerSpec(momentum=0.5), "velocity", d).tolist() == [2.0, 3.0]
+
+
+def test_slack_widens_the_terms_of_an_update_by_its_own_move() -> None:
+    """And those of a slot by what enters it, twice over, since one of the slots is a square."""
+    tight, loose = (
+        replace(GIVEN.recipe, slack=slack).updated(MOMENT) for slack in (0.0, 3 * GIVEN.recipe.eps)
+    )
+    optimizer = SPEC.optimizer
+    for name, w in MOMENT.weights.items():
+        old, new = tight.weights[name], loose.weights[name]
+        np.testing.assert_array_equal(old.value, new.value)
+        np.testing.assert_allclose(new.terms - old.terms, 3 * np.abs(w - old.value), atol=1e-12)
+        g = np.abs(MOMENT.gradient[name])
+        for slot, entered in (
+            ("first_moment", (1 - optimizer.beta_1) * g),
+            ("second_moment", (1 - optimizer.beta_2) * g * g),
+        ):
+            judged = tight.slots[slot][name]
+            before = np.abs(MOMENT.slots[slot][name])
+            np.testing.assert_allclose(judged.terms, np.abs(judged.value) + before + entered)
+            wider = loose.slots[slot][name].terms - judged.terms
+            np.testing.assert_allclose(wider, 6 * entered, rtol=1e-6, atol=1e-12)
+
+
+def test_a_penalty_is_added_to_the_loss() -> None:
+    plain = GIVEN.recipe.batch_loss(MOMENT)
+
+    def penalty(weights: Any) -> Expected:
+        total = np.asarray(sum((w * w).sum() for w in weights.values()))
+        return Expected(total, 2 * total)
+
+    total = sum((w * w).sum() for w in MOMENT.weights.values())
+    found = replace(GIVEN.recipe, penalty=penalty).batch_loss(MOMENT)
+    same(found, plain.value + total, plain.terms + 2 * total)
+
+
+def test_parts_of_a_recipe_get_the_number_of_their_layer() -> None:
+    """Kernels are multiplied by 1, 2, 3, biases moved by 0, 1, 2, and float64 arrives."""
+
+    def kernel(layer: int, tensor: Any) -> Any:
+        assert tensor.dtype == np.float64
+        assert tensor.ndim == 2
+        return (layer + 1) * tensor
+
+    def bias(layer: int, tensor: Any) -> Any:
+        assert tensor.dtype == np.float64
+        return tensor + layer
+
+    def operand(tensor: Any) -> Any:
+        assert tensor.dtype == np.float64
+        return tensor
+
+    recipe = replace(GIVEN.recipe, kernel=kernel, bias=bias, operand=operand)
+    record, weights = MOMENT.now.record, MOMENT.weights
+    for layer in range(3):
+        below = record.activations[layer - 1] if layer else record.inputs
+        w, b = weights[f"layers.{layer}.kernel"], weights[f"layers.{layer}.bias"]
+        z = below.astype(np.float64) @ ((layer + 1) * w) + b + layer
+        np.testing.assert_allclose(recipe.pre_activation(MOMENT, layer).value, z, rtol=1e-12)
+    # Gradients pass backwards through the kernels above: twice and three times as large.
+    plain, changed = GIVEN.recipe.gradients(MOMENT), recipe.gradients(MOMENT)
+    for layer, factor in ((2, 1), (1, 3), (0, 6)):
+        name = f"layers.{layer}.kernel"
+        np.testing.assert_allclose(changed[name].value, factor * plain[name].value, rtol=1e-9)
+
+
+def test_coarser_gradients_and_those_that_are_changed() -> None:
+    plain = GIVEN.recipe.gradients(MOMENT)
+    for eps, factor in ((0.0, 1), (0.5 * GIVEN.recipe.eps, 1), (8 * GIVEN.recipe.eps, 8)):
+        found = replace(GIVEN.recipe, gradient_eps=eps).gradients(MOMENT)
+        for name, g in plain.items():
+            same(found[name], g.value, factor * g.terms)
+
+    def only_of(gradient: Any, moment: Any) -> Any:
+        assert moment is MOMENT
+        return {"layers.0.bias": gradient["layers.0.bias"]}
+
+    assert list(replace(GIVEN.recipe, gradient=only_of).gradients(MOMENT)) == ["layers.0.bias"]
+
+
+def test_an_activation_without_a_name_in_a_recipe() -> None:
+    half = OtherActivation("half", lambda z: z / 2, lambda z: np.full_like(z, 0.5))
+    recipe = replace(GIVEN.recipe, activations=(half, "sigmoid"))
+    z = MOMENT.now.record.pre_activations[0].astype(np.float64)
+    np.testing.assert_allclose(recipe.activation(MOMENT, 0).value, z / 2)
+    plain = GIVEN.recipe.activation(MOMENT, 1)
+    same(recipe.activation(MOMENT, 1), plain.value, plain.terms)
+
+
+def test_steps_whose_rate_is_unknown_are_not_judged() -> None:
+    for measured, known in ((frozenset({1, 2}), True), (frozenset({2}), False), (None, True)):
+        updated = replace(GIVEN.recipe, measured=measured).updated(MOMENT)
+        assert updated.known is known
+    own = MOMENT.now.record.state.weights
+    for name, judged in replace(GIVEN.recipe, measured=frozenset()).updated(MOMENT).weights.items():
+        np.testing.assert_array_equal(judged.value, own[name])
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"momentum": 0.75},
+        {"momentum": 0.75, "nesterov": True, "weight_decay": 0.5},
+        {"momentum": 0.75, "schedule": [[2, 0.025]]},
+        {"momentum": 0.75, "clip_norm": 0.01, "nesterov": True},
+    ],
+)
+def test_a_velocity_that_is_hidden(options: dict[str, Any]) -> None:
+    """It is what the last step makes of the shared one, within the roundings that it claims."""
+    spec = spec_of(**options)
+    steps = [
+        replace(step, record=replace(step.record, state=replace(step.record.state, slots={})))
+        for step in problem(spec).steps(NumpySide(spec))
+    ]
+    first, second = judge.moments(steps)[:2]
+    for moment in (first, second):
+        assert is_own(moment)
+    known = memory_of(spec.optimizer, first)
+    assert known is not None
+    assert known.terms == {}
+    found = memory_of(spec.optimizer, second)
+    assert found is not None
+    gradient = clip_by_global_norm(first.gradient, spec.optimizer.clip_norm)
+    rate, now = spec.optimizer.rate_at(1), spec.optimizer.rate_at(2)
+    for name, w in first.weights.items():
+        d = gradient[name] + spec.optimizer.weight_decay * w
+        velocity = 0.75 * first.slots["velocity"][name] + d
+        new = np.asarray(first.now.record.state.weights[name], np.float64)
+        terms = now / rate * (np.abs(w) + np.abs(new))
+        np.testing.assert_allclose(found.terms[name], terms)
+        error = np.abs(found.slots["velocity"][name] - velocity)
+        assert (error <= 4 * GIVEN.recipe.eps * (np.abs(w) + np.abs(new)) / rate + 1e-9).all()
+    assert memory_of(spec.optimizer, replace(second, before=())) is None
+
+
+# --- The reference's run --------------------------------------------------------------------------
+
+
+def test_losses_rows_and_correct_predictions_of_each_batch() -> None:
+    (epoch,) = ReferenceRun(GIVEN.plan, GIVEN.data).epochs(1)
+    states = ReferenceRun(GIVEN.plan, GIVEN.data).states([1, 4])
+    assert epoch.rows.tolist() == [32] * 9 + [21]
+    for step in (1, 4):
+        images, labels = batch_of(GIVEN.plan, GIVEN.data, step)
+        exact = {name: w.astype(np.float64) for name, w in states[step].weights.items()}
+        x = scale_pixels(images, dtype=np.float64)
+        logits = forward(exact, SPEC.model.activations, x).logits
+        assert epoch.correct[step - 1] == (logits.argmax(axis=1) == labels).sum()
+        loss = arbiter.mean_cross_entropy(logits, labels).value
+        assert epoch.losses[step - 1] == pytest.approx(float(loss), rel=1e-6)
+
+
+def test_a_state_is_rounded_to_the_precision_of_the_specification() -> None:
+    run = ReferenceRun(GIVEN.plan, GIVEN.data)
+    state = run.states([3])[3]
+    assert state.step == 2
+    assert state.slots.keys() == {"first_moment", "second_moment"}
+    tensors = [*state.weights.values(), *(t for s in state.slots.values() for t in s.values())]
+    assert {tensor.dtype for tensor in tensors} == {np.dtype(np.float32)}
+    single = ReferenceRun(GIVEN.plan, GIVEN.data, dtype=np.float32).states([3])[3]
+    name = "layers.0.kernel"
+    np.testing.assert_allclose(single.weights[name], state.weights[name], atol=1e-4)
+    assert (single.weights[name] != state.weights[name]).any()
+
+
+def test_epochs_are_computed_only_as_far_as_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[int] = []
+    real = ReferenceRun._step
+
+    def counted(self: Any, state: Any, rows: Any) -> Any:
+        steps.append(state.step + 1)
+        return real(self, state, rows)
+
+    monkeypatch.setattr(ReferenceRun, "_step", counted)
+    run = ReferenceRun(GIVEN.plan, GIVEN.data)
+    run.epochs(1)
+    assert steps == list(range(1, 11))
+    run.epochs(1)
+    assert len(steps) == 10
+
+
+def test_a_reference_that_diverges_does_so_without_a_warning() -> None:
+    """Whoever asked says it. Here warnings are errors."""
+    spec = spec_of("relu", learning_rate=1e200, epochs=2)
+    given = problem(spec_of("relu", epochs=2))
+    state = ReferenceRun(replace(given.plan, spec=spec), given.data).states([15])[15]
+    assert not np.isfinite(state.weights["layers.0.kernel"]).all()
+
+
+def test_blas_is_limited_once_for_all_its_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Limits:
+        def __init__(self, limit: int, *, user_api: str) -> None:
+            calls.append((limit, user_api))
+
+        def restore_original_limits(self) -> None:
+            calls.append("restored")
+
+    monkeypatch.setattr("threadpoolctl.threadpool_limits", Limits)
+    limited = _OneBlasThread()
+    for _ in range(2):
+        with limited, limited:
+            with limited:
+                pass
+            assert calls == [(1, "blas")]
+        assert calls == [(1, "blas"), "restored"]
+        calls.clear()
+
+
+def test_what_is_computed_in_the_background_holds_up_no_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    class Thread:
+        def __init__(self, *, target: Any, daemon: bool) -> None:
+            assert daemon
+            self.start = target
+
+    monkeypatch.setattr(trajectory, "Thread", Thread)
+    runs = [SimpleNamespace(states=lambda steps, n=n: asked.append((n, steps))) for n in (1, 2)]
+    trajectory.begin(*((cast(Any, run), [n]) for n, run in enumerate(runs)))
+    assert asked == [(1, [0]), (2, [1])]
 
 
 # --- The stress batch -----------------------------------------------------------------------------
