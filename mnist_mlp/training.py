@@ -509,7 +509,8 @@ def _end(writer: RunWriter, error: BaseException, *, status: str, text: str) -> 
     writer.stop(status, error=text)
     if writer.saved:
         note = (
-            f"epoch {writer.saved} is saved in {writer.path}: evaluate, predict and export take it"
+            f"epoch {writer.saved} is saved in {writer.path}: evaluate, predict, export and report "
+            f"take it"
         )
         if not isinstance(error, DivergedError):  # it would diverge again, at the same step
             note += f", and `train --resume {writer.path}` goes on from there"

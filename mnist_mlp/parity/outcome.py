@@ -203,12 +203,10 @@ def ordered(breaks: Sequence[Break]) -> tuple[Break, ...]:
     runs.
     """
 
-    def key(item: Break) -> tuple[int, int, int, str]:
+    def key(item: Break) -> tuple[bool, int, int, str]:
         rung = RUNGS.index(item.rung)
         late = rung >= RUNGS.index("trajectory") or item.batch == "stress"
-        early = rung <= RUNGS.index("init") and not item.step
-        step = 0 if early else item.step or 0
-        return (2 if late else 0 if early else 1, step, rung, item.side)
+        return (late, item.step or 0, rung, item.side)
 
     return tuple(sorted(breaks, key=key))
 

@@ -101,11 +101,13 @@ def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
     first = sides[0]
     with_history = [side for side in sides if len(side.evidence.history)]
     cases = [gap.diagnose(side.evidence.history, classes=side.evidence.classes) for side in sides]
-    headings = dict.fromkeys(side.evidence.heading for side in sides if side.evidence.heading)
+    headings = dict.fromkeys(
+        heading for side in sides for heading in (side.evidence.heading, _note(side, sides))
+    )
     return {
         "sides": sides,
         "judgement": judge(sides, pairs, cases),
-        "headings": tuple(headings),
+        "headings": tuple(filter(None, headings)),
         "charted": with_history,
         "many_classes": first.evidence.classes > scores.LARGEST_MATRIX,
         "spec_name": listed(list(dict.fromkeys(side.spec.name for side in sides))),
@@ -143,6 +145,12 @@ def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
+def _note(side: ShownRun, sides: Sequence[ShownRun]) -> str:
+    """That these are not the final weights of a complete run; "" if they are."""
+    note = side.network.note
+    return f"{side.label}: {note}" if note and len(sides) > 1 else note
+
+
 def _data_name(side: ShownRun) -> str:
     name = side.run.dataset.name
     return {"mnist": "MNIST", "idx": "IDX files"}.get(name, name)
@@ -167,7 +175,9 @@ def _curves(sides: Sequence[ShownRun]) -> tuple[Any, ...]:
 
 
 def _ladder(pair: Pair) -> LadderView:
-    paths = shlex.join(str(side.run.path) for side in (pair.a, pair.b))
+    paths = [str(side.run.path) for side in (pair.a, pair.b)]
+    unfinished = [str(side.run.path) for side in (pair.a, pair.b) if not side.run.is_complete]
+    words = ["train", "--resume", unfinished[0]] if unfinished else ["compare", *paths]
     outcome = pair.comparison
     return LadderView(
         pair=pair,
@@ -175,7 +185,7 @@ def _ladder(pair: Pair) -> LadderView:
         breaks=tuple(_card(item, pair.names) for item in outcome.breaks[:MOST_BREAKS])
         if outcome
         else (),
-        command=f"python -m mnist_mlp compare {paths}",
+        command=shlex.join(["python", "-m", "mnist_mlp", *words]),
     )
 
 

@@ -17,6 +17,7 @@ from mnist_mlp.parity.check.pair_data import Brought, against_original
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import (
     Outcome,
 )
@@ -91,6 +92,7 @@ def check_pair(
     seen = PairEvidence()
     seen.not_judged += _of_brought(brought)
     seen.told += [text for side in brought for text in side.left_out]
+    seen.told += early_stopping(spec)
     say(f"running {original.target.text} and {port.target.text}, step by step")
     start = _single(original, port, fed, seen)
     if start is not None:

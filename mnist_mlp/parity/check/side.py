@@ -290,8 +290,9 @@ def _steps(
         seen.leave_out("trajectory", reason="no weights between judged steps can be measured")
     else:
         seen.margins["trajectory"] = ran.away / drift.LIMIT
-    if ran.epochs:
-        seen.compared["spec"] += 2  # epochs and batches of each, by what was run
+    if ran.epochs:  # by what was run: the batches of each epoch, and the epochs
+        all_ran = len(ran.epochs) >= given.plan.spec.training.epochs
+        seen.compared["spec"] += 2 if all_ran else 1
 
 
 def _named_by_layers(item: Break, facts: PortFacts) -> Break:

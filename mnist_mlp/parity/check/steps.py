@@ -233,7 +233,8 @@ def _counts(ran: PortRun, plan: Plan, side: Side) -> list[Break]:
             cut = Place(epoch=epoch.epoch, step=step, tensor="ids")
             return [Break(side=side, rung="order", place=cut, cause=cause)]
     done, asked = len(ran.epochs), plan.spec.training.epochs
-    if done < asked:
+    # With early stopping, a run may end before its last epoch.
+    if done < asked and (done == 0 or plan.spec.training.patience == 0):
         cause = Cause("epochs_missing", f"{done} of {asked} epochs")
         cut = Place(epoch=done + 1, step=done * per_epoch + 1, tensor="ids")
         return [Break(side=side, rung="order", place=cut, cause=cause)]
