@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from mnist_mlp.ports.protocol import OwnData
+from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.reference import Array, Tensors
 
 STATISTICS = ("mean", "variance")
@@ -100,7 +101,8 @@ class Mend:
 
     `layer` is the number of the observed layer, None for the optimizer. `field` is one of its
     settings, or `kind` (do this instead), `skip` (leave it out), `after` (do this behind it), with
-    a pair of kind and settings as `value`.
+    a pair of kind and settings as `value`. Of the optimizer, it is a field of `update_rules`, whose
+    value may be `ByStep` or `ByTensor`, or `interval`: when a schedule is asked, `step` or `epoch`.
     """
 
     layer: int | None
@@ -136,7 +138,8 @@ class PairStep:
     """What a model computed in one step.
 
     `inputs` are those of layers with weights, `outputs` those of all observed layers, by number.
-    `rough` names what was computed in a smaller type than the run's.
+    `optimizer` has the settings of each tensor's update, as they were in effect. `rough` names what
+    was computed in a smaller type than the run's.
     """
 
     inputs: Mapping[int, Array]
@@ -146,6 +149,7 @@ class PairStep:
     gradients: Tensors
     after: Tensors
     draws: tuple[Draw, ...] = ()
+    optimizer: Mapping[str, Settings] = field(default_factory=dict)
     rough: tuple[str, ...] = ()
 
 
@@ -163,8 +167,6 @@ class PairFacts:
         Weights that belong to no layer of a known kind.
     repeated : tuple of str
         Layers with weights that run more than once in a step; the first call is observed.
-    optimizer : dict
-        `name`, `kind` and settings, by one name in both frameworks.
     loss : PairLayer or None
         The loss, where it is one of the framework's.
     penalties : dict
@@ -176,7 +178,6 @@ class PairFacts:
     framework: str
     layers: tuple[PairLayer, ...]
     chosen: int
-    optimizer: Mapping[str, Any]
     loss: PairLayer | None = None
     unmapped: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from mnist_mlp.ports.pair import (
     tensor_name,
 )
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
+from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import (
@@ -28,7 +29,6 @@ from mnist_mlp_keras.engine import (
     planned_dataset,
     watched_gradients,
 )
-from mnist_mlp_keras.port.facts import optimizer_settings
 from mnist_mlp_keras.port.load import (
     ONE_HOT_LOSSES,
     Given,
@@ -52,7 +52,8 @@ from mnist_mlp_keras.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_keras.port.pair_mends import set_layer, set_optimizer
+from mnist_mlp_keras.port.pair_mends import set_layer
+from mnist_mlp_keras.port.pair_optimizers import Experiment, by_tensor
 from mnist_mlp_keras.port.recorder import innermost
 from mnist_mlp_keras.port.run import as_one_step, passed_on
 from mnist_mlp_keras.port.state import number
@@ -124,7 +125,6 @@ class KerasSide:
             framework="keras",
             layers=tuple(observer.layers),
             chosen=chosen,
-            optimizer=optimizer_settings(run.fitted),
             loss=_loss(run.fitted, len(observer.layers)),
             unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
             repeated=tuple(observer.repeated),
@@ -360,6 +360,8 @@ class _Run(keras.callbacks.Callback):
         self._open: ExitStack | None = None
         self._pending = False
         self.optimizer = innermost(model.optimizer)
+        self._experiment = Experiment(job.optimizer_mends, epoch_steps=job.rows.steps)
+        self._settings: dict[str, Settings] = {}
 
     def fit(self) -> None:
         """Run it.
@@ -375,7 +377,7 @@ class _Run(keras.callbacks.Callback):
         own_apply = self.optimizer.apply
         before = model.run_eagerly
         with user_errors(side.path), as_one_step(model), exact_scalars():
-            set_optimizer(self.optimizer, self.job.optimizer_mends)
+            self._experiment.start(self.optimizer)
             model.run_eagerly, model.train_function = True, None
             self.optimizer.apply = self._applying(own_apply)
             orders = np.tile(np.arange(len(rows.x)), (self.job.epochs, 1))
@@ -407,6 +409,7 @@ class _Run(keras.callbacks.Callback):
         self.observer = Observer(self.fitted, self.job.mends)
         self._before = self.known.read() if self.known is not None else {}
         self._forced = forced
+        self._settings = {}
         self._draws = Draws(forced.draws)
         self._loss, self._raw = float("nan"), dict[int, Any]()
         self._open = ExitStack()
@@ -421,25 +424,46 @@ class _Run(keras.callbacks.Callback):
                 self._raw[id(source)] = gradient
 
     def _applying(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        """The optimizer's `apply` with the gradients that are given, perhaps by another rule."""
+
         def apply(gradients: Any, trainable_variables: Any = None) -> Any:
-            given = self._forced.gradients
-            if not given:
-                return own(gradients, trainable_variables)
-            known = self.known or self.observer
+            known, optimizer = self.known or self.observer, self.optimizer
+            variables = trainable_variables or optimizer._trainable_variables
             names = {id(variable): name for name, (variable, _, _) in known.tensors.items()}
-            variables = trainable_variables or self.optimizer._trainable_variables
-            replaced = []
-            for gradient, variable in zip(gradients, variables, strict=True):
-                name = names.get(id(variable), "")
-                if name in given and gradient is not None:
-                    _, layer, role = known.tensors[name]
-                    value = from_canonical(layer, role, np.asarray(given[name]))
-                    replaced.append(keras.ops.convert_to_tensor(value, dtype=variable.dtype))
-                else:
-                    replaced.append(gradient)
-            return own(replaced, trainable_variables)
+            if not optimizer.built:
+                optimizer.build(variables)
+            self._experiment.before_step(optimizer, len(self.steps))
+            if not self._settings:
+                self._settings = by_tensor(optimizer, names)
+            pairs = list(zip(gradients, variables, strict=True))
+            replaced = [self._replaced(g, v, names.get(id(v), "")) for g, v in pairs]
+            if not self._experiment.by_rule:
+                return own(replaced, trainable_variables)
+            taken = {
+                names[id(v)]: self._canonical(names[id(v)], g)
+                for g, (_, v) in zip(replaced, pairs, strict=True)
+                if g is not None and id(v) in names
+            }
+            known.write(
+                self._experiment.applied(optimizer, len(self.steps), known.read(), taken, names)
+            )
+            return None
 
         return apply
+
+    def _replaced(self, gradient: Any, variable: Any, name: str) -> Any:
+        """The gradient that is given for a variable, or its own."""
+        given = self._forced.gradients
+        if name not in given or gradient is None:
+            return gradient
+        _, layer, role = (self.known or self.observer).tensors[name]
+        value = from_canonical(layer, role, np.asarray(given[name]))
+        return keras.ops.convert_to_tensor(value, dtype=variable.dtype)
+
+    def _canonical(self, name: str, gradient: Any) -> Array:
+        _, layer, role = (self.known or self.observer).tensors[name]
+        value = number(keras.ops.convert_to_tensor(gradient))
+        return to_canonical(layer, role, value).copy()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """The step is over; callbacks may still change weights before the next one."""
@@ -455,11 +479,10 @@ class _Run(keras.callbacks.Callback):
         self._pending = False
         known, seen = self.known or self.observer, self.observer
         gradients = {}
-        for name, (variable, layer, role) in known.tensors.items():
+        for name, (variable, _, _) in known.tensors.items():
             raw = self._raw.get(id(variable), self._raw.get(id(variable.value)))
             if raw is not None:
-                value = number(keras.ops.convert_to_tensor(raw))
-                gradients[name] = to_canonical(layer, role, value).copy()
+                gradients[name] = self._canonical(name, raw)
         self.steps.append(
             PairStep(
                 inputs=seen.inputs,
@@ -469,6 +492,7 @@ class _Run(keras.callbacks.Callback):
                 gradients=gradients,
                 after=known.read(),
                 draws=tuple(self._draws.seen),
+                optimizer=self._settings,
                 rough=tuple(seen.rough),
             )
         )

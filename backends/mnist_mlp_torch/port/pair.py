@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -27,9 +30,9 @@ from mnist_mlp.ports.pair import (
     tensor_name,
 )
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
+from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array, Tensors
-from mnist_mlp_torch.port.facts import optimizer_settings
 from mnist_mlp_torch.port.layers import to_array
 from mnist_mlp_torch.port.load import Given, left_out, load, make_trainer, not_judged, overrides
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
@@ -44,13 +47,8 @@ from mnist_mlp_torch.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_torch.port.pair_mends import (
-    followed,
-    keras_epsilon,
-    keras_rmsprop,
-    performed,
-    set_optimizer,
-)
+from mnist_mlp_torch.port.pair_mends import followed, performed
+from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
 
 DRAW_S = 1.0
 """Seconds for making models for their initial weights; a pair is an answer in seconds."""
@@ -108,7 +106,6 @@ class TorchSide:
             framework="torch",
             layers=tuple(observer.layers),
             chosen=number,
-            optimizer=run.optimizer,
             loss=observer.losses[-1] if observer.losses else None,
             unmapped=tuple(
                 name
@@ -363,7 +360,6 @@ class _Run:
     def __init__(self, side: TorchSide, module: Any, job: PairJob) -> None:
         self.side, self.module, self.job = side, module, job
         self.steps: list[PairStep] = []
-        self.optimizer: Mapping[str, Any] = {}
         self.schedulers: list[Any] = []
         self.observer = Observer(module)
         self._open: ExitStack | None = None
@@ -371,7 +367,11 @@ class _Run:
         for mend in job.mends:
             if mend.field == "trained" and side.observer is not None:
                 side.observer.train(module, mend.layer)
-        self._rule = next((m.value for m in job.mends if m.field == "rule"), None)
+        known = side.observer.named if side.observer is not None else {}
+        names = {id(p): known[path][0] for path, p in module.named_parameters() if path in known}
+        self._names = names
+        self._experiment = Experiment(job.optimizer_mends, names)
+        self._settings: dict[str, Settings] = {}
 
     def fit(self, *, one_batch: bool = False) -> None:
         """Run it.
@@ -401,23 +401,24 @@ class _Run:
         rows = self.job.rows
         data = TensorDataset(self.side.tensor(rows.x), self.side.tensor(rows.y))
         loader = DataLoader(data, batch_size=rows.batch_size, shuffle=False)
-        hook = register_optimizer_step_pre_hook(lambda *_: self._steps_by_hand())
+        hooks = (
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(lambda *_: self._note_settings()),
+        )
         try:
             with user_errors(self.side.given.path):
                 trainer.fit(self.module, loader, loader)
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
             if self._open is not None:
                 self._open.close()
 
     def _start(self, trainer: Any, module: Any) -> None:
-        self.optimizer = optimizer_settings(trainer.optimizers)
         self.schedulers = list(trainer.lr_scheduler_configs)
         self.trainer = trainer
-        set_optimizer(trainer.optimizers, self.job.optimizer_mends)
-        if self._rule is not None and self._rule[0] == "keras_rmsprop":
-            optimizer = trainer.optimizers[0]
-            optimizer.step = keras_rmsprop(optimizer, self._rule[1])
+        self._clipping = clipping_of(trainer)
+        self._experiment.start(trainer, self._by_rule)
 
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
         self._close()
@@ -425,8 +426,8 @@ class _Run:
         forced = self.job.forced_at(len(self.steps))
         if known is not None:
             known.write(module, forced.weights)
-        if self._rule is not None and self._rule[0] == "keras_adam":
-            keras_epsilon(trainer.optimizers[0], self._rule[1], len(self.steps) + 1)
+        self._experiment.step = len(self.steps)
+        self._settings = {}
         self.observer = Observer(module, known, self.job.mends)
         self._draws = Draws(forced.draws)
         self._forced = forced
@@ -436,10 +437,22 @@ class _Run:
         self._open.enter_context(self._draws)
         self._open.enter_context(self.observer.watching())
 
-    def _steps_by_hand(self) -> None:
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
         """Before an update; Lightning's own begins with the forward pass, in a closure."""
+        self._experiment.set_arguments(optimizer)
         if not self.module.automatic_optimization:
             self._gradients()
+
+    def _by_rule(self) -> None:
+        """Between the backward pass and an update that an experiment makes."""
+        if not self.module.automatic_optimization:
+            self._gradients()
+        self._note_settings()
+
+    def _note_settings(self) -> None:
+        """Those of the step's first update, as they were in effect."""
+        if not self._settings:
+            self._settings = by_tensor(self.trainer.optimizers, self._names, self._clipping)
 
     def _gradients(self) -> None:
         """Record the gradients, and put the other side's in their place; once in a step."""
@@ -453,7 +466,11 @@ class _Run:
     def _leave(self, trainer: Any, module: Any, *rest: Any) -> None:
         if self._open is not None:
             self._open.close()
-        self._closing = {"before": self._before, "gradients": self._taken or {}}
+        self._closing = {
+            "before": self._before,
+            "gradients": self._taken or {},
+            "optimizer": self._settings,
+        }
 
     def _close(self) -> None:
         """End a step late: callbacks may change weights after it."""

@@ -61,10 +61,11 @@ def explained(run: PairRun) -> Explained:
                 seen.open_stages += _behind(finding)
                 break
             for each in found:
-                if each.cause.name in NOTED:
+                if each.noted or each.cause.name in NOTED:
                     seen.noted.append(each.cause)
                 else:
-                    cause = replace(each.cause, fix=_fix(each.mends, run))
+                    fix = each.cause.fix or _fix(each.mends, run)
+                    cause = replace(each.cause, fix=fix)
                     seen.breaks.append(_break(finding, run, cause))
                 mends += each.mends
     seen.noted += [

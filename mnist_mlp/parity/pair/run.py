@@ -33,6 +33,7 @@ class PairRun:
     epochs: int = EPOCHS
     gradient_limits: Mapping[str, float] = field(default_factory=dict)
     _judged: dict[str, Judged] = field(default_factory=dict)
+    _own: Sequence[PairStep] = ()
 
     def steps_b(
         self, mends: Sequence[Mend] = (), *, first_only: bool = False
@@ -61,10 +62,18 @@ class PairRun:
             self._judged[key] = judged
         return self._judged[key]
 
+    def own_steps(self) -> Sequence[PairStep]:
+        """Steps of the port as it stands."""
+        self.judged()
+        return self._own
+
     def _judge(self, mends: Sequence[Mend]) -> Judged:
+        steps = self.steps_b(mends)
+        if not mends:
+            self._own = steps
         return judge(
             self.steps_a,
-            self.steps_b(mends),
+            steps,
             self.weights,
             gradient_limits=self.gradient_limits,
         )
