@@ -66,6 +66,10 @@ def adamax():
     return compiled(keras.optimizers.Adamax())
 
 
+def adamax_wide():
+    return compiled(keras.optimizers.Adamax(epsilon=1e-3))
+
+
 def nadam():
     return compiled(keras.optimizers.Nadam())
 
@@ -80,3 +84,79 @@ def clipped_each():
 
 def clipped_values():
     return compiled(keras.optimizers.SGD(0.01, clipvalue=0.1))
+
+
+# --- Schedules ------------------------------------------------------------------------------------
+
+schedules = keras.optimizers.schedules
+
+
+def exponential():
+    return compiled(keras.optimizers.SGD(schedules.ExponentialDecay(0.05, 20, 0.5)))
+
+
+def exponential_momentum():
+    rate = schedules.ExponentialDecay(0.05, 20, 0.5)
+    return compiled(keras.optimizers.SGD(rate, momentum=0.9))
+
+
+def staircase():
+    rate = schedules.ExponentialDecay(0.05, 4, 0.5, staircase=True)
+    return compiled(keras.optimizers.SGD(rate))
+
+
+def piecewise():
+    """Changes long after the judged steps."""
+    rate = schedules.PiecewiseConstantDecay([15], [0.05, 0.005])
+    return compiled(keras.optimizers.SGD(rate))
+
+
+def cosine():
+    return compiled(keras.optimizers.SGD(schedules.CosineDecay(0.05, 30, alpha=0.1)))
+
+
+def polynomial():
+    return compiled(keras.optimizers.SGD(schedules.PolynomialDecay(0.05, 25, power=2.0)))
+
+
+def inverse_time():
+    return compiled(keras.optimizers.SGD(schedules.InverseTimeDecay(0.05, 10, 0.5)))
+
+
+class Own(schedules.LearningRateSchedule):
+    """Casts to float32."""
+
+    def __call__(self, step):
+        return 0.05 / (1.0 + 0.05 * keras.ops.cast(step, "float32"))
+
+    def get_config(self):
+        return {}
+
+
+def own_schedule():
+    return compiled(keras.optimizers.SGD(Own()))
+
+
+def averaged():
+    return compiled(keras.optimizers.SGD(0.01, use_ema=True, ema_overwrite_frequency=2))
+
+
+def exponential_once():
+    """A port of a loop that asks its schedule once an epoch."""
+    asked = keras.callbacks.LearningRateScheduler(lambda epoch: 0.05 * 0.5 ** (epoch / 20))
+    return compiled(keras.optimizers.SGD(0.05), callbacks=[asked])
+
+
+def by_epoch():
+    halved = keras.callbacks.LearningRateScheduler(lambda epoch: 0.05 * 0.5**epoch)
+    return compiled(keras.optimizers.SGD(0.05), callbacks=[halved])
+
+
+def watched():
+    return compiled(
+        keras.optimizers.SGD(0.01),
+        callbacks=[
+            keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=5),
+            keras.callbacks.EarlyStopping(patience=3),
+        ],
+    )

@@ -241,6 +241,10 @@ def adamax_of_torch():
     return ported(optim.Adamax, lr=1e-3, eps=1e-7)
 
 
+def adamax_wide():
+    return ported(optim.Adamax, lr=1e-3, eps=1e-3)
+
+
 def adamax_rate():
     return ported(optim.Adamax, lr=1e-3 * 1.00001, eps=1e-7)
 
@@ -251,6 +255,29 @@ def nadam_by_default():
 
 def nadam_rate():
     return ported(optim.NAdam, lr=1e-3 * 1.00001, momentum_decay=1.0, eps=1e-7)
+
+
+class ByHand(Port):
+    """Clips in a hook of its own, as a training loop does."""
+
+    limit = 0.5
+
+    def on_before_optimizer_step(self, optimizer):
+        nn.utils.clip_grad_norm_(self.parameters(), self.limit)
+
+
+def clipped_by_hand(limit=0.5):
+    module = ByHand(lambda parameters: optim.SGD(parameters, lr=0.01))
+    module.limit = limit
+    return {"module": module, "loader": loader(), "trainer": {"max_epochs": 3}}
+
+
+def clipped_by_hand_to_another():
+    return clipped_by_hand(0.3)
+
+
+def accumulated():
+    return ported(optim.SGD, {"accumulate_grad_batches": 4}, lr=0.01)
 
 
 def not_clipped():
@@ -264,3 +291,142 @@ def clipped_to_another():
 def kernels_decay():
     """All tensors decay."""
     return ported(KerasAdam, lr=0.002, weight_decay=0.004, decoupled_weight_decay=True)
+
+
+# --- Schedules ------------------------------------------------------------------------------------
+
+schedules = optim.lr_scheduler
+
+
+class Scheduled(Port):
+    def __init__(self, optimizer, schedule, **how):
+        super().__init__(optimizer)
+        self.schedule, self.how = schedule, how
+
+    def configure_optimizers(self):
+        optimizer = self.made(self.parameters())
+        scheduler = self.schedule(optimizer, self.trainer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **self.how}}
+
+
+def scheduled(schedule, interval="step", rate=0.05, trainer=None, **settings):
+    how = {"interval": interval, **settings}
+    made = lambda parameters: optim.SGD(parameters, lr=rate)  # noqa: E731
+    module = Scheduled(made, lambda optimizer, trainer: schedule(optimizer), **how)
+    return {"module": module, "loader": loader(), "trainer": {"max_epochs": 3, **(trainer or {})}}
+
+
+def halving(optimizer):
+    return schedules.ExponentialLR(optimizer, 0.5 ** (1 / 20))
+
+
+def exponential():
+    return scheduled(halving)
+
+
+def staircase():
+    return scheduled(lambda optimizer: schedules.StepLR(optimizer, 4, 0.5))
+
+
+def piecewise():
+    return scheduled(lambda optimizer: schedules.MultiStepLR(optimizer, [16]))
+
+
+def cosine():
+    """Its end is asked of the trainer."""
+
+    def schedule(optimizer, trainer):
+        steps = trainer.estimated_stepping_batches
+        return schedules.CosineAnnealingLR(optimizer, steps, eta_min=0.005)
+
+    made = lambda parameters: optim.SGD(parameters, lr=0.05)  # noqa: E731
+    module = Scheduled(made, schedule, interval="step")
+    return {"module": module, "loader": loader(), "trainer": {"max_epochs": 3}}
+
+
+def polynomial():
+    def share(step):
+        return (1e-4 + (0.05 - 1e-4) * (1 - min(step, 25) / 25) ** 2) / 0.05
+
+    return scheduled(lambda optimizer: schedules.LambdaLR(optimizer, share))
+
+
+def inverse_time():
+    return scheduled(
+        lambda optimizer: schedules.LambdaLR(optimizer, lambda step: 1 / (1 + 0.5 * step / 10))
+    )
+
+
+def own_schedule():
+    return scheduled(
+        lambda optimizer: schedules.LambdaLR(optimizer, lambda step: 1 / (1 + 0.05 * step))
+    )
+
+
+def by_epoch():
+    return scheduled(lambda optimizer: schedules.ExponentialLR(optimizer, 0.5), "epoch")
+
+
+def plateau(patience, mode="abs"):
+    def schedule(optimizer):
+        return schedules.ReduceLROnPlateau(
+            optimizer, factor=0.5, patience=patience, threshold_mode=mode
+        )
+
+    return schedule
+
+
+def watched():
+    stopping = L.pytorch.callbacks.EarlyStopping("val_loss", patience=3)
+    return scheduled(plateau(4), "epoch", 0.01, {"callbacks": [stopping]}, monitor="val_loss")
+
+
+def watched_longer():
+    """Keras's patience."""
+    stopping = L.pytorch.callbacks.EarlyStopping("val_loss", patience=3)
+    return scheduled(plateau(5), "epoch", 0.01, {"callbacks": [stopping]}, monitor="val_loss")
+
+
+def stopped_later():
+    stopping = L.pytorch.callbacks.EarlyStopping("val_loss", patience=5)
+    return scheduled(plateau(4), "epoch", 0.01, {"callbacks": [stopping]}, monitor="val_loss")
+
+
+def exponential_by_epoch():
+    """As Lightning has it by default."""
+    return scheduled(halving, "epoch")
+
+
+def exponential_momentum():
+    made = lambda parameters: optim.SGD(parameters, lr=0.05, momentum=0.9)  # noqa: E731
+    module = Scheduled(made, lambda optimizer, trainer: halving(optimizer), interval="step")
+    return {"module": module, "loader": loader(), "trainer": {"max_epochs": 3}}
+
+
+def exponential_faster():
+    return scheduled(lambda optimizer: schedules.ExponentialLR(optimizer, 0.5 ** (1 / 19)))
+
+
+def exponential_rate():
+    return scheduled(halving, rate=0.05 * 1.00001)
+
+
+def constant():
+    return ported(optim.SGD, lr=0.05)
+
+
+def undeclared():
+    return scheduled(lambda optimizer: schedules.StepLR(optimizer, 1, 0.9), "epoch", 0.01)
+
+
+def piecewise_early():
+    return scheduled(lambda optimizer: schedules.MultiStepLR(optimizer, [15]))
+
+
+def cosine_to_a_rate():
+    """Keras's share as a rate."""
+    return scheduled(lambda optimizer: schedules.CosineAnnealingLR(optimizer, 30, eta_min=0.1))
+
+
+def by_step():
+    return scheduled(lambda optimizer: schedules.ExponentialLR(optimizer, 0.5))

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp.ports.update_rules import (
     FIELDS,
-    RULE_FIELDS,
     ByTensor,
     Settings,
     Updates,
@@ -31,6 +29,9 @@ ATTRIBUTES = {
                                "beta_1", "beta_2", "amsgrad", "epsilon")},
 }  # fmt: skip
 """Keras's names of settings that are plain attributes."""
+
+READ_IN_EACH_STEP = ("weight_decay", "nesterov", "rho", "beta_1", "beta_2", "epsilon")
+"""Attributes that can be changed at any time; for others, variables are made when it is built."""
 
 CLIPS = {"clipnorm": "tensor", "global_clipnorm": "global", "clipvalue": "value"}
 
@@ -92,37 +93,29 @@ class Experiment:
     alone, the step is taken by the rule as it is written down in NumPy.
     """
 
-    def __init__(self, mends: Sequence[Mend], *, epoch_steps: int) -> None:
+    def __init__(
+        self, mends: Sequence[Mend], *, epoch_steps: int, callbacks: Sequence[Any] = ()
+    ) -> None:
         self.changes = {mend.field: mend.value for mend in mends}
         self.interval = self.changes.pop("interval", None)
-        self.epoch_steps = epoch_steps
+        self.epoch_steps, self.callbacks = epoch_steps, callbacks
         self._updates = Updates()
 
     @property
     def by_rule(self) -> bool:
         """Whether no argument does it."""
         return any(
-            name in RULE_FIELDS or name.startswith("clip") or isinstance(value, ByTensor)
-            or name not in ("learning_rate", *ATTRIBUTES)
+            name not in ("learning_rate", *READ_IN_EACH_STEP) or isinstance(value, ByTensor)
             for name, value in self.changes.items()
-        )  # fmt: skip
-
-    def start(self, optimizer: Any) -> None:
-        """Before training, and before the optimizer's variables are made."""
-        if self.by_rule:
-            return
-        for field, value in self.changes.items():
-            if field in ATTRIBUTES:
-                setattr(optimizer, ATTRIBUTES[field], value_at(value, 0, ""))
-        start = self.changes.get("initial_accumulator")
-        if start is not None and optimizer.built:
-            for accumulator in optimizer._accumulators:
-                accumulator.assign(np.full(accumulator.shape, start))
+        )
 
     def before_step(self, optimizer: Any, step: int) -> None:
         """Set the learning rate, and what else changes from step to step."""
-        if self.interval is not None:
+        if self.interval == "epoch":
             self._once_an_epoch(optimizer, step)
+        elif self.interval == "step":
+            for callback in self.callbacks:  # which would be asked at the beginning of an epoch
+                callback.on_epoch_begin(step)
         if self.by_rule:
             return
         for field, value in self.changes.items():

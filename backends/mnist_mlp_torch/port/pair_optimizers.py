@@ -66,7 +66,8 @@ def clipping_of(trainer: Any) -> dict[str, Any]:
     at = trainer.gradient_clip_val
     if not at or at <= 0:
         return {}
-    if str(trainer.gradient_clip_algorithm or "norm").endswith("value"):
+    algorithm = trainer.gradient_clip_algorithm
+    if getattr(algorithm, "value", algorithm) == "value":
         return {"clip": "value", "clip_at": float(at)}
     return {"clip": "global", "clip_at": float(at), "clip_slack": CLIP_SLACK}
 
@@ -150,8 +151,16 @@ class Experiment:
     def _stepping(
         self, optimizer: Any, clipping: Mapping[str, Any], before_step: Callable[[], None]
     ) -> Callable[..., Any]:
+        own = optimizer.step
+
         def step(closure: Callable[[], Any] | None = None) -> Any:
-            loss = None if closure is None else closure()
+            # The optimizer's own step may set what the rule then goes by.
+            weights = [w for group in optimizer.param_groups for w in group["params"]]
+            before = [w.detach().clone() for w in weights]
+            loss = own(closure) if closure is not None else own()
+            with torch.no_grad():
+                for w, kept in zip(weights, before, strict=True):
+                    w.copy_(kept)
             before_step()
             self._take(optimizer, clipping)
             return loss

@@ -90,7 +90,8 @@ def _fix(mends: tuple[Mend, ...], run: PairRun) -> str:
     names = {layer.number: layer.name for layer in run.facts_b.layers}
     words = []
     for mend in mends:
-        if mend.field not in known or isinstance(mend.value, bool):
+        number = isinstance(mend.value, int | float) and not isinstance(mend.value, bool)
+        if mend.field not in known or not number:
             return ""
         value, where = float(mend.value), "the optimizer"
         if mend.layer is not None:

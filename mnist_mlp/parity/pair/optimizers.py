@@ -8,7 +8,7 @@ on the port.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,9 @@ import numpy as np
 from mnist_mlp.parity.findings import Cause
 from mnist_mlp.parity.pair.judge import LIMITS, moved_apart, zero_by_structure
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.ports.pair import Mend, PairStep, tensor_name
+from mnist_mlp.parity.pair.schedules import CAUSES as SCHEDULE_CAUSES
+from mnist_mlp.parity.pair.schedules import Schedules
+from mnist_mlp.ports.pair import Mend, tensor_name
 from mnist_mlp.ports.update_rules import (
     FIELDS,
     ByStep,
@@ -26,7 +28,7 @@ from mnist_mlp.ports.update_rules import (
     Settings,
     replayed,
 )
-from mnist_mlp.reference import Tensors
+from mnist_mlp.reference import Array, Tensors
 
 NEGLIGIBLE = 4 * float(np.finfo(np.float32).eps)
 """A difference of rules below this share of a tensor's largest movement is only noted. It is what
@@ -69,6 +71,7 @@ class Optimizers:
     names: Mapping[str, str]
     """The port's name of each tensor."""
     frameworks: tuple[str, str] = ("", "")
+    schedules: Schedules | None = None
 
     @classmethod
     def of(cls, run: PairRun) -> Optimizers:
@@ -77,24 +80,42 @@ class Optimizers:
         names = {
             tensor_name(pair.a.number, role): tensor_name(pair.b.number, role)
             for pair in weights.pairs
-            for role in pair.a.shapes.keys() & pair.b.shapes.keys()
+            for role in pair.a.shapes
+            if role in pair.b.shapes
         }
         own = run.own_steps()
-
-        def given(step: PairStep, other: PairStep | None = None) -> Given:
-            if other is None:
-                settings: Mapping[str, Settings] = step.optimizer
-                return Given(step.before, step.gradients, settings)
-            settings = {a: other.optimizer[b] for a, b in names.items() if b in other.optimizer}
-            return Given(weights.to_a(other.before), step.gradients, settings)
-
+        gradients = [step.gradients for step in run.steps_a]
+        applied = [weights.to_a(step.applied) for step in own]
+        clips = (
+            clipping_of(gradients, [step.applied for step in run.steps_a], run.facts_a.framework),
+            clipping_of(gradients, applied, run.facts_b.framework),
+        )
         return cls(
-            a=[given(step) for step in run.steps_a],
-            b=[given(*both) for both in zip(run.steps_a, own, strict=True)],
+            a=[
+                Given(
+                    s.before,
+                    s.gradients,
+                    {n: _clipped(x, clips[0]) for n, x in s.optimizer.items()},
+                )
+                for s in run.steps_a
+            ],
+            b=[
+                Given(
+                    weights.to_a(theirs.before),
+                    ours.gradients,
+                    {
+                        a: _clipped(theirs.optimizer[b], clips[1])
+                        for a, b in names.items()
+                        if b in theirs.optimizer
+                    },
+                )
+                for ours, theirs in zip(run.steps_a, own, strict=True)
+            ],
             after_a=[step.after for step in run.steps_a],
             after_b=[weights.to_a(step.after) for step in own],
             names=names,
             frameworks=(run.facts_a.framework, run.facts_b.framework),
+            schedules=run.schedules,
         )
 
     @property
@@ -102,10 +123,10 @@ class Optimizers:
         """Whether both are kinds whose rules are written down."""
         return all(step.settings for step in (*self.a, *self.b))
 
-    def follows(self, side: str) -> bool:
-        """Whether a side's updates are those of its own framework's rule."""
-        given, after = (self.a, self.after_a) if side == "a" else (self.b, self.after_b)
-        return self._apart(replayed(given), after) <= LIMITS["update"]
+    @property
+    def port_follows_its_rule(self) -> bool:
+        """Whether the port's updates are those of its framework's rule."""
+        return self._apart(replayed(self.b), self.after_b) <= LIMITS["update"]
 
     def left(self, changes: Mapping[str, Any]) -> float:
         """How far the port's updates are from the original's, with changes in effect: the largest
@@ -155,7 +176,7 @@ def explain(
     None where an optimizer follows no rule that is known, or no changes do.
     """
     both = Optimizers.of(run)
-    if not both.known or not both.follows("b"):
+    if not both.known or not both.port_follows_its_rule:
         return None
     chosen = list(hypotheses(both))
     if not chosen or both.left(_joined(chosen)) > LIMITS["update"]:
@@ -177,11 +198,11 @@ def _sized(each: Hypothesis, chosen: Sequence[Hypothesis], both: Optimizers) -> 
     """With the size of what is left if this alone is not mended."""
     size = both.left(_joined([x for x in chosen if x is not each]))
     rule = any(mend.field in ("epsilon_in", "clip_slack") for mend in each.mends)
-    noted = (rule and size <= NEGLIGIBLE) or each.cause.name == "clip_norm_slack"
-    words = f"{size:.2g} of the largest movement of a tensor"
-    if noted:
-        words += ", which float32 does not hold" if size <= NEGLIGIBLE else ""
-    cause = replace(each.cause, value=f"{each.cause.value}; it makes {words}")
+    noted = each.noted or (rule and size <= NEGLIGIBLE)
+    words = f"it changes an update by {size:.2g} of a tensor's largest movement"
+    if size <= NEGLIGIBLE:
+        words += ", which float32 does not hold"
+    cause = replace(each.cause, value=f"{each.cause.value}; {words}")
     return replace(each, cause=cause, noted=noted)
 
 
@@ -194,9 +215,9 @@ def hypotheses(both: Optimizers) -> Iterator[Hypothesis]:
     if a["kind"] != b["kind"]:
         yield _other_kind(both)
         return
-    for field in ("learning_rate", "weight_decay", "decoupled", "maximize", "clip", "clip_slack",
+    for field in ("learning_rate", "weight_decay", "decoupled", "maximize", "clip_slack", "clip",
                   *FIELDS[a["kind"]]):  # fmt: skip
-        if field in ("epsilon", "clip_at"):
+        if field == "epsilon" or (field == "clip_slack" and _differs(both, "clip")):
             continue
         if _differs(both, field):
             yield _of_field(both, field)
@@ -208,11 +229,16 @@ def hypotheses(both: Optimizers) -> Iterator[Hypothesis]:
 
 
 def _differs(both: Optimizers, field: str) -> bool:
+    return _first_pair(both, field) is not None
+
+
+def _first_pair(both: Optimizers, field: str) -> tuple[Any, Any] | None:
+    """The two values of a setting where they first differ."""
     for ours, theirs in zip(both.values("a", field), both.values("b", field), strict=True):
-        for name in ours.keys() & theirs.keys():
-            if not _same(ours[name], theirs[name]):
-                return True
-    return False
+        for name in ours:
+            if name in theirs and not _same(ours[name], theirs[name]):
+                return ours[name], theirs[name]
+    return None
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -256,7 +282,8 @@ CAUSES = {
 
 def _plain(both: Optimizers, field: str, name: str) -> Hypothesis:
     """The original's value in the port."""
-    ours, theirs = both.first("a")[field], both.first("b")[field]
+    same = both.first("a")[field], both.first("b")[field]
+    ours, theirs = _first_pair(both, field) or same
     known = ARGUMENTS[both.frameworks[1]]
     text = _told(field, ours, theirs)
     fix = ""
@@ -311,7 +338,30 @@ def _where(both: Optimizers) -> str:
 
 
 def _of_rate(both: Optimizers) -> Hypothesis:
-    return _plain(both, "learning_rate", "learning_rate")
+    """Another rate, or another schedule, as the whole run shows it."""
+    plain, whole = _plain(both, "learning_rate", "learning_rate"), both.schedules
+    if whole is None:
+        return _of_own_rates(both, plain)
+    if whole.scaled or whole.what != "learning rate":
+        return plain
+    if whole.first is None:
+        text = f"{whole.words[0]} for {whole.words[1]}"
+        return Hypothesis(plain.mends, Cause("schedule_in_float32", text), noted=True)
+    if whole.interval is None:
+        return Hypothesis(plain.mends, whole.cause)
+    return Hypothesis((Mend(None, "interval", whole.interval),), whole.cause, expected=plain.mends)
+
+
+def _of_own_rates(both: Optimizers, plain: Hypothesis) -> Hypothesis:
+    """Rates that a user's own code changes, as the judged steps show them."""
+    ours, theirs = both.rates("a"), both.rates("b")
+    sides = tuple("constant" if len(set(x)) == 1 else "changes" for x in (ours, theirs))
+    if sides == ("constant", "constant"):
+        return plain
+    at = next((k for k, (x, y) in enumerate(zip(ours, theirs, strict=True)) if not _same(x, y)), 0)
+    text = f"{_told('learning_rate', ours[at], theirs[at])} at step {at + 1}"
+    name = SCHEDULE_CAUSES.get(sides, "other_schedule")
+    return Hypothesis(plain.mends, Cause(name, text))
 
 
 def _of_decay(both: Optimizers) -> Hypothesis:
@@ -360,11 +410,77 @@ def _of_place(both: Optimizers) -> Hypothesis:
 
 # --- Clipping -------------------------------------------------------------------------------------
 
+
+SLACK = {"keras": 0.0, "torch": 1e-6}
+"""What each framework's own clipping adds to a norm that it divides by."""
+
+ALIKE = 1e-9
+"""Relative difference of two ratios that are the same: each is of two rounded numbers."""
+
+
+def clipping_of(
+    gradients: Sequence[Tensors], applied: Sequence[Tensors], framework: str
+) -> dict[str, Any]:
+    """How a user's own code clipped, told by what the optimizer took; empty if it did not, or in
+    no way that has a name."""
+    for given, taken in zip(gradients, applied, strict=True):
+        names = [n for n in given if n in taken and taken[n].shape == given[n].shape]
+        ratios = {n: _ratio(given[n], taken[n]) for n in names if np.any(given[n])}
+        if not ratios or all(r is not None and abs(r - 1) <= ALIKE for r in ratios.values()):
+            continue
+        known = [r for r in ratios.values() if r is not None]
+        if len(known) < len(ratios):
+            at = max(float(np.abs(taken[n]).max()) for n in ratios)
+            same = all(
+                np.allclose(np.clip(given[n], -at, at), taken[n], rtol=ALIKE, atol=0)
+                for n in ratios
+            )
+            return {"clip": "value", "clip_at": at} if same else {}
+        if max(known) - min(known) <= ALIKE:
+            norm, slack = _norm(given[n] for n in names), SLACK[framework]
+            at = _norm(taken[n] for n in names) * (norm + slack) / norm
+            return {"clip": "global", "clip_at": at, "clip_slack": slack}
+        return {"clip": "tensor", "clip_at": max(_norm([taken[n]]) for n in ratios)}
+    return {}
+
+
+def _ratio(given: Array, taken: Array) -> float | None:
+    """By what a tensor was multiplied; None if not all of it by one number."""
+    ratio = float(np.vdot(taken, given) / np.vdot(given, given))
+    apart = float(np.abs(taken - ratio * given).max())
+    return ratio if apart <= ALIKE * float(np.abs(given).max()) else None
+
+
+def _norm(arrays: Iterable[Array]) -> float:
+    return float(np.sqrt(sum(float(np.vdot(g, g)) for g in arrays)))
+
+
+def _clipped(settings: Settings, measured: Mapping[str, Any]) -> Settings:
+    """With clipping that no setting tells of."""
+    return {**settings, **measured} if settings and not settings["clip"] else settings
+
+
 CLIPS = {
     "": "no clipping",
     "tensor": "each tensor to a norm of",
     "global": "all tensors to a norm of",
     "value": "each element to",
+}
+
+
+CLIP_FIXES = {
+    "keras": {
+        "": "clipnorm=None, global_clipnorm=None, clipvalue=None in the optimizer",
+        "tensor": "clipnorm={at} in the optimizer",
+        "global": "global_clipnorm={at} in the optimizer",
+        "value": "clipvalue={at} in the optimizer",
+    },
+    "torch": {
+        "": "gradient_clip_val=None in the Trainer",
+        "tensor": "nn.utils.clip_grad_norm_(w, {at}) for each parameter w",
+        "global": 'gradient_clip_val={at}, gradient_clip_algorithm="norm" in the Trainer',
+        "value": 'gradient_clip_val={at}, gradient_clip_algorithm="value" in the Trainer',
+    },
 }
 
 
@@ -375,7 +491,7 @@ def _clip_words(settings: Settings) -> str:
 
 def _of_clipping(both: Optimizers) -> Hypothesis:
     a, b = both.first("a"), both.first("b")
-    mends = tuple(Mend(None, field, a[field]) for field in ("clip", "clip_at"))
+    fields = ["clip", "clip_at"]
     if a["clip"] == b["clip"]:
         name = "clip_limit"
     elif not b["clip"]:
@@ -384,11 +500,20 @@ def _of_clipping(both: Optimizers) -> Hypothesis:
         name = {"tensor": "clip_per_tensor", "global": "clip_by_norm", "value": "clip_by_value"}[
             b["clip"]
         ]
+    if a["clip"] != b["clip"]:
+        fields.append("clip_slack")
+    mends = tuple(Mend(None, field, a[field]) for field in fields)
     text = f"{_clip_words(b)} instead of {_clip_words(a)}"
-    return Hypothesis(mends, Cause(name, text))
+    fix = CLIP_FIXES[both.frameworks[1]][a["clip"]].format(at=_short(a["clip_at"]))
+    return Hypothesis(mends, Cause(name, text, fix=fix))
 
 
 def _of_slack(both: Optimizers) -> Hypothesis:
-    a = both.first("a")
-    mends = (Mend(None, "clip_slack", a["clip_slack"]),)
-    return Hypothesis(mends, Cause("clip_norm_slack", "1e-6 is added to the norm by torch alone"))
+    """The port's clipping as it is, but for that; said in full, it takes the place of own code."""
+    a, b = both.first("a"), both.first("b")
+    mends = (
+        *(Mend(None, field, b[field]) for field in ("clip", "clip_at")),
+        Mend(None, "clip_slack", a["clip_slack"]),
+    )
+    cause = Cause("clip_norm_slack", "1e-6 is added to the norm by torch alone")
+    return Hypothesis(mends, cause, noted=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
+from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows, PairStep
 from mnist_mlp.reference import Array
@@ -32,6 +33,7 @@ class PairRun:
     weights: WeightMap
     epochs: int = EPOCHS
     gradient_limits: Mapping[str, float] = field(default_factory=dict)
+    schedules: Schedules | None = None
     _judged: dict[str, Judged] = field(default_factory=dict)
     _own: Sequence[PairStep] = ()
 
