@@ -204,6 +204,11 @@ def exact_scalars() -> Iterator[None]:
             owner.cast = original
 
 
+def forget_seed() -> None:
+    """Undo what setting a seed for all of TensorFlow's random numbers did."""
+    tf.random.set_seed(None)
+
+
 @contextmanager
 def replaced_uniforms(replaced: Callable[[Any], Any]) -> Iterator[None]:
     """Context in which uniform random numbers, as dropout draws them, pass through a function."""

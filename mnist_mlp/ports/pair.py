@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from mnist_mlp.ports.protocol import OwnData
+from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.reference import Array, Tensors
 
 STATISTICS = ("mean", "variance")
@@ -77,6 +78,14 @@ class PairRows:
         return -(-len(self.x) // self.batch_size)
 
 
+@dataclass(frozen=True)
+class RunLength:
+    """How long the run is that a user means: its epochs, and the updates of each."""
+
+    epochs: int
+    steps: int
+
+
 @dataclass(frozen=True, eq=False)
 class Draw:
     """One draw of random numbers for a dropout: which elements stay, and how probable that was."""
@@ -100,7 +109,8 @@ class Mend:
 
     `layer` is the number of the observed layer, None for the optimizer. `field` is one of its
     settings, or `kind` (do this instead), `skip` (leave it out), `after` (do this behind it), with
-    a pair of kind and settings as `value`.
+    a pair of kind and settings as `value`. Of the optimizer, it is a field of `update_rules`, whose
+    value may be `ByStep` or `ByTensor`, or `interval`: when a schedule is asked, `step` or `epoch`.
     """
 
     layer: int | None
@@ -136,6 +146,8 @@ class PairStep:
     """What a model computed in one step.
 
     `inputs` are those of layers with weights, `outputs` those of all observed layers, by number.
+    `gradients` are those of the backward pass; `applied` those that the optimizer took, where they
+    are others. `optimizer` has the settings of each tensor's update, as they were in effect.
     `rough` names what was computed in a smaller type than the run's.
     """
 
@@ -146,6 +158,8 @@ class PairStep:
     gradients: Tensors
     after: Tensors
     draws: tuple[Draw, ...] = ()
+    applied: Tensors = field(default_factory=dict)
+    optimizer: Mapping[str, Settings] = field(default_factory=dict)
     rough: tuple[str, ...] = ()
 
 
@@ -163,12 +177,19 @@ class PairFacts:
         Weights that belong to no layer of a known kind.
     repeated : tuple of str
         Layers with weights that run more than once in a step; the first call is observed.
-    optimizer : dict
-        `name`, `kind` and settings, by one name in both frameworks.
     loss : PairLayer or None
         The loss, where it is one of the framework's.
     penalties : dict
         L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
+    schedules : tuple of str
+        Schedules of the learning rate that can be run alone (`PairSide.rates`), in words.
+    accumulated : int
+        Batches whose gradients make one update. The judged steps are taken without that.
+    plateau, early_stopping : dict or None
+        Settings of what follows the loss, by one name and in one convention: `epochs` without
+        progress that it takes.
+    trainer_given : bool
+        Whether arguments of `Trainer` or `fit` were given at all; callbacks are among them.
     open_questions : tuple of str
         What a training run does that these short ones don't show, in words.
     """
@@ -176,11 +197,15 @@ class PairFacts:
     framework: str
     layers: tuple[PairLayer, ...]
     chosen: int
-    optimizer: Mapping[str, Any]
     loss: PairLayer | None = None
     unmapped: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
+    schedules: tuple[str, ...] = ()
+    accumulated: int = 1
+    plateau: Mapping[str, Any] | None = None
+    early_stopping: Mapping[str, Any] | None = None
+    trainer_given: bool = True
     open_questions: tuple[str, ...] = ()
 
 
@@ -208,8 +233,12 @@ class PairSide(Protocol):
         """
         ...
 
-    def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def open(
+        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
+    ) -> PairFacts:
         """Load the file anew in a precision, and run one batch of the first rows that it takes.
+
+        `length` is that of the run that is meant, for schedules that ask how long it is.
 
         Raises
         ------
@@ -224,6 +253,14 @@ class PairSide(Protocol):
 
     def fit(self, job: PairJob) -> tuple[PairStep, ...]:
         """One real `fit`, each of its steps recorded."""
+        ...
+
+    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """`learning_rate` and `momentum` of the updates `at` (from 0, rising) of the run that is
+        meant, from its schedules alone.
+
+        With an `interval` (`step` or `epoch`), they are asked once in each such.
+        """
         ...
 
     def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
@@ -249,9 +286,11 @@ class PairHost:
         """See `PairSide.brought`."""
         return self._side.brought(images, labels)
 
-    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def pair_open(
+        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
+    ) -> PairFacts:
         """See `PairSide.open`."""
-        return self._side.open(candidates, precision=precision)
+        return self._side.open(candidates, precision=precision, length=length)
 
     def pair_draws(self) -> tuple[Tensors, ...]:
         """See `PairSide.draws`."""
@@ -260,6 +299,10 @@ class PairHost:
     def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
         """See `PairSide.fit`."""
         return self._side.fit(job)
+
+    def pair_rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """See `PairSide.rates`."""
+        return self._side.rates(at, interval=interval)
 
     def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
         """See `PairSide.predict`."""

@@ -38,7 +38,7 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.plan import Plan
-from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep
+from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
@@ -336,9 +336,17 @@ class Worker:
         brought: PairBrought = self._port("pair_brought", images, labels)
         return brought
 
-    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def pair_open(
+        self,
+        candidates: Sequence[PairRows],
+        *,
+        precision: str,
+        length: RunLength | None = None,
+    ) -> PairFacts:
         """Load a model anew in a precision; run one batch of the first rows that it takes."""
-        facts: PairFacts = self._port("pair_open", tuple(candidates), precision=precision)
+        facts: PairFacts = self._port(
+            "pair_open", tuple(candidates), precision=precision, length=length or RunLength(1, 1)
+        )
         return facts
 
     def pair_draws(self) -> tuple[Tensors, ...]:
@@ -350,6 +358,13 @@ class Worker:
         """One real `fit`, each of its steps recorded."""
         steps: tuple[PairStep, ...] = self._port("pair_fit", job)
         return steps
+
+    def pair_rates(self, at: Sequence[int], *, interval: str | None = None) -> Mapping[str, Array]:
+        """Learning rate and momentum of some updates, from the schedules alone."""
+        rates: Mapping[str, Array] = self._port(
+            "pair_rates", [int(step) for step in at], interval=interval
+        )
+        return rates
 
     def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
         """Outputs of the last layer with weights and of the model, in evaluation mode."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state  # they have no public names
+from keras.src.utils import rng_utils
 
+from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.pair import (
     Mend,
     PairBrought,
@@ -17,18 +20,20 @@ from mnist_mlp.ports.pair import (
     PairLayer,
     PairRows,
     PairStep,
+    RunLength,
     tensor_name,
 )
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
+from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import (
     eager_functions,
     exact_scalars,
+    forget_seed,
     planned_dataset,
     watched_gradients,
 )
-from mnist_mlp_keras.port.facts import optimizer_settings
 from mnist_mlp_keras.port.load import (
     ONE_HOT_LOSSES,
     Given,
@@ -52,7 +57,19 @@ from mnist_mlp_keras.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_keras.port.pair_mends import set_layer, set_optimizer
+from mnist_mlp_keras.port.pair_mends import set_layer
+from mnist_mlp_keras.port.pair_optimizers import Experiment, by_tensor
+from mnist_mlp_keras.port.pair_schedules import (
+    HARMLESS,
+    SETTLED,
+    described,
+    early_stopping_of,
+    exact,
+    followed,
+    plateau_of,
+    rates,
+    schedule_of,
+)
 from mnist_mlp_keras.port.recorder import innermost
 from mnist_mlp_keras.port.run import as_one_step, passed_on
 from mnist_mlp_keras.port.state import number
@@ -101,8 +118,11 @@ class KerasSide:
             },
         )
 
-    def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def open(
+        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
+    ) -> PairFacts:
         """See `PairSide.open`."""
+        self.length = length
         self.precision = precision
         with default_type(precision):
             self.given = self._loaded()
@@ -124,12 +144,16 @@ class KerasSide:
             framework="keras",
             layers=tuple(observer.layers),
             chosen=chosen,
-            optimizer=optimizer_settings(run.fitted),
             loss=_loss(run.fitted, len(observer.layers)),
             unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
             repeated=tuple(observer.repeated),
             penalties=observer.penalties,
-            open_questions=tuple(_open_questions(run.fitted, self.given.fit)),
+            schedules=tuple(described(run.fitted, run.callbacks)),
+            accumulated=run.accumulated,
+            plateau=plateau_of(run.callbacks),
+            trainer_given=bool(self.given.fit),
+            early_stopping=early_stopping_of(run.callbacks),
+            open_questions=tuple(_open_questions(run)),
         )
 
     def _build(self, model: Any) -> None:
@@ -155,7 +179,15 @@ class KerasSide:
                 return Observer.like(known, self._model()).read()
 
         seeds = range(DRAWS if self.given.maker is not None else 1)
-        return distinct_draws(map(drawn, seeds), seconds=DRAW_S)
+        before = rng_utils.get_random_seed()
+        try:
+            return distinct_draws(map(drawn, seeds), seconds=DRAW_S)
+        finally:  # a seed that was set would make Keras repeat its shuffles
+            if before is None:
+                global_state.set_global_attribute(rng_utils.GLOBAL_RANDOM_SEED, None)
+                forget_seed()
+            else:
+                keras.utils.set_random_seed(before)
 
     # --- Judged training --------------------------------------------------------------------------
 
@@ -165,6 +197,13 @@ class KerasSide:
             run = _Run(self, self._model(), job)
             run.fit()
         return tuple(run.steps)
+
+    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """See `PairSide.rates`."""
+        with default_type(self.precision):
+            run = _Run(self, self._model(), PairJob(self.rows, 1))
+            with user_errors(self.path), exact_scalars():
+                return rates(run.fitted, run.callbacks, at, self.length, interval)
 
     def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
@@ -360,6 +399,19 @@ class _Run(keras.callbacks.Callback):
         self._open: ExitStack | None = None
         self._pending = False
         self.optimizer = innermost(model.optimizer)
+        self._settings: dict[str, Settings] = {}
+        self._applied: Tensors = {}
+        with user_errors(side.path):
+            self.callbacks = passed_on(side.given.fit)["callbacks"]
+        self._experiment = Experiment(
+            job.optimizer_mends, epoch_steps=job.rows.steps, callbacks=followed(self.callbacks)
+        )
+        self.accumulated = getattr(self.optimizer, "gradient_accumulation_steps", None) or 1
+        if self.optimizer is not None:
+            self.optimizer.gradient_accumulation_steps = None
+        schedule = schedule_of(model)
+        if schedule is not None and side.precision == "float64":
+            exact(schedule)
 
     def fit(self) -> None:
         """Run it.
@@ -371,11 +423,13 @@ class _Run(keras.callbacks.Callback):
         """
         model, side, rows = self.fitted, self.side, self.job.rows
         options = passed_on(side.given.fit)
-        options["callbacks"] = [_First(self), *options["callbacks"], self]
+        acting = [each for each in self.callbacks if not isinstance(each, SETTLED)]
+        options["callbacks"] = [_First(self), *acting, self]
         own_apply = self.optimizer.apply
         before = model.run_eagerly
         with user_errors(side.path), as_one_step(model), exact_scalars():
-            set_optimizer(self.optimizer, self.job.optimizer_mends)
+            # The average of the weights is laid over them when `fit` ends.
+            self.optimizer.finalize_variable_values = lambda *_: None
             model.run_eagerly, model.train_function = True, None
             self.optimizer.apply = self._applying(own_apply)
             orders = np.tile(np.arange(len(rows.x)), (self.job.epochs, 1))
@@ -394,7 +448,7 @@ class _Run(keras.callbacks.Callback):
             finally:
                 if self._open is not None:
                     self._open.close()
-                del self.optimizer.apply
+                del self.optimizer.apply, self.optimizer.finalize_variable_values
                 model.run_eagerly, model.train_function = before, None
             self._close()
 
@@ -407,6 +461,7 @@ class _Run(keras.callbacks.Callback):
         self.observer = Observer(self.fitted, self.job.mends)
         self._before = self.known.read() if self.known is not None else {}
         self._forced = forced
+        self._settings, self._applied = {}, {}
         self._draws = Draws(forced.draws)
         self._loss, self._raw = float("nan"), dict[int, Any]()
         self._open = ExitStack()
@@ -421,25 +476,61 @@ class _Run(keras.callbacks.Callback):
                 self._raw[id(source)] = gradient
 
     def _applying(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        """The optimizer's `apply` with the gradients that are given, perhaps by another rule."""
+
         def apply(gradients: Any, trainable_variables: Any = None) -> Any:
-            given = self._forced.gradients
-            if not given:
-                return own(gradients, trainable_variables)
-            known = self.known or self.observer
+            known, optimizer = self.known or self.observer, self.optimizer
+            variables = trainable_variables or optimizer._trainable_variables
             names = {id(variable): name for name, (variable, _, _) in known.tensors.items()}
-            variables = trainable_variables or self.optimizer._trainable_variables
-            replaced = []
-            for gradient, variable in zip(gradients, variables, strict=True):
-                name = names.get(id(variable), "")
-                if name in given and gradient is not None:
-                    _, layer, role = known.tensors[name]
-                    value = from_canonical(layer, role, np.asarray(given[name]))
-                    replaced.append(keras.ops.convert_to_tensor(value, dtype=variable.dtype))
-                else:
-                    replaced.append(gradient)
-            return own(replaced, trainable_variables)
+            if not optimizer.built:
+                optimizer.build(variables)
+            self._experiment.before_step(optimizer, len(self.steps))
+            pairs = list(zip(gradients, variables, strict=True))
+            if not self._settings:
+                self._settings = by_tensor(optimizer, names)
+                taken = {
+                    names[id(v)]: self._canonical(names[id(v)], g)
+                    for g, v in pairs
+                    if g is not None and id(v) in names
+                }
+                self._applied = if_other(taken, self._left())
+            replaced = [self._replaced(g, v, names.get(id(v), "")) for g, v in pairs]
+            if not self._experiment.by_rule:
+                return own(replaced, trainable_variables)
+            taken = {
+                names[id(v)]: self._canonical(names[id(v)], g)
+                for g, (_, v) in zip(replaced, pairs, strict=True)
+                if g is not None and id(v) in names
+            }
+            known.write(
+                self._experiment.applied(optimizer, len(self.steps), known.read(), taken, names)
+            )
+            return None
 
         return apply
+
+    def _replaced(self, gradient: Any, variable: Any, name: str) -> Any:
+        """The gradient that is given for a variable, or its own."""
+        given = self._forced.gradients
+        if name not in given or gradient is None:
+            return gradient
+        _, layer, role = (self.known or self.observer).tensors[name]
+        value = from_canonical(layer, role, np.asarray(given[name]))
+        return keras.ops.convert_to_tensor(value, dtype=variable.dtype)
+
+    def _left(self) -> dict[str, Array]:
+        """The gradients that the backward pass left."""
+        found = {}
+        for name, (variable, _, _) in (self.known or self.observer).tensors.items():
+            raw = self._raw.get(id(variable), self._raw.get(id(variable.value)))
+            if raw is not None:
+                found[name] = self._canonical(name, raw)
+        return found
+
+    def _canonical(self, name: str, gradient: Any) -> Array:
+        _, layer, role = (self.known or self.observer).tensors[name]
+        value = number(keras.ops.convert_to_tensor(gradient))
+        return to_canonical(layer, role, value).copy()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """The step is over; callbacks may still change weights before the next one."""
@@ -454,21 +545,17 @@ class _Run(keras.callbacks.Callback):
             return
         self._pending = False
         known, seen = self.known or self.observer, self.observer
-        gradients = {}
-        for name, (variable, layer, role) in known.tensors.items():
-            raw = self._raw.get(id(variable), self._raw.get(id(variable.value)))
-            if raw is not None:
-                value = number(keras.ops.convert_to_tensor(raw))
-                gradients[name] = to_canonical(layer, role, value).copy()
         self.steps.append(
             PairStep(
                 inputs=seen.inputs,
                 outputs=seen.outputs,
                 loss=self._loss,
                 before=self._before,
-                gradients=gradients,
+                gradients=self._left(),
                 after=known.read(),
                 draws=tuple(self._draws.seen),
+                applied=self._applied,
+                optimizer=self._settings,
                 rough=tuple(seen.rough),
             )
         )
@@ -495,9 +582,15 @@ def _loss(model: Any, place: int) -> PairLayer | None:
     return PairLayer(place, name, kind, loss_settings(kind, model.loss))
 
 
-def _open_questions(model: Any, fit: Mapping[str, Any]) -> Iterator[str]:
+def _open_questions(run: _Run) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
-    if not isinstance(innermost(model.optimizer)._learning_rate, keras.Variable):
-        yield "the schedule of the learning rate after the first steps"
-    for callback in passed_on(fit)["callbacks"]:
-        yield f"the callback {type(callback).__name__} after the first steps"
+    rate = run.optimizer._learning_rate
+    if not isinstance(rate, keras.Variable) and schedule_of(run.fitted) is None:
+        yield "the learning rate, which is a function, after the first steps"
+    if getattr(run.optimizer, "use_ema", False):
+        yield "the average of the weights (use_ema)"
+    for callback in run.callbacks:
+        names = [base.__name__ for base in type(callback).__mro__]
+        known = isinstance(callback, SETTLED) or callback in followed(run.callbacks)
+        if not known and not any(name in HARMLESS for name in names):
+            yield f"the callback {type(callback).__name__} after the first steps"

@@ -1,4 +1,4 @@
-"""Experiments on a Keras model: a layer gets another setting, or the optimizer does."""
+"""Experiments on a Keras model: a layer gets another setting."""
 
 from __future__ import annotations
 
@@ -24,10 +24,3 @@ def set_layer(layer: Any, mends: Sequence[Mend]) -> bool:
         if name is not None and hasattr(layer, name):
             setattr(layer, name, mend.value)
     return any(mend.field == "skip" for mend in mends)
-
-
-def set_optimizer(optimizer: Any, mends: Sequence[Mend]) -> None:
-    """Change settings of an optimizer."""
-    for mend in mends:
-        if hasattr(optimizer, mend.field):
-            setattr(optimizer, mend.field, mend.value)

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.pair import (
     Mend,
     PairBrought,
@@ -23,15 +27,24 @@ from mnist_mlp.ports.pair import (
     PairLayer,
     PairRows,
     PairStep,
+    RunLength,
     layer_and_role,
     tensor_name,
 )
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
+from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array, Tensors
-from mnist_mlp_torch.port.facts import optimizer_settings
 from mnist_mlp_torch.port.layers import to_array
-from mnist_mlp_torch.port.load import Given, left_out, load, make_trainer, not_judged, overrides
+from mnist_mlp_torch.port.load import (
+    Given,
+    left_out,
+    load,
+    make_trainer,
+    not_judged,
+    overrides,
+    own_callbacks,
+)
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_layers import (
@@ -44,12 +57,15 @@ from mnist_mlp_torch.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_torch.port.pair_mends import (
-    followed,
-    keras_epsilon,
-    keras_rmsprop,
-    performed,
-    set_optimizer,
+from mnist_mlp_torch.port.pair_mends import followed, performed
+from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
+from mnist_mlp_torch.port.pair_schedules import (
+    HARMLESS,
+    SETTLED,
+    described,
+    early_stopping_of,
+    plateau_of,
+    rates,
 )
 
 DRAW_S = 1.0
@@ -90,8 +106,11 @@ class TorchSide:
             not_judged=not_judged(given),
         )
 
-    def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def open(
+        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
+    ) -> PairFacts:
         """See `PairSide.open`."""
+        self.length = length
         self.dtype = TYPES[precision]
         with default_type(self.dtype):
             self.given = load(self.target)
@@ -99,6 +118,7 @@ class TorchSide:
 
     def _looked(self, rows: PairRows, number: int) -> PairFacts:
         module = self._module(seed=0)
+        self.rows = rows
         self.observer: Observer | None = None  # the layers are numbered by this step
         run = _Run(self, module, PairJob(rows, epochs=1))
         run.fit(one_batch=True)
@@ -108,7 +128,6 @@ class TorchSide:
             framework="torch",
             layers=tuple(observer.layers),
             chosen=number,
-            optimizer=run.optimizer,
             loss=observer.losses[-1] if observer.losses else None,
             unmapped=tuple(
                 name
@@ -116,6 +135,11 @@ class TorchSide:
                 if name not in observer.named and parameter.requires_grad
             ),
             repeated=tuple(observer.repeated),
+            schedules=tuple(map(described, run.schedules)),
+            accumulated=run.accumulated,
+            plateau=plateau_of(run.schedulers),
+            trainer_given=bool(self.given.trainer),
+            early_stopping=early_stopping_of(own_callbacks(self.given)),
             open_questions=tuple(_open_questions(self.given, run)),
         )
 
@@ -140,6 +164,14 @@ class TorchSide:
             run = _Run(self, self._module(seed=0), job)
             run.fit()
         return tuple(run.steps)
+
+    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """See `PairSide.rates`."""
+        with default_type(self.dtype):
+            run = _Rates(self, self._module(seed=0), PairJob(self.rows, 1))
+            run.at, run.interval = at, interval
+            run.fit(one_batch=True)
+        return run.found
 
     def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
@@ -363,7 +395,6 @@ class _Run:
     def __init__(self, side: TorchSide, module: Any, job: PairJob) -> None:
         self.side, self.module, self.job = side, module, job
         self.steps: list[PairStep] = []
-        self.optimizer: Mapping[str, Any] = {}
         self.schedulers: list[Any] = []
         self.observer = Observer(module)
         self._open: ExitStack | None = None
@@ -371,7 +402,12 @@ class _Run:
         for mend in job.mends:
             if mend.field == "trained" and side.observer is not None:
                 side.observer.train(module, mend.layer)
-        self._rule = next((m.value for m in job.mends if m.field == "rule"), None)
+        known = side.observer.named if side.observer is not None else {}
+        names = {id(p): known[path][0] for path, p in module.named_parameters() if path in known}
+        self._names = names
+        self._experiment = Experiment(job.optimizer_mends, names)
+        self._settings: dict[str, Settings] = {}
+        self._applied: Tensors = {}
 
     def fit(self, *, one_batch: bool = False) -> None:
         """Run it.
@@ -393,31 +429,55 @@ class _Run:
                 "on_train_batch_start": self._enter,
                 "on_after_backward": lambda *_: self._gradients(),
             },
-            last={"on_train_batch_end": self._leave, "on_train_end": lambda *_: self._close()},
+            last={
+                "on_train_batch_end": self._leave,
+                "on_train_epoch_end": self._stop,
+                "on_train_end": lambda *_: self._close(),
+            },
             one_batch=one_batch,
+            without=SETTLED,
             **_WHOLE,
             **double,
+            # A schedule may ask how long the run is. This one is stopped after the job's epochs.
+            max_epochs=max(self.side.length.epochs, self.job.epochs),
         )
+        _pretend(trainer, self.side.length)
         rows = self.job.rows
         data = TensorDataset(self.side.tensor(rows.x), self.side.tensor(rows.y))
         loader = DataLoader(data, batch_size=rows.batch_size, shuffle=False)
-        hook = register_optimizer_step_pre_hook(lambda *_: self._steps_by_hand())
+        hooks = (
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(lambda *_: self._note_settings()),
+        )
         try:
             with user_errors(self.side.given.path):
                 trainer.fit(self.module, loader, loader)
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
             if self._open is not None:
                 self._open.close()
 
+    def _stop(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch + 1 >= self.job.epochs:
+            trainer.should_stop = True
+
+    @property
+    def schedules(self) -> list[Any]:
+        """Those that Lightning asks, and not the user's own code."""
+        by_hand = not self.module.automatic_optimization
+        return [] if by_hand else [c for c in self.schedulers if not c.reduce_on_plateau]
+
     def _start(self, trainer: Any, module: Any) -> None:
-        self.optimizer = optimizer_settings(trainer.optimizers)
+        self.accumulated, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, 1
         self.schedulers = list(trainer.lr_scheduler_configs)
+        # What follows the loss is judged by its settings: two epochs would not show it.
+        trainer.strategy.lr_scheduler_configs = [
+            config for config in self.schedulers if not config.reduce_on_plateau
+        ]
         self.trainer = trainer
-        set_optimizer(trainer.optimizers, self.job.optimizer_mends)
-        if self._rule is not None and self._rule[0] == "keras_rmsprop":
-            optimizer = trainer.optimizers[0]
-            optimizer.step = keras_rmsprop(optimizer, self._rule[1])
+        self._clipping = clipping_of(trainer)
+        self._experiment.start(trainer, self._by_rule)
 
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
         self._close()
@@ -425,8 +485,8 @@ class _Run:
         forced = self.job.forced_at(len(self.steps))
         if known is not None:
             known.write(module, forced.weights)
-        if self._rule is not None and self._rule[0] == "keras_adam":
-            keras_epsilon(trainer.optimizers[0], self._rule[1], len(self.steps) + 1)
+        self._experiment.step = len(self.steps)
+        self._settings, self._applied = {}, {}
         self.observer = Observer(module, known, self.job.mends)
         self._draws = Draws(forced.draws)
         self._forced = forced
@@ -436,10 +496,26 @@ class _Run:
         self._open.enter_context(self._draws)
         self._open.enter_context(self.observer.watching())
 
-    def _steps_by_hand(self) -> None:
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
         """Before an update; Lightning's own begins with the forward pass, in a closure."""
+        self._experiment.set_arguments(optimizer)
         if not self.module.automatic_optimization:
             self._gradients()
+
+    def _by_rule(self) -> None:
+        """Before an update that an experiment makes, and after the optimizer's own."""
+        known = self.side.observer
+        if known is not None and "clip" in self._experiment.changes:  # the user's own is undone
+            known.write(self.module, self._forced.gradients, gradients=True)
+
+    def _note_settings(self) -> None:
+        """Those of the step's first update, as they were in effect."""
+        known = self.side.observer
+        if known is None or self._settings:
+            return
+        self._settings = by_tensor(self.trainer.optimizers, self._names, self._clipping)
+        left = {**(self._taken or {}), **self._forced.gradients}
+        self._applied = if_other(known.read(self.module, gradients=True), left)
 
     def _gradients(self) -> None:
         """Record the gradients, and put the other side's in their place; once in a step."""
@@ -453,7 +529,12 @@ class _Run:
     def _leave(self, trainer: Any, module: Any, *rest: Any) -> None:
         if self._open is not None:
             self._open.close()
-        self._closing = {"before": self._before, "gradients": self._taken or {}}
+        self._closing = {
+            "before": self._before,
+            "gradients": self._taken or {},
+            "applied": self._applied,
+            "optimizer": self._settings,
+        }
 
     def _close(self) -> None:
         """End a step late: callbacks may change weights after it."""
@@ -475,10 +556,34 @@ class _Run:
         self._closing = None
 
 
+class _Rates(_Run):
+    """A run that asks its schedules how they go on, before its first step."""
+
+    at: Sequence[int] = ()
+    interval: str | None = None
+    found: dict[str, Array]
+
+    def _start(self, trainer: Any, module: Any) -> None:
+        super()._start(trainer, module)
+        optimizer = trainer.optimizers[0]
+        self.found = rates(optimizer, self.schedules, self.at, self.side.length, self.interval)
+        for config in self.schedulers:  # which may not be asked again, having come to their end
+            config.interval, config.frequency = "epoch", 10**9
+
+
+def _pretend(trainer: Any, length: RunLength) -> None:
+    """Let a trainer say how many updates the run that is meant has."""
+    each = -(-length.steps // trainer.accumulate_grad_batches)
+    total = property(lambda _: each * trainer.max_epochs)
+    trainer.__class__ = type("Trainer", (type(trainer),), {"estimated_stepping_batches": total})
+
+
 def _open_questions(given: Given, run: _Run) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
-    for config in run.schedulers:
-        yield f"the schedule {type(config.scheduler).__name__} after the first steps"
-    own = given.trainer.get("callbacks") or []
-    for callback in own if isinstance(own, list | tuple) else [own]:
-        yield f"the callback {type(callback).__name__} after the first steps"
+    if not run.module.automatic_optimization:
+        for config in run.schedulers:
+            yield f"the schedule {type(config.scheduler).__name__}, asked by own code"
+    for callback in own_callbacks(given):
+        names = [base.__name__ for base in type(callback).__mro__]
+        if not any(word in name for name in names for word in (*HARMLESS, *SETTLED)):
+            yield f"the callback {type(callback).__name__} after the first steps"

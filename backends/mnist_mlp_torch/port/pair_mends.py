@@ -1,11 +1,10 @@
-"""Experiments on a torch module: one call does otherwise, or the optimizer does."""
+"""Experiments on a torch module: one call does otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
@@ -115,57 +114,3 @@ def _as_population(call: Call, before: Tensor, *, share: float) -> None:
     fresh = (kept - (1 - share) * before) * ((n - 1) / n)
     # By `data`: the backward pass keeps the buffer, and refuses one that was changed since.
     kept.data.copy_((1 - share) * before + fresh)
-
-
-# --- The optimizer --------------------------------------------------------------------------------
-
-_NAMES = {"learning_rate": "lr", "epsilon": "eps", "rho": "alpha"}
-
-
-def set_optimizer(optimizers: Sequence[Any], mends: Sequence[Mend]) -> None:
-    """Change settings of the first optimizer, in all of its groups."""
-    for mend in mends:
-        for group in optimizers[0].param_groups:
-            if mend.field in ("beta_1", "beta_2"):
-                betas = list(group["betas"])
-                betas[int(mend.field[-1]) - 1] = mend.value
-                group["betas"] = tuple(betas)
-            elif mend.field == "rho" and "rho" in group:
-                group["rho"] = mend.value
-            elif mend.field != "rule":
-                group[_NAMES.get(mend.field, mend.field)] = mend.value
-
-
-def keras_rmsprop(optimizer: Any, settings: Mapping[str, float]) -> Callable[..., Any]:
-    """A step by Keras's RMSprop: its epsilon is within the root, as no argument of torch has it."""
-    kept: dict[Tensor, dict[str, Tensor]] = {}
-
-    def step(closure: Callable[[], Any] | None = None) -> Any:
-        loss = None if closure is None else closure()
-        with torch.no_grad():
-            for group in optimizer.param_groups:
-                for w in group["params"]:
-                    if w.grad is not None:
-                        _keras_rmsprop_of(w, kept, settings)
-        return loss
-
-    return step
-
-
-def _keras_rmsprop_of(
-    w: Tensor, kept: dict[Tensor, dict[str, Tensor]], settings: Mapping[str, float]
-) -> None:
-    """Move one tensor; `kept` has the mean of squares and the velocity of each."""
-    own = kept.setdefault(w, {"v": torch.zeros_like(w), "m": torch.zeros_like(w)})
-    rho, momentum = settings["rho"], settings.get("momentum", 0.0)
-    own["v"].mul_(rho).add_((1 - rho) * w.grad**2)
-    move = settings["learning_rate"] * w.grad / (own["v"] + settings["epsilon"]).sqrt()
-    own["m"].mul_(momentum).add_(move)
-    w.sub_(own["m"])
-
-
-def keras_epsilon(optimizer: Any, epsilon: float, step: int) -> None:
-    """Adam's epsilon as Keras means it: added before the second moment's bias is corrected."""
-    for group in optimizer.param_groups:
-        beta_2 = group["betas"][1]
-        group["eps"] = float(epsilon / np.sqrt(1 - beta_2**step))

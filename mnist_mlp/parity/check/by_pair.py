@@ -28,8 +28,9 @@ from mnist_mlp.parity.pair.feed import Fed, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import STAGES
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
+from mnist_mlp.parity.pair.schedules import Schedules, compared, settings_break, whole_words
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
-from mnist_mlp.plan import make_plan
+from mnist_mlp.plan import Plan, make_plan
 from mnist_mlp.ports.pair import (
     Forced,
     PairBrought,
@@ -37,6 +38,7 @@ from mnist_mlp.ports.pair import (
     PairJob,
     PairRows,
     PairStep,
+    RunLength,
 )
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
 from mnist_mlp.reference import Array, Tensors
@@ -44,6 +46,11 @@ from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
 Say = Callable[[str], None]
+
+Lengths = tuple[RunLength, RunLength]
+
+LONGEST = 40_000
+"""Steps of a run whose schedules are compared; torch's have to be asked step by step."""
 
 PREDICTED = 1e-9
 """Largest relative difference of two outputs in evaluation."""
@@ -94,14 +101,33 @@ def check_pair(
     seen.told += [text for side in brought for text in side.left_out]
     seen.told += early_stopping(spec)
     say(f"running {original.target.text} and {port.target.text}, step by step")
-    start = _single(original, port, fed, seen)
+    lengths = _lengths(brought, fed, plan)
+    start = _single(original, port, fed, seen, lengths)
     if start is not None:
         try:
-            _double(original, port, fed, seen, start)
+            _double(original, port, fed, seen, start, lengths)
         except UserCodeError as error:  # it ran in float32 just now
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
     _own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
     return pair_outcome(original.target, port.target, seen)
+
+
+def _lengths(brought: Sequence[PairBrought], fed: Fed, plan: Plan) -> tuple[RunLength, RunLength]:
+    """How long both runs are meant to be, in the original's batches."""
+    if brought[0].own is not None and brought[0].own.epochs:
+        steps = len(brought[0].own.epochs[0].sizes)
+    elif fed.source == "the data set":
+        steps = -(-len(plan.train_ids) // fed.a[0].batch_size)
+    elif brought[1].own is not None and brought[1].own.epochs:
+        steps = len(brought[1].own.epochs[0].sizes)
+    else:
+        steps = fed.a[0].steps
+    known = [side.epochs for side in brought if side.epochs]
+    epochs = known[0] if known else plan.spec.training.epochs
+    first, second = (
+        RunLength(min(side.epochs or epochs, -(-LONGEST // steps)), steps) for side in brought
+    )
+    return first, second
 
 
 def _of_brought(brought: Sequence[PairBrought]) -> list[str]:
@@ -124,10 +150,12 @@ class Start:
     weights: WeightMap
 
 
-def _single(original: Side, port: Side, fed: Fed, seen: PairEvidence) -> Start | None:
+def _single(
+    original: Side, port: Side, fed: Fed, seen: PairEvidence, lengths: Lengths
+) -> Start | None:
     """Look at both in float32, as they are: layers, initial weights, and one step."""
-    facts_a = original.worker.pair_open(fed.a, precision="float32")
-    facts_b = port.worker.pair_open(fed.b, precision="float32")
+    facts_a = original.worker.pair_open(fed.a, precision="float32", length=lengths[0])
+    facts_b = port.worker.pair_open(fed.b, precision="float32", length=lengths[1])
     unmapped = [
         f"{side.target.text}: {', '.join(facts.unmapped)}: weights of no layer that can be mapped"
         for side, facts in ((original, facts_a), (port, facts_b))
@@ -160,10 +188,12 @@ def _first_batch(rows: PairRows) -> PairRows:
     return PairRows(rows.x[:n], rows.y[:n], n)
 
 
-def _double(original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Start) -> None:
+def _double(
+    original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Start, lengths: Lengths
+) -> None:
     """Judge the steps in float64, and try what could be behind their differences."""
-    facts_a = original.worker.pair_open(fed.a, precision="float64")
-    facts_b = port.worker.pair_open(fed.b, precision="float64")
+    facts_a = original.worker.pair_open(fed.a, precision="float64", length=lengths[0])
+    facts_b = port.worker.pair_open(fed.b, precision="float64", length=lengths[1])
     weights = match(facts_a.layers, facts_b.layers)
     if isinstance(weights, Unlike):
         seen.not_judged.append("layers that are others in float64 than in float32")
@@ -185,6 +215,7 @@ def _double(original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Sta
         weights,
         epochs,
         arithmetic.conditioning(start.a, steps[0]),
+        _schedules(original, port, (facts_a, facts_b), lengths, seen),
     )
     own = run.steps_b()
     if len(own) != len(steps):
@@ -196,12 +227,59 @@ def _double(original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Sta
     seen.judged = True
     seen.breaks += result.breaks
     seen.noted += result.noted
+    seen.breaks += _beyond_the_steps(run, seen)
     _margins(seen, result)
     _arithmetic(seen, start, steps[0], own[0])
     if not weights.whole:
         seen.leave_out("predictions", reason="a tensor has no counterpart")
     elif not seen.broken("data", "forward", "loss", "gradient", "update"):
         _predictions(seen, original, port, run, rows.x)
+
+
+def _schedules(
+    original: Side,
+    port: Side,
+    facts: tuple[PairFacts, PairFacts],
+    lengths: Lengths,
+    seen: PairEvidence,
+) -> Schedules | None:
+    """The learning rates of the whole run, where a side changes them."""
+    if not any(side.schedules for side in facts):
+        return None
+    words = whole_words(facts[0].schedules), whole_words(facts[1].schedules)
+    try:
+        return compared(original.worker.pair_rates, port.worker.pair_rates, lengths[0], words)
+    except UserCodeError as error:  # some end with an error
+        seen.not_judged.append(f"the learning rates of the whole run: {error}")
+        return None
+
+
+def _beyond_the_steps(run: PairRun, seen: PairEvidence) -> list[Break]:
+    """What the judged steps are too few to show."""
+    found: list[Break] = []
+    if run.schedules is not None and not seen.broken("update"):
+        found += run.schedules.breaks()
+    a, b = run.facts_a, run.facts_b
+    if a.accumulated != b.accumulated:
+        text = f"{b.accumulated} batches for an update instead of {a.accumulated}"
+        cause = Cause("gradient_accumulation", text)
+        found.append(Break(side="b", rung="update", place=Place(), cause=cause))
+    elif a.accumulated > 1:
+        seen.not_judged.append(
+            f"that {a.accumulated} batches make one update, of which the last of an epoch may be "
+            f"fewer: steps are judged without that"
+        )
+    stopping = a.early_stopping, b.early_stopping
+    if None in stopping and any(stopping) and not (a.trainer_given and b.trainer_given):
+        side = "port" if stopping[0] else "original"
+        seen.told.append(f"early stopping: no arguments of the {side}'s training were given")
+        stopping = None, None
+    for each in (
+        settings_break(a.plateau, b.plateau, name="plateau_settings", rung="update"),
+        settings_break(*stopping, name="early_stopping_settings", rung="order"),
+    ):
+        found += [each] if each is not None else []
+    return found
 
 
 def _refuse_strange(original: Side, steps: Sequence[PairStep]) -> None:

@@ -61,10 +61,11 @@ def explained(run: PairRun) -> Explained:
                 seen.open_stages += _behind(finding)
                 break
             for each in found:
-                if each.cause.name in NOTED:
+                if each.noted or each.cause.name in NOTED:
                     seen.noted.append(each.cause)
                 else:
-                    cause = replace(each.cause, fix=_fix(each.mends, run))
+                    fix = each.cause.fix or _fix(each.mends, run)
+                    cause = replace(each.cause, fix=fix)
                     seen.breaks.append(_break(finding, run, cause))
                 mends += each.mends
     seen.noted += [
@@ -89,7 +90,8 @@ def _fix(mends: tuple[Mend, ...], run: PairRun) -> str:
     names = {layer.number: layer.name for layer in run.facts_b.layers}
     words = []
     for mend in mends:
-        if mend.field not in known or isinstance(mend.value, bool):
+        number = isinstance(mend.value, int | float) and not isinstance(mend.value, bool)
+        if mend.field not in known or not number:
             return ""
         value, where = float(mend.value), "the optimizer"
         if mend.layer is not None:

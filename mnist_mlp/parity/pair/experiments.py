@@ -6,14 +6,15 @@ change in effect, the step is taken again and the difference is gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
+from mnist_mlp.parity.pair import optimizers
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
+from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, family, side_by_side
 from mnist_mlp.ports.pair import Mend, PairLayer
@@ -23,14 +24,6 @@ TRIALS = 60
 
 TOGETHER = 3
 """So many changes are tried together, before all of them."""
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A change of the port, and what it would mend."""
-
-    mends: tuple[Mend, ...]
-    cause: Cause
 
 
 CHAIN = ("forward", "loss", "gradient")
@@ -52,6 +45,10 @@ def explain(
     finding: Finding, run: PairRun, mended: tuple[Mend, ...]
 ) -> tuple[Hypothesis, ...] | None:
     """The smallest set of hypotheses whose changes remove a difference; None if there is none."""
+    if finding.stage == "update":
+        found = optimizers.explain(run, lambda chosen: _removes(chosen, finding, run, mended))
+        if found is not None:
+            return found
     known = list(hypotheses(finding, run))
     sizes = list(range(1, min(TOGETHER, len(known)) + 1))
     if len(known) > TOGETHER:
@@ -100,8 +97,8 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
             assert finding.layer is not None
             yield from _frozen(run, finding)
         case "update":
-            sides = run.facts_a, run.facts_b
-            yield from _optimizer(*({**x.optimizer, "framework": x.framework} for x in sides))
+            both = optimizers.Optimizers.of(run)
+            yield from optimizers.hypotheses(both) if both.known else ()
         case "state":
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
@@ -296,58 +293,3 @@ def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
     pair = run.weights.pairs[finding.layer]
     mends = (Mend(pair.b.number, "trained"),)
     yield Hypothesis(mends, Cause("frozen_tensor", f"{finding.tensor} of {pair.b.name}"))
-
-
-# --- Optimizer ------------------------------------------------------------------------------------
-
-_ALIKE = {"AdamW": "Adam"}
-_SETTINGS = ("learning_rate", "momentum", "nesterov", "beta_1", "beta_2", "epsilon", "rho",
-             "weight_decay", "alpha")  # fmt: skip
-
-
-def _optimizer(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Hypothesis]:
-    kinds = [str(x.get("kind") or "") for x in (a, b)]
-    if _ALIKE.get(kinds[0], kinds[0]) != _ALIKE.get(kinds[1], kinds[1]):
-        return
-    ours, theirs = _in_one_language(a), _in_one_language(b)
-    if kinds == ["RMSprop", "RMSprop"] and a["framework"] == "keras" and not a.get("centered"):
-        names = ("learning_rate", "rho", "momentum", "epsilon")
-        rule = (Mend(None, "rule", ("keras_rmsprop", {n: float(ours[n]) for n in names})),)
-        told = ", ".join(f"{n} {_short(theirs[n])} for {_short(ours[n])}" for n in names)
-        text = f"RMSprop (torch) for RMSprop (Keras): {told}; epsilon outside of the root"
-        yield Hypothesis(rule, Cause("other_optimizer", text))
-    for name in _SETTINGS:
-        x, y = ours.get(name, 0.0), theirs.get(name, 0.0)
-        if (name not in ours and name not in theirs) or _same(float(x), float(y)):
-            continue
-        text = f"{_short(y)} instead of {_short(x)}"
-        mends = (Mend(None, name, x),)
-        match name:
-            case "learning_rate":
-                yield Hypothesis(mends, Cause("learning_rate", text))
-            case "momentum":
-                yield Hypothesis(mends, Cause("momentum", text))
-            case "nesterov":
-                mends = (Mend(None, name, bool(x)),)
-                yield Hypothesis(mends, Cause("nesterov_missing" if x else "undeclared_nesterov"))
-            case "weight_decay":
-                yield Hypothesis(mends, Cause("weight_decay", text))
-            case "beta_1" | "beta_2":
-                yield Hypothesis(mends, Cause("adam_betas", f"{name} {text}"))
-            case "epsilon" if kinds[0] in ("Adam", "AdamW"):
-                continue  # its place is another thing than its size: see below
-            case _:
-                yield Hypothesis(mends, Cause("optimizer_settings", f"{name} {text}, {kinds[1]}"))
-    if kinds[0] in ("Adam", "AdamW") and a["framework"] == "keras":
-        epsilon = float(ours["epsilon"])
-        rule = (Mend(None, "rule", ("keras_adam", epsilon)),)
-        text = f"epsilon {_short(theirs.get('epsilon'))}, the original's {_short(epsilon)}"
-        yield Hypothesis(rule, Cause("adam_epsilon_placement", text))
-
-
-def _in_one_language(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """torch's RMSprop has `alpha` for `rho`; a decay that is not there is 0."""
-    found = {k: v for k, v in settings.items() if isinstance(v, bool | int | float)}
-    if str(settings.get("kind")) == "RMSprop" and "alpha" in found:
-        found["rho"] = found.pop("alpha")
-    return found

@@ -217,18 +217,33 @@ def _moves(
     """What a step leaves: moved weights, and running statistics of layers whose inputs agree."""
     after = weights.to_a(b.after)
     before = weights.to_a(b.before)
+    zero = zero_by_structure(a.gradients)
     for name in sorted({*a.after} & {*after}, key=weights.order):
         layer, role = weights.place(name), layer_and_role(name)[1]
         statistic = role in STATISTICS
         if statistic and agree <= 2 * layer:
             continue
-        if not statistic and name not in a.gradients:
+        if not statistic and (name not in a.gradients or name in zero):
             continue
-        ours, theirs = a.after[name] - a.before[name], after[name] - before[name]
-        # What is left of two numbers that are subtracted has their rounding errors.
-        rounding = 4 * np.finfo(np.float64).eps * float(np.abs(a.after[name]).max(initial=0.0))
-        size, *shown = relative(theirs, ours)
-        if float(np.abs(theirs - ours).max(initial=0.0)) <= rounding:
-            size = 0.0
+        moved = after[name] - before[name]
+        size, *shown = moved_apart(a.before[name] + moved, a.after[name], a.before[name])
         stage = "state" if statistic else "update"
         seen.note(stage, (step, layer, role), size, shown)
+
+
+def moved_apart(got: Array, expected: Array, before: Array) -> tuple[float, str, str]:
+    """How far two movements of a tensor are apart, and the numbers."""
+    size, *shown = relative(got - before, expected - before)
+    # What is left of two numbers that are subtracted has their rounding errors.
+    rounding = 4 * np.finfo(np.float64).eps * float(np.abs(expected).max(initial=0.0))
+    if float(np.abs(got - expected).max(initial=0.0)) <= rounding:
+        size = 0.0
+    return size, shown[0], shown[1]
+
+
+def zero_by_structure(gradients: Tensors) -> set[str]:
+    """Gradients that are nothing but rounding; optimizers that divide by their size make full
+    steps of them."""
+    sizes = {name: float(np.abs(g).max(initial=0.0)) for name, g in gradients.items()}
+    largest = max(sizes.values(), default=0.0)
+    return {name for name, size in sizes.items() if 0 < size <= ZERO * largest}

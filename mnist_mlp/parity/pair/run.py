@@ -9,6 +9,7 @@ import numpy as np
 
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
+from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows, PairStep
 from mnist_mlp.reference import Array
@@ -32,7 +33,9 @@ class PairRun:
     weights: WeightMap
     epochs: int = EPOCHS
     gradient_limits: Mapping[str, float] = field(default_factory=dict)
+    schedules: Schedules | None = None
     _judged: dict[str, Judged] = field(default_factory=dict)
+    _own: Sequence[PairStep] = ()
 
     def steps_b(
         self, mends: Sequence[Mend] = (), *, first_only: bool = False
@@ -61,10 +64,18 @@ class PairRun:
             self._judged[key] = judged
         return self._judged[key]
 
+    def own_steps(self) -> Sequence[PairStep]:
+        """Steps of the port as it stands."""
+        self.judged()
+        return self._own
+
     def _judge(self, mends: Sequence[Mend]) -> Judged:
+        steps = self.steps_b(mends)
+        if not mends:
+            self._own = steps
         return judge(
             self.steps_a,
-            self.steps_b(mends),
+            steps,
             self.weights,
             gradient_limits=self.gradient_limits,
         )
