@@ -227,6 +227,7 @@ STAIRS = (
     ("parity.check", "parity.compare", "report"),
     ("api",),
     ("testing", "cli", CORE),
+    ("pytest_plugin",),
     ("__main__",),
 )
 """The rooms, from what rests on nothing to what rests on everything."""

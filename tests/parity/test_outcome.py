@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -381,3 +382,12 @@ def test_an_empty_last_line_is_no_line() -> None:
     lines = as_text(outcome("inconclusive")).splitlines()
     assert lines[-1].startswith("  report ")
     assert lines[0].startswith("keras (a)")
+
+
+def test_a_notebook_shows_the_text_and_runs_nothing_of_it() -> None:
+    side = NamedSide(label="<script>alert(1)</script>", path="x")
+    found = outcome().model_copy(update={"sides": {"a": side, "b": side}})
+    page = found._repr_html_()
+    assert "<script>" not in page
+    assert page.startswith("<pre><b>&lt;script&gt;alert(1)&lt;/script&gt; (a) against")
+    assert unescape(page.replace("<b>", "").replace("</b>", ""))[5:-6] == as_text(found)
