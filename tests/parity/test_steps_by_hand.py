@@ -19,7 +19,7 @@ from mnist_mlp.parity.steps.coefficients import Fit, fit, relative_slack
 from mnist_mlp.parity.steps.memory import is_own, memory_of
 from mnist_mlp.parity.steps.recipe import entering
 from mnist_mlp.parity.steps.sampling import between, merged, place, windows
-from mnist_mlp.parity.steps.stress import STRESS_GAP
+from mnist_mlp.parity.steps.stress import STRESS_GAP, stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, _OneBlasThread, batch_of
 from mnist_mlp.plan import Plan, stream
 from mnist_mlp.reference import clip_by_global_norm, forward, scale_pixels
@@ -766,7 +766,8 @@ def test_what_is_computed_in_the_background_holds_up_no_end(
 
 
 def test_the_stress_batch_has_large_logits_and_unchanged_hidden_layers() -> None:
-    stress, plan = GIVEN.stress, GIVEN.plan
+    plan = GIVEN.plan
+    stress = stress_batch(plan, GIVEN.data)
     rows = plan.order(1)[:32]
     np.testing.assert_array_equal(stress.images, GIVEN.data.train_images[rows])
     np.testing.assert_array_equal(stress.labels, GIVEN.data.train_labels[rows])
