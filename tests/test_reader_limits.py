@@ -263,6 +263,12 @@ def test_versions_of_npy(tmp_path: Path) -> None:
     assert said(path, read_npz, NAMED) == words
 
 
+def test_an_array_with_fewer_bytes_than_its_header_says(tmp_path: Path) -> None:
+    path = written(tmp_path, npz({"a": npy([1.5, 2.5])[:-3]}))
+    words = "not a readable npz file: a: has 13 bytes, but its header says 16"
+    assert said(path, read_npz, NAMED) == words
+
+
 def test_arrays_of_objects_are_not_read(tmp_path: Path) -> None:
     content = io.BytesIO()
     np.lib.format.write_array(content, np.array([None]), allow_pickle=True)

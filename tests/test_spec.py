@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -284,6 +284,10 @@ def test_a_section_that_does_not_fit_together_names_all_its_sources_but_defaults
         "optimizer (from --set, mine.toml): nesterov needs momentum > 0"
     )
     assert said(raw) == "optimizer: nesterov needs momentum > 0"
+
+
+def test_what_is_no_specification_at_all() -> None:
+    assert said(cast(Any, ["seed"])).startswith("Input should be a valid dictionary")
 
 
 def test_an_entry_of_a_list_has_the_source_of_the_list() -> None:

@@ -26,6 +26,7 @@ from mnist_mlp.parity.outcome import (
     as_text,
     clean,
     document,
+    evidence_of,
     ordered,
     worst,
 )
@@ -378,8 +379,14 @@ def test_a_proof_without_a_number_is_not_finite(gap: float | None, bound: float 
     assert "float64 proof failed: final weights not finite" in as_text(outcome(proof=proof))
 
 
+def test_a_broken_rung_rests_on_nothing_else() -> None:
+    assert evidence_of(Rung(name="loss", status="broken")) == ""
+
+
 def test_an_empty_last_line_is_no_line() -> None:
-    lines = as_text(outcome("inconclusive")).splitlines()
+    text = as_text(outcome("inconclusive"))
+    assert text == text.strip()
+    lines = text.splitlines()
     assert lines[-1].startswith("  report ")
     assert lines[0].startswith("keras (a)")
 

@@ -12,6 +12,7 @@ import pytest
 from numpy_side import NumpySide
 from small_problems import problem, spec_of
 
+from mnist_mlp.contract import State
 from mnist_mlp.parity.findings import Finding
 from mnist_mlp.parity.steps import arbiter, coefficients, drift, judge, shapes, trajectory
 from mnist_mlp.parity.steps.arbiter import Expected, ForwardValues, OtherActivation, unjudged
@@ -19,10 +20,10 @@ from mnist_mlp.parity.steps.coefficients import Fit, fit, relative_slack
 from mnist_mlp.parity.steps.memory import is_own, memory_of
 from mnist_mlp.parity.steps.recipe import entering
 from mnist_mlp.parity.steps.sampling import between, merged, place, windows
-from mnist_mlp.parity.steps.stress import STRESS_GAP
+from mnist_mlp.parity.steps.stress import STRESS_GAP, stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, _OneBlasThread, batch_of
 from mnist_mlp.plan import Plan, stream
-from mnist_mlp.reference import clip_by_global_norm, forward, scale_pixels
+from mnist_mlp.reference import activate, clip_by_global_norm, forward, scale_pixels
 from mnist_mlp.spec import OptimizerSpec
 
 SPEC = spec_of(name="adam", learning_rate=0.01, epochs=2)
@@ -71,7 +72,8 @@ def test_spans_are_cut_and_joined(spans: list[tuple[int, int]], expected: list[r
 
 def test_windows_between_a_clean_step_and_a_broken_one() -> None:
     assert between(10, 20) == [range(11, 21)]
-    assert between(0, 24) == [range(1, 25)]
+    for gap in range(1, 25):
+        assert between(7, 7 + gap) == [range(8, 8 + gap)]
     assert between(100, 900) == [range(start, start + 3) for start in range(101, 900, 100)]
     assert between(100, 900, rounds=2) == [range(101, 104), range(501, 504)]
 
@@ -105,6 +107,10 @@ def test_distances_are_in_units_of_an_honest_run() -> None:
     assert apart(2.0**-23, 0) == pytest.approx(4)
     # ... and in float64 as a thirtieth of what is always allowed.
     assert apart(1e-10, 0, precision="float64") == pytest.approx(drift.LIMIT)
+    # A bias that stays 0 in float32 may not move at all.
+    stays = {"b": np.zeros(2)}
+    moved = {"b": np.float32([1e-20, 0])}
+    assert drift.distance(moved, stays, stays, precision="float32") > drift.LIMIT
     assert apart(np.nan, 1e-6) == apart(np.inf, 1e-6) == np.inf
 
 
@@ -112,7 +118,8 @@ def test_the_worst_tensor_counts() -> None:
     near = {"w": np.ones(4) + 1e-6, "b": np.full(2, 1e-8)}
     got = {"w": np.ones(4) + 1e-6, "b": np.array([3e-8, -3e-8])}
     assert drift.distance(got, ONE, near, precision="float32") == pytest.approx(3)
-    assert drift.rms(np.array([3, 4], np.int8)) == pytest.approx(sqrt(12.5))
+    assert drift.rms(np.array([3, 4])) == pytest.approx(sqrt(12.5))
+    assert drift.rms(np.array([100, -100], np.int8)) == 100
     assert drift.largest_gap({"a": np.float32([1, 5])}, {"a": np.array([1.5, 3.0])}) == 2
 
 
@@ -139,6 +146,8 @@ def test_an_honest_run_differs_by_roundings_only(precision: str) -> None:
     np.testing.assert_array_equal(first, start.initial_weights["layers.0.kernel"])
     turned = drift.honest_run(plan, GIVEN.data, order=lambda epoch: plan.order(epoch)[::-1])
     last = plan.steps_per_epoch * 2 + 1
+    exact = ReferenceRun(plan, GIVEN.data).states([last])[last].weights["layers.0.kernel"]
+    assert (run.states([last])[last].weights["layers.0.kernel"] != exact).any()
     assert (
         turned.states([last])[last].weights["layers.0.kernel"]
         != run.states([last])[last].weights["layers.0.kernel"]
@@ -264,12 +273,29 @@ def test_missing_tensors_and_other_shapes() -> None:
         ({"activations": a[:1]}, ("forward", 1, "activation"), f"missing, expected ({n}, 14)"),
         ({"gradient": wide}, ("gradient", 1, "kernel"), "shape (20, 15), expected (20, 14)"),
         ({"gradient": {}}, ("gradient", 0, "kernel"), "missing, expected (144, 20)"),
+        ({"state": State(3, {}, {})}, ("update", 0, "kernel"), "missing, expected (144, 20)"),
     ):
         odd = shapes.misshapen(model, spoilt(**cast(Any, fields)))
         assert odd is not None
         assert (odd.rung, odd.layer, odd.tensor) == where
-        assert (odd.epoch, odd.step, odd.size) == (1, STEPS[2].step, np.inf)
+        assert (odd.epoch, odd.step, odd.size, odd.stress) == (1, STEPS[2].step, np.inf, False)
+        assert np.isnan([odd.got, odd.expected]).all()
         assert odd.note.startswith(note)
+
+
+def stress_step(**fields: Any) -> Any:
+    return replace(STEPS[-1], record=replace(STEPS[-1].record, **fields))
+
+
+def test_tensors_of_the_stress_batch_come_last() -> None:
+    odd = shapes.misshapen(SPEC.model, [stress_step(gradient={}), *STEPS[:-1]])
+    assert odd is not None
+    assert (odd.stress, odd.step, odd.rung) == (True, 0, "gradient")
+    z = [np.full(t.shape, 1e300) for t in STEPS[-1].record.pre_activations]
+    odd = shapes.too_exact([stress_step(pre_activations=z), *STEPS[:-1]])
+    assert odd is not None
+    assert (odd.stress, odd.epoch, odd.step, odd.layer) == (True, 0, 0, 0)
+    assert (odd.got, odd.expected) == (1e300, np.inf)
 
 
 def test_the_first_number_that_is_not_finite() -> None:
@@ -302,6 +328,7 @@ def test_numbers_finer_than_float32() -> None:
         odd = shapes.too_exact(spoilt(pre_activations=finer))
         assert odd is not None
         assert (odd.rung, odd.layer, odd.tensor, odd.step) == ("forward", layer, tensor, 3)
+        assert (odd.epoch, odd.stress) == (1, False)
         assert (odd.got, odd.expected, odd.size) == (0.1, float(np.float32(0.1)), 0.0)
     strange = [t.copy() for t in z]
     strange[0][0] = np.nan
@@ -388,6 +415,9 @@ def same(judged: Expected, value: Any, terms: Any) -> None:
     np.testing.assert_allclose(judged.terms, terms, rtol=1e-14, atol=0)
 
 
+LOW = 1 / (1 + exp(1))  # sigmoid(-1)
+
+
 def test_terms_of_a_dense_layer() -> None:
     a, kernel, bias = np.float32([[1, -2]]), np.float32([[3], [4]]), np.float32([-5])
     same(arbiter.dense(a, kernel, bias), [[-10]], [[16]])
@@ -401,7 +431,10 @@ def test_terms_of_a_dense_layer() -> None:
         ("leaky_relu(0.25)", -4.0, -1.0, 2.0),
         ("elu", -1.0, exp(-1) - 1, (1 - exp(-1)) + exp(-1) + 1.8 * (exp(-1) + 1)),
         ("elu", 3.0, 3.0, 6.0),
+        ("elu", 0.0, 0.0, 0.0),
+        ("elu", 0.5, 0.5, 1.0),
         ("softplus", 0.0, log(2), log(2) + 1),
+        ("softplus", 1.0, log(1 + exp(1)), log(1 + exp(1)) + (1 - LOW) + exp(-1)),
         ("gelu", 0.0, 0.0, 0.0),
         ("tanh", 0.0, 0.0, 0.0),
     ],
@@ -410,7 +443,22 @@ def test_terms_of_an_activation(name: str, z: float, value: float, terms: float)
     same(arbiter.activation(name, np.array([z])), [value], [terms])
 
 
-LOW = 1 / (1 + exp(1))  # sigmoid(-1)
+@pytest.mark.parametrize(("name", "more"), [("selu", 1.8 * (exp(-2) + 1)), ("gelu", 2.0)])
+def test_terms_that_cancel_inside_an_activation(name: str, more: float) -> None:
+    judged = arbiter.activation(name, np.array([-2.0]))
+    a, s = activate(name, np.array([-2.0]))
+    np.testing.assert_allclose(judged.terms, np.abs(a) + 2 * np.abs(s) + more)
+
+
+def test_exact_values_are_float64_whatever_comes_in() -> None:
+    z = np.float32([0.1])
+    exact = float(np.float32(0.1))
+    assert arbiter.activation("relu", z).terms.tolist() == [2 * exact]
+    assert arbiter.keep_bits(z, 40).tolist() == [exact]
+    assert arbiter.keep_bits(z, 2).dtype == np.float64
+    cube = OtherActivation("cube", lambda x: x**3, lambda x: 3 * x**2)
+    assert cube.judged(z).value.tolist() == [exact**3]
+    assert cube.slope(z).value.tolist() == [3 * exact**2]
 
 
 @pytest.mark.parametrize(
@@ -766,7 +814,8 @@ def test_what_is_computed_in_the_background_holds_up_no_end(
 
 
 def test_the_stress_batch_has_large_logits_and_unchanged_hidden_layers() -> None:
-    stress, plan = GIVEN.stress, GIVEN.plan
+    plan = GIVEN.plan
+    stress = stress_batch(plan, GIVEN.data)
     rows = plan.order(1)[:32]
     np.testing.assert_array_equal(stress.images, GIVEN.data.train_images[rows])
     np.testing.assert_array_equal(stress.labels, GIVEN.data.train_labels[rows])
