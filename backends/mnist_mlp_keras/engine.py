@@ -155,6 +155,11 @@ def eager_functions() -> Iterator[None]:
         tf.config.run_functions_eagerly(run_eagerly=before)
 
 
+def forget_seed() -> None:
+    """Undo `keras.utils.set_random_seed` as far as it has Keras repeat its shuffle."""
+    tf.random.set_seed(None)
+
+
 @contextmanager
 def exact_scalars() -> Iterator[None]:
     """Context in which a Python number becomes a float64 constant as it is.

@@ -25,6 +25,7 @@ from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import (
     eager_functions,
     exact_scalars,
+    forget_seed,
     planned_dataset,
     watched_gradients,
 )
@@ -52,7 +53,7 @@ from mnist_mlp_keras.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_keras.port.pair_mends import set_layer, set_optimizer
+from mnist_mlp_keras.port.pair_mends import followed, set_layer, set_optimizer, train
 from mnist_mlp_keras.port.recorder import innermost
 from mnist_mlp_keras.port.run import as_one_step, passed_on
 from mnist_mlp_keras.port.state import number
@@ -155,7 +156,9 @@ class KerasSide:
                 return Observer.like(known, self._model()).read()
 
         seeds = range(DRAWS if self.given.maker is not None else 1)
-        return distinct_draws(map(drawn, seeds), seconds=DRAW_S)
+        found = distinct_draws(map(drawn, seeds), seconds=DRAW_S)
+        forget_seed()
+        return found
 
     # --- Judged training --------------------------------------------------------------------------
 
@@ -267,7 +270,7 @@ class Observer:
                 result = self._activated(layer, own, here, x, *args, **options)
             finally:
                 draws.rate = None
-            return result
+            return followed(layer, x, result, self.mends.get(here, []))
 
         return call
 
@@ -360,6 +363,10 @@ class _Run(keras.callbacks.Callback):
         self._open: ExitStack | None = None
         self._pending = False
         self.optimizer = innermost(model.optimizer)
+        if known is not None:
+            leaves = self.observer.leaves
+            numbers = [known.of_leaf.get(leaf) for leaf in range(len(leaves))]
+            train(leaves, numbers, job.mends)
 
     def fit(self) -> None:
         """Run it.

@@ -113,6 +113,8 @@ def settings_of(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
             }
         case "layer_norm" | "group_norm":
             return {"epsilon": float(layer.epsilon)}
+        case "embedding":
+            return {"padding_index": None, "max_norm": None, "by_frequency": False}
         case "max_pool" | "average_pool":
             return _pool_settings(layer, shape)
         case "dropout" | "spatial_dropout":

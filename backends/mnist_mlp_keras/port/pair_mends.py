@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+
 from mnist_mlp.ports.pair import Mend
 
 ATTRIBUTES = {
@@ -24,6 +26,22 @@ def set_layer(layer: Any, mends: Sequence[Mend]) -> bool:
         if name is not None and hasattr(layer, name):
             setattr(layer, name, mend.value)
     return any(mend.field == "skip" for mend in mends)
+
+
+def followed(layer: Any, given: Any, result: Any, mends: Sequence[Mend]) -> Any:
+    """What a layer made of what it was given, with what an experiment does to it."""
+    for mend in mends:
+        if mend.field == "padding_index" and mend.value is not None:
+            padding = keras.ops.equal(keras.ops.cast(given, "int32"), mend.value)[..., None]
+            result = keras.ops.where(padding, keras.ops.stop_gradient(result), result)
+    return result
+
+
+def train(layers: Sequence[Any], numbers: Sequence[int | None], mends: Sequence[Mend]) -> None:
+    """Let the weights of some layers be trained; `numbers` are those of the layers."""
+    for mend in mends:
+        if mend.field == "trained" and mend.layer in numbers:
+            layers[numbers.index(mend.layer)].trainable = True
 
 
 def set_optimizer(optimizer: Any, mends: Sequence[Mend]) -> None:

@@ -297,6 +297,7 @@ class Observer:
             name, kind = self.named[path]
             value = tensor.grad if gradients else tensor
             if value is not None:
+                value = value.to_dense()  # an embedding's gradient may be sparse
                 role = layer_and_role(name)[1]
                 found[name] = to_canonical(kind, role, to_array(value)).copy()
         return found
@@ -310,7 +311,11 @@ class Observer:
                 if name not in values or into is None:
                     continue
                 value = from_canonical(kind, layer_and_role(name)[1], np.asarray(values[name]))
-                into.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+                made = torch.from_numpy(np.ascontiguousarray(value))
+                if into.is_sparse:
+                    tensor.grad = made.to(into.dtype).to_sparse(1)
+                else:
+                    into.copy_(made)
 
 
 def _tensors(module: Any) -> dict[str, Tensor]:

@@ -78,6 +78,13 @@ LOSSES = frozenset(
 WITH_WEIGHTS = ("dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "group_norm",
                 "embedding")  # fmt: skip
 
+EMBEDDING = {
+    "padding_index": "padding_idx",
+    "max_norm": "max_norm",
+    "by_frequency": "scale_grad_by_freq",
+}
+"""Settings of an embedding that Keras has not."""
+
 _ELSEWHERE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "celu", "selu")
 """Functions that are also there as `torch.relu`, `x.relu()` and `x.relu_()`."""
 
@@ -145,6 +152,8 @@ def settings_of(call: Call) -> dict[str, Any]:
             if given.get("running_mean") is not None and momentum is not None:
                 settings["momentum"] = 1.0 - float(momentum)
             return settings
+        case "embedding":
+            return {ours: given.get(theirs) for ours, theirs in EMBEDDING.items()}
         case "layer_norm" | "group_norm":
             return {"epsilon": float(given["eps"])}
         case "max_pool" | "average_pool":
@@ -161,9 +170,7 @@ def settings_of(call: Call) -> dict[str, Any]:
             return {"alpha": float(given.get("alpha", 1.0))}
         case "gelu":
             return {"approximate": given["approximate"] == "tanh"}
-        case kind if kind in LOSSES:
-            return _loss_settings(given)
-    return {}
+    return _loss_settings(given) if call.kind in LOSSES else {}
 
 
 def _tuple(value: Any, rank: int) -> tuple[int, ...]:

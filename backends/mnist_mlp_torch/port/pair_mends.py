@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp_torch.port.pair_layers import (
+    EMBEDDING,
     LOSSES,
     Call,
     activation,
@@ -61,7 +62,7 @@ def work(kind: str, x: Tensor, settings: Mapping[str, Any]) -> Tensor:
 def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
     settings = {**settings_of(call), **fields}
     kind, given = call.kind, call.arguments
-    if not set(fields) - {"after", "population_variance"}:
+    if not set(fields) - {"after", "population_variance", "trained"}:
         return own()
     if kind == "conv":
         arguments = {
@@ -75,6 +76,8 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
         if "momentum" in fields:
             arguments["momentum"] = 1.0 - fields["momentum"]
         return own(**arguments)
+    if kind == "embedding":
+        return own(**{EMBEDDING[name]: v for name, v in fields.items() if name in EMBEDDING})
     if kind in LOSSES:
         return _loss(call, own, fields)
     chosen = fields.get("kind", (kind, settings))

@@ -84,6 +84,7 @@ LAYERS = (
     Row("a convolution", "refused", ("Separable*", "ConvLSTM*", "*Fold", "*fold")),
     Row("a convolution", "refused", ("*Conv*", "conv*"), pair=True),
     Row("pooling", "refused", ("*Pool*", "*pool*"), pair=True),
+    Row("an embedding", "refused", ("Embedding", "embedding"), pair=True),
     Row("an embedding", "refused", ("Embedding*", "embedding*")),
     Row("recurrent", "refused", ("*GRU*", "*LSTM*", "*RNN*", "Bidirectional", "TimeDistributed")),
     Row("attention", "refused", ("*Attention*", "*attention*", "Transformer*")),
@@ -356,7 +357,7 @@ def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
     losses = f", under {', '.join(original.losses)}" if original.losses else ""
     return (
         f"{label} cannot be judged: {'; '.join(reasons)}.\n"
-        f"What can be: one input and one output, dense layers, convolutions, pooling, "
+        f"What can be: one input and one output, dense layers, convolutions, embeddings, pooling, "
         f"normalisation, dropout, activations, merging and resizing. It is made of {kinds}{losses}."
         f"\nGive check the part without the others as a model of its own, in both files."
     )

@@ -13,9 +13,11 @@ from typing import Any
 
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
+from mnist_mlp.parity.pair import sequences
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, family, side_by_side
+from mnist_mlp.parity.pair.settings import differing, same, short, told
 from mnist_mlp.ports.pair import Mend, PairLayer
 
 TRIALS = 60
@@ -99,6 +101,8 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
         case "gradient":
             assert finding.layer is not None
             yield from _frozen(run, finding)
+            pair = run.weights.pairs[finding.layer]
+            yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
             sides = run.facts_a, run.facts_b
             yield from _optimizer(*({**x.optimizer, "framework": x.framework} for x in sides))
@@ -111,35 +115,17 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
 # --- Layers ---------------------------------------------------------------------------------------
 
 
-def _told(name: str, a: Any, b: Any, where: str) -> str:
-    return f"{name} {_short(b)} instead of {_short(a)} in {where}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _differing(a: PairLayer, b: PairLayer) -> Iterator[tuple[str, Any, Any]]:
-    for name, value in a.settings.items():
-        if name in b.settings and not _same(value, b.settings[name]):
-            yield name, value, b.settings[name]
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return abs(a - b) <= 1e-12 * max(abs(a), abs(b))
-    return bool(a == b)
-
-
 def _settings(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
     """Settings of one layer in both models."""
-    for name, ours, theirs in _differing(a, b):
-        text = _told(name, ours, theirs, b.name)
+    for name, ours, theirs in differing(a, b):
+        text = told(name, ours, theirs, b.name)
         mends = (Mend(b.number, name, ours),)
         if a.kind.endswith("_norm"):
             yield Hypothesis(mends, Cause("normalisation_settings", text))
         elif a.kind == "conv":
             yield Hypothesis(mends, Cause("convolution_settings", text))
+        elif a.kind == "embedding":
+            yield Hypothesis(mends, Cause("embedding_settings", text))
 
 
 def _padding(run: PairRun, index: int) -> Iterator[Hypothesis]:
@@ -158,14 +144,14 @@ def _padding(run: PairRun, index: int) -> Iterator[Hypothesis]:
     if theirs == tuple(map(tuple, ours)):
         return
     mends = (Mend(pads[-1].number, "skip"), Mend(pair.b.number, "pads", ours))
-    text = _told("pads", ours, theirs, pair.b.name)
+    text = told("pads", ours, theirs, pair.b.name)
     yield Hypothesis(mends, Cause("convolution_settings", text))
 
 
 def _statistics(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
-    for name, ours, theirs in _differing(a, b):
+    for name, ours, theirs in differing(a, b):
         if name == "momentum":
-            text = _told(name, ours, theirs, b.name)
+            text = told(name, ours, theirs, b.name)
             mends = (Mend(b.number, name, ours),)
             yield Hypothesis(mends, Cause("normalisation_settings", text))
     text = f"n / (n - 1) times the population variance, in {b.name}"
@@ -220,11 +206,11 @@ def _extra(layer: PairLayer) -> Iterator[Hypothesis]:
 
 def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
     """The same sort of work, done otherwise."""
-    differing = list(_differing(a, b))
-    if a.kind == b.kind and not differing:
+    unlike = list(differing(a, b))
+    if a.kind == b.kind and not unlike:
         return
     instead = (Mend(b.number, "kind", (a.kind, dict(a.settings))),)
-    text = ", ".join(_told(name, x, y, b.name) for name, x, y in differing)
+    text = ", ".join(told(name, x, y, b.name) for name, x, y in unlike)
     match family(a.kind):
         case "activation" if a.kind == b.kind == "leaky_relu":
             yield Hypothesis(instead, Cause("leaky_relu_slope", text))
@@ -240,8 +226,8 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         case "dropout":
             yield Hypothesis(instead, Cause("dropout_rate", f"{b.name} instead of {a.name}"))
         case "pool" if "window" in a.settings:
-            told = text if a.kind == b.kind else f"{b.name} instead of {a.name}"
-            yield Hypothesis(instead, Cause("pooling_settings", told))
+            shown = text if a.kind == b.kind else f"{b.name} instead of {a.name}"
+            yield Hypothesis(instead, Cause("pooling_settings", shown))
 
 
 # --- Loss and gradient ----------------------------------------------------------------------------
@@ -261,8 +247,8 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
         if layer.number > last and (layer.kind, b.kind) in DOUBLED:
             yield Hypothesis((Mend(layer.number, "skip"),), Cause("softmax_twice", layer.name))
     if a is not None:
-        for name, ours, theirs in _differing(a, b):
-            text = _told(name, ours, theirs, b.name)
+        for name, ours, theirs in differing(a, b):
+            text = told(name, ours, theirs, b.name)
             mends = (Mend(here, name, ours),)
             if name == "reduction" and theirs == "sum":
                 yield Hypothesis(mends, Cause("loss_sum", text))
@@ -313,14 +299,14 @@ def _optimizer(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Hypothesi
     if kinds == ["RMSprop", "RMSprop"] and a["framework"] == "keras" and not a.get("centered"):
         names = ("learning_rate", "rho", "momentum", "epsilon")
         rule = (Mend(None, "rule", ("keras_rmsprop", {n: float(ours[n]) for n in names})),)
-        told = ", ".join(f"{n} {_short(theirs[n])} for {_short(ours[n])}" for n in names)
-        text = f"RMSprop (torch) for RMSprop (Keras): {told}; epsilon outside of the root"
+        shown = ", ".join(f"{n} {short(theirs[n])} for {short(ours[n])}" for n in names)
+        text = f"RMSprop (torch) for RMSprop (Keras): {shown}; epsilon outside of the root"
         yield Hypothesis(rule, Cause("other_optimizer", text))
     for name in _SETTINGS:
         x, y = ours.get(name, 0.0), theirs.get(name, 0.0)
-        if (name not in ours and name not in theirs) or _same(float(x), float(y)):
+        if (name not in ours and name not in theirs) or same(float(x), float(y)):
             continue
-        text = f"{_short(y)} instead of {_short(x)}"
+        text = f"{short(y)} instead of {short(x)}"
         mends = (Mend(None, name, x),)
         match name:
             case "learning_rate":
@@ -341,7 +327,7 @@ def _optimizer(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Hypothesi
     if kinds[0] in ("Adam", "AdamW") and a["framework"] == "keras":
         epsilon = float(ours["epsilon"])
         rule = (Mend(None, "rule", ("keras_adam", epsilon)),)
-        text = f"epsilon {_short(theirs.get('epsilon'))}, the original's {_short(epsilon)}"
+        text = f"epsilon {short(theirs.get('epsilon'))}, the original's {short(epsilon)}"
         yield Hypothesis(rule, Cause("adam_epsilon_placement", text))
 
 

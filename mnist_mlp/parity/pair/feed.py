@@ -256,8 +256,9 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
 def _forms(
     rows: PairRows, *, targets: tuple[int, ...] | None, first: tuple[int, ...] = ()
 ) -> Iterator[PairRows]:
-    """Rows in other forms, the likeliest first: channels first, as given, flat; then targets."""
-    inputs = _inputs(rows.x, first)
+    """Rows in other forms, the likeliest first: channels first, as given, flat; then as other
+    numbers; then targets."""
+    inputs = [made for x in _numbers(rows.x) for made in _inputs(x, first)]
     if rows.y.shape == rows.x.shape and np.array_equal(rows.x, rows.y):  # an autoencoder
         yield from (replace(rows, x=x, y=x) for x in inputs)
         return
@@ -283,6 +284,16 @@ def _inputs(x: Array, first: tuple[int, ...]) -> list[Array]:
         chosen = found.pop(tuple(first), x.reshape(len(x), *first))
         return [chosen, *found.values()]
     return list(found.values())
+
+
+def _numbers(x: Array) -> list[Array]:
+    """Whole numbers may be carried by real ones: torch's embeddings take integers, most layers
+    do not."""
+    whole = x.dtype.kind in "iu" or bool((x == np.round(x)).all())
+    if not whole:
+        return [x]
+    forms = [x, x.astype(np.int64), x.astype(np.float64)]
+    return list({form.dtype: form for form in reversed(forms)}.values())[::-1]
 
 
 def _target_forms(y: Array, given: tuple[int, ...] | None) -> list[Array]:

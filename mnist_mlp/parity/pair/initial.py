@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_mlp.parity.causes import init
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
-from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap
+from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap
 from mnist_mlp.ports.pair import PairLayer, tensor_name
 from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name
 
@@ -27,22 +27,48 @@ def initial_breaks(
     with_kernel = [
         (place, pair) for place, pair in enumerate(weights.pairs) if "kernel" in pair.a.shapes
     ]
-    ours = [_kernels(draw, [pair.a for _, pair in with_kernel]) for draw in a]
-    theirs = [_kernels(draw, [pair.b for _, pair in with_kernel]) for draw in b]
-    layers = [(*_fans(pair.a), "") for _, pair in with_kernel]
-    for item in init.pair_breaks(ours, theirs, layers, side="b") if layers else ():
-        assert item.layer is not None
-        place = with_kernel[item.layer][0]
-        breaks.append(item.model_copy(update={"place": Place(0, 0, place, item.tensor)}))
+    embeddings = [x for x in with_kernel if x[1].a.kind == "embedding"]
+    breaks += _drawn(a, b, [x for x in with_kernel if x not in embeddings])
+    breaks += _drawn(a, b, embeddings)
     breaks += _constants(a[0], b[0], weights)
     return breaks, sum(len(pair.a.shapes) for pair in weights.pairs)
 
 
-def _kernels(draw: Tensors, layers: Sequence[PairLayer]) -> Tensors:
+def _drawn(
+    a: Sequence[Tensors], b: Sequence[Tensors], placed: Sequence[tuple[int, LayerPair]]
+) -> list[Break]:
+    """Layers of one sort, which as a rule have one initialiser; each with its place."""
+    pairs = [pair for _, pair in placed]
+    padding = [_padding_row(pair) for pair in pairs]
+    ours = [_kernels(draw, [pair.a for pair in pairs], padding) for draw in a]
+    theirs = [_kernels(draw, [pair.b for pair in pairs], padding) for draw in b]
+    layers = [(*_fans(pair.a), "") for pair in pairs]
+    breaks = []
+    for item in init.pair_breaks(ours, theirs, layers, side="b") if layers else ():
+        assert item.layer is not None
+        place, pair = placed[item.layer]
+        cause = item.cause
+        if pair.a.kind == "embedding" and cause.name == "unit_normal":
+            cause = Cause("torch_default_embedding_init", cause.value)
+        moved = {"place": Place(0, 0, place, item.tensor), "cause": cause}
+        breaks.append(item.model_copy(update=moved))
+    return breaks
+
+
+def _padding_row(pair: LayerPair) -> int | None:
+    """The row of an embedding that torch sets to zero."""
+    rows = [layer.settings.get("padding_index") for layer in (pair.a, pair.b)]
+    return next((row for row in rows if row is not None), None)
+
+
+def _kernels(draw: Tensors, layers: Sequence[PairLayer], padding: Sequence[int | None]) -> Tensors:
     """Kernels as matrices and biases by the names of dense layers; no bias is one of zeros."""
     found: dict[str, Array] = {}
     for number, layer in enumerate(layers):
         kernel = draw[tensor_name(layer.number, "kernel")]
+        row = padding[number]
+        if row is not None:
+            kernel = np.delete(kernel, row, axis=0)
         found[kernel_name(number)] = kernel.reshape(-1, kernel.shape[-1])
         bias = draw.get(tensor_name(layer.number, "bias"))
         found[bias_name(number)] = np.zeros(kernel.shape[-1]) if bias is None else bias
