@@ -266,6 +266,7 @@ ONLY_ONE_HAS = {
         "functions",
         "gradient",
         "layers",
+        "pair_gates",
         "listener",
         "plain",
         "products",

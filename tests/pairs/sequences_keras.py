@@ -40,3 +40,96 @@ def untrained():
     given = text()
     given["model"].layers[0].trainable = False
     return given
+
+
+def series(length=10, features=3):
+    """Rows of numbers over time, and four classes."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, length, features)).astype("float32")
+    return x, rng.integers(0, 4, len(x))
+
+
+def classifier(*stack, **shape):
+    x, y = series(**shape)
+    model = keras.Sequential([keras.Input(x.shape[1:]), *stack, layers.Dense(4)])
+    model = compiled(model, None, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 30}}
+
+
+def lstm():
+    return classifier(layers.LSTM(5))
+
+
+def gru():
+    return classifier(layers.GRU(5))
+
+
+def simple():
+    return classifier(layers.SimpleRNN(5, return_sequences=True), layers.SimpleRNN(4))
+
+
+def bidirectional():
+    return classifier(layers.Bidirectional(layers.LSTM(5)))
+
+
+def relu():
+    return classifier(layers.SimpleRNN(5, activation="relu"))
+
+
+def hard():
+    return classifier(layers.LSTM(5, recurrent_activation="hard_sigmoid"))
+
+
+def reset_before():
+    return classifier(layers.GRU(5, reset_after=False))
+
+
+def stacked():
+    return classifier(layers.LSTM(5, return_sequences=True), layers.Dropout(0.3), layers.LSTM(5))
+
+
+def backwards():
+    return classifier(layers.LSTM(5, go_backwards=True))
+
+
+def summed():
+    return classifier(layers.Bidirectional(layers.GRU(5), merge_mode="sum"))
+
+
+def averaged():
+    return classifier(layers.LSTM(5, return_sequences=True), layers.GlobalAveragePooling1D())
+
+
+def no_forget_bias():
+    return classifier(layers.LSTM(5, unit_forget_bias=False))
+
+
+def masked(*stack, mask_zero=True):
+    x, y = sentences()
+    model = keras.Sequential(
+        [
+            keras.Input((LENGTH,), dtype="int32"),
+            layers.Embedding(WORDS, 8, mask_zero=mask_zero),
+            *stack,
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    return {"model": compiled(model), "fit": {"x": x, "y": y, "batch_size": 30}}
+
+
+def masked_lstm():
+    return masked(layers.LSTM(6))
+
+
+def masked_mean():
+    return masked(layers.GlobalAveragePooling1D())
+
+
+def loaded():
+    """A GRU whose first weights are fixed."""
+    given = classifier(layers.GRU(5))
+    rng = np.random.default_rng(1)
+    given["model"].layers[0].set_weights(
+        [rng.normal(0, 0.3, (3, 15)), rng.normal(0, 0.3, (5, 15)), np.zeros((2, 15))]
+    )
+    return given

@@ -31,7 +31,23 @@ def initialised(module):
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.Embedding):
             nn.init.uniform_(layer.weight, -0.05, 0.05)
+        elif isinstance(layer, nn.RNNBase):
+            recurrent(layer)
     return module
+
+
+def recurrent(layer):
+    for name, weight in layer.named_parameters():
+        if name.startswith("weight_ih"):
+            nn.init.xavier_uniform_(weight)
+        elif name.startswith("weight_hh"):
+            nn.init.orthogonal_(weight)
+        else:
+            nn.init.zeros_(weight)
+            if isinstance(layer, nn.LSTM) and name.startswith("bias_ih"):
+                nn.init.ones_(weight[layer.hidden_size : 2 * layer.hidden_size])
+            if not isinstance(layer, nn.GRU) and name.startswith("bias_hh"):
+                weight.requires_grad_(False)  # Keras has one bias
 
 
 class Fitted(L.LightningModule):
@@ -46,6 +62,8 @@ class Fitted(L.LightningModule):
 
     def training_step(self, batch, batch_idx):
         x, y = batch
+        if y.dtype is torch.int64:
+            return F.cross_entropy(self(x), y)
         return F.binary_cross_entropy_with_logits(self(x).view(-1), y)
 
     def configure_optimizers(self):
@@ -98,3 +116,239 @@ def frozen_vectors():
     given = text()
     given["module"].net.words.weight.requires_grad_(False)
     return given
+
+
+def series(length=10, features=3):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, length, features)).astype("float32")
+    return x, rng.integers(0, 4, len(x))
+
+
+class Series(nn.Module):
+    """A recurrent net, of which the last step is classified."""
+
+    def __init__(self, net, width=5):
+        super().__init__()
+        self.net, self.out = net, nn.Linear(width, 4)
+
+    def read(self, out, last):
+        return out[:, -1]
+
+    def forward(self, x):
+        return self.out(self.read(*self.net(x)))
+
+
+def classifier(net, **shape):
+    x, y = series(**shape)
+    rows = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    return {"module": Fitted(net), "loader": DataLoader(rows, batch_size=30, shuffle=True)}
+
+
+def lstm(**settings):
+    return classifier(Series(nn.LSTM(3, 5, batch_first=True, **settings)))
+
+
+def gru():
+    return classifier(Series(nn.GRU(3, 5, batch_first=True)))
+
+
+class Two(nn.Module):
+    """Two layers of other widths."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.RNN(3, 5, batch_first=True), nn.RNN(5, 4, batch_first=True)
+        self.out = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.out(self.second(self.first(x)[0])[1][0])
+
+
+def simple():
+    return classifier(Two())
+
+
+def both_ends(self, out, last):
+    return torch.cat([last[0][0], last[0][1]], dim=1)
+
+
+def reading(how):
+    return type("Series", (Series,), {"read": how})
+
+
+def bidirectional(how=both_ends):
+    return classifier(reading(how)(nn.LSTM(3, 5, batch_first=True, bidirectional=True), width=10))
+
+
+def two_biases():
+    given = lstm()
+    given["module"].net.net.bias_hh_l0.requires_grad_(True)
+    return given
+
+
+def default_weights():
+    given = lstm()
+    given["module"].net.net.reset_parameters()
+    return given
+
+
+def no_forget_bias():
+    given = lstm()
+    nn.init.zeros_(given["module"].net.net.bias_ih_l0)
+    return given
+
+
+def frozen_kernel():
+    given = lstm()
+    given["module"].net.net.weight_hh_l0.requires_grad_(False)
+    return given
+
+
+def steps_first():
+    return classifier(Series(nn.LSTM(3, 5)))
+
+
+def turned():
+    """Steps first, as torch has it by default, on inputs that are turned for it."""
+
+    class Turned(Series):
+        def forward(self, x):
+            return self.out(self.net(x.transpose(0, 1))[0][-1])
+
+    return classifier(Turned(nn.LSTM(3, 5)))
+
+
+def first_step():
+    return classifier(reading(lambda self, out, last: out[:, 0])(nn.LSTM(3, 5, batch_first=True)))
+
+
+def gru_of_one_bias():
+    given = gru()
+    given["module"].net.net.bias_hh_l0.requires_grad_(False)
+    return given
+
+
+def relu():
+    return classifier(Series(nn.RNN(3, 5, batch_first=True, nonlinearity="relu")))
+
+
+def tanh():
+    return classifier(Series(nn.RNN(3, 5, batch_first=True)))
+
+
+def stacked(rate=0.3, layers=2):
+    return classifier(Series(nn.LSTM(3, 5, layers, batch_first=True, dropout=rate)))
+
+
+def stacked_without():
+    return stacked(0.0)
+
+
+def one_layer():
+    return classifier(Series(nn.LSTM(3, 5, batch_first=True)))
+
+
+def state_of_first():
+    net = nn.LSTM(3, 5, 2, batch_first=True, dropout=0.3)
+    return classifier(reading(lambda self, out, last: last[0][0])(net))
+
+
+def of_last_step():
+    return bidirectional(lambda self, out, last: out[:, -1])
+
+
+def summed(how=lambda self, out, last: last[0] + last[1]):
+    net = nn.GRU(3, 5, batch_first=True, bidirectional=True)
+    return classifier(reading(how)(net))
+
+
+def halved():
+    return summed(lambda self, out, last: (last[0] + last[1]) / 2)
+
+
+class Backwards(Series):
+    def forward(self, x):
+        return super().forward(x.flip(1))
+
+
+def backwards():
+    return classifier(Backwards(nn.LSTM(3, 5, batch_first=True)))
+
+
+def averaged():
+    return classifier(reading(lambda self, out, last: out.mean(1))(nn.LSTM(3, 5, batch_first=True)))
+
+
+class Loop(nn.Module):
+    """A cell, step by step."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.LSTMCell(3, 5), nn.Linear(5, 4)
+        nn.init.xavier_uniform_(self.cell.weight_ih)
+        nn.init.orthogonal_(self.cell.weight_hh)
+        nn.init.zeros_(self.cell.bias_ih)
+        nn.init.ones_(self.cell.bias_ih[5:10])
+        nn.init.zeros_(self.cell.bias_hh).requires_grad_(False)
+
+    def forward(self, x):
+        h = c = torch.zeros(len(x), 5, dtype=x.dtype)
+        for step in range(x.shape[1]):
+            h, c = self.cell(x[:, step], (h, c))
+        return self.out(h)
+
+
+def loop():
+    return classifier(Loop())
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.net = nn.Embedding(WORDS, 8), nn.LSTM(8, 6, batch_first=True)
+        self.out = nn.Linear(6, 1)
+
+    def forward(self, x):
+        return self.out(self.net(self.words(x))[1][0][0])
+
+
+def unmasked_lstm():
+    return {"module": Fitted(Masked()), "loader": loader(*sentences())}
+
+
+class Mean(nn.Module):
+    def __init__(self, *, masked):
+        super().__init__()
+        self.words, self.out = nn.Embedding(WORDS, 8), nn.Linear(8, 1)
+        self.masked = masked
+
+    def forward(self, x):
+        here = (x != 0).unsqueeze(-1).to(self.words.weight.dtype)
+        if self.masked:
+            return self.out((self.words(x) * here).sum(1) / here.sum(1))
+        return self.out(self.words(x).mean(1))
+
+
+def masked_mean():
+    return {"module": Fitted(Mean(masked=True)), "loader": loader(*sentences())}
+
+
+def unmasked_mean():
+    return {"module": Fitted(Mean(masked=False)), "loader": loader(*sentences())}
+
+
+def loaded(*, exchanged=False):
+    """The original's first weights, with a GRU's gates in torch's order."""
+    given = gru()
+    rng = np.random.default_rng(1)
+    order = [0, 1, 2] if exchanged else [1, 0, 2]
+    with torch.no_grad():
+        for name, shape in (("weight_ih_l0", (3, 15)), ("weight_hh_l0", (5, 15))):
+            gates = np.split(rng.normal(0, 0.3, shape).T, 3)
+            weight = np.concatenate([gates[k] for k in order])
+            given["module"].net.net.get_parameter(name).copy_(torch.from_numpy(weight))
+    return given
+
+
+def loaded_as_it_is():
+    return loaded(exchanged=True)

@@ -33,6 +33,7 @@ from mnist_mlp_keras.port.facts import optimizer_settings
 from mnist_mlp_keras.port.load import (
     ONE_HOT_LOSSES,
     Given,
+    is_recurrent,
     leaves_of,
     loss_name,
     one_hot,
@@ -54,6 +55,8 @@ from mnist_mlp_keras.port.pair_layers import (
     to_canonical,
 )
 from mnist_mlp_keras.port.pair_mends import followed, set_layer, set_optimizer, train
+from mnist_mlp_keras.port.pair_recurrent import Sequences, run
+from mnist_mlp_keras.port.pair_recurrent import settings_of as recurrent_settings
 from mnist_mlp_keras.port.recorder import innermost
 from mnist_mlp_keras.port.run import as_one_step, passed_on
 from mnist_mlp_keras.port.state import number
@@ -219,6 +222,7 @@ class Observer:
         self.of_leaf: dict[int, int] = {}
         """The number of each leaf with weights."""
         self._seen: set[int] = set()
+        self.sequences = Sequences()
 
     @classmethod
     def like(cls, other: Observer, model: Any, mends: Sequence[Mend] = ()) -> Observer:
@@ -257,9 +261,13 @@ class Observer:
                 return own(x, *args, **options)
             self._seen.add(id(layer))
             here = len(self.layers)
-            if set_layer(layer, self.mends.get(here, [])):
+            mends = self.mends.get(here, [])
+            x = self.sequences.reading(x, mends)
+            if set_layer(layer, mends):
                 self._add(layer, x, x)
                 return x
+            if is_recurrent(layer):
+                return self._strand(layer, leaf, own, x, options, mends)
             self._add(layer, x, None)
             if weights:
                 self._map(layer, here)
@@ -270,9 +278,34 @@ class Observer:
                 result = self._activated(layer, own, here, x, *args, **options)
             finally:
                 draws.rate = None
-            return followed(layer, x, result, self.mends.get(here, []))
+            if kind_of(layer) == "embedding":
+                self.sequences.embedded(here, x, result)
+            return followed(layer, x, result, mends)
 
         return call
+
+    def _strand(
+        self,
+        layer: Any,
+        leaf: int,
+        own: Callable[..., Any],
+        x: Any,
+        options: Mapping[str, Any],
+        mends: Sequence[Mend],
+    ) -> Any:
+        """One direction of one recurrent layer, its steps in the order in which it takes them."""
+        here = len(self.layers)
+        settings = recurrent_settings(layer, options.get("mask"), options.get("initial_state"))
+        self._add(layer, x, None, settings)
+        self._map(layer, here)
+        self.of_leaf[leaf] = here
+        result, strand = run(layer, own, x, options, mends, self.sequences)
+        self.inputs[here] = _copied(x)[:, ::-1] if layer.go_backwards else _copied(x)
+        if any(mend.field == "backwards" for mend in mends):
+            self.inputs[here] = self.inputs[here][:, ::-1]
+        self.sequences.strands[here] = strand
+        self._keep(here, strand.steps)
+        return result
 
     def _activated(
         self, layer: Any, own: Callable[..., Any], here: int, *args: Any, **options: Any
@@ -303,7 +336,9 @@ class Observer:
         self._keep(len(self.layers) - 1, result)
         return result
 
-    def _add(self, layer: Any, x: Any, result: Any) -> None:
+    def _add(
+        self, layer: Any, x: Any, result: Any, settings: Mapping[str, Any] | None = None
+    ) -> None:
         here = len(self.layers)
         first = x[0] if isinstance(x, list | tuple) else x
         self.layers.append(
@@ -311,7 +346,7 @@ class Observer:
                 number=here,
                 name=f"{layer.name}: {type(layer).__name__}",
                 kind=kind_of(layer),
-                settings=settings_of(layer, tuple(first.shape)),
+                settings=settings or settings_of(layer, tuple(first.shape)),
                 shapes={
                     role: to_canonical(layer, role, number(v)).shape
                     for role, v in tensors_of(layer).items()
@@ -342,7 +377,8 @@ class Observer:
         """Set them."""
         for name, (variable, layer, role) in self.tensors.items():
             if name in values:
-                variable.assign(from_canonical(layer, role, np.asarray(values[name])))
+                whole = number(variable)
+                variable.assign(from_canonical(layer, role, np.asarray(values[name]), whole))
 
 
 def _copied(tensor: Any) -> Array:
@@ -433,17 +469,21 @@ class _Run(keras.callbacks.Callback):
             if not given:
                 return own(gradients, trainable_variables)
             known = self.known or self.observer
-            names = {id(variable): name for name, (variable, _, _) in known.tensors.items()}
+            names: dict[int, list[str]] = {}
+            for name, (variable, _, _) in known.tensors.items():
+                names.setdefault(id(variable), []).append(name)
             variables = trainable_variables or self.optimizer._trainable_variables
             replaced = []
             for gradient, variable in zip(gradients, variables, strict=True):
-                name = names.get(id(variable), "")
-                if name in given and gradient is not None:
-                    _, layer, role = known.tensors[name]
-                    value = from_canonical(layer, role, np.asarray(given[name]))
-                    replaced.append(keras.ops.convert_to_tensor(value, dtype=variable.dtype))
-                else:
+                own_names = [n for n in names.get(id(variable), ()) if n in given]
+                if gradient is None or not own_names:
                     replaced.append(gradient)
+                    continue
+                value = number(keras.ops.convert_to_tensor(gradient)).copy()
+                for name in own_names:
+                    _, layer, role = known.tensors[name]
+                    value = from_canonical(layer, role, np.asarray(given[name]), value)
+                replaced.append(keras.ops.convert_to_tensor(value, dtype=variable.dtype))
             return own(replaced, trainable_variables)
 
         return apply
@@ -454,7 +494,16 @@ class _Run(keras.callbacks.Callback):
         if self._open is not None:
             self._open.close()
             self._open = None
+        self._twice()
         self._pending = True
+
+    def _twice(self) -> None:
+        """Let a bias move twice as far, as two biases that are added do."""
+        for mend in self.job.mends:
+            if mend.field == "twice" and self.known is not None and mend.layer is not None:
+                name = tensor_name(mend.layer, mend.value)
+                moved = 2 * self.known.read()[name] - self._before[name]
+                self.known.write({name: moved})
 
     def _close(self) -> None:
         if not self._pending:

@@ -38,6 +38,7 @@ from mnist_mlp_torch.port.pair_layers import (
     LOSSES,
     WITH_WEIGHTS,
     Call,
+    activation,
     call_of,
     from_canonical,
     settings_of,
@@ -51,6 +52,8 @@ from mnist_mlp_torch.port.pair_mends import (
     performed,
     set_optimizer,
 )
+from mnist_mlp_torch.port.pair_recurrent import FUNCTIONS as RECURRENT_FUNCTIONS
+from mnist_mlp_torch.port.pair_recurrent import Sequences, apart, first_of
 
 DRAW_S = 1.0
 """Seconds for making models for their initial weights; a pair is an answer in seconds."""
@@ -193,7 +196,7 @@ class Observer:
         self.paths = {id(p): name for name, p in module.named_parameters()}
         self.paths |= {id(b): name for name, b in module.named_buffers()}
         self.named: dict[str, tuple[str, str]] = dict(like.named) if like else {}
-        self.mends = mends_of_layers(mends)
+        self.mends: Mapping[int, Sequence[Mend]] = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
         self.losses: list[PairLayer] = []
         self.repeated: list[str] = []
@@ -202,6 +205,7 @@ class Observer:
         self.rough: list[str] = []
         self.loss: float | None = None
         """What the step's first backward pass began with."""
+        self.sequences = Sequences()
         self._seen: set[str] = set()
         self._stack: list[str] = []
         self._modules = {id(m): path for path, m in module.named_modules()}
@@ -225,6 +229,11 @@ class Observer:
         if self._stack:
             self._stack.pop()
 
+    @property
+    def here(self) -> int:
+        """The number that the next layer gets."""
+        return len(self.layers)
+
     def called(self, call: Call, own: Any) -> Any:
         """One call: done, perhaps otherwise, and noted."""
         tensors = {
@@ -235,11 +244,15 @@ class Observer:
         number = len(self.layers)
         again = bool(tensors) and not self._seen.isdisjoint(tensors.values())
         mends = [] if again else self.mends.get(number, [])
-        data = None if again or not tensors else _copied(call.input)
-        result = performed(call, own, mends) if mends else own()
+        call, own = self.sequences.reading(call, own, mends)
+        data = _copied(call.input) if tensors else None
+        result = performed(call, own, mends, self.sequences) if mends else own()
         for mend in mends:
             if mend.field == "penalty":
                 result = result + self._penalty(dict(mend.value))
+        if again and call.name.endswith("_cell"):
+            self._one_step_more(call, result, data, tensors["kernel"])
+            return result
         if again:
             self.repeated.append(self._stack[-1] if self._stack else call.name)
             return result
@@ -257,15 +270,26 @@ class Observer:
         self.layers.append(layer)
         for role, path in tensors.items():
             self.named[path] = (tensor_name(number, role), call.kind)
+        self.sequences.note(call, number, result)
+        given = first_of(result)
+        steps = (slice(None), None) if call.name.endswith("_cell") else ...
         if data is not None:
-            self.inputs[number] = data
+            self.inputs[number] = data[steps]
         if call.kind in LOSSES:
             self.losses.append(layer)
-        if isinstance(result, Tensor):
-            self.outputs[number] = _copied(result)
-            if result.dtype not in (torch.get_default_dtype(), torch.int64):
-                self.rough.append(f"{layer.name} ({str(result.dtype).removeprefix('torch.')})")
+        if isinstance(given, Tensor):
+            self.outputs[number] = _copied(given)[steps]
+            if given.dtype not in (torch.get_default_dtype(), torch.int64):
+                self.rough.append(f"{layer.name} ({str(given.dtype).removeprefix('torch.')})")
         return followed(result, mends)
+
+    def _one_step_more(self, call: Call, result: Any, data: Array | None, path: str) -> None:
+        """A recurrent cell in a loop: its steps together are one layer."""
+        number, _ = layer_and_role(self.named[path][0])
+        self.sequences.note(call, number, result)
+        for kept, new in ((self.inputs, data), (self.outputs, _copied(first_of(result)))):
+            if new is not None:
+                kept[number] = np.concatenate([kept[number], new[:, None]], axis=1)
 
     def _penalty(self, factors: Mapping[int, float]) -> Any:
         """The sum of squares of some layers' kernels, by number, times a factor each."""
@@ -278,15 +302,20 @@ class Observer:
 
     def _name(self, call: Call) -> str:
         path = self._stack[-1] if self._stack else ""
-        return f"{path}: {call.name}" if path else call.name
+        name = call.label or call.name
+        return f"{path}: {name}" if path else name
 
     # --- Weights ----------------------------------------------------------------------------------
 
-    def train(self, module: Any, number: int | None) -> None:
-        """Let a layer's weights be trained."""
+    def train(self, module: Any, mend: Mend) -> None:
+        """Let a layer's weights be trained, or one of them not."""
         for path, (name, _) in self.named.items():
-            if layer_and_role(name)[0] == number and path in dict(module.named_parameters()):
-                module.get_parameter(path).requires_grad_(requires_grad=True)
+            number, role = layer_and_role(name)
+            if number == mend.layer and path in dict(module.named_parameters()):
+                if mend.field == "trained" and role != "recurrent_bias":
+                    module.get_parameter(path).requires_grad_(requires_grad=True)
+                elif mend.value == role:
+                    module.get_parameter(path).requires_grad_(requires_grad=False)
 
     def read(self, module: Any, *, gradients: bool = False) -> Tensors:
         """Weights and running statistics, or gradients, in canonical layout."""
@@ -339,11 +368,15 @@ class _Calls(TorchFunctionMode):
             func, args, given = _kept_double(func, args, given)
         if func is Tensor.backward and self._observer.loss is None:
             self._observer.loss = float(args[0].detach())
+        if func in RECURRENT_FUNCTIONS:
+            return apart(self._observer, func, args, given)
         call = call_of(func, args, given)
         if call is None:
             return func(*args, **given)
 
         def own(**instead: Any) -> Any:
+            if call.kind == "hard_sigmoid":
+                return activation(call.kind, instead.get("input", call.input), {})
             if not instead:
                 return func(*args, **given)
             return func(**{**call.arguments, **instead})
@@ -374,8 +407,8 @@ class _Run:
         self._open: ExitStack | None = None
         self._closing: dict[str, Any] | None = None
         for mend in job.mends:
-            if mend.field == "trained" and side.observer is not None:
-                side.observer.train(module, mend.layer)
+            if mend.field in ("trained", "frozen") and side.observer is not None:
+                side.observer.train(module, mend)
         self._rule = next((m.value for m in job.mends if m.field == "rule"), None)
 
     def fit(self, *, one_batch: bool = False) -> None:

@@ -38,6 +38,7 @@ from mnist_mlp.ports.pair import (
     PairStep,
 )
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
@@ -136,6 +137,13 @@ def _single(original: Side, port: Side, fed: Fed, seen: PairEvidence) -> Start |
         return None
     weights = match(facts_a.layers, facts_b.layers)
     if isinstance(weights, Unlike):
+        by_hand = dict.fromkeys((*facts_a.repeated, *facts_b.repeated))
+        if by_hand and any(x.kind in RECURRENT for x in (*weights.missing, *weights.extra)):
+            seen.not_judged.append(
+                f"a recurrent layer that one side has written out: {', '.join(by_hand)} run more "
+                f"than once in a step"
+            )
+            return None
         seen.breaks += unlike_breaks(weights)
         return None
     if not weights.pairs:

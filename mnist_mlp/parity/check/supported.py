@@ -86,6 +86,7 @@ LAYERS = (
     Row("pooling", "refused", ("*Pool*", "*pool*"), pair=True),
     Row("an embedding", "refused", ("Embedding", "embedding"), pair=True),
     Row("an embedding", "refused", ("Embedding*", "embedding*")),
+    Row("recurrent", "refused", ("LSTM", "GRU", "SimpleRNN", "RNN", "*Cell"), pair=True),
     Row("recurrent", "refused", ("*GRU*", "*LSTM*", "*RNN*", "Bidirectional", "TimeDistributed")),
     Row("attention", "refused", ("*Attention*", "*attention*", "Transformer*")),
     Row("merging", "refused", ("Bilinear", "Dot")),
@@ -357,8 +358,9 @@ def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
     losses = f", under {', '.join(original.losses)}" if original.losses else ""
     return (
         f"{label} cannot be judged: {'; '.join(reasons)}.\n"
-        f"What can be: one input and one output, dense layers, convolutions, embeddings, pooling, "
-        f"normalisation, dropout, activations, merging and resizing. It is made of {kinds}{losses}."
+        f"What can be: one input and one output, dense layers, convolutions, embeddings, recurrent "
+        f"layers, pooling, normalisation, dropout, activations, merging and resizing. It is made "
+        f"of {kinds}{losses}."
         f"\nGive check the part without the others as a model of its own, in both files."
     )
 

@@ -54,7 +54,7 @@ def explain(
     finding: Finding, run: PairRun, mended: tuple[Mend, ...]
 ) -> tuple[Hypothesis, ...] | None:
     """The smallest set of hypotheses whose changes remove a difference; None if there is none."""
-    known = list(hypotheses(finding, run))
+    known = list(hypotheses(finding, run, mended))
     sizes = list(range(1, min(TOGETHER, len(known)) + 1))
     if len(known) > TOGETHER:
         sizes.append(len(known))
@@ -84,17 +84,20 @@ def _removes(
     return STAGES.index(after.stage) > STAGES.index(finding.stage)
 
 
-def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
+def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> Iterator[Hypothesis]:
     """What could be behind a difference, by what the two models' settings differ in."""
     match finding.stage:
         case "forward" if finding.tensor == "outputs":
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
             yield from _settings(pair.a, pair.b)
+            yield from (Hypothesis(*each) for each in sequences.of_outputs(pair))
         case "forward":
             assert finding.layer is not None
             yield from _work(run, finding.layer)
             yield from _padding(run, finding.layer)
+            tried = sequences.of_inputs(run, finding.layer, mended)
+            yield from (Hypothesis(*each) for each in tried)
         case "loss":
             yield from _work(run, len(run.weights.pairs))
             yield from _loss(run)
@@ -104,6 +107,7 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
             pair = run.weights.pairs[finding.layer]
             yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
+            yield from (Hypothesis(*each) for each in sequences.of_update(finding, run))
             sides = run.facts_a, run.facts_b
             yield from _optimizer(*({**x.optimizer, "framework": x.framework} for x in sides))
         case "state":

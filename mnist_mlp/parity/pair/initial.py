@@ -9,8 +9,10 @@ import numpy as np
 
 from mnist_mlp.parity.causes import init
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
-from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap
+from mnist_mlp.parity.pair.initial_recurrent import recurrent_breaks
+from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap, roles_of_one
 from mnist_mlp.ports.pair import PairLayer, tensor_name
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name
 
 NORMS = ("batch_norm", "layer_norm", "group_norm")
@@ -28,8 +30,10 @@ def initial_breaks(
         (place, pair) for place, pair in enumerate(weights.pairs) if "kernel" in pair.a.shapes
     ]
     embeddings = [x for x in with_kernel if x[1].a.kind == "embedding"]
-    breaks += _drawn(a, b, [x for x in with_kernel if x not in embeddings])
+    apart = ("embedding", *RECURRENT)
+    breaks += _drawn(a, b, [x for x in with_kernel if x[1].a.kind not in apart])
     breaks += _drawn(a, b, embeddings)
+    breaks += recurrent_breaks(a, b, weights)
     breaks += _constants(a[0], b[0], weights)
     return breaks, sum(len(pair.a.shapes) for pair in weights.pairs)
 
@@ -85,7 +89,7 @@ def _fans(layer: PairLayer) -> tuple[int, int]:
 def _biases(weights: WeightMap) -> list[Break]:
     breaks = []
     for place, pair in enumerate(weights.pairs):
-        for role in sorted({*pair.a.shapes} ^ {*pair.b.shapes}):
+        for role in sorted(roles_of_one(pair)):
             missing = role in pair.a.shapes
             if role == "bias" and missing:
                 cause = Cause("bias_missing", f"in {pair.b.name}")

@@ -40,7 +40,11 @@ class PairRun:
         """Steps of the port from the original's states."""
         steps = self.steps_a[:1] if first_only else self.steps_a
         forced = tuple(
-            Forced(self.weights.to_b(s.before), self.weights.to_b(s.gradients), s.draws)
+            Forced(
+                self.weights.to_b(s.before),
+                self.weights.to_b(s.gradients, gradients=True),
+                s.draws,
+            )
             for s in steps
         )
         rows, epochs = self.rows_b, self.epochs
