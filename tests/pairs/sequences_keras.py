@@ -133,3 +133,52 @@ def loaded():
         [rng.normal(0, 0.3, (3, 15)), rng.normal(0, 0.3, (5, 15)), np.zeros((2, 15))]
     )
     return given
+
+
+def columns():
+    """Three columns of categories and one table of numbers."""
+    rng = np.random.default_rng(0)
+    fields = [rng.integers(0, size, (160, 1)) for size in (7, 7, 20)]
+    numbers = rng.normal(size=(160, 4)).astype("float32")
+    return [*fields, numbers], rng.integers(0, 2, 160).astype("float32")
+
+
+def table(names=None):
+    """Entity embeddings beside numbers; with names, the inputs are a dictionary."""
+    x, y = columns()
+    fields = [keras.Input((1,), dtype="int32", name=name) for name in "abc"]
+    numbers = keras.Input((4,), name="numbers")
+    parts = [
+        layers.Flatten()(layers.Embedding(size, 3)(field))
+        for size, field in zip((7, 7, 20), fields, strict=True)
+    ]
+    z = layers.Concatenate()([*parts, numbers])
+    z = layers.Dense(8, activation="relu")(layers.BatchNormalization()(z))
+    inputs = [*fields, numbers]
+    if names:
+        inputs = dict(zip(names, inputs, strict=True))
+        x = dict(zip(names, x, strict=True))
+    model = compiled(keras.Model(inputs, layers.Dense(1, activation="sigmoid")(z)))
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 20}}
+
+
+def named_table():
+    return table(["a", "b", "c", "numbers"])
+
+
+def table_without_data():
+    return table()["model"]
+
+
+def two():
+    """Two inputs of one shape, each through a layer of its own."""
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(160, 5)).astype("float32") for _ in range(2)]
+    y = rng.integers(0, 4, 160)
+    first, second = keras.Input((5,)), keras.Input((5,))
+    z = layers.Concatenate()(
+        [layers.Dense(6, activation="relu")(first), layers.Dense(3, activation="tanh")(second)]
+    )
+    model = keras.Model([first, second], layers.Dense(4)(z))
+    model = compiled(model, None, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 20}}

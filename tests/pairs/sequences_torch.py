@@ -152,8 +152,8 @@ def gru():
     return classifier(Series(nn.GRU(3, 5, batch_first=True)))
 
 
-class Two(nn.Module):
-    """Two layers of other widths."""
+class TwoLayers(nn.Module):
+    """Of other widths."""
 
     def __init__(self):
         super().__init__()
@@ -165,7 +165,7 @@ class Two(nn.Module):
 
 
 def simple():
-    return classifier(Two())
+    return classifier(TwoLayers())
 
 
 def both_ends(self, out, last):
@@ -352,3 +352,128 @@ def loaded(*, exchanged=False):
 
 def loaded_as_it_is():
     return loaded(exchanged=True)
+
+
+def columns():
+    rng = np.random.default_rng(0)
+    fields = [rng.integers(0, size, (160, 1)) for size in (7, 7, 20)]
+    numbers = rng.normal(size=(160, 4)).astype("float32")
+    return [*fields, numbers], rng.integers(0, 2, 160).astype("float32")
+
+
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fields = nn.ModuleList(nn.Embedding(size, 3) for size in (7, 7, 20))
+        self.norm = nn.BatchNorm1d(13, eps=1e-3, momentum=0.01)
+        self.hidden, self.out = nn.Linear(13, 8), nn.Linear(8, 1)
+
+    def embedded(self, fields):
+        return [table(field[:, 0]) for table, field in zip(self.fields, fields, strict=True)]
+
+    def forward(self, a, b, c, numbers):
+        z = torch.cat([*self.embedded([a, b, c]), numbers], dim=1)
+        return self.out(self.hidden(self.norm(z)).relu())[:, 0]
+
+
+class OtherOrder(Table):
+    def embedded(self, fields):
+        """In another order of execution, but not of their places."""
+        parts = [table(field[:, 0]) for table, field in
+                 zip(list(self.fields)[::-1], fields[::-1], strict=True)]  # fmt: skip
+        return parts[::-1]
+
+
+def parts_of(x, y):
+    return [torch.from_numpy(part) for part in (*x, y)]
+
+
+def table(net=Table):
+    """As a training loop has it, each batch a tuple of all."""
+    rows = TensorDataset(*parts_of(*columns()))
+    return {
+        "module": initialised(net()),
+        "loss": nn.BCEWithLogitsLoss(),
+        "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
+        "loader": DataLoader(rows, batch_size=20, shuffle=True),
+    }
+
+
+def table_in_another_order():
+    return table(OtherOrder)
+
+
+class ByName(Fitted):
+    """Batches of a dictionary and targets."""
+
+    def forward(self, x):
+        return self.net(**x)
+
+
+def named_table():
+    *x, y = parts_of(*columns())
+    rows = list(
+        zip(({n: p[i] for n, p in zip("abcn", x, strict=True)} for i in range(160)), y, strict=True)
+    )
+    rows = [({"numbers" if n == "n" else n: v for n, v in each.items()}, t) for each, t in rows]
+    return {"module": ByName(Table()), "loader": DataLoader(rows, batch_size=20, shuffle=True)}
+
+
+class Matrix(Fitted):
+    """All columns in one table."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        fields = [x[:, k : k + 1].long() for k in range(3)]
+        return F.binary_cross_entropy_with_logits(self(*fields, x[:, 3:]), y)
+
+    def forward(self, *parts):
+        return self.net(*parts)
+
+
+def table_as_matrix():
+    return Matrix(Table())
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 6), nn.Linear(5, 3)
+        self.out = nn.Linear(9, 4)
+
+    def forward(self, x):
+        first, second = x
+        return self.out(torch.cat([self.a(first).relu(), self.b(second).tanh()], dim=1))
+
+
+class Pairs(torch.utils.data.Dataset):
+    def __init__(self, *, swapped):
+        rng = np.random.default_rng(0)
+        x = [rng.normal(size=(160, 5)).astype("float32") for _ in range(2)]
+        self.x = x[::-1] if swapped else x
+        self.y = rng.integers(0, 4, 160)
+
+    def __len__(self):
+        return 160
+
+    def __getitem__(self, row):
+        return (self.x[0][row], self.x[1][row]), self.y[row]
+
+
+class OtherWay(Two):
+    def forward(self, x):
+        return super().forward((x[1], x[0]))
+
+
+def two(net=Two, *, swapped=False):
+    rows = Pairs(swapped=swapped)
+    return {"module": Fitted(net()), "loader": DataLoader(rows, batch_size=20, shuffle=True)}
+
+
+def two_the_other_way():
+    """Both the loader and the net."""
+    return two(OtherWay, swapped=True)
+
+
+def swapped():
+    return two(swapped=True)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.pair import (
     Mend,
     PairBrought,
@@ -54,7 +55,14 @@ from mnist_mlp_keras.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_keras.port.pair_mends import followed, set_layer, set_optimizer, train
+from mnist_mlp_keras.port.pair_mends import (
+    as_unbiased,
+    followed,
+    set_layer,
+    set_optimizer,
+    train,
+    variance_before,
+)
 from mnist_mlp_keras.port.pair_recurrent import Sequences, run
 from mnist_mlp_keras.port.pair_recurrent import settings_of as recurrent_settings
 from mnist_mlp_keras.port.recorder import innermost
@@ -119,8 +127,7 @@ class KerasSide:
             self._build(model)
             self.given.remember()
         self.observer: Observer | None = None  # the layers are numbered by this step
-        few = PairRows(rows.x[: rows.batch_size], rows.y[: rows.batch_size], rows.batch_size)
-        run = _Run(self, self._model(), PairJob(few, epochs=1))
+        run = _Run(self, self._model(), PairJob(rows.first(rows.batch_size), epochs=1))
         run.fit()
         observer = self.observer = run.observer
         mapped = {id(v) for v, _, _ in observer.tensors.values()}
@@ -139,7 +146,7 @@ class KerasSide:
     def _build(self, model: Any) -> None:
         if not model.built:
             with eager_functions():
-                model(self.rows.x[:1])
+                model(self.rows.first(1).x)
 
     def _model(self) -> Any:
         """One in its first state, built."""
@@ -172,7 +179,7 @@ class KerasSide:
             run.fit()
         return tuple(run.steps)
 
-    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
         assert self.observer is not None
         with default_type(self.precision):
@@ -185,9 +192,10 @@ class KerasSide:
                 result = model(self.fed(x), **options)
         return observer.outputs[max(observer.inputs)], _copied(result)
 
-    def fed(self, x: Array) -> Array:
+    def fed(self, x: Inputs) -> Inputs:
         """Rows in the run's precision; whole numbers stay such."""
-        return x.astype(self.precision) if x.dtype.kind == "f" else x
+        fed: Inputs = each(lambda a: a.astype(self.precision) if a.dtype.kind == "f" else a, x)
+        return fed
 
 
 @contextmanager
@@ -274,10 +282,13 @@ class Observer:
                 self.of_leaf[leaf] = here
                 self.inputs[here] = _copied(x)
             draws.rate = layer.rate if kind_of(layer) in DROPOUTS and layer.rate else None
+            before = variance_before(layer, mends)
             try:
                 result = self._activated(layer, own, here, x, *args, **options)
             finally:
                 draws.rate = None
+            if before is not None:
+                as_unbiased(layer, x, before)
             if kind_of(layer) == "embedding":
                 self.sequences.embedded(here, x, result)
             return followed(layer, x, result, mends)
@@ -421,7 +432,7 @@ class _Run(keras.callbacks.Callback):
             set_optimizer(self.optimizer, self.job.optimizer_mends)
             model.run_eagerly, model.train_function = True, None
             self.optimizer.apply = self._applying(own_apply)
-            orders = np.tile(np.arange(len(rows.x)), (self.job.epochs, 1))
+            orders = np.tile(np.arange(len(rows.y)), (self.job.epochs, 1))
             try:
                 with watched_gradients(self._gradients):
                     model.fit(

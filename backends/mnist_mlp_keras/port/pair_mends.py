@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,20 @@ def followed(layer: Any, given: Any, result: Any, mends: Sequence[Mend]) -> Any:
             padding = keras.ops.equal(keras.ops.cast(given, "int32"), mend.value)[..., None]
             result = keras.ops.where(padding, keras.ops.stop_gradient(result), result)
     return result
+
+
+def variance_before(layer: Any, mends: Sequence[Mend]) -> Any:
+    """The running variance before a step, where an experiment changes how it is moved."""
+    asked = any(mend.field == "population_variance" for mend in mends)
+    return keras.ops.copy(layer.moving_variance.value) if asked else None
+
+
+def as_unbiased(layer: Any, given: Any, before: Any) -> None:
+    """Let the running variance take a share of the unbiased variance in, as torch does."""
+    n = math.prod(given.shape) // given.shape[layer.axis]
+    kept = layer.momentum * before
+    fresh = (layer.moving_variance.value - kept) * (n / (n - 1))
+    layer.moving_variance.assign(kept + fresh)
 
 
 def train(layers: Sequence[Any], numbers: Sequence[int | None], mends: Sequence[Mend]) -> None:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.pair import (
     Mend,
     PairBrought,
@@ -34,6 +35,7 @@ from mnist_mlp_torch.port.layers import to_array
 from mnist_mlp_torch.port.load import Given, left_out, load, make_trainer, not_judged, overrides
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_draws import Draws
+from mnist_mlp_torch.port.pair_inputs import Fed, called
 from mnist_mlp_torch.port.pair_layers import (
     LOSSES,
     WITH_WEIGHTS,
@@ -85,7 +87,7 @@ class TorchSide:
         del images, labels  # a loader takes nothing in torch
         given = self.given
         return PairBrought(
-            own=own_data(given),
+            own=own_data(given, several=True),
             batch_size=None if callable(given.loader) else batch_size_of(given.loader),
             epochs=given.trainer.get("max_epochs"),
             options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
@@ -144,21 +146,21 @@ class TorchSide:
             run.fit()
         return tuple(run.steps)
 
-    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
         assert self.observer is not None
         module = self._module(seed=0)
         if not overrides(module, "forward"):
             raise UsageError(f"{self.given.path}: it has no forward, so nothing evaluates it")
-        batch = self.tensor(x)
+        batch = each(self.tensor, x)
         if _is_lazy(module):
-            module(batch[:2])
+            called(module, each(lambda rows: rows[:2], batch))
         self.observer.write(module, weights)
         module.eval()
         observer = Observer(module, self.observer)
         watched = default_type(self.dtype), torch.no_grad(), observer.watching()
         with user_errors(self.given.path), watched[0], watched[1], watched[2]:
-            result = module(batch)
+            result = called(module, batch)
         return observer.outputs[max(observer.inputs)], _copied(result)
 
     def tensor(self, rows: Array) -> Tensor:
@@ -437,8 +439,7 @@ class _Run:
             **double,
         )
         rows = self.job.rows
-        data = TensorDataset(self.side.tensor(rows.x), self.side.tensor(rows.y))
-        loader = DataLoader(data, batch_size=rows.batch_size, shuffle=False)
+        loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
         hook = register_optimizer_step_pre_hook(lambda *_: self._steps_by_hand())
         try:
             with user_errors(self.side.given.path):

@@ -18,7 +18,7 @@ def layouts(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Orders of the axes of one row, the likeliest first: as it is, channels first or last."""
     n = len(shape)
     axes = tuple(range(n))
-    likely = [axes, (n - 1, *axes[:-1]), (*axes[1:], 0)]
+    likely = [axes, (n - 1, *axes[:-1]), (*axes[1:], 0)] if n else [axes]
     yield from dict.fromkeys([*likely, *permutations(axes)] if n < MOST_AXES else likely)
 
 

@@ -29,7 +29,8 @@ ARGUMENTS = {
 }
 """What a framework calls the settings that are plain numbers."""
 
-WITHIN_LAYER = ("convolution_settings", "batch_first_missing", "sequence_reversed")
+WITHIN_LAYER = ("convolution_settings", "batch_first_missing", "sequence_reversed",
+                "inputs_swapped")  # fmt: skip
 """Settings of a layer that show in what it gets, as a convolution's padding in front of it."""
 
 MOST = 12

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
 from mnist_mlp.parity.pair import sequences
@@ -18,6 +20,7 @@ from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, family, side_by_side
 from mnist_mlp.parity.pair.settings import differing, same, short, told
+from mnist_mlp.ports.inputs import arrays_of, orders
 from mnist_mlp.ports.pair import Mend, PairLayer
 
 TRIALS = 60
@@ -96,6 +99,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             assert finding.layer is not None
             yield from _work(run, finding.layer)
             yield from _padding(run, finding.layer)
+            yield from _swapped(run)
             tried = sequences.of_inputs(run, finding.layer, mended)
             yield from (Hypothesis(*each) for each in tried)
         case "loss":
@@ -158,7 +162,7 @@ def _statistics(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
             text = told(name, ours, theirs, b.name)
             mends = (Mend(b.number, name, ours),)
             yield Hypothesis(mends, Cause("normalisation_settings", text))
-    text = f"n / (n - 1) times the population variance, in {b.name}"
+    text = f"n / (n - 1) times the population variance in torch, in {b.name}"
     yield Hypothesis((Mend(b.number, "population_variance"),), Cause("unbiased_variance", text))
 
 
@@ -176,6 +180,17 @@ def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
                 yield from _extra(beside.b)
             else:
                 yield from _otherwise(beside.a, beside.b)
+
+
+def _swapped(run: PairRun) -> Iterator[Hypothesis]:
+    """Inputs of equal shapes, which a model may take for each other."""
+    if isinstance(run.rows_b.x, np.ndarray):
+        return
+    shapes = [x.shape[1:] for x in arrays_of(run.rows_b.x)]
+    for order in orders(shapes, shapes)[1:]:
+        moved = ", ".join(f"{k + 1} for {i + 1}" for i, k in enumerate(order) if i != k)
+        mends = (Mend(None, "inputs", tuple(order)),)
+        yield Hypothesis(mends, Cause("inputs_swapped", f"input {moved}"))
 
 
 def _missing(beside: Beside, *, last: bool) -> Iterator[Hypothesis]:
