@@ -12,10 +12,11 @@ layer among all that were observed, and `kernel`, `bias`, `gamma`, `beta`, `mean
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
+from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.protocol import OwnData
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.reference import Array, Tensors
@@ -65,17 +66,24 @@ class PairLayer:
 class PairRows:
     """What a model is fed: rows `x` (m, ...) and targets `y` (m, ...), in the form that it takes.
 
-    An epoch is these rows in their order, `batch_size` at a time; the last batch may be smaller.
+    Several inputs are a tuple or dictionary of arrays; torch's loaders may give them beside the
+    targets, in one `flat` tuple. An epoch is these rows in their order, `batch_size` at a time; the
+    last batch may be smaller.
     """
 
-    x: Array
+    x: Inputs
     y: Array
     batch_size: int
+    flat: bool = False
 
     @property
     def steps(self) -> int:
         """Batches of an epoch."""
-        return -(-len(self.x) // self.batch_size)
+        return -(-len(self.y) // self.batch_size)
+
+    def first(self, rows: int) -> PairRows:
+        """The first so many rows."""
+        return replace(self, x=each(lambda a: a[:rows], self.x), y=self.y[:rows])
 
 
 @dataclass(frozen=True)
@@ -263,7 +271,7 @@ class PairSide(Protocol):
         """
         ...
 
-    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """In evaluation mode: the output of the last layer with weights, and that of the model."""
         ...
 
@@ -304,6 +312,6 @@ class PairHost:
         """See `PairSide.rates`."""
         return self._side.rates(at, interval=interval)
 
-    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def pair_predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
         return self._side.predict(weights, x)

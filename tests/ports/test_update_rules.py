@@ -146,7 +146,7 @@ def test_gradients_are_clipped() -> None:
     weights = {name: np.zeros_like(g) for name, g in gradients.items()}
 
     def moved(**clip: Any) -> dict[str, Any]:
-        settings = settings_of_kind("keras", "SGD", {"learning_rate": 1.0, **clip})
+        settings = {**settings_of_kind("keras", "SGD", {"learning_rate": 1.0, **clip}), **clip}
         taken = Updates().taken(weights, gradients, dict.fromkeys(gradients, settings))
         return {name: list(-w) for name, w in taken.items()}
 
@@ -156,6 +156,8 @@ def test_gradients_are_clipped() -> None:
     assert moved(clip="global", clip_at=6.5) == {"a": [1.5, 2.0], "b": [6.0]}
     slack = moved(clip="global", clip_at=6.5, clip_slack=13.0)
     assert slack == {"a": [0.75, 1.0], "b": [3.0]}
+    # Two halves of one variable have one norm.
+    assert moved(clip="tensor", clip_at=6.5, part_of="a") == {"a": [1.5, 2.0], "b": [6.0]}
 
 
 def test_a_setting_is_changed_for_a_step_or_a_tensor() -> None:

@@ -6,7 +6,7 @@ Dense networks under cross-entropy are judged by exact arithmetic instead (`port
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,13 +24,14 @@ from mnist_mlp.parity.outcome import (
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.arrange import laid_like
 from mnist_mlp.parity.pair.breaks import Explained, explained
-from mnist_mlp.parity.pair.feed import Fed, feed
+from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import STAGES
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import Schedules, compared, settings_break, whole_words
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
 from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.pair import (
     Forced,
     PairBrought,
@@ -41,7 +42,8 @@ from mnist_mlp.ports.pair import (
     RunLength,
 )
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
-from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
+from mnist_mlp.reference import Tensors
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
@@ -87,7 +89,10 @@ def check_pair(
     a, b = original.worker, port.worker
     rows = dataset.flat()[plan.train_ids], dataset.labels[plan.train_ids]
     brought = a.pair_brought(*rows), b.pair_brought(*rows)
+    others = aligned(brought[0].own, brought[1].own)
+    brought = brought[0], replace(brought[1], own=others)
     described_both = original.described, port.described
+    _refuse_third(brought, port.target.text)
     fed = feed(*brought, described_both, plan, dataset, image_shape)
     if fed is None:
         raise UsageError(
@@ -130,6 +135,19 @@ def _lengths(brought: Sequence[PairBrought], fed: Fed, plan: Plan) -> tuple[RunL
     return first, second
 
 
+def _refuse_third(brought: Sequence[PairBrought], label: str) -> None:
+    """Batches of three are two inputs and targets, or one input with targets and weights."""
+    mine, theirs = (side.own for side in brought)
+    if mine is None or theirs is None or mine.parts or not theirs.flat:
+        return
+    if theirs.parts[0].size == mine.rows.inputs:
+        raise UsageError(
+            f"{label}: its batches have {len(theirs.parts) + 1} parts, and the original has one "
+            f"input. Of a torch loader, check takes (x, y), or (a, b, y) for two inputs.\nGive it "
+            f"a loader of (x, y), without weights of rows."
+        )
+
+
 def _of_brought(brought: Sequence[PairBrought]) -> list[str]:
     found = [text for side in brought for text in side.not_judged]
     for whose, side in zip(("original", "port"), brought, strict=True):
@@ -166,6 +184,13 @@ def _single(
         return None
     weights = match(facts_a.layers, facts_b.layers)
     if isinstance(weights, Unlike):
+        by_hand = dict.fromkeys((*facts_a.repeated, *facts_b.repeated))
+        if by_hand and any(x.kind in RECURRENT for x in (*weights.missing, *weights.extra)):
+            seen.not_judged.append(
+                f"a recurrent layer that one side has written out: {', '.join(by_hand)} run more "
+                f"than once in a step"
+            )
+            return None
         seen.breaks += unlike_breaks(weights)
         return None
     if not weights.pairs:
@@ -184,8 +209,7 @@ def _single(
 
 
 def _first_batch(rows: PairRows) -> PairRows:
-    n = rows.batch_size
-    return PairRows(rows.x[:n], rows.y[:n], n)
+    return rows.first(rows.batch_size)
 
 
 def _double(
@@ -293,7 +317,14 @@ def _refuse_strange(original: Side, steps: Sequence[PairStep]) -> None:
 
 
 def _guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts: PairFacts) -> None:
-    """A port that brings no targets may want them in another form than it was given."""
+    """A port that brings no data may want it in another form than it was given."""
+    swapped = [x for x in result.breaks if x.cause.name == "inputs_swapped"]
+    if swapped and fed.guessed:
+        result.breaks[:] = [x for x in result.breaks if x not in swapped]
+        seen.not_judged.append(
+            f"in which order the port takes its inputs: it brings none; {swapped[0].cause.value}"
+            f" would be as in the original"
+        )
     broadcast = [x for x in result.breaks if x.cause.name == "targets_broadcast"]
     if not broadcast or not fed.guessed:
         return
@@ -366,7 +397,7 @@ def _arithmetic(seen: PairEvidence, start: Start, a: PairStep, b: PairStep) -> N
         seen.not_judged.append(f"arithmetic coarser than float32: {text}")
 
 
-def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x: Array) -> None:
+def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x: Inputs) -> None:
     """Outputs in evaluation, from the weights after the last judged step."""
     after: Tensors = run.steps_a[-1].after
     try:
@@ -374,6 +405,12 @@ def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x
         theirs = port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)[0]
     except UsageError as error:
         seen.leave_out("predictions", reason=str(error))
+        return
+    except UserCodeError as error:
+        # Nobody knows how a module that takes several inputs in training wants them elsewhere.
+        if isinstance(x, np.ndarray):
+            raise
+        seen.leave_out("predictions", reason=f"it does not run on what training gets: {error}")
         return
     laid = laid_like(theirs, ours)
     if laid is None:
