@@ -88,10 +88,14 @@ class PairRows:
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long the run is that a user means: its epochs, and the updates of each."""
+    """How long the run is that a user means: its epochs, and the updates of each.
+
+    It is `guessed` where neither side says so by its data and its epochs.
+    """
 
     epochs: int
     steps: int
+    guessed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +195,8 @@ class PairFacts:
         L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
     schedules : tuple of str
         Schedules of the learning rate that can be run alone (`PairSide.rates`), in words.
+    asks_length : bool
+        Whether the model asked how long the run is, where that was guessed.
     accumulated : int
         Batches whose gradients make one update. The judged steps are taken without that.
     plateau, early_stopping : dict or None
@@ -210,6 +216,7 @@ class PairFacts:
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
     schedules: tuple[str, ...] = ()
+    asks_length: bool = False
     accumulated: int = 1
     plateau: Mapping[str, Any] | None = None
     early_stopping: Mapping[str, Any] | None = None

@@ -150,6 +150,15 @@ def test_what_is_needed_is_named_and_nothing_else(
     assert found.keys() - {"clip_norm_slack"} == causes
 
 
+def test_a_setting_is_told_with_both_values_and_the_optimizer() -> None:
+    run = run_of(every(RMSPROP), every(settings("torch", "RMSprop", rho=0.99)))
+    found = explain(run, lambda chosen: True)
+    assert found is not None
+    (told,) = (each.cause for each in found if each.cause.name == "optimizer_settings")
+    assert str(told.value).startswith("rho 0.99 instead of 0.9, RMSprop; it changes an update by")
+    assert told.fix == "alpha=0.9 in the optimizer"
+
+
 def test_nothing_is_named_that_did_not_help_the_port() -> None:
     run = run_of(every(RMSPROP), every(settings("torch", "RMSprop", rho=0.9)))
     assert named(run, proven=False) is None

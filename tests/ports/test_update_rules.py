@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.update_rules import (
     FIELDS,
     RULES,
@@ -182,3 +183,10 @@ def test_a_replay_with_a_change_is_another_run() -> None:
     given = [Given(w, g, {"a": settings["torch"]})] * 3
     mended = replayed(given, {"epsilon_in": "the root"})
     np.testing.assert_allclose(mended[2]["a"], runs["keras"][2]["a"], rtol=1e-15)
+
+
+def test_what_an_optimizer_took_is_kept_where_it_is_other() -> None:
+    left = {"a": np.ones(2), "b": np.zeros(1)}
+    assert if_other({"a": np.ones(2)}, left) == {}
+    taken = {"a": np.array([1.0, 1.0 + 1e-15]), "b": np.zeros(1)}
+    assert if_other(taken, left) is taken

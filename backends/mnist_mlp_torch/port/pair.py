@@ -141,6 +141,7 @@ class TorchSide:
             ),
             repeated=tuple(observer.repeated),
             schedules=tuple(map(described, run.schedules)),
+            asks_length=run.asks_length,
             accumulated=run.accumulated,
             plateau=plateau_of(run.schedulers),
             trainer_given=bool(self.given.trainer),
@@ -436,6 +437,7 @@ class _Run:
         self.side, self.module, self.job = side, module, job
         self.steps: list[PairStep] = []
         self.schedulers: list[Any] = []
+        self.asks_length = False
         self.observer = Observer(module)
         self._open: ExitStack | None = None
         self._closing: dict[str, Any] | None = None
@@ -481,7 +483,7 @@ class _Run:
             # A schedule may ask how long the run is. This one is stopped after the job's epochs.
             max_epochs=max(self.side.length.epochs, self.job.epochs),
         )
-        _pretend(trainer, self.side.length)
+        self._pretend(trainer)
         rows = self.job.rows
         loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
         hooks = (
@@ -496,6 +498,17 @@ class _Run:
                 hook.remove()
             if self._open is not None:
                 self._open.close()
+
+    def _pretend(self, trainer: Any) -> None:
+        """Let a trainer say how many updates the run that is meant has."""
+        length, each = self.side.length, trainer.accumulate_grad_batches
+
+        def total(trainer: Any) -> int:
+            self.asks_length = length.guessed
+            return -(-length.steps // each) * int(trainer.max_epochs)
+
+        own = {"estimated_stepping_batches": property(total)}
+        trainer.__class__ = type("Trainer", (type(trainer),), own)
 
     def _stop(self, trainer: Any, module: Any) -> None:
         if trainer.current_epoch + 1 >= self.job.epochs:
@@ -610,18 +623,13 @@ class _Rates(_Run):
             config.interval, config.frequency = "epoch", 10**9
 
 
-def _pretend(trainer: Any, length: RunLength) -> None:
-    """Let a trainer say how many updates the run that is meant has."""
-    each = -(-length.steps // trainer.accumulate_grad_batches)
-    total = property(lambda _: each * trainer.max_epochs)
-    trainer.__class__ = type("Trainer", (type(trainer),), {"estimated_stepping_batches": total})
-
-
 def _open_questions(given: Given, run: _Run) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
     if not run.module.automatic_optimization:
         for config in run.schedulers:
             yield f"the schedule {type(config.scheduler).__name__}, asked by own code"
+    if run.asks_length:
+        yield "the schedule, which asks how long the run is: data or epochs are not given"
     for callback in own_callbacks(given):
         names = [base.__name__ for base in type(callback).__mro__]
         if not any(word in name for name in names for word in (*HARMLESS, *SETTLED)):

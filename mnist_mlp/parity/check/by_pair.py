@@ -51,9 +51,6 @@ Say = Callable[[str], None]
 
 Lengths = tuple[RunLength, RunLength]
 
-LONGEST = 40_000
-"""Steps of a run whose schedules are compared; torch's have to be asked step by step."""
-
 PREDICTED = 1e-9
 """Largest relative difference of two outputs in evaluation."""
 
@@ -129,9 +126,9 @@ def _lengths(brought: Sequence[PairBrought], fed: Fed, plan: Plan) -> tuple[RunL
         steps = fed.a[0].steps
     known = [side.epochs for side in brought if side.epochs]
     epochs = known[0] if known else plan.spec.training.epochs
-    first, second = (
-        RunLength(min(side.epochs or epochs, -(-LONGEST // steps)), steps) for side in brought
-    )
+    own = any(side.own is not None and side.own.epochs for side in brought)
+    guessed = not (own and known)
+    first, second = (RunLength(side.epochs or epochs, steps, guessed) for side in brought)
     return first, second
 
 
@@ -268,7 +265,7 @@ def _schedules(
     seen: PairEvidence,
 ) -> Schedules | None:
     """The learning rates of the whole run, where a side changes them."""
-    if not any(side.schedules for side in facts):
+    if not any(side.schedules for side in facts) or any(side.asks_length for side in facts):
         return None
     words = whole_words(facts[0].schedules), whole_words(facts[1].schedules)
     try:

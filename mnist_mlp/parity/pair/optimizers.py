@@ -299,14 +299,25 @@ CAUSES = {
 }
 
 
+IN_WORDS = {
+    "decoupled": ("within the gradient", "subtracted from the weights"),
+    "rate_in_velocity": ("the velocity is free of the rate", "the velocity contains the rate"),
+    "nesterov": ("plain momentum", "Nesterov's momentum"),
+    "maximize": ("down the gradient", "up the gradient"),
+}
+"""What a port without and with it does, of settings that say yes or no."""
+
+
 def _plain(both: Optimizers, field: str, name: str) -> Hypothesis:
     """The original's value in the port."""
     same = both.first("a")[field], both.first("b")[field]
     ours, theirs = _first_pair(both, field) or same
     known = ARGUMENTS[both.frameworks[1]]
-    text = _told(field, ours, theirs)
+    text = IN_WORDS[field][bool(theirs)] if field in IN_WORDS else _told(field, ours, theirs)
     fix = ""
-    if isinstance(ours, int | float) and field not in ("decoupled", "rate_in_velocity"):
+    if name == "optimizer_settings":
+        text = f"{text}, {both.first('b')['kind']}"
+    if isinstance(ours, int | float) and field not in IN_WORDS:
         fix = f"{_argument(known, field, both)}={_short(ours)} in the optimizer"
     return Hypothesis((Mend(None, field, _wanted(both, field)),), Cause(name, text, fix=fix))
 
