@@ -267,6 +267,7 @@ ONLY_ONE_HAS = {
         "gradient",
         "layers",
         "pair_gates",
+        "pair_inputs",
         "listener",
         "plain",
         "products",

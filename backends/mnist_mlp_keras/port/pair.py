@@ -24,9 +24,11 @@ from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import (
+    dense,
     eager_functions,
     exact_scalars,
     forget_seed,
+    is_sparse,
     planned_dataset,
     watched_gradients,
 )
@@ -58,6 +60,7 @@ from mnist_mlp_keras.port.pair_layers import (
 from mnist_mlp_keras.port.pair_mends import (
     as_unbiased,
     followed,
+    moves_otherwise,
     set_layer,
     set_optimizer,
     train,
@@ -140,6 +143,7 @@ class KerasSide:
             unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
             repeated=tuple(observer.repeated),
             penalties=observer.penalties,
+            repeated_rows=tuple(run.repeated_rows),
             open_questions=tuple(_open_questions(run.fitted, self.given.fit)),
         )
 
@@ -231,6 +235,8 @@ class Observer:
         """The number of each leaf with weights."""
         self._seen: set[int] = set()
         self.sequences = Sequences()
+        self._made: dict[int, tuple[int, Any]] = {}
+        """By its id, each layer's result, which is kept so that the id stays its own."""
 
     @classmethod
     def like(cls, other: Observer, model: Any, mends: Sequence[Mend] = ()) -> Observer:
@@ -282,6 +288,7 @@ class Observer:
                 self.of_leaf[leaf] = here
                 self.inputs[here] = _copied(x)
             draws.rate = layer.rate if kind_of(layer) in DROPOUTS and layer.rate else None
+            draws.source = self._made.get(id(x), (None, None))[0]
             before = variance_before(layer, mends)
             try:
                 result = self._activated(layer, own, here, x, *args, **options)
@@ -289,6 +296,7 @@ class Observer:
                 draws.rate = None
             if before is not None:
                 as_unbiased(layer, x, before)
+            self._made[id(result)] = here, result
             if kind_of(layer) == "embedding":
                 self.sequences.embedded(here, x, result)
             return followed(layer, x, result, mends)
@@ -316,6 +324,7 @@ class Observer:
             self.inputs[here] = self.inputs[here][:, ::-1]
         self.sequences.strands[here] = strand
         self._keep(here, strand.steps)
+        self._made[id(result)] = here, result
         return result
 
     def _activated(
@@ -357,6 +366,7 @@ class Observer:
                 number=here,
                 name=f"{layer.name}: {type(layer).__name__}",
                 kind=kind_of(layer),
+                behind=self._made.get(id(first), (None, None))[0],
                 settings=settings or settings_of(layer, tuple(first.shape)),
                 shapes={
                     role: to_canonical(layer, role, number(v)).shape
@@ -409,6 +419,7 @@ class _Run(keras.callbacks.Callback):
         self.observer = Observer(model)
         self._open: ExitStack | None = None
         self._pending = False
+        self.repeated_rows: list[str] = []
         self.optimizer = innermost(model.optimizer)
         if known is not None:
             leaves = self.observer.leaves
@@ -477,6 +488,10 @@ class _Run(keras.callbacks.Callback):
     def _applying(self, own: Callable[..., Any]) -> Callable[..., Any]:
         def apply(gradients: Any, trainable_variables: Any = None) -> Any:
             given = self._forced.gradients
+            if not self.steps:
+                self._tried_sparsely(gradients, trainable_variables)
+            # Some optimizers take the occurrences of a row one by one, which is told apart.
+            gradients = [None if g is None else dense(g) for g in gradients]
             if not given:
                 return own(gradients, trainable_variables)
             known = self.known or self.observer
@@ -498,6 +513,15 @@ class _Run(keras.callbacks.Callback):
             return own(replaced, trainable_variables)
 
         return apply
+
+    def _tried_sparsely(self, gradients: Sequence[Any], variables: Any) -> None:
+        """Which embeddings move otherwise by sparse gradients than by the same ones, dense."""
+        observer = self.known or self.observer
+        names = {id(v): layer.name for v, layer, _ in observer.tensors.values()}
+        variables = variables or self.optimizer._trainable_variables
+        for gradient, variable in zip(gradients, variables, strict=True):
+            if is_sparse(gradient) and moves_otherwise(self.optimizer, gradient, variable):
+                self.repeated_rows.append(names.get(id(variable), variable.path))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """The step is over; callbacks may still change weights before the next one."""
