@@ -172,6 +172,16 @@ def eager_functions() -> Iterator[None]:
         tf.config.run_functions_eagerly(run_eagerly=before)
 
 
+def is_sparse(gradient: Any) -> bool:
+    """Whether a gradient holds some rows only, as an embedding's does."""
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def dense(gradient: Any) -> Any:
+    """A gradient as one tensor; the entries of a row that is there several times are summed."""
+    return tf.convert_to_tensor(gradient)
+
+
 def forget_seed() -> None:
     """Undo `keras.utils.set_random_seed` as far as it has Keras repeat its shuffle."""
     tf.random.set_seed(None)

@@ -53,6 +53,8 @@ class PairLayer:
         value), `stride`, `pads` (before and after, for each axis), `rate`.
     shapes : dict
         Canonical shape of each of its tensors, by role.
+    behind : int or None
+        The number of the layer whose result it is given as it is, where that is known.
     """
 
     number: int
@@ -60,6 +62,7 @@ class PairLayer:
     kind: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    behind: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +103,29 @@ class RunLength:
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One draw of random numbers for a dropout: which elements stay, and how probable that was."""
+    """One draw of random numbers for a dropout: which elements stay, and how probable that was.
+
+    `source` is the number of the layer whose result is dropped of, where that is known: branches of
+    a network may run in another order in the other framework.
+    """
 
     keep: Array
     probability: float
+    source: int | None = None
+
+
+class Planned:
+    """Draws to be used once each: that of the same source, else the next of the others."""
+
+    def __init__(self, draws: Sequence[Draw]) -> None:
+        self._left = list(draws)
+
+    def next(self, source: int | None) -> Draw | None:
+        """The draw for a dropout behind a layer."""
+        if not self._left:
+            return None
+        known = (i for i, draw in enumerate(self._left) if draw.source == source is not None)
+        return self._left.pop(next(known, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +215,8 @@ class PairFacts:
         The loss, where it is one of the framework's.
     penalties : dict
         L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
+    repeated_rows : tuple of str
+        Embeddings for which the optimizer takes the occurrences of a row one by one.
     schedules : tuple of str
         Schedules of the learning rate that can be run alone (`PairSide.rates`), in words.
     asks_length : bool
@@ -215,6 +239,7 @@ class PairFacts:
     unmapped: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
+    repeated_rows: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
     asks_length: bool = False
     accumulated: int = 1

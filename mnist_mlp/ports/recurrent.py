@@ -169,7 +169,7 @@ def _taken(strand: Strand, steps: str, ops: Operations, mask: Any) -> Any:
         case "at the start":
             return in_time[:, 0]
         case "masked mean":
-            return ops.over_time("sum", in_time * mask[:, :, None]) / ops.over_time(
-                "sum", mask[:, :, None]
-            )
+            words = ops.over_time("sum", mask[:, :, None])
+            words = ops.where(words == 0, words + 1, words)
+            return ops.over_time("sum", in_time * mask[:, :, None]) / words
     return ops.over_time(steps, in_time)

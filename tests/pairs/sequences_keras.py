@@ -36,6 +36,12 @@ def text():
     return {"model": compiled(model), "fit": {"x": x, "y": y, "batch_size": 30}}
 
 
+def text_adam():
+    given = text()
+    compiled(given["model"], keras.optimizers.Adam(0.002, epsilon=1e-12))
+    return given
+
+
 def untrained():
     given = text()
     given["model"].layers[0].trainable = False
@@ -182,3 +188,18 @@ def two():
     model = keras.Model([first, second], layers.Dense(4)(z))
     model = compiled(model, None, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return {"model": model, "fit": {"x": x, "y": y, "batch_size": 20}}
+
+
+def entities():
+    """Embedded columns, whole vectors' features dropped."""
+    (*fields, _), y = columns()
+    inputs = [keras.Input((1,), dtype="int32") for _ in fields]
+    parts = [
+        layers.Flatten()(layers.SpatialDropout1D(0.3)(layers.Embedding(size, 3)(field)))
+        for size, field in zip((7, 7, 20), inputs, strict=True)
+    ]
+    z = layers.Dense(1, activation="sigmoid")(layers.Concatenate()(parts))
+    return {
+        "model": compiled(keras.Model(inputs, z)),
+        "fit": {"x": fields, "y": y, "batch_size": 20},
+    }

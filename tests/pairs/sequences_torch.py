@@ -84,6 +84,25 @@ def text(**settings):
     return {"module": Fitted(Text(**settings)), "loader": loader(*sentences())}
 
 
+class Adam(torch.optim.Adam):
+    """Adam with its epsilon where Keras has it."""
+
+    count = 0
+
+    def step(self, closure=None):
+        self.count += 1
+        for group in self.param_groups:
+            group["eps"] = 1e-12 / (1 - 0.999**self.count) ** 0.5
+        return super().step(closure)
+
+
+def text_adam():
+    return sparse_text() | {
+        "module": initialised(nn.Sequential(Text(), nn.Flatten(0))),
+        "optimizer": lambda parameters: Adam(parameters, lr=0.002),
+    }
+
+
 def padded_text():
     return text(padding_idx=0)
 
@@ -477,3 +496,28 @@ def two_the_other_way():
 
 def swapped():
     return two(swapped=True)
+
+
+class Entities(nn.Module):
+    rate = 0.3
+
+    def __init__(self):
+        super().__init__()
+        self.fields = nn.ModuleList(nn.Embedding(size, 3) for size in (7, 7, 20))
+        self.out = nn.Linear(9, 1)
+
+    def forward(self, a, b, c):
+        vectors = [table(x[:, 0]) for table, x in zip(self.fields, (a, b, c), strict=True)]
+        if self.rate:
+            vectors = [F.dropout(v, self.rate, self.training) for v in vectors]
+        return self.out(torch.cat(vectors, dim=1))[:, 0]
+
+
+def entities(net=Entities):
+    (*fields, _), y = columns()
+    rows = TensorDataset(*parts_of(fields, y))
+    return table(net) | {"loader": DataLoader(rows, batch_size=20, shuffle=True)}
+
+
+def entities_without():
+    return entities(type("Net", (Entities,), {"rate": 0.0}))

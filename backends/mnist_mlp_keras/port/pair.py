@@ -29,9 +29,11 @@ from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import (
+    dense,
     eager_functions,
     exact_scalars,
     forget_seed,
+    is_sparse,
     planned_dataset,
     watched_gradients,
 )
@@ -62,6 +64,7 @@ from mnist_mlp_keras.port.pair_layers import (
 from mnist_mlp_keras.port.pair_mends import (
     as_unbiased,
     followed,
+    moves_otherwise,
     set_layer,
     train,
     variance_before,
@@ -157,6 +160,7 @@ class KerasSide:
             unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
             repeated=tuple(observer.repeated),
             penalties=observer.penalties,
+            repeated_rows=tuple(run.repeated_rows),
             schedules=tuple(described(run.fitted, run.callbacks)),
             accumulated=run.accumulated,
             plateau=plateau_of(run.callbacks),
@@ -266,6 +270,8 @@ class Observer:
         """The number of each leaf with weights."""
         self._seen: set[int] = set()
         self.sequences = Sequences()
+        self._made: dict[int, tuple[int, Any]] = {}
+        """By its id, each layer's result, which is kept so that the id stays its own."""
 
     @classmethod
     def like(cls, other: Observer, model: Any, mends: Sequence[Mend] = ()) -> Observer:
@@ -317,6 +323,7 @@ class Observer:
                 self.of_leaf[leaf] = here
                 self.inputs[here] = _copied(x)
             draws.rate = layer.rate if kind_of(layer) in DROPOUTS and layer.rate else None
+            draws.source = self._made.get(id(x), (None, None))[0]
             before = variance_before(layer, mends)
             try:
                 result = self._activated(layer, own, here, x, *args, **options)
@@ -324,6 +331,7 @@ class Observer:
                 draws.rate = None
             if before is not None:
                 as_unbiased(layer, x, before)
+            self._made[id(result)] = here, result
             if kind_of(layer) == "embedding":
                 self.sequences.embedded(here, x, result)
             return followed(layer, x, result, mends)
@@ -351,6 +359,7 @@ class Observer:
             self.inputs[here] = self.inputs[here][:, ::-1]
         self.sequences.strands[here] = strand
         self._keep(here, strand.steps)
+        self._made[id(result)] = here, result
         return result
 
     def _activated(
@@ -392,6 +401,7 @@ class Observer:
                 number=here,
                 name=f"{layer.name}: {type(layer).__name__}",
                 kind=kind_of(layer),
+                behind=self._made.get(id(first), (None, None))[0],
                 settings=settings or settings_of(layer, tuple(first.shape)),
                 shapes={
                     role: to_canonical(layer, role, number(v)).shape
@@ -444,6 +454,7 @@ class _Run(keras.callbacks.Callback):
         self.observer = Observer(model)
         self._open: ExitStack | None = None
         self._pending = False
+        self.repeated_rows: list[str] = []
         self.optimizer = innermost(model.optimizer)
         self._settings: dict[str, Settings] = {}
         self._applied: Tensors = {}
@@ -534,6 +545,10 @@ class _Run(keras.callbacks.Callback):
             names = self._names()
             if not optimizer.built:
                 optimizer.build(variables)
+            if not self.steps:
+                self._try_sparsely(gradients, variables)
+            # Some optimizers take the occurrences of a row one by one, which is told apart.
+            gradients = [None if g is None else dense(g) for g in gradients]
             self._experiment.before_step(optimizer, len(self.steps))
             if not self._settings:
                 self._settings = by_tensor(optimizer, names)
@@ -551,6 +566,14 @@ class _Run(keras.callbacks.Callback):
             return None
 
         return apply
+
+    def _try_sparsely(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        """Note which embeddings move otherwise by sparse gradients than by the same ones, dense."""
+        observer = self.known or self.observer
+        names = {id(v): layer.name for v, layer, _ in observer.tensors.values()}
+        for gradient, variable in zip(gradients, variables, strict=True):
+            if is_sparse(gradient) and moves_otherwise(self.optimizer, gradient, variable):
+                self.repeated_rows.append(names.get(id(variable), variable.path))
 
     def _names(self) -> dict[int, tuple[str, ...]]:
         """Canonical names by variable: of a GRU's two biases in one, there are two."""
@@ -575,7 +598,7 @@ class _Run(keras.callbacks.Callback):
         names = [name for name in names if name in given]
         if gradient is None or not names:
             return gradient
-        value = number(keras.ops.convert_to_tensor(gradient)).copy()
+        value = number(gradient).copy()
         for name in names:
             _, layer, role = (self.known or self.observer).tensors[name]
             value = from_canonical(layer, role, np.asarray(given[name]), value)
@@ -592,8 +615,7 @@ class _Run(keras.callbacks.Callback):
 
     def _canonical(self, name: str, gradient: Any) -> Array:
         _, layer, role = (self.known or self.observer).tensors[name]
-        value = number(keras.ops.convert_to_tensor(gradient))
-        return to_canonical(layer, role, value).copy()
+        return to_canonical(layer, role, number(dense(gradient))).copy()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """The step is over; callbacks may still change weights before the next one."""

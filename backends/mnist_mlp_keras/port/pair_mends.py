@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from mnist_mlp.ports.pair import Mend
+from mnist_mlp_keras.engine import dense
 
 ATTRIBUTES = {
     "epsilon": "epsilon",
@@ -36,6 +37,27 @@ def followed(layer: Any, given: Any, result: Any, mends: Sequence[Mend]) -> Any:
             padding = keras.ops.equal(keras.ops.cast(given, "int32"), mend.value)[..., None]
             result = keras.ops.where(padding, keras.ops.stop_gradient(result), result)
     return result
+
+
+OTHERWISE = 1e-9
+"""Share of a movement that is no rounding in float64, nor a constant that was float32."""
+
+
+def moves_otherwise(optimizer: Any, gradient: Any, variable: Any) -> bool:
+    """Whether a first step by a sparse gradient is another than by the same one made dense."""
+    moved, rate = [], optimizer._learning_rate
+    if not isinstance(rate, keras.Variable):  # a schedule of the user's own may have no config
+        optimizer._learning_rate = None
+    config = optimizer.get_config()
+    optimizer._learning_rate = rate
+    for given in (gradient, dense(gradient)):
+        one = keras.Variable(keras.ops.convert_to_numpy(variable), dtype=variable.dtype)
+        made = type(optimizer).from_config(config)
+        made.build([one])
+        made.apply([given], [one])
+        moved.append(keras.ops.convert_to_numpy(one) - keras.ops.convert_to_numpy(variable))
+    apart = float(abs(moved[0] - moved[1]).max())
+    return keras.config.floatx() == "float64" and apart > OTHERWISE * float(abs(moved[1]).max())
 
 
 def variance_before(layer: Any, mends: Sequence[Mend]) -> Any:

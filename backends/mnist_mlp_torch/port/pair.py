@@ -241,6 +241,9 @@ class Observer:
         self.loss: float | None = None
         """What the step's first backward pass began with."""
         self.sequences = Sequences()
+        self.draws = Draws()
+        self._made: dict[int, tuple[int, Any]] = {}
+        """By its id, each result of a layer with weights, kept so that the id stays its own."""
         self._seen: set[str] = set()
         self._stack: list[str] = []
         self._modules = {id(m): path for path, m in module.named_modules()}
@@ -281,6 +284,7 @@ class Observer:
         mends = [] if again else self.mends.get(number, [])
         call, own = self.sequences.reading(call, own, mends)
         data = _copied(call.input) if tensors else None
+        self.draws.source = self._made.get(id(call.input), (None, None))[0]
         result = performed(call, own, mends, self.sequences) if mends else own()
         for mend in mends:
             if mend.field == "penalty":
@@ -307,6 +311,9 @@ class Observer:
             self.named[path] = (tensor_name(number, role), call.kind)
         self.sequences.note(call, number, result)
         given = first_of(result)
+        if tensors:
+            self._made[id(given)] = number, given
+            self.draws.source = number
         steps = (slice(None), None) if call.name.endswith("_cell") else ...
         if data is not None:
             self.inputs[number] = data[steps]
@@ -316,7 +323,7 @@ class Observer:
             self.outputs[number] = _copied(given)[steps]
             if given.dtype not in (torch.get_default_dtype(), torch.int64):
                 self.rough.append(f"{layer.name} ({str(given.dtype).removeprefix('torch.')})")
-        return followed(result, mends)
+        return followed(call, result, mends)
 
     def _one_step_more(self, call: Call, result: Any, data: Array | None, path: str) -> None:
         """A recurrent cell in a loop: its steps together are one layer."""
@@ -540,7 +547,7 @@ class _Run:
         self._experiment.step = len(self.steps)
         self._settings, self._applied = {}, {}
         self.observer = Observer(module, known, self.job.mends)
-        self._draws = Draws(forced.draws)
+        self._draws = self.observer.draws = Draws(forced.draws)
         self._forced = forced
         self._taken: Tensors | None = None
         self._before = known.read(module) if known is not None else {}

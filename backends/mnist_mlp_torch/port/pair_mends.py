@@ -45,22 +45,31 @@ def performed(call: Call, own: OwnWay, mends: Sequence[Mend], sequences: Sequenc
     return result
 
 
-def followed(result: Any, mends: Sequence[Mend]) -> Any:
+def followed(call: Call, result: Any, mends: Sequence[Mend]) -> Any:
     """What a call gave, with work behind it that an experiment adds; states stay as they are."""
     for mend in mends:
         if mend.field == "after":
             kind, settings = mend.value
-            given = work(kind, first_of(result), settings)
+            given = work(kind, first_of(result), settings, features_last=call.kind in SEQUENCES)
             result = (given, *result[1:]) if isinstance(result, tuple) else given
     return result
 
 
-def work(kind: str, x: Tensor, settings: Mapping[str, Any]) -> Tensor:
+SEQUENCES = ("embedding", "lstm", "gru", "rnn")
+"""What gives its features last, where images have them first."""
+
+
+def work(
+    kind: str, x: Tensor, settings: Mapping[str, Any], *, features_last: bool = False
+) -> Tensor:
     """A layer without weights, by shared name and settings."""
     if kind in POOLS:
         return pool(kind, x, settings)
     if kind == "dropout":
         return F.dropout(x, settings["rate"], training=True)
+    if kind == "spatial_dropout" and features_last:
+        ones = torch.ones_like(x[:, :1] if x.dim() > 2 else x)
+        return x * F.dropout(ones, settings["rate"], training=True)
     if kind == "spatial_dropout":
         return torch.feature_dropout(x, settings["rate"], train=True)
     return activation(kind, x, settings)
@@ -108,6 +117,8 @@ def _loss(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
 
 def _other_loss(kind: str, call: Call) -> Tensor:
     x, target = call.input, call.arguments["target"]
+    if target.numel() != x.numel() and not target.is_floating_point():
+        target = F.one_hot(target, x.shape[-1])
     made: Tensor = getattr(F, kind)(x, target.to(x.dtype).reshape(x.shape))
     return made
 

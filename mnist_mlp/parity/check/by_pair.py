@@ -200,7 +200,7 @@ def _single(
     seen.breaks += found
     rows = _first_batch(fed.a[facts_a.chosen])
     step = original.worker.pair_fit(PairJob(rows, 1))[0]
-    forced = Forced(weights.to_b(step.before), {}, step.draws)
+    forced = Forced(weights.to_b(step.before), {}, weights.draws_to_b(step.draws))
     other = port.worker.pair_fit(PairJob(_first_batch(fed.b[facts_b.chosen]), 1, (forced,)))
     return Start(step, other[0] if other else None, weights)
 
@@ -221,6 +221,11 @@ def _double(
         return
     seen.not_judged += [f"of the original: {text}" for text in facts_a.open_questions]
     seen.not_judged += [f"of the port: {text}" for text in facts_b.open_questions]
+    seen.noted += [
+        Cause("repeated_rows", f"{', '.join(facts.repeated_rows)} of the {whose}")
+        for whose, facts in (("original", facts_a), ("port", facts_b))
+        if facts.repeated_rows
+    ]
     first = Forced(start.a.before, {}, start.a.draws)
     rows, other_rows, epochs = fed.a[facts_a.chosen], fed.b[facts_b.chosen], EPOCHS
     if not weights.whole:  # a bias that one side lacks is zero in the first step, and only there

@@ -7,6 +7,7 @@ change in effect, the step is taken again and the difference is gone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -167,17 +168,25 @@ def _statistics(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
 def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
     """Work without weights in front of a layer, the nearest first.
 
-    What stands in front of earlier layers may be on another branch that leads here.
+    What stands in front of earlier layers may be on another branch that leads here. What is missing
+    in each of several branches is tried at once, too.
     """
+    dropouts = []
     for place in range(index, -1, -1):
         last = place == len(run.weights.pairs)
         for beside in side_by_side(run.facts_a.layers, run.facts_b.layers, run.weights, place):
             if beside.b is None:
-                yield from _missing(beside, last=last)
+                missing = list(_missing(_at_its_source(beside, run), last=last))
+                dropouts += [each for each in missing if each.cause.name == "dropout_missing"]
+                yield from missing
             elif beside.a is None:
                 yield from _extra(beside.b)
             else:
                 yield from _otherwise(beside.a, beside.b)
+    if len(dropouts) > 1:
+        mends = tuple(mend for each in dropouts[::-1] for mend in each.mends)
+        text = "; ".join(str(each.cause.value) for each in dropouts[::-1])
+        yield Hypothesis(mends, Cause("dropout_missing", text))
 
 
 def _swapped(run: PairRun) -> Iterator[Hypothesis]:
@@ -189,6 +198,13 @@ def _swapped(run: PairRun) -> Iterator[Hypothesis]:
         moved = ", ".join(f"{k + 1} for {i + 1}" for i, k in enumerate(order) if i != k)
         mends = (Mend(None, "inputs", tuple(order)),)
         yield Hypothesis(mends, Cause("inputs_swapped", f"input {moved}"))
+
+
+def _at_its_source(beside: Beside, run: PairRun) -> Beside:
+    """Work of the original's, placed behind the layer whose result it is given."""
+    source = None if beside.a is None else beside.a.behind
+    pair = next((p for p in run.weights.pairs if p.a.number == source), None)
+    return beside if pair is None else replace(beside, behind=pair.b.number)
 
 
 def _missing(beside: Beside, *, last: bool) -> Iterator[Hypothesis]:
@@ -275,6 +291,10 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
                 yield Hypothesis(mends, Cause("other_loss", text))
         if a.kind != b.kind and a.kind in ("mse_loss", "l1_loss", "huber_loss"):
             mends = (Mend(here, "kind", (a.kind, dict(a.settings))),)
+            yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
+        if a.kind == "binary_cross_entropy" and b.kind == "cross_entropy":
+            # Of softmax, too, Keras's loss takes the scores, and each by itself.
+            mends = (Mend(here, "kind", ("binary_cross_entropy_with_logits", {})),)
             yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
     penalties = {
         pair.b.number: run.facts_a.penalties[f"{pair.a.number}/kernel"]

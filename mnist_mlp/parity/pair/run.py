@@ -47,7 +47,7 @@ class PairRun:
             Forced(
                 self.weights.to_b(s.before),
                 self.weights.to_b(s.gradients, gradients=True),
-                s.draws,
+                self.weights.draws_to_b(s.draws),
             )
             for s in steps
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mnist_mlp.ports.pair import PairLayer, layer_and_role, tensor_name
+from mnist_mlp.ports.pair import Draw, PairLayer, layer_and_role, tensor_name
 from mnist_mlp.reference import Array, Tensors
 
 NEUTRAL = {
@@ -113,6 +113,12 @@ class WeightMap:
             if not gradients and first in found:
                 found[first] = found[first] + second
         return found
+
+    def draws_to_b(self, draws: Sequence[Draw]) -> tuple[Draw, ...]:
+        """The original's draws, by the port's numbers of the layers that they stand behind."""
+        numbers = {pair.a.number: pair.b.number for pair in self.pairs}
+        known = [None if draw.source is None else numbers.get(draw.source) for draw in draws]
+        return tuple(replace(d, source=n) for d, n in zip(draws, known, strict=True))
 
     def place(self, name: str) -> int:
         """The number of a layer among those with weights, by the name of one of its tensors."""
