@@ -331,6 +331,19 @@ class Masked(nn.Module):
         return self.out(self.net(self.words(x))[1][0][0])
 
 
+class Packed(Masked):
+    def forward(self, x):
+        lengths = (x != 0).sum(dim=1)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.words(x), lengths, batch_first=True, enforce_sorted=False
+        )
+        return self.out(self.net(packed)[1][0][0])
+
+
+def packed_lstm():
+    return {"module": Fitted(Packed()), "loader": loader(*sentences())}
+
+
 def unmasked_lstm():
     return {"module": Fitted(Masked()), "loader": loader(*sentences())}
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -63,7 +64,7 @@ from mnist_mlp_torch.port.pair_layers import (
 from mnist_mlp_torch.port.pair_mends import followed, performed
 from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
 from mnist_mlp_torch.port.pair_recurrent import FUNCTIONS as RECURRENT_FUNCTIONS
-from mnist_mlp_torch.port.pair_recurrent import Sequences, apart, first_of
+from mnist_mlp_torch.port.pair_recurrent import Sequences, apart, first_of, pack
 from mnist_mlp_torch.port.pair_schedules import (
     HARMLESS,
     SETTLED,
@@ -262,6 +263,8 @@ class Observer:
 
     def _enter(self, module: Any, args: Any) -> None:
         self._stack.append(self._modules.get(id(module), ""))
+        if args and isinstance(args[0], PackedSequence):
+            self.sequences.unsorted = args[0].unsorted_indices
 
     def _leave(self, module: Any, args: Any, output: Any) -> None:
         if self._stack:
@@ -410,6 +413,8 @@ class _Calls(TorchFunctionMode):
             func, args, given = _kept_double(func, args, given)
         if func is Tensor.backward and self._observer.loss is None:
             self._observer.loss = float(args[0].detach())
+        if func is torch._VF._pack_padded_sequence:
+            return pack(self._observer.sequences, func, args, given)
         if func in RECURRENT_FUNCTIONS:
             return apart(self._observer, func, args, given)
         call = call_of(func, args, given)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp.ports.recurrent import Strand, read, unrolled
@@ -30,6 +31,10 @@ from mnist_mlp_torch.port.pair_layers import (
 FUNCTIONS = {getattr(torch, name): name for name in RECURRENT}
 """Names by function; modules call these, and nobody else as a rule."""
 
+ARGUMENTS = ("input", "states", "weights", "has_biases", "layers", "rate", "training", "both",
+             "batch_first")  # fmt: skip
+"""Those of a call; on packed rows, their sizes come second, and there is no last."""
+
 OF_ALL_STEPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 GIVEN = ("activation", "recurrent_activation", "reset_after", "state", "masked")
@@ -38,6 +43,8 @@ GIVEN = ("activation", "recurrent_activation", "reset_after", "state", "masked")
 
 class Observer(Protocol):
     """Whoever is shown the calls."""
+
+    sequences: Sequences
 
     @property
     def mends(self) -> Mapping[int, Sequence[Mend]]:
@@ -91,6 +98,10 @@ class Sequences:
 
     strands: dict[int, Strand] = field(default_factory=dict)
     ids: Tensor | None = None
+    packed: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+    """Packed rows by their id: themselves, the sequences (n, steps, features), and lengths."""
+    unsorted: Tensor | None = None
+    """Where each row is among those that the module that runs was given packed, by length."""
 
     def mask(self) -> Tensor:
         """Where there is no padding."""
@@ -103,6 +114,8 @@ class Sequences:
             self.ids = call.input
             if result.dim() > 2:
                 self.strands[number] = Strand(result, result[:, -1])
+        elif "lengths" in call.arguments:
+            self.strands[number] = Strand(first_of(result), result[1][0])
         elif call.name in OF_ALL_STEPS:
             backwards = call.arguments["backwards"]
             self.strands[number] = Strand(result[0], result[1][0], backwards)
@@ -136,13 +149,51 @@ def first_of(result: Any) -> Any:
     return result[0] if isinstance(result, tuple) else result
 
 
+def pack(sequences: Sequences, function: Any, args: Sequence[Any], given: Mapping[str, Any]) -> Any:
+    """torch packs sequences: remember which."""
+    data, sizes = function(*args, **given)
+    x, lengths, batch_first = args[:3]
+    sequences.packed[id(data)] = data, x if batch_first else x.transpose(0, 1), lengths
+    return data, sizes
+
+
+def _of_packed(observer: Observer, function: Any, args: Sequence[Any]) -> Any:
+    """A call on packed rows: shown as one on the rows before, whose state is held at their end."""
+    data, sizes, states, weights, _, layers, _, _, both = args
+    known = observer.sequences.packed.get(id(data))
+    if known is None or layers > 1 or both:
+        return function(*args)
+    order = observer.sequences.unsorted
+    _, x, lengths = known
+    rows = torch.arange(len(x)) if order is None else order
+    begin = list(states) if isinstance(states, tuple) else [states]
+    name = FUNCTIONS[function]
+    call = _strand(name, x[rows], begin, weights, label=f"{name} 0")
+    call = replace(call, arguments={**call.arguments, "lengths": lengths, "masked": True})
+    native: list[Any] = []
+
+    def own(**_: Any) -> Any:
+        native.append(function(*args))
+        out, *end = native[0]
+        sequence = PackedSequence(out, sizes)
+        steps = pad_packed_sequence(sequence, batch_first=True, total_length=x.shape[1])[0][rows]
+        last = end[0][0][rows]
+        ended = torch.arange(x.shape[1])[None, :, None] >= lengths[rows][:, None, None]
+        return (torch.where(ended, last[:, None], steps), *(state[:, rows] for state in end))
+
+    observer.called(call, own)
+    return native[0] if native else function(*args)
+
+
 def apart(observer: Observer, function: Any, args: Sequence[Any], given: Mapping[str, Any]) -> Any:
     """A call of torch's, layer by layer and direction by direction, each shown to an observer."""
     name = FUNCTIONS[function]
     if name not in OF_ALL_STEPS:
         return _one_step(observer, function, name, args)
-    if given or not isinstance(args[3], bool):  # packed sequences
+    if given or len(args) != len(ARGUMENTS):
         return function(*args, **given)
+    if not isinstance(args[3], bool):
+        return _of_packed(observer, function, args)
     x, states, weights, biases, layers, rate, training, both, batch_first = args
     directions = 2 if both else 1
     each = len(weights) // (layers * directions)
@@ -225,7 +276,7 @@ def strand(
 ) -> Any:
     """One direction of one layer, with experiments in effect."""
     x = call.input
-    if not fields.keys() & set(GIVEN):
+    if not fields.keys() & set(GIVEN) or "lengths" in call.arguments:
         return own(input=x)
     settings = {**recurrent_settings(call), **fields}
     begin = [state[0] for state in call.arguments["begin"]]
