@@ -267,6 +267,8 @@ ONLY_ONE_HAS = {
         "functions",
         "gradient",
         "layers",
+        "pair_gates",
+        "pair_inputs",
         "listener",
         "plain",
         "products",

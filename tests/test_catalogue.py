@@ -87,6 +87,10 @@ COMPUTED = {
     ("pair/initial.py", "name"): {
         *("extra_layer", "layers_missing", "normalisation_missing", "other_shapes"),
     },
+    ("pair/sequences.py", "name"): {
+        *("bidirectional_last_step", "bidirectional_merge", "padding_not_masked"),
+        "sequence_read_otherwise",
+    },
     ("compare/folders.py", "name"): {
         "float32_arithmetic",
         "float64_arithmetic",

@@ -172,6 +172,21 @@ def eager_functions() -> Iterator[None]:
         tf.config.run_functions_eagerly(run_eagerly=before)
 
 
+def is_sparse(gradient: Any) -> bool:
+    """Whether a gradient holds some rows only, as an embedding's does."""
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def dense(gradient: Any) -> Any:
+    """A gradient as one tensor; the entries of a row that is there several times are summed."""
+    return tf.convert_to_tensor(gradient)
+
+
+def forget_seed() -> None:
+    """Undo `keras.utils.set_random_seed` as far as it has Keras repeat its shuffle."""
+    tf.random.set_seed(None)
+
+
 @contextmanager
 def exact_scalars() -> Iterator[None]:
     """Context in which a Python number becomes a float64 constant as it is.
@@ -204,11 +219,6 @@ def exact_scalars() -> Iterator[None]:
             owner.cast = original
 
 
-def forget_seed() -> None:
-    """Undo what setting a seed for all of TensorFlow's random numbers did."""
-    tf.random.set_seed(None)
-
-
 @contextmanager
 def replaced_uniforms(replaced: Callable[[Any], Any]) -> Iterator[None]:
     """Context in which uniform random numbers, as dropout draws them, pass through a function."""
@@ -227,17 +237,22 @@ def replaced_uniforms(replaced: Callable[[Any], Any]) -> Iterator[None]:
 def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: Any = None) -> Any:
     """The batches `(x[rows], y[rows])` of all epochs as one `tf.data.Dataset`.
 
+    `x` may be several arrays, in a tuple or a dictionary.
     With `weights` (n,), a batch has `weights[rows]` as a third part. `orders` int64 (epochs, rows)
     holds the positions of each epoch. The last batch of an epoch may be smaller.
     """
     rows = orders.shape[1]
     steps = -(-rows // batch_size)
-    arrays = [tf.constant(array) for array in (x, y, weights) if array is not None]
+    parts = tuple(part for part in (x, y, weights) if part is not None)
+    arrays = keras.tree.map_structure(tf.constant, parts)
     orders = tf.constant(orders)
 
     def batch(step: Any) -> tuple[Any, ...]:
         start = step % steps * batch_size
         positions = orders[step // steps, start : tf.minimum(start + batch_size, rows)]
-        return tuple(tf.gather(array, positions) for array in arrays)
+        gathered: tuple[Any, ...] = keras.tree.map_structure(
+            lambda array: tf.gather(array, positions), arrays
+        )
+        return gathered
 
     return _untuned(tf.data.Dataset.range(orders.shape[0] * steps).map(batch).prefetch(4))

@@ -12,10 +12,11 @@ layer among all that were observed, and `kernel`, `bias`, `gamma`, `beta`, `mean
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
+from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.protocol import OwnData
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.reference import Array, Tensors
@@ -52,6 +53,8 @@ class PairLayer:
         value), `stride`, `pads` (before and after, for each axis), `rate`.
     shapes : dict
         Canonical shape of each of its tensors, by role.
+    behind : int or None
+        The number of the layer whose result it is given as it is, where that is known.
     """
 
     number: int
@@ -59,39 +62,70 @@ class PairLayer:
     kind: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    behind: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class PairRows:
     """What a model is fed: rows `x` (m, ...) and targets `y` (m, ...), in the form that it takes.
 
-    An epoch is these rows in their order, `batch_size` at a time; the last batch may be smaller.
+    Several inputs are a tuple or dictionary of arrays; torch's loaders may give them beside the
+    targets, in one `flat` tuple. An epoch is these rows in their order, `batch_size` at a time; the
+    last batch may be smaller.
     """
 
-    x: Array
+    x: Inputs
     y: Array
     batch_size: int
+    flat: bool = False
 
     @property
     def steps(self) -> int:
         """Batches of an epoch."""
-        return -(-len(self.x) // self.batch_size)
+        return -(-len(self.y) // self.batch_size)
+
+    def first(self, rows: int) -> PairRows:
+        """The first so many rows."""
+        return replace(self, x=each(lambda a: a[:rows], self.x), y=self.y[:rows])
 
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long the run is that a user means: its epochs, and the updates of each."""
+    """How long the run is that a user means: its epochs, and the updates of each.
+
+    It is `guessed` where neither side says so by its data and its epochs.
+    """
 
     epochs: int
     steps: int
+    guessed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One draw of random numbers for a dropout: which elements stay, and how probable that was."""
+    """One draw of random numbers for a dropout: which elements stay, and how probable that was.
+
+    `source` is the number of the layer whose result is dropped of, where that is known: branches of
+    a network may run in another order in the other framework.
+    """
 
     keep: Array
     probability: float
+    source: int | None = None
+
+
+class Planned:
+    """Draws to be used once each: that of the same source, else the next of the others."""
+
+    def __init__(self, draws: Sequence[Draw]) -> None:
+        self._left = list(draws)
+
+    def next(self, source: int | None) -> Draw | None:
+        """The draw for a dropout behind a layer."""
+        if not self._left:
+            return None
+        known = (i for i, draw in enumerate(self._left) if draw.source == source is not None)
+        return self._left.pop(next(known, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,8 +215,12 @@ class PairFacts:
         The loss, where it is one of the framework's.
     penalties : dict
         L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
+    repeated_rows : tuple of str
+        Embeddings for which the optimizer takes the occurrences of a row one by one.
     schedules : tuple of str
         Schedules of the learning rate that can be run alone (`PairSide.rates`), in words.
+    asks_length : bool
+        Whether the model asked how long the run is, where that was guessed.
     accumulated : int
         Batches whose gradients make one update. The judged steps are taken without that.
     plateau, early_stopping : dict or None
@@ -201,7 +239,9 @@ class PairFacts:
     unmapped: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
+    repeated_rows: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
+    asks_length: bool = False
     accumulated: int = 1
     plateau: Mapping[str, Any] | None = None
     early_stopping: Mapping[str, Any] | None = None
@@ -263,7 +303,7 @@ class PairSide(Protocol):
         """
         ...
 
-    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """In evaluation mode: the output of the last layer with weights, and that of the model."""
         ...
 
@@ -304,6 +344,6 @@ class PairHost:
         """See `PairSide.rates`."""
         return self._side.rates(at, interval=interval)
 
-    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def pair_predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
         return self._side.predict(weights, x)

@@ -19,7 +19,10 @@ import numpy as np
 from mnist_mlp.reference import Array, Tensors
 
 Settings = Mapping[str, Any]
-"""Of one tensor in one step: `kind`, and the fields of `FIELDS` for it."""
+"""Of one tensor in one step: `kind`, and the fields of `FIELDS` for it.
+
+Tensors that are one variable, as a GRU's biases in Keras, have the first one's name as `part_of`.
+"""
 
 VELOCITY = ("momentum", "rate_in_velocity")
 
@@ -227,16 +230,20 @@ _MOVES = {
 }  # fmt: skip
 
 
-def clipped(gradients: Tensors, settings: Settings) -> Tensors:
+def clipped(gradients: Tensors, settings: Mapping[str, Settings]) -> Tensors:
     """Gradients as the optimizer takes them, all tensors of a model together."""
-    at = settings["clip_at"]
-    match settings["clip"]:
+    first = settings[next(iter(gradients))]
+    at = first["clip_at"]
+    match first["clip"]:
         case "value":
             return {name: np.clip(g, -at, at) for name, g in gradients.items()}
         case "tensor":
-            return {name: g * min(1.0, at / _norm([g])) for name, g in gradients.items()}
+            whole = {name: settings[name].get("part_of", name) for name in gradients}
+            norms = {w: _norm(gradients[n] for n in gradients if whole[n] == w)
+                     for w in whole.values()}  # fmt: skip
+            return {name: g * min(1.0, at / norms[whole[name]]) for name, g in gradients.items()}
         case "global":
-            norm = _norm(gradients.values()) + settings["clip_slack"]
+            norm = _norm(gradients.values()) + first["clip_slack"]
             return {name: g * min(1.0, at / norm) for name, g in gradients.items()}
     return dict(gradients)
 
@@ -259,7 +266,7 @@ class Updates:
         names = [n for n in gradients if n in settings and n in weights]
         if not names:
             return {}
-        given = clipped({n: gradients[n] for n in names}, settings[names[0]])
+        given = clipped({n: gradients[n] for n in names}, settings)
         with np.errstate(all="ignore"):  # a rule that does not fit may divide by zero
             return {
                 n: self.memories.setdefault(n, Memory()).moved(weights[n], given[n], settings[n])

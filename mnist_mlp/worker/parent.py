@@ -38,6 +38,7 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.plan import Plan
+from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.reference import Array, Tensors
@@ -366,7 +367,7 @@ class Worker:
         )
         return rates
 
-    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def pair_predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """Outputs of the last layer with weights and of the model, in evaluation mode."""
         outputs: tuple[Array, Array] = self._port("pair_predict", dict(weights), x)
         return outputs

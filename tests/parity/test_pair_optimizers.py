@@ -8,11 +8,27 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from mnist_mlp.parity.pair.optimizers import NEGLIGIBLE, clipping_of, explain
+from mnist_mlp.parity.pair.optimizers import (
+    NEGLIGIBLE,
+    Hypothesis,
+    Optimizers,
+    clipping_of,
+    explain,
+    hypotheses,
+)
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.schedules import SAMPLES, compared, settings_break
+from mnist_mlp.parity.pair.sequences import of_update
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
-from mnist_mlp.ports.pair import Mend, PairFacts, PairLayer, PairRows, PairStep, RunLength
+from mnist_mlp.ports.pair import (
+    Mend,
+    PairFacts,
+    PairLayer,
+    PairRows,
+    PairStep,
+    RunLength,
+    layer_and_role,
+)
 from mnist_mlp.ports.update_rules import (
     ByStep,
     ByTensor,
@@ -21,7 +37,7 @@ from mnist_mlp.ports.update_rules import (
     replayed,
     settings_of_kind,
 )
-from mnist_mlp.reference import Array
+from mnist_mlp.reference import Array, Tensors
 
 STEPS = 6
 RNG = np.random.default_rng(0)
@@ -134,6 +150,15 @@ def test_what_is_needed_is_named_and_nothing_else(
     assert found.keys() - {"clip_norm_slack"} == causes
 
 
+def test_a_setting_is_told_with_both_values_and_the_optimizer() -> None:
+    run = run_of(every(RMSPROP), every(settings("torch", "RMSprop", rho=0.99)))
+    found = explain(run, lambda chosen: True)
+    assert found is not None
+    (told,) = (each.cause for each in found if each.cause.name == "optimizer_settings")
+    assert str(told.value).startswith("rho 0.99 instead of 0.9, RMSprop; it changes an update by")
+    assert told.fix == "alpha=0.9 in the optimizer"
+
+
 def test_nothing_is_named_that_did_not_help_the_port() -> None:
     run = run_of(every(RMSPROP), every(settings("torch", "RMSprop", rho=0.9)))
     assert named(run, proven=False) is None
@@ -167,6 +192,83 @@ def test_a_difference_that_float32_does_not_hold_is_noted() -> None:
         assert (only.cause.name, only.noted) == ("adagrad_epsilon_placement", noted)
         assert "initial_accumulator_value=0.1000001, eps=0" in only.cause.fix
     assert 1e-7 < NEGLIGIBLE < 1e-6
+
+
+# --- Two biases -----------------------------------------------------------------------------------
+
+
+def of_two_biases(b: Settings, *, trained: bool, shared: float = 0.0) -> PairRun:
+    """An original whose LSTM has one bias, and a port that has two, of which the second may be
+    trained; with Adam, whose epsilon has two places."""
+    roles = {"kernel": (3, 8), "recurrent_kernel": (2, 8), "bias": (8,)}
+    second = {"recurrent_bias": (8,)}
+    one = PairLayer(0, "lstm", "lstm", shapes=roles)
+    two = PairLayer(1, "lstm", "lstm", shapes=roles | second)
+    weights = WeightMap((LayerPair(one, two),))
+    rng = np.random.default_rng(1)
+    gradients = [
+        {f"0/{role}": rng.normal(size=s) * 10 ** rng.uniform(-5, 0, s) for role, s in roles.items()}
+        for _ in range(STEPS)
+    ]
+    before = {f"0/{role}": np.full(s, 0.5) for role, s in roles.items()}
+    a = settings("keras", "Adam", beta_1=0.9, beta_2=0.999, weight_decay=shared, decoupled=True)
+
+    def taken(
+        before: Tensors, gradients: Sequence[Tensors], each: Settings
+    ) -> tuple[PairStep, ...]:
+        given = dict.fromkeys(before, each)
+        number, _ = layer_and_role(next(iter(before)))
+        after = replayed([Given(before, g, given) for g in gradients])
+        return tuple(
+            PairStep(
+                inputs={number: np.ones((2, 4, 3))},
+                outputs={number: np.ones((2, 4, 2))},
+                loss=1.0,
+                before=before,
+                gradients=g,
+                after={**before, **w},
+                optimizer=given,
+            )
+            for g, w in zip(gradients, after, strict=True)
+        )
+
+    left_out = set() if trained else {"1/recurrent_bias"}
+    own = [
+        {n: g for n, g in weights.to_b(step, gradients=True).items() if n not in left_out}
+        for step in gradients
+    ]
+    steps_b = taken(weights.to_b(before), own, b)
+    facts = PairFacts("keras", (one,), 0), PairFacts("torch", (two,), 0)
+    rows = PairRows(np.zeros((6, 4)), np.zeros(6), 2)
+    return PairRun(lambda job: steps_b, *facts, taken(before, gradients, a), rows, weights)
+
+
+ADAM = settings("torch", "Adam", beta_1=0.9, beta_2=0.999, decoupled=True)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_second_bias_is_told_beside_what_differs_in_the_optimizer(trained: bool) -> None:
+    run = of_two_biases(ADAM, trained=trained)
+    biases = [Hypothesis(*each) for each in of_update(run)]
+    found = explain(run, lambda chosen: True, biases)
+    assert found is not None
+    assert [(each.cause.name, each.noted) for each in found] == [
+        *([("recurrent_bias_twice", False)] if trained else []),
+        ("adam_epsilon_placement", False),
+    ]
+    alone = explain(run, lambda chosen: True)
+    assert (alone is None) == trained
+
+
+def test_a_setting_of_one_bias_is_that_of_both() -> None:
+    run = of_two_biases({**ADAM, "weight_decay": 0.2}, trained=False, shared=0.1)
+    decay = {"0/kernel": 0.0, "0/recurrent_kernel": 0.0, "0/bias": 0.1}
+    for step in run.steps_a:
+        step.optimizer.update(  # type: ignore[attr-defined]
+            {n: {**s, "weight_decay": decay[n]} for n, s in step.optimizer.items()}
+        )
+    found = dict(next(iter(h.changes.items())) for h in hypotheses(Optimizers.of(run)))
+    assert dict(found["weight_decay"].values)["1/recurrent_bias"] == 0.1
 
 
 # --- Schedules ------------------------------------------------------------------------------------

@@ -212,3 +212,13 @@ def test_a_schedule_is_told_how_long_the_run_is(workers: Workers) -> None:
     """Not the few steps that are judged: its cosine ends with 30 steps."""
     rates = under("torch", "cosine", workers).pair_rates([0, 15, 30])["learning_rate"]
     np.testing.assert_allclose(rates, [0.05, 0.0275, 0.005], rtol=1e-9)
+
+
+def test_a_length_that_was_guessed_leaves_a_schedule_open(workers: Workers) -> None:
+    worker = workers("torch")
+    for name, asks in (("cosine", True), ("exponential", False)):
+        worker.describe_port(str(PAIRS / f"optimizers_torch.py:{name}"))
+        guessed = RunLength(3, 10, guessed=True)
+        facts = worker.pair_open([TABLE], precision="float64", length=guessed)
+        assert facts.asks_length == asks
+        assert any("how long the run is" in text for text in facts.open_questions) == asks

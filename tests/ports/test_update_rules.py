@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.update_rules import (
     FIELDS,
     RULES,
@@ -146,7 +147,7 @@ def test_gradients_are_clipped() -> None:
     weights = {name: np.zeros_like(g) for name, g in gradients.items()}
 
     def moved(**clip: Any) -> dict[str, Any]:
-        settings = settings_of_kind("keras", "SGD", {"learning_rate": 1.0, **clip})
+        settings = {**settings_of_kind("keras", "SGD", {"learning_rate": 1.0, **clip}), **clip}
         taken = Updates().taken(weights, gradients, dict.fromkeys(gradients, settings))
         return {name: list(-w) for name, w in taken.items()}
 
@@ -156,6 +157,8 @@ def test_gradients_are_clipped() -> None:
     assert moved(clip="global", clip_at=6.5) == {"a": [1.5, 2.0], "b": [6.0]}
     slack = moved(clip="global", clip_at=6.5, clip_slack=13.0)
     assert slack == {"a": [0.75, 1.0], "b": [3.0]}
+    # Two halves of one variable have one norm.
+    assert moved(clip="tensor", clip_at=6.5, part_of="a") == {"a": [1.5, 2.0], "b": [6.0]}
 
 
 def test_a_setting_is_changed_for_a_step_or_a_tensor() -> None:
@@ -180,3 +183,10 @@ def test_a_replay_with_a_change_is_another_run() -> None:
     given = [Given(w, g, {"a": settings["torch"]})] * 3
     mended = replayed(given, {"epsilon_in": "the root"})
     np.testing.assert_allclose(mended[2]["a"], runs["keras"][2]["a"], rtol=1e-15)
+
+
+def test_what_an_optimizer_took_is_kept_where_it_is_other() -> None:
+    left = {"a": np.ones(2), "b": np.zeros(1)}
+    assert if_other({"a": np.ones(2)}, left) == {}
+    taken = {"a": np.array([1.0, 1.0 + 1e-15]), "b": np.zeros(1)}
+    assert if_other(taken, left) is taken

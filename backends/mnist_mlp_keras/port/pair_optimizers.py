@@ -59,8 +59,8 @@ def rate_of(optimizer: Any) -> float:
     return float(number(keras.ops.convert_to_tensor(optimizer.learning_rate)))
 
 
-Names = Mapping[int, str]
-"""Canonical names of variables, by identity."""
+Names = Mapping[int, Sequence[str]]
+"""Canonical names of variables, by identity. A GRU's two biases are one variable."""
 
 
 def by_tensor(optimizer: Any, names: Names) -> dict[str, Settings]:
@@ -68,13 +68,13 @@ def by_tensor(optimizer: Any, names: Names) -> dict[str, Settings]:
     settings = settings_of(optimizer)
     if not settings:
         return {}
-    return {
-        names[id(variable)]: settings
-        if optimizer._use_weight_decay(variable)
-        else {**settings, "weight_decay": 0.0}
-        for variable in optimizer._trainable_variables
-        if id(variable) in names
-    }
+    found: dict[str, Settings] = {}
+    for variable in optimizer._trainable_variables:
+        own = names.get(id(variable), ())
+        decays = optimizer._use_weight_decay(variable)
+        here = settings if decays else {**settings, "weight_decay": 0.0}
+        found |= dict.fromkeys(own, here if len(own) == 1 else {**here, "part_of": own[0]})
+    return found
 
 
 class _Given(keras.optimizers.schedules.LearningRateSchedule):
@@ -157,7 +157,8 @@ class Experiment:
 def _every(optimizer: Any, names: Names, changes: Mapping[str, Any]) -> Mapping[str, Settings]:
     """The settings of each tensor; none but the changes where the kind is not known."""
     known = by_tensor(optimizer, names)
-    return known or ({name: {} for name in names.values()} if "kind" in changes else {})
+    every = (name for own in names.values() for name in own)
+    return known or ({name: {} for name in every} if "kind" in changes else {})
 
 
 def _set_rate(optimizer: Any, rate: float) -> None:

@@ -66,6 +66,8 @@ def described(model: Any, callbacks: Sequence[Any]) -> list[str]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_short, value))}]"
     return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
 
 

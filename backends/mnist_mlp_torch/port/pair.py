@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
 from torch.overrides import TorchFunctionMode
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.clipping import if_other
+from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.pair import (
     Mend,
     PairBrought,
@@ -47,10 +49,12 @@ from mnist_mlp_torch.port.load import (
 )
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_draws import Draws
+from mnist_mlp_torch.port.pair_inputs import Fed, called
 from mnist_mlp_torch.port.pair_layers import (
     LOSSES,
     WITH_WEIGHTS,
     Call,
+    activation,
     call_of,
     from_canonical,
     settings_of,
@@ -59,6 +63,8 @@ from mnist_mlp_torch.port.pair_layers import (
 )
 from mnist_mlp_torch.port.pair_mends import followed, performed
 from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
+from mnist_mlp_torch.port.pair_recurrent import FUNCTIONS as RECURRENT_FUNCTIONS
+from mnist_mlp_torch.port.pair_recurrent import Sequences, apart, first_of, pack
 from mnist_mlp_torch.port.pair_schedules import (
     HARMLESS,
     SETTLED,
@@ -98,7 +104,7 @@ class TorchSide:
         del images, labels  # a loader takes nothing in torch
         given = self.given
         return PairBrought(
-            own=own_data(given),
+            own=own_data(given, several=True),
             batch_size=None if callable(given.loader) else batch_size_of(given.loader),
             epochs=given.trainer.get("max_epochs"),
             options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
@@ -136,6 +142,7 @@ class TorchSide:
             ),
             repeated=tuple(observer.repeated),
             schedules=tuple(map(described, run.schedules)),
+            asks_length=run.asks_length,
             accumulated=run.accumulated,
             plateau=plateau_of(run.schedulers),
             trainer_given=bool(self.given.trainer),
@@ -173,21 +180,21 @@ class TorchSide:
             run.fit(one_batch=True)
         return run.found
 
-    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
         assert self.observer is not None
         module = self._module(seed=0)
         if not overrides(module, "forward"):
             raise UsageError(f"{self.given.path}: it has no forward, so nothing evaluates it")
-        batch = self.tensor(x)
+        batch = each(self.tensor, x)
         if _is_lazy(module):
-            module(batch[:2])
+            called(module, each(lambda rows: rows[:2], batch))
         self.observer.write(module, weights)
         module.eval()
         observer = Observer(module, self.observer)
         watched = default_type(self.dtype), torch.no_grad(), observer.watching()
         with user_errors(self.given.path), watched[0], watched[1], watched[2]:
-            result = module(batch)
+            result = called(module, batch)
         return observer.outputs[max(observer.inputs)], _copied(result)
 
     def tensor(self, rows: Array) -> Tensor:
@@ -225,7 +232,7 @@ class Observer:
         self.paths = {id(p): name for name, p in module.named_parameters()}
         self.paths |= {id(b): name for name, b in module.named_buffers()}
         self.named: dict[str, tuple[str, str]] = dict(like.named) if like else {}
-        self.mends = mends_of_layers(mends)
+        self.mends: Mapping[int, Sequence[Mend]] = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
         self.losses: list[PairLayer] = []
         self.repeated: list[str] = []
@@ -234,6 +241,10 @@ class Observer:
         self.rough: list[str] = []
         self.loss: float | None = None
         """What the step's first backward pass began with."""
+        self.sequences = Sequences()
+        self.draws = Draws()
+        self._made: dict[int, tuple[int, Any]] = {}
+        """By its id, each result of a layer with weights, kept so that the id stays its own."""
         self._seen: set[str] = set()
         self._stack: list[str] = []
         self._modules = {id(m): path for path, m in module.named_modules()}
@@ -252,10 +263,17 @@ class Observer:
 
     def _enter(self, module: Any, args: Any) -> None:
         self._stack.append(self._modules.get(id(module), ""))
+        if args and isinstance(args[0], PackedSequence):
+            self.sequences.unsorted = args[0].unsorted_indices
 
     def _leave(self, module: Any, args: Any, output: Any) -> None:
         if self._stack:
             self._stack.pop()
+
+    @property
+    def here(self) -> int:
+        """The number that the next layer gets."""
+        return len(self.layers)
 
     def called(self, call: Call, own: Any) -> Any:
         """One call: done, perhaps otherwise, and noted."""
@@ -267,11 +285,16 @@ class Observer:
         number = len(self.layers)
         again = bool(tensors) and not self._seen.isdisjoint(tensors.values())
         mends = [] if again else self.mends.get(number, [])
-        data = None if again or not tensors else _copied(call.input)
-        result = performed(call, own, mends) if mends else own()
+        call, own = self.sequences.reading(call, own, mends)
+        data = _copied(call.input) if tensors else None
+        self.draws.source = self._made.get(id(call.input), (None, None))[0]
+        result = performed(call, own, mends, self.sequences) if mends else own()
         for mend in mends:
             if mend.field == "penalty":
                 result = result + self._penalty(dict(mend.value))
+        if again and call.name.endswith("_cell"):
+            self._one_step_more(call, result, data, tensors["kernel"])
+            return result
         if again:
             self.repeated.append(self._stack[-1] if self._stack else call.name)
             return result
@@ -289,15 +312,29 @@ class Observer:
         self.layers.append(layer)
         for role, path in tensors.items():
             self.named[path] = (tensor_name(number, role), call.kind)
+        self.sequences.note(call, number, result)
+        given = first_of(result)
+        if tensors:
+            self._made[id(given)] = number, given
+            self.draws.source = number
+        steps = (slice(None), None) if call.name.endswith("_cell") else ...
         if data is not None:
-            self.inputs[number] = data
+            self.inputs[number] = data[steps]
         if call.kind in LOSSES:
             self.losses.append(layer)
-        if isinstance(result, Tensor):
-            self.outputs[number] = _copied(result)
-            if result.dtype not in (torch.get_default_dtype(), torch.int64):
-                self.rough.append(f"{layer.name} ({str(result.dtype).removeprefix('torch.')})")
-        return followed(result, mends)
+        if isinstance(given, Tensor):
+            self.outputs[number] = _copied(given)[steps]
+            if given.dtype not in (torch.get_default_dtype(), torch.int64):
+                self.rough.append(f"{layer.name} ({str(given.dtype).removeprefix('torch.')})")
+        return followed(call, result, mends)
+
+    def _one_step_more(self, call: Call, result: Any, data: Array | None, path: str) -> None:
+        """A recurrent cell in a loop: its steps together are one layer."""
+        number, _ = layer_and_role(self.named[path][0])
+        self.sequences.note(call, number, result)
+        for kept, new in ((self.inputs, data), (self.outputs, _copied(first_of(result)))):
+            if new is not None:
+                kept[number] = np.concatenate([kept[number], new[:, None]], axis=1)
 
     def _penalty(self, factors: Mapping[int, float]) -> Any:
         """The sum of squares of some layers' kernels, by number, times a factor each."""
@@ -310,15 +347,20 @@ class Observer:
 
     def _name(self, call: Call) -> str:
         path = self._stack[-1] if self._stack else ""
-        return f"{path}: {call.name}" if path else call.name
+        name = call.label or call.name
+        return f"{path}: {name}" if path else name
 
     # --- Weights ----------------------------------------------------------------------------------
 
-    def train(self, module: Any, number: int | None) -> None:
-        """Let a layer's weights be trained."""
+    def train(self, module: Any, mend: Mend) -> None:
+        """Let a layer's weights be trained, or one of them not."""
         for path, (name, _) in self.named.items():
-            if layer_and_role(name)[0] == number and path in dict(module.named_parameters()):
-                module.get_parameter(path).requires_grad_(requires_grad=True)
+            number, role = layer_and_role(name)
+            if number == mend.layer and path in dict(module.named_parameters()):
+                if mend.field == "trained" and role != "recurrent_bias":
+                    module.get_parameter(path).requires_grad_(requires_grad=True)
+                elif mend.value == role:
+                    module.get_parameter(path).requires_grad_(requires_grad=False)
 
     def read(self, module: Any, *, gradients: bool = False) -> Tensors:
         """Weights and running statistics, or gradients, in canonical layout."""
@@ -329,6 +371,7 @@ class Observer:
             name, kind = self.named[path]
             value = tensor.grad if gradients else tensor
             if value is not None:
+                value = value.to_dense()  # an embedding's gradient may be sparse
                 role = layer_and_role(name)[1]
                 found[name] = to_canonical(kind, role, to_array(value)).copy()
         return found
@@ -342,7 +385,11 @@ class Observer:
                 if name not in values or into is None:
                     continue
                 value = from_canonical(kind, layer_and_role(name)[1], np.asarray(values[name]))
-                into.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+                made = torch.from_numpy(np.ascontiguousarray(value))
+                if into.is_sparse:
+                    tensor.grad = made.to(into.dtype).to_sparse(1)
+                else:
+                    into.copy_(made)
 
 
 def _tensors(module: Any) -> dict[str, Tensor]:
@@ -366,11 +413,17 @@ class _Calls(TorchFunctionMode):
             func, args, given = _kept_double(func, args, given)
         if func is Tensor.backward and self._observer.loss is None:
             self._observer.loss = float(args[0].detach())
+        if func is torch._VF._pack_padded_sequence:
+            return pack(self._observer.sequences, func, args, given)
+        if func in RECURRENT_FUNCTIONS:
+            return apart(self._observer, func, args, given)
         call = call_of(func, args, given)
         if call is None:
             return func(*args, **given)
 
         def own(**instead: Any) -> Any:
+            if call.kind == "hard_sigmoid":
+                return activation(call.kind, instead.get("input", call.input), {})
             if not instead:
                 return func(*args, **given)
             return func(**{**call.arguments, **instead})
@@ -396,12 +449,13 @@ class _Run:
         self.side, self.module, self.job = side, module, job
         self.steps: list[PairStep] = []
         self.schedulers: list[Any] = []
+        self.asks_length = False
         self.observer = Observer(module)
         self._open: ExitStack | None = None
         self._closing: dict[str, Any] | None = None
         for mend in job.mends:
-            if mend.field == "trained" and side.observer is not None:
-                side.observer.train(module, mend.layer)
+            if mend.field in ("trained", "frozen") and side.observer is not None:
+                side.observer.train(module, mend)
         known = side.observer.named if side.observer is not None else {}
         names = {id(p): known[path][0] for path, p in module.named_parameters() if path in known}
         self._names = names
@@ -441,10 +495,9 @@ class _Run:
             # A schedule may ask how long the run is. This one is stopped after the job's epochs.
             max_epochs=max(self.side.length.epochs, self.job.epochs),
         )
-        _pretend(trainer, self.side.length)
+        self._pretend(trainer)
         rows = self.job.rows
-        data = TensorDataset(self.side.tensor(rows.x), self.side.tensor(rows.y))
-        loader = DataLoader(data, batch_size=rows.batch_size, shuffle=False)
+        loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
         hooks = (
             register_optimizer_step_pre_hook(self._before_step),
             register_optimizer_step_post_hook(lambda *_: self._note_settings()),
@@ -457,6 +510,17 @@ class _Run:
                 hook.remove()
             if self._open is not None:
                 self._open.close()
+
+    def _pretend(self, trainer: Any) -> None:
+        """Let a trainer say how many updates the run that is meant has."""
+        length, each = self.side.length, trainer.accumulate_grad_batches
+
+        def total(trainer: Any) -> int:
+            self.asks_length = length.guessed
+            return -(-length.steps // each) * int(trainer.max_epochs)
+
+        own = {"estimated_stepping_batches": property(total)}
+        trainer.__class__ = type("Trainer", (type(trainer),), own)
 
     def _stop(self, trainer: Any, module: Any) -> None:
         if trainer.current_epoch + 1 >= self.job.epochs:
@@ -488,7 +552,7 @@ class _Run:
         self._experiment.step = len(self.steps)
         self._settings, self._applied = {}, {}
         self.observer = Observer(module, known, self.job.mends)
-        self._draws = Draws(forced.draws)
+        self._draws = self.observer.draws = Draws(forced.draws)
         self._forced = forced
         self._taken: Tensors | None = None
         self._before = known.read(module) if known is not None else {}
@@ -571,18 +635,13 @@ class _Rates(_Run):
             config.interval, config.frequency = "epoch", 10**9
 
 
-def _pretend(trainer: Any, length: RunLength) -> None:
-    """Let a trainer say how many updates the run that is meant has."""
-    each = -(-length.steps // trainer.accumulate_grad_batches)
-    total = property(lambda _: each * trainer.max_epochs)
-    trainer.__class__ = type("Trainer", (type(trainer),), {"estimated_stepping_batches": total})
-
-
 def _open_questions(given: Given, run: _Run) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
     if not run.module.automatic_optimization:
         for config in run.schedulers:
             yield f"the schedule {type(config.scheduler).__name__}, asked by own code"
+    if run.asks_length:
+        yield "the schedule, which asks how long the run is: data or epochs are not given"
     for callback in own_callbacks(given):
         names = [base.__name__ for base in type(callback).__mro__]
         if not any(word in name for name in names for word in (*HARMLESS, *SETTLED)):

@@ -180,7 +180,10 @@ class Experiment:
                 if name is None or w.grad is None:
                     continue
                 settings[name] = changed(of_all, self.changes, self.step, name)
-                weights[name], gradients[name] = to_array(w).copy(), to_array(w.grad).copy()
+                weights[name], gradients[name] = (
+                    to_array(w).copy(),
+                    to_array(w.grad.to_dense()).copy(),
+                )
                 tensors[name] = w
         with torch.no_grad():
             for name, new in self._updates.taken(weights, gradients, settings).items():

@@ -6,7 +6,7 @@ Dense networks under cross-entropy are judged by exact arithmetic instead (`port
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,13 +24,14 @@ from mnist_mlp.parity.outcome import (
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.arrange import laid_like
 from mnist_mlp.parity.pair.breaks import Explained, explained
-from mnist_mlp.parity.pair.feed import Fed, feed
+from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import STAGES
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import Schedules, compared, settings_break, whole_words
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
 from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.pair import (
     Forced,
     PairBrought,
@@ -41,16 +42,14 @@ from mnist_mlp.ports.pair import (
     RunLength,
 )
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
-from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
+from mnist_mlp.reference import Tensors
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
 Say = Callable[[str], None]
 
 Lengths = tuple[RunLength, RunLength]
-
-LONGEST = 40_000
-"""Steps of a run whose schedules are compared; torch's have to be asked step by step."""
 
 PREDICTED = 1e-9
 """Largest relative difference of two outputs in evaluation."""
@@ -87,7 +86,10 @@ def check_pair(
     a, b = original.worker, port.worker
     rows = dataset.flat()[plan.train_ids], dataset.labels[plan.train_ids]
     brought = a.pair_brought(*rows), b.pair_brought(*rows)
+    others = aligned(brought[0].own, brought[1].own)
+    brought = brought[0], replace(brought[1], own=others)
     described_both = original.described, port.described
+    _refuse_third(brought, port.target.text)
     fed = feed(*brought, described_both, plan, dataset, image_shape)
     if fed is None:
         raise UsageError(
@@ -124,10 +126,23 @@ def _lengths(brought: Sequence[PairBrought], fed: Fed, plan: Plan) -> tuple[RunL
         steps = fed.a[0].steps
     known = [side.epochs for side in brought if side.epochs]
     epochs = known[0] if known else plan.spec.training.epochs
-    first, second = (
-        RunLength(min(side.epochs or epochs, -(-LONGEST // steps)), steps) for side in brought
-    )
+    own = any(side.own is not None and side.own.epochs for side in brought)
+    guessed = not (own and known)
+    first, second = (RunLength(side.epochs or epochs, steps, guessed) for side in brought)
     return first, second
+
+
+def _refuse_third(brought: Sequence[PairBrought], label: str) -> None:
+    """Batches of three are two inputs and targets, or one input with targets and weights."""
+    mine, theirs = (side.own for side in brought)
+    if mine is None or theirs is None or mine.parts or not theirs.flat:
+        return
+    if theirs.parts[0].size == mine.rows.inputs:
+        raise UsageError(
+            f"{label}: its batches have {len(theirs.parts) + 1} parts, and the original has one "
+            f"input. Of a torch loader, check takes (x, y), or (a, b, y) for two inputs.\nGive it "
+            f"a loader of (x, y), without weights of rows."
+        )
 
 
 def _of_brought(brought: Sequence[PairBrought]) -> list[str]:
@@ -166,6 +181,13 @@ def _single(
         return None
     weights = match(facts_a.layers, facts_b.layers)
     if isinstance(weights, Unlike):
+        by_hand = dict.fromkeys((*facts_a.repeated, *facts_b.repeated))
+        if by_hand and any(x.kind in RECURRENT for x in (*weights.missing, *weights.extra)):
+            seen.not_judged.append(
+                f"a recurrent layer that one side has written out: {', '.join(by_hand)} run more "
+                f"than once in a step"
+            )
+            return None
         seen.breaks += unlike_breaks(weights)
         return None
     if not weights.pairs:
@@ -178,14 +200,13 @@ def _single(
     seen.breaks += found
     rows = _first_batch(fed.a[facts_a.chosen])
     step = original.worker.pair_fit(PairJob(rows, 1))[0]
-    forced = Forced(weights.to_b(step.before), {}, step.draws)
+    forced = Forced(weights.to_b(step.before), {}, weights.draws_to_b(step.draws))
     other = port.worker.pair_fit(PairJob(_first_batch(fed.b[facts_b.chosen]), 1, (forced,)))
     return Start(step, other[0] if other else None, weights)
 
 
 def _first_batch(rows: PairRows) -> PairRows:
-    n = rows.batch_size
-    return PairRows(rows.x[:n], rows.y[:n], n)
+    return rows.first(rows.batch_size)
 
 
 def _double(
@@ -200,6 +221,11 @@ def _double(
         return
     seen.not_judged += [f"of the original: {text}" for text in facts_a.open_questions]
     seen.not_judged += [f"of the port: {text}" for text in facts_b.open_questions]
+    seen.noted += [
+        Cause("repeated_rows", f"{', '.join(facts.repeated_rows)} of the {whose}")
+        for whose, facts in (("original", facts_a), ("port", facts_b))
+        if facts.repeated_rows
+    ]
     first = Forced(start.a.before, {}, start.a.draws)
     rows, other_rows, epochs = fed.a[facts_a.chosen], fed.b[facts_b.chosen], EPOCHS
     if not weights.whole:  # a bias that one side lacks is zero in the first step, and only there
@@ -244,7 +270,7 @@ def _schedules(
     seen: PairEvidence,
 ) -> Schedules | None:
     """The learning rates of the whole run, where a side changes them."""
-    if not any(side.schedules for side in facts):
+    if not any(side.schedules for side in facts) or any(side.asks_length for side in facts):
         return None
     words = whole_words(facts[0].schedules), whole_words(facts[1].schedules)
     try:
@@ -293,7 +319,14 @@ def _refuse_strange(original: Side, steps: Sequence[PairStep]) -> None:
 
 
 def _guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts: PairFacts) -> None:
-    """A port that brings no targets may want them in another form than it was given."""
+    """A port that brings no data may want it in another form than it was given."""
+    swapped = [x for x in result.breaks if x.cause.name == "inputs_swapped"]
+    if swapped and fed.guessed:
+        result.breaks[:] = [x for x in result.breaks if x not in swapped]
+        seen.not_judged.append(
+            f"in which order the port takes its inputs: it brings none; {swapped[0].cause.value}"
+            f" would be as in the original"
+        )
     broadcast = [x for x in result.breaks if x.cause.name == "targets_broadcast"]
     if not broadcast or not fed.guessed:
         return
@@ -366,7 +399,7 @@ def _arithmetic(seen: PairEvidence, start: Start, a: PairStep, b: PairStep) -> N
         seen.not_judged.append(f"arithmetic coarser than float32: {text}")
 
 
-def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x: Array) -> None:
+def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x: Inputs) -> None:
     """Outputs in evaluation, from the weights after the last judged step."""
     after: Tensors = run.steps_a[-1].after
     try:
@@ -374,6 +407,12 @@ def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x
         theirs = port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)[0]
     except UsageError as error:
         seen.leave_out("predictions", reason=str(error))
+        return
+    except UserCodeError as error:
+        # Nobody knows how a module that takes several inputs in training wants them elsewhere.
+        if isinstance(x, np.ndarray):
+            raise
+        seen.leave_out("predictions", reason=f"it does not run on what training gets: {error}")
         return
     laid = laid_like(theirs, ours)
     if laid is None:

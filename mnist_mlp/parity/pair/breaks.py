@@ -29,6 +29,10 @@ ARGUMENTS = {
 }
 """What a framework calls the settings that are plain numbers."""
 
+WITHIN_LAYER = ("convolution_settings", "batch_first_missing", "sequence_reversed",
+                "inputs_swapped")  # fmt: skip
+"""Settings of a layer that show in what it gets, as a convolution's padding in front of it."""
+
 MOST = 12
 """Differences that are mended one after another."""
 
@@ -110,7 +114,7 @@ def _size(finding: Finding) -> str:
 
 def _break(finding: Finding, run: PairRun, cause: Cause) -> Break:
     rung, layer, tensor = _place(finding)
-    if cause.name == "convolution_settings":  # it may be the padding in front of the layer
+    if cause.name in WITHIN_LAYER:
         rung, layer, tensor = "forward", finding.layer, "pre_activation"
     epoch, _ = divmod(finding.step - 1, run.rows_b.steps)
     return Break(

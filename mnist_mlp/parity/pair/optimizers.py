@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from mnist_mlp.parity.pair.judge import LIMITS, moved_apart, zero_by_structure
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.schedules import CAUSES as SCHEDULE_CAUSES
 from mnist_mlp.parity.pair.schedules import Schedules
-from mnist_mlp.ports.pair import Mend, tensor_name
+from mnist_mlp.parity.pair.weight_map import WeightMap
+from mnist_mlp.ports.pair import Mend, PairStep, tensor_name
 from mnist_mlp.ports.update_rules import (
     FIELDS,
     ByStep,
@@ -56,67 +58,62 @@ class Hypothesis:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Settings by field."""
-        return {mend.field: mend.value for mend in self.expected or self.mends}
+        """Settings of the optimizer by field."""
+        mends = self.expected or self.mends
+        return {mend.field: mend.value for mend in mends if mend.layer is None}
 
 
 @dataclass(frozen=True, eq=False)
 class Optimizers:
-    """Both sides' updates in the original's names: what was given, and what came of it."""
+    """Both sides' updates: what was given, and what came of it.
+
+    `a` is in the original's names and `b` in the port's. Of two biases that the other side has as
+    one, each is moved for itself; `before` and `after` have their sum, in the original's names.
+    """
 
     a: Sequence[Given]
     b: Sequence[Given]
+    before: Sequence[Tensors]
     after_a: Sequence[Tensors]
     after_b: Sequence[Tensors]
-    names: Mapping[str, str]
-    """The port's name of each tensor."""
+    weights: WeightMap
     frameworks: tuple[str, str] = ("", "")
     schedules: Schedules | None = None
 
     @classmethod
     def of(cls, run: PairRun) -> Optimizers:
         """Of steps that the port took as it stands."""
-        weights = run.weights
-        names = {
-            tensor_name(pair.a.number, role): tensor_name(pair.b.number, role)
-            for pair in weights.pairs
-            for role in pair.a.shapes
-            if role in pair.b.shapes
-        }
-        own = run.own_steps()
-        gradients = [step.gradients for step in run.steps_a]
-        applied = [weights.to_a(step.applied) for step in own]
-        clips = (
-            clipping_of(gradients, [step.applied for step in run.steps_a], run.facts_a.framework),
-            clipping_of(gradients, applied, run.facts_b.framework),
-        )
+        weights, ours, theirs = run.weights, run.steps_a, run.own_steps()
+        forced = [weights.to_b(step.gradients, gradients=True) for step in ours]
+        given = [  # what is not trained has none
+            {n: g for n, g in gradients.items() if n in step.gradients}
+            for gradients, step in zip(forced, theirs, strict=True)
+        ]
         return cls(
-            a=[
-                Given(
-                    s.before,
-                    s.gradients,
-                    {n: _clipped(x, clips[0]) for n, x in s.optimizer.items()},
-                )
-                for s in run.steps_a
-            ],
-            b=[
-                Given(
-                    weights.to_a(theirs.before),
-                    ours.gradients,
-                    {
-                        a: _clipped(theirs.optimizer[b], clips[1])
-                        for a, b in names.items()
-                        if b in theirs.optimizer
-                    },
-                )
-                for ours, theirs in zip(run.steps_a, own, strict=True)
-            ],
-            after_a=[step.after for step in run.steps_a],
-            after_b=[weights.to_a(step.after) for step in own],
-            names=names,
+            a=_given(ours, [step.gradients for step in ours], run.facts_a.framework),
+            b=_given(theirs, given, run.facts_b.framework),
+            before=[weights.of_a(step.before) for step in ours],
+            after_a=[weights.of_a(step.after) for step in ours],
+            after_b=[weights.to_a(step.after) for step in theirs],
+            weights=weights,
             frameworks=(run.facts_a.framework, run.facts_b.framework),
             schedules=run.schedules,
         )
+
+    @cached_property
+    def names(self) -> Mapping[str, tuple[str, ...]]:
+        """The port's names of each tensor: two, where two biases do what one does."""
+        found = {}
+        for pair in self.weights.pairs:
+            for role in pair.a.shapes:
+                theirs = [role] if role in pair.b.shapes else []
+                if role == "bias" and "recurrent_bias" not in pair.a.shapes:
+                    theirs += [role for role in pair.b.shapes if role == "recurrent_bias"]
+                if theirs:
+                    found[tensor_name(pair.a.number, role)] = tuple(
+                        tensor_name(pair.b.number, role) for role in theirs
+                    )
+        return found
 
     @property
     def known(self) -> bool:
@@ -128,32 +125,46 @@ class Optimizers:
         """Whether the port's updates are those of its framework's rule."""
         return self._apart(replayed(self.b), self.after_b) <= LIMITS["update"]
 
-    def left(self, changes: Mapping[str, Any]) -> float:
+    def left(self, chosen: Sequence[Hypothesis]) -> float:
         """How far the port's updates are from the original's, with changes in effect: the largest
         share of a tensor's largest movement."""
-        here = {field: self._in_our_names(value) for field, value in changes.items()}
-        return self._apart(replayed(self.b, here), self.after_a)
-
-    def _in_our_names(self, value: Any) -> Any:
-        if not isinstance(value, ByTensor):
-            return value
-        ours = {b: a for a, b in self.names.items()}
-        return ByTensor(tuple((ours.get(name, name), each) for name, each in value.values))
+        changes = {field: value for each in chosen for field, value in each.changes.items()}
+        layers = [mend for each in chosen for mend in each.mends if mend.layer is not None]
+        frozen = {tensor_name(m.layer or 0, m.value) for m in layers if m.field == "frozen"}
+        twice = {tensor_name(m.layer or 0, m.value) for m in layers if m.field == "twice"}
+        steps = [
+            replace(step, gradients={n: g for n, g in step.gradients.items() if n not in frozen})
+            for step in self.b
+        ]
+        found = [
+            {n: 2 * w - step.weights[n] if n in twice else w for n, w in after.items()}
+            for step, after in zip(steps, replayed(steps, changes), strict=True)
+        ]
+        return self._apart(found, self.after_a)
 
     def _apart(self, found: Sequence[Tensors], after: Sequence[Tensors]) -> float:
+        """Of what the port's weights become by rule."""
         worst = 0.0
-        for given, ours, theirs in zip(self.a, found, after, strict=True):
-            zero = zero_by_structure(given.gradients)
-            for name in ours.keys() & theirs.keys() - zero:
-                size = moved_apart(ours[name], theirs[name], given.weights[name])[0]
+        for k, moved in enumerate(found):
+            ours = self.weights.to_a({**self.b[k].weights, **moved})
+            zero = zero_by_structure(self.a[k].gradients)
+            for name, theirs in self.names.items():
+                if name in zero or name not in after[k] or moved.keys().isdisjoint(theirs):
+                    continue
+                size = moved_apart(ours[name], after[k][name], self.before[k][name])[0]
                 worst = max(worst, size if np.isfinite(size) else float("inf"))
         return worst
 
     def values(self, side: str, field: str) -> list[dict[str, Any]]:
-        """A setting by step and tensor."""
+        """A setting by step and tensor, in the original's names."""
         given = self.a if side == "a" else self.b
+        own = {name: name if side == "a" else theirs[0] for name, theirs in self.names.items()}
         return [
-            {name: step.settings[name].get(field) for name in self.names if name in step.settings}
+            {
+                name: step.settings[here].get(field)
+                for name, here in own.items()
+                if here in step.settings
+            }
             for step in given
         ]
 
@@ -167,36 +178,44 @@ class Optimizers:
         return [next(iter(step.values())) for step in self.values(side, "learning_rate")]
 
 
+def _given(steps: Sequence[PairStep], gradients: Sequence[Tensors], framework: str) -> list[Given]:
+    """What an optimizer was given, in a side's own names."""
+    clipping = clipping_of(gradients, [step.applied for step in steps], framework)
+    return [
+        Given(step.before, own, {n: _clipped(x, clipping) for n, x in step.optimizer.items()})
+        for step, own in zip(steps, gradients, strict=True)
+    ]
+
+
 def explain(
-    run: PairRun, removes: Callable[[Sequence[Hypothesis]], bool]
+    run: PairRun,
+    removes: Callable[[Sequence[Hypothesis]], bool],
+    biases: Sequence[Hypothesis] = (),
 ) -> tuple[Hypothesis, ...] | None:
     """Changes of the port's optimizer that make its updates the original's, all of them needed.
 
-    They are worked out by rule, and then `removes` is asked whether they do so in the port itself.
-    None where an optimizer follows no rule that is known, or no changes do.
+    `biases` are changes of which tensors it moves. They are worked out by rule, and then `removes`
+    is asked whether they do so in the port itself. None where an optimizer follows no rule that is
+    known, or no changes do.
     """
     both = Optimizers.of(run)
     if not both.known or not both.port_follows_its_rule:
         return None
-    chosen = list(hypotheses(both))
-    if not chosen or both.left(_joined(chosen)) > LIMITS["update"]:
+    chosen = [*biases, *hypotheses(both)]
+    if not chosen or both.left(chosen) > LIMITS["update"]:
         return None
     for each in list(chosen):
         rest = [x for x in chosen if x is not each]
-        if both.left(_joined(rest)) <= LIMITS["update"]:
+        if both.left(rest) <= LIMITS["update"]:
             chosen = rest
     if not chosen or not removes(chosen):
         return None
     return tuple(_sized(each, chosen, both) for each in chosen)
 
 
-def _joined(chosen: Sequence[Hypothesis]) -> dict[str, Any]:
-    return {field: value for each in chosen for field, value in each.changes.items()}
-
-
 def _sized(each: Hypothesis, chosen: Sequence[Hypothesis], both: Optimizers) -> Hypothesis:
     """With the size of what is left if this alone is not mended."""
-    size = both.left(_joined([x for x in chosen if x is not each]))
+    size = both.left([x for x in chosen if x is not each])
     rule = any(mend.field in ("epsilon_in", "clip_slack") for mend in each.mends)
     noted = each.noted or (rule and size <= NEGLIGIBLE)
     words = f"it changes an update by {size:.2g} of a tensor's largest movement"
@@ -280,14 +299,25 @@ CAUSES = {
 }
 
 
+IN_WORDS = {
+    "decoupled": ("within the gradient", "subtracted from the weights"),
+    "rate_in_velocity": ("the velocity is free of the rate", "the velocity contains the rate"),
+    "nesterov": ("plain momentum", "Nesterov's momentum"),
+    "maximize": ("down the gradient", "up the gradient"),
+}
+"""What a port without and with it does, of settings that say yes or no."""
+
+
 def _plain(both: Optimizers, field: str, name: str) -> Hypothesis:
     """The original's value in the port."""
     same = both.first("a")[field], both.first("b")[field]
     ours, theirs = _first_pair(both, field) or same
     known = ARGUMENTS[both.frameworks[1]]
-    text = _told(field, ours, theirs)
+    text = IN_WORDS[field][bool(theirs)] if field in IN_WORDS else _told(field, ours, theirs)
     fix = ""
-    if isinstance(ours, int | float) and field not in ("decoupled", "rate_in_velocity"):
+    if name == "optimizer_settings":
+        text = f"{text}, {both.first('b')['kind']}"
+    if isinstance(ours, int | float) and field not in IN_WORDS:
         fix = f"{_argument(known, field, both)}={_short(ours)} in the optimizer"
     return Hypothesis((Mend(None, field, _wanted(both, field)),), Cause(name, text, fix=fix))
 
@@ -311,8 +341,11 @@ def _short(value: Any) -> str:
 def _wanted(both: Optimizers, field: str) -> Any:
     """The original's value of a setting, for the port: by step or by tensor where it varies."""
     values = both.values("a", field)
-    by_name = {both.names[name]: [step.get(name) for step in values] for name in values[0]}
-    wanted = {name: _over_steps(each) for name, each in by_name.items()}
+    wanted = {
+        theirs: _over_steps([step.get(name) for step in values])
+        for name in values[0]
+        for theirs in both.names[name]
+    }
     first = next(iter(wanted.values()))
     if all(each == first for each in wanted.values()):
         return first
@@ -326,7 +359,7 @@ def _over_steps(values: Sequence[Any]) -> Any:
 
 def _other_kind(both: Optimizers) -> Hypothesis:
     a, b = both.first("a"), both.first("b")
-    fields = [field for field in a if field != "name"]
+    fields = [field for field in a if field not in ("name", "part_of")]
     mends = tuple(Mend(None, field, _wanted(both, field)) for field in fields)
     rates = [each["learning_rate"] for each in (b, a)]
     text = f"{b['name']} (rate {_short(rates[0])}) instead of {a['name']} (rate {_short(rates[1])})"

@@ -20,6 +20,9 @@ SAMPLES = 400
 """Updates that are looked at in one pass over a long run; two passes or three find the first that
 differs."""
 
+LONGEST = 40_000
+"""Steps of a run that are compared at most; torch's schedules have to be asked step by step."""
+
 SAME = 1e-6
 """Relative difference of two learning rates at most: Keras computes its own in float32."""
 
@@ -96,7 +99,7 @@ def _constant(rates: Array) -> bool:
 def compared(a: Rates, b: Rates, length: RunLength, words: tuple[str, str]) -> Schedules:
     """Both schedules over all steps of a run."""
     a, b = _asked_once(a), _asked_once(b)
-    at = _spread(0, length.epochs * length.steps - 1, length)
+    at = _spread(0, min(length.epochs * length.steps, LONGEST) - 1, length)
     whole = a(at), b(at)
     ours, theirs = (each["learning_rate"] for each in whole)
     found = Schedules(ours, theirs, at, words, length)
