@@ -41,6 +41,9 @@ COMMON = ("learning_rate", "weight_decay", "decoupled", "maximize", "clip", "cli
 """`clip` is `tensor`, `global` or `value`, or empty; torch adds `clip_slack` to a norm that it
 divides by."""
 
+CHANGEABLE = frozenset({"kind", *COMMON, *(name for each in FIELDS.values() for name in each)})
+"""All settings of an optimizer that an experiment may change."""
+
 RULES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "keras": {
         "SGD": {"rate_in_velocity": True},

@@ -9,6 +9,7 @@ import keras
 
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp.ports.update_rules import (
+    CHANGEABLE,
     FIELDS,
     ByTensor,
     Settings,
@@ -96,8 +97,9 @@ class Experiment:
     def __init__(
         self, mends: Sequence[Mend], *, epoch_steps: int, callbacks: Sequence[Any] = ()
     ) -> None:
-        self.changes = {mend.field: mend.value for mend in mends}
-        self.interval = self.changes.pop("interval", None)
+        asked = {mend.field: mend.value for mend in mends}
+        self.interval = asked.get("interval")
+        self.changes = {field: asked[field] for field in asked if field in CHANGEABLE}
         self.epoch_steps, self.callbacks = epoch_steps, callbacks
         self._updates = Updates()
 

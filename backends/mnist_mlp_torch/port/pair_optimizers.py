@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp.ports.update_rules import (
+    CHANGEABLE,
     FIELDS,
     RULE_FIELDS,
     ByTensor,
@@ -101,8 +102,9 @@ class Experiment:
     """
 
     def __init__(self, mends: Sequence[Mend], names: Names) -> None:
-        self.changes = {mend.field: mend.value for mend in mends}
-        self.interval = self.changes.pop("interval", None)
+        asked = {mend.field: mend.value for mend in mends}
+        self.interval = asked.get("interval")
+        self.changes = {field: asked[field] for field in asked if field in CHANGEABLE}
         self.names = names
         self.step = 0
         self._updates = Updates()

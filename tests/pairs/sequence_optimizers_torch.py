@@ -1,4 +1,4 @@
-"""Ports of `recurrent_optimizers_keras.py`."""
+"""Ports of `sequence_optimizers_keras.py`, most of them with a fault."""
 
 import lightning as L
 import numpy as np
@@ -77,3 +77,37 @@ def decayed_lstm():
     net = nn.LSTM(3, 5, batch_first=True)
     module = Series(net, lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.01), two_biases=True)
     return {"module": module, "loader": loader()}
+
+
+class Words(Series):
+    """Of embedded words, at a falling rate."""
+
+    def __init__(self, *, falling):
+        super().__init__(nn.LSTM(3, 5, batch_first=True), None, two_biases=True)
+        self.words, self.falling = nn.Embedding(40, 3), falling
+        nn.init.uniform_(self.words.weight, -0.05, 0.05)
+
+    def forward(self, x):
+        return super().forward(self.words(x))
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.Adam(self.parameters(), lr=0.01, eps=1e-7)
+        if not self.falling:
+            return optimizer
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def words(*, falling=True):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 40, (150, 12)), rng.integers(0, 4, 150)
+    rows = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    return {
+        "module": Words(falling=falling),
+        "trainer": {"max_epochs": 3},
+        "loader": DataLoader(rows, batch_size=30, shuffle=True),
+    }
+
+
+def words_at_one_rate():
+    return words(falling=False)
