@@ -267,8 +267,10 @@ ONLY_ONE_HAS = {
         "gradient",
         "layers",
         "listener",
+        "loop",
         "plain",
         "products",
+        "slices",
         "wrap",
     },
 }

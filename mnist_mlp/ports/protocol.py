@@ -66,6 +66,8 @@ class PortDescription:
         In Keras the constraints on weights, in words. They are applied after every update.
     optimizer : str
         In Keras the class of the framework that the compiled optimizer is or inherits from.
+    loop : bool
+        Whether it is trained by a script's own loop, which runs no epochs of a plan.
     """
 
     framework: str
@@ -75,6 +77,7 @@ class PortDescription:
     losses: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     optimizer: str = ""
+    loop: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,9 +85,11 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
         case "forward" if finding.tensor == "outputs":
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
+            yield from _mode(run)
             yield from _settings(pair.a, pair.b)
         case "forward":
             assert finding.layer is not None
+            yield from _mode(run)
             yield from _work(run, finding.layer)
             yield from _padding(run, finding.layer)
         case "loss":
@@ -96,6 +98,8 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
         case "gradient":
             assert finding.layer is not None
             yield from _frozen(run, finding)
+            if finding.step > 1 and run.facts_b.loop:
+                yield Hypothesis((Mend(None, "cleared"),), Cause("gradients_not_cleared"))
         case "update":
             both = optimizers.Optimizers.of(run)
             yield from optimizers.hypotheses(both) if both.known else ()
@@ -103,6 +107,12 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
             yield from _statistics(pair.a, pair.b)
+
+
+def _mode(run: PairRun) -> Iterator[Hypothesis]:
+    """Of a loop, which has to put its module in training mode itself."""
+    if run.facts_b.loop:
+        yield Hypothesis((Mend(None, "training_mode"),), Cause("evaluation_mode"))
 
 
 # --- Layers ---------------------------------------------------------------------------------------
