@@ -37,6 +37,7 @@ acceptance: .venv/installed-dev
 faults: .venv/installed-dev
 	$(BIN)/python tests/fault_table.py
 	$(BIN)/python tests/pair_table.py
+	$(BIN)/python tests/script_table.py
 	$(BIN)/python tests/clean_pairs.py
 
 cases: .venv/installed-dev

@@ -213,7 +213,8 @@ def check(
     Parameters
     ----------
     port, original : str
-        `FILE.py:NAME`. Without `original`, the port is judged against `spec`.
+        `FILE.py:NAME`, or a script that trains (`FILE.py`, `FILE.ipynb`). Without `original`, the
+        port is judged against `spec`.
     spec, dataset, data_dir, **settings
         As for `train`.
     image_shape : sequence of int

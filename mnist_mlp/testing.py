@@ -26,9 +26,9 @@ def assert_same_training(
     Parameters
     ----------
     port : str
-        `FILE.py:NAME`; see `docs/porting.md`.
+        `FILE.py:NAME`, or a script that trains (`FILE.py`, `FILE.ipynb`); see `docs/porting.md`.
     expected : str, Path or Spec, optional
-        An original (`FILE.py:NAME`), a specification, or a TOML file; the tutorial by default.
+        An original (the same), a specification, or a TOML file; the tutorial by default.
     dataset : Dataset or {"auto", "mnist", "digits"}
         `digits` needs no download.
     image_shape : sequence of int
@@ -72,7 +72,9 @@ def judged(
     **settings: Any,
 ) -> Outcome:
     """The outcome that `assert_same_training` asserts."""
-    is_original = isinstance(expected, str) and ".py:" in expected
+    is_original = isinstance(expected, str) and (
+        ".py:" in expected or expected.endswith((".py", ".ipynb"))
+    )
     spec = specification(None if is_original else expected, settings)
     return check(
         port,

@@ -270,8 +270,10 @@ ONLY_ONE_HAS = {
         "pair_gates",
         "pair_inputs",
         "listener",
+        "loop",
         "plain",
         "products",
+        "slices",
         "wrap",
     },
 }

@@ -256,3 +256,8 @@ def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: An
         return gathered
 
     return _untuned(tf.data.Dataset.range(orders.shape[0] * steps).map(batch).prefetch(4))
+
+
+def seeding() -> Mapping[Any, tuple[str, ...]]:
+    """Functions of TensorFlow, by module, that set a seed."""
+    return {tf.random: ("set_seed",), tf.keras.utils: ("set_random_seed",)}

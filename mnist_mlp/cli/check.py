@@ -21,8 +21,9 @@ def check(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="[ORIGINAL.py:NAME] PORT.py:NAME",
-            help="A LightningModule or a compiled keras.Model, or a function that makes one.",
+            metavar="[ORIGINAL] PORT",
+            help="FILE.py:NAME, a model or what makes one; or a script that trains one, FILE.py "
+            "or FILE.ipynb (FILE.py:2 for its second training).",
         ),
     ],
     config: o.Config = None,
@@ -43,6 +44,12 @@ def check(
     framework: Annotated[
         str | None, typer.Option(help="keras or torch, if the imports don't show it.")
     ] = None,
+    args_a: Annotated[
+        str, typer.Option("--args-a", metavar="TEXT", help="Arguments of the original's script.")
+    ] = "",
+    args_b: Annotated[
+        str, typer.Option("--args-b", metavar="TEXT", help="Arguments of the port's script.")
+    ] = "",
     cost: Annotated[
         bool,
         typer.Option(
@@ -76,7 +83,11 @@ def check(
         raise UsageError(
             f"check takes one port, or an original and its port, but {len(models)} were given"
         )
-    targets = [parse_target(text, framework=framework) for text in models]
+    arguments = [args_a, args_b] if len(models) == 2 else [args_a or args_b]
+    targets = [
+        parse_target(text, framework=framework, arguments=own)
+        for text, own in zip(models, arguments, strict=True)
+    ]
     request = o.Request(context.params)
     spec = request.resolve().spec
     shape = _shape(image_shape)

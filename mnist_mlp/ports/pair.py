@@ -24,6 +24,9 @@ from mnist_mlp.reference import Array, Tensors
 STATISTICS = ("mean", "variance")
 """Roles of tensors that a forward pass changes, and no optimizer."""
 
+OF_LOOPS = ("cleared", "training_mode")
+"""Changes of a loop, before each step: gradients are cleared, the module is in training mode."""
+
 
 def tensor_name(layer: int, role: str) -> str:
     """`3/kernel`."""
@@ -141,10 +144,11 @@ class Forced:
 class Mend:
     """One change of a model for an experiment, where its user would change a line.
 
-    `layer` is the number of the observed layer, None for the optimizer. `field` is one of its
-    settings, or `kind` (do this instead), `skip` (leave it out), `after` (do this behind it), with
-    a pair of kind and settings as `value`. Of the optimizer, it is a field of `update_rules`, whose
-    value may be `ByStep` or `ByTensor`, or `interval`: when a schedule is asked, `step` or `epoch`.
+    `layer` is the number of the observed layer, None for the optimizer or the loop. `field` is one
+    of its settings, or `kind` (do this instead), `skip` (leave it out), `after` (do this behind
+    it), with a pair of kind and settings as `value`. Of the optimizer, it is a field of
+    `update_rules`, whose value may be `ByStep` or `ByTensor`, or `interval`: when a schedule is
+    asked, `step` or `epoch`. Of a loop, it is one of `OF_LOOPS`.
     """
 
     layer: int | None
@@ -172,7 +176,12 @@ class PairJob:
     @property
     def optimizer_mends(self) -> list[Mend]:
         """The changes of the optimizer."""
-        return [mend for mend in self.mends if mend.layer is None]
+        return [m for m in self.mends if m.layer is None and m.field not in OF_LOOPS]
+
+    @property
+    def loop_mends(self) -> list[Mend]:
+        """The changes of a loop."""
+        return [mend for mend in self.mends if mend.layer is None and mend.field in OF_LOOPS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +230,9 @@ class PairFacts:
         Schedules of the learning rate that can be run alone (`PairSide.rates`), in words.
     asks_length : bool
         Whether the model asked how long the run is, where that was guessed.
+    own_rates : bool
+        Whether the user's own code changes learning rates, so that `PairSide.rates` does not know
+        them.
     accumulated : int
         Batches whose gradients make one update. The judged steps are taken without that.
     plateau, early_stopping : dict or None
@@ -230,6 +242,8 @@ class PairFacts:
         Whether arguments of `Trainer` or `fit` were given at all; callbacks are among them.
     open_questions : tuple of str
         What a training run does that these short ones don't show, in words.
+    loop : bool
+        Whether a user's own loop makes the steps.
     """
 
     framework: str
@@ -242,11 +256,13 @@ class PairFacts:
     repeated_rows: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
     asks_length: bool = False
+    own_rates: bool = False
     accumulated: int = 1
     plateau: Mapping[str, Any] | None = None
     early_stopping: Mapping[str, Any] | None = None
     trainer_given: bool = True
     open_questions: tuple[str, ...] = ()
+    loop: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,6 +71,8 @@ class PortDescription:
         Keys of the inputs where they are a dictionary, in the order of `inputs`.
     vocabularies : tuple of int
         In Keras, for each input, how many words its embedding has; 0 where it is not embedded.
+    loop : bool
+        Whether it is trained by a script's own loop, which runs no epochs of a plan.
     """
 
     framework: str
@@ -82,6 +84,7 @@ class PortDescription:
     optimizer: str = ""
     input_names: tuple[str, ...] = ()
     vocabularies: tuple[int, ...] = ()
+    loop: bool = False
 
 
 @dataclass(frozen=True, eq=False)

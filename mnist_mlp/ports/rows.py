@@ -299,11 +299,14 @@ def scalings(got: Rows, expected: Rows, places: Positions) -> Array:
         dark, light = images.argmin(axis=1)[:, None], images.argmax(axis=1)[:, None]
         low = np.take_along_axis(x, dark, 1)[:, 0]
         high = np.take_along_axis(x, light, 1)[:, 0]
-        # With another pixel order, the extreme values are at other places.
-        moved = np.abs(high - low) < (1 - STRETCHED) * np.ptp(x, axis=1)
-        low, high = np.where(moved, x.min(axis=1), low), np.where(moved, x.max(axis=1), high)
         base = np.take_along_axis(images, dark, 1)[:, 0]
         span = np.ptp(images, axis=1)
+        # With another pixel order, the extreme values are at other places. All pixels tell that:
+        # by chance, the other extremes may be at these two.
+        shares = (images - base[:, None]) / np.where(span > 0, span, 1)[:, None]
+        apart = np.abs(x - low[:, None] - shares * (high - low)[:, None]).max(axis=1)
+        moved = apart > STRETCHED * np.ptp(x, axis=1)
+        low, high = np.where(moved, x.min(axis=1), low), np.where(moved, x.max(axis=1), high)
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = np.where(span > 0, (high - low) / span, np.nan)
         result[ids] = np.stack([slope, low - slope * base], axis=1)

@@ -18,9 +18,25 @@ from mnist_mlp.nearest import did_you_mean
 _LONGEST = 300  # most characters of a user's error text in a message
 
 
+SUFFIXES = (".py", ".ipynb")
+"""Of files that can be run."""
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """File and name of `path/to/file.py:NAME`; of a script alone, the name is empty."""
+    file, colon, name = target.rpartition(":")
+    return (target, "") if not colon or target.endswith(SUFFIXES) else (file, name)
+
+
 def path_of(target: str) -> Path:
-    """The file of `path/to/file.py:NAME`."""
-    return Path(target.rpartition(":")[0])
+    """The file of `path/to/file.py:NAME`, or of a script."""
+    return Path(split_target(target)[0])
+
+
+def is_script(target: str) -> bool:
+    """Whether a file is to be run until it trains: no name, or `file.py:2`, its second training."""
+    file, name = split_target(target)
+    return file.endswith(SUFFIXES) and (not name or name.isdecimal())
 
 
 def load_object(target: str) -> Any:
@@ -33,9 +49,9 @@ def load_object(target: str) -> Any:
     UserCodeError
         The user's code raised.
     """
-    file, colon, name = target.rpartition(":")
+    file, name = split_target(target)
     path = Path(file)
-    if not colon or not name:
+    if not name:
         raise UsageError(f"{target}: expected FILE.py:NAME")
     if not path.is_file():
         raise UsageError(f"{file}: no such file")
@@ -55,6 +71,16 @@ def load_object(target: str) -> Any:
         names = [key for key in vars(module) if not key.startswith("_")]
         raise UsageError(f"{file} has no {name!r}{did_you_mean(name, names)}")
     return getattr(module, name)
+
+
+def cell_name(path: Path, number: int) -> str:
+    """What a cell of a notebook is called where Python names a file."""
+    return f"{path}, cell {number}"
+
+
+def without_cell(file: str) -> str:
+    """The notebook of such a name; any other name stays as it is."""
+    return re.sub(r"(\.ipynb), cell \d+$", r"\1", file)
 
 
 @contextmanager
@@ -98,8 +124,11 @@ def _line_to_blame(error: BaseException, path: Path) -> tuple[str, int] | None:
 
 
 def belongs_to_user(file: Path, path: Path) -> bool:
-    """Whether a file is the user's, or lies beside or below it and is not an installed package."""
-    file, own = file.resolve(), path.resolve()
+    """Whether a file is the user's, or lies beside or below it and is not an installed package.
+
+    A cell of a notebook belongs to it.
+    """
+    file, own = Path(without_cell(str(file))).resolve(), path.resolve()
     if file == own:
         return True
     paths = sysconfig.get_paths()
@@ -125,7 +154,9 @@ def _ours(error: BaseException) -> bool:
 
 def shown_path(file: Path, path: Path) -> str:
     """A path for messages: the user's file is shown as the user wrote it."""
-    return str(path) if file.resolve() == path.resolve() else str(file)
+    own = without_cell(str(file))
+    same = Path(own).resolve() == path.resolve()
+    return f"{path}{str(file).removeprefix(own)}" if same else str(file)
 
 
 def _summary(error: BaseException) -> str:

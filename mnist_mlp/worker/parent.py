@@ -11,6 +11,7 @@ program, started by us.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -41,6 +42,7 @@ from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.script import ARGUMENTS
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
@@ -116,6 +118,8 @@ class Worker:
     timeout : float, optional
         Most seconds that a call may go on without a report: an epoch, a step, its result. By
         default there is no limit, and a message tells of long silence.
+    arguments : sequence of str
+        What a user's script finds in `sys.argv`.
 
     Raises
     ------
@@ -134,6 +138,7 @@ class Worker:
         fit_path: FitPath = "fast",
         verbose: bool = False,
         timeout: float | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.backend = backend
         self.label = label_of(backend)
@@ -146,6 +151,7 @@ class Worker:
         target = target_of(backend)
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
         environment["PYTHONUNBUFFERED"] = "1"  # if it is killed, its last line must not be lost
+        environment[ARGUMENTS] = json.dumps(list(arguments))
         if accelerator == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
         # An unregistered backend may be a file in the working directory. The child searches there

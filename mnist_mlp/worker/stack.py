@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from mnist_mlp.ports.user_code import belongs_to_user, shown_path
+from mnist_mlp.ports.user_code import belongs_to_user, path_of, shown_path
 
 # A line of faulthandler's: `  File "port.py", line 3 in forward`.
 _FRAME = re.compile(r'^ {2}File "(.+)", line (\d+) in (.+)$', flags=re.MULTILINE)
@@ -54,7 +54,7 @@ def place(frames: Iterable[Frame], target: str) -> str:
     `frames` begin with the innermost. The result is empty if there is none.
     """
     frames = list(frames)
-    path = target.rpartition(":")[0]
+    path = str(path_of(target)) if target else ""
     users = [frame for frame in frames if path and _users(frame.file, path)]
     for file, line, function in users or frames:
         shown = shown_path(Path(file), Path(path)) if users else _short(file)

@@ -316,3 +316,14 @@ def test_other_validation_is_told(here: Setting, what: str) -> None:
     found, _ = here.judge(own=here.validation(*plant(here)))
     assert [(item.rung, item.epoch, item.step) for item in found] == [("data", 1, 6)]
     assert (found[0].tensor, found[0].cause.name) == (tensor, cause)
+
+
+def test_a_row_in_another_pixel_order_may_have_the_other_extremes_in_their_places() -> None:
+    """By chance, white is where black was and black where white was: no inversion."""
+    images = np.array([[0, 255, 90, 40, 10], [3, 200, 50, 60, 70]], np.uint8)
+    other_order = images[:, [1, 0, 2, 3, 4]] / np.float32(255)
+    scales = scalings(Rows(other_order), Rows(images), np.arange(2))
+    assert np.allclose(scales, [[1 / 255, 0.0]] * 2)
+    inverted = 1 - images / np.float32(255)
+    scales = scalings(Rows(inverted), Rows(images), np.arange(2))
+    assert np.allclose(scales, [[-1 / 255, 1.0]] * 2)

@@ -38,8 +38,7 @@ def draws(given: Given, x: Array) -> tuple[Tensors, ...]:
     def drawn(seed: int) -> Tensors:
         if seed == 0:
             return native_weights(given.first(), x)
-        keras.utils.set_random_seed(seed)
-        return native_weights(given.fresh(), x)
+        return native_weights(given.drawn(seed), x)
 
     seeds = range(DRAWS if given.maker is not None else 1)
     return distinct_draws(map(drawn, seeds), seconds=DRAW_SECONDS)

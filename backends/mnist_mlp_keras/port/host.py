@@ -12,7 +12,7 @@ from mnist_mlp.contract import Array, Plan, Tensors, TrainingData
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.pair import PairHost
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
-from mnist_mlp.ports.user_code import load_object, user_errors
+from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp_keras.engine import eager_functions, planned_dataset
 from mnist_mlp_keras.port.describe import describe
 from mnist_mlp_keras.port.facts import draws, optimizer_settings
@@ -42,6 +42,7 @@ from mnist_mlp_keras.port.run import (
     stages,
     step_record,
 )
+from mnist_mlp_keras.port.scripts import found_in
 from mnist_mlp_keras.port.state import PortState
 
 TRIED_ROWS = 4
@@ -55,9 +56,9 @@ class KerasPort(PairHost):
 
     def __init__(self, target: str) -> None:
         self.target = target
-        self.path = target.rpartition(":")[0]
+        self.path = path_of(target)
         with user_errors(self.path):
-            self.given = Given(load_object(target), target=target)
+            self.given = Given(found_in(target), target=target)
             self.description = describe(self.given.first())
 
     def open(self, *, data: TrainingData, image_shape: tuple[int, ...]) -> PortFacts:
@@ -100,7 +101,7 @@ class KerasPort(PairHost):
 
     def make_side(self) -> KerasSide:
         """The same model, as one side of a pair."""
-        return KerasSide(self.target)
+        return KerasSide(self.target, self.given)
 
     # --- Judged training --------------------------------------------------------------------------
 

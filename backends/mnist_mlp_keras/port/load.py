@@ -13,8 +13,10 @@ from keras.src.models.functional import Functional  # it has no public name
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.protocol import PortLayer
+from mnist_mlp.ports.user_code import split_target
 from mnist_mlp.reference import scale_pixels
 from mnist_mlp_keras.engine import eager_functions
+from mnist_mlp_keras.port.scripts import Script
 
 KEYS = ("model", "fit", "loader")
 ONE_HOT_LOSSES = (
@@ -39,6 +41,7 @@ class Given:
 
     def __init__(self, found: Any, *, target: str) -> None:
         self.target = target
+        self.found = found
         self.fit: Mapping[str, Any] = {}
         self.loader: Any = None
         if callable(found) and not isinstance(found, keras.Model | type):
@@ -77,7 +80,7 @@ class Given:
                 f"does into the train_step of a keras.Model, compile it, and name what makes it."
             )
         if not getattr(model, "compiled", False):
-            file, _, name = self.target.rpartition(":")
+            file, name = split_target(self.target)
             raise UsageError(
                 f"{self.target}: the model is not compiled, so check cannot know its loss and its "
                 f"optimizer.\nAdd this to {file}, with your own, and check {file}:compiled_{name}:"
@@ -98,6 +101,13 @@ class Given:
         for variable, value in self._snapshot:
             variable.assign(value)
         return self._first
+
+    def drawn(self, seed: int) -> Any:
+        """A model with other initial weights, unless it seeds itself."""
+        keras.utils.set_random_seed(seed)
+        if isinstance(self.found, Script):
+            return _called(self.found(seed=seed)["model"])
+        return self.fresh()
 
     def remember(self) -> None:
         """Keep the first state of a model that cannot be made again; it has to be built."""

@@ -26,7 +26,7 @@ from mnist_mlp.ports.pair import (
 )
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
 from mnist_mlp.ports.update_rules import Settings
-from mnist_mlp.ports.user_code import load_object, user_errors
+from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import (
     dense,
@@ -85,6 +85,7 @@ from mnist_mlp_keras.port.pair_schedules import (
 from mnist_mlp_keras.port.pair_schedules import followed as once_an_epoch
 from mnist_mlp_keras.port.recorder import innermost
 from mnist_mlp_keras.port.run import as_one_step, passed_on
+from mnist_mlp_keras.port.scripts import found_in
 from mnist_mlp_keras.port.state import number
 
 DRAW_S = 1.0
@@ -96,14 +97,14 @@ DROPOUTS = ("dropout", "spatial_dropout")
 class KerasSide:
     """The model of a user's file."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, given: Given) -> None:
         self.target = target
-        self.path = target.rpartition(":")[0]
-        self.given = self._loaded()
+        self.path = path_of(target)
+        self.given = given
 
     def _loaded(self) -> Given:
         with user_errors(self.path):
-            return Given(load_object(self.target), target=self.target)
+            return Given(found_in(self.target), target=self.target)
 
     # --- Before anything is run -------------------------------------------------------------------
 
@@ -187,9 +188,10 @@ class KerasSide:
         assert known is not None
 
         def drawn(seed: int) -> Tensors:
-            keras.utils.set_random_seed(seed)
-            with default_type(self.precision):
-                return Observer.like(known, self._model()).read()
+            with default_type(self.precision), user_errors(self.path):
+                model = self.given.drawn(seed)
+                self._build(model)
+            return Observer.like(known, model).read()
 
         seeds = range(DRAWS if self.given.maker is not None else 1)
         before = rng_utils.get_random_seed()

@@ -27,6 +27,7 @@ def described(given: Given) -> PortDescription:
     return PortDescription(
         framework="torch",
         layers=tuple(_layer(path, leaf) for path, leaf in leaves if not _is_loss(leaf)),
+        loop=given.loop is not None,
         losses=tuple(dict.fromkeys((*(type(x).__name__ for _, x in losses), *_in_code(module)))),
     )
 

@@ -139,7 +139,7 @@ def _draws(given: Given, dense: tuple[Dense, ...], *, at_start: Tensors) -> tupl
     start = time.perf_counter()
     for seed in range(wanted):
         try:
-            drawn = _weights(given.fresh(seed=seed), dense)
+            drawn = _weights(given.drawn(seed=seed), dense)
         except (AttributeError, RuntimeError, ValueError):  # layers that are not there yet
             break
         if seed == 0:

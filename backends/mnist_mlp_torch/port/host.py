@@ -34,7 +34,7 @@ from mnist_mlp_torch.port.functions import passing_by
 from mnist_mlp_torch.port.gradient import watch_clipping
 from mnist_mlp_torch.port.load import load, make_trainer, overrides
 from mnist_mlp_torch.port.own_data import own_data
-from mnist_mlp_torch.port.pair import TorchSide
+from mnist_mlp_torch.port.pair import LoopSide, TorchSide
 from mnist_mlp_torch.port.recorder import Recorder
 from mnist_mlp_torch.port.state import parameters_of, set_tensors
 
@@ -59,7 +59,18 @@ class Port(PairHost):
         self.description: PortDescription = described(self.given)
 
     def open(self, *, data: TrainingData, image_shape: tuple[int, ...]) -> PortFacts:
-        """Run one batch, shaped as `image_shape`, and tell what was seen."""
+        """Run one batch, shaped as `image_shape`, and tell what was seen.
+
+        Raises
+        ------
+        UsageError
+            It is a loop, which runs its own batches.
+        """
+        if self.given.loop is not None:
+            raise UsageError(
+                f"{self.given.target}: a training loop is judged against an original, not against "
+                f"a specification: check ORIGINAL {self.given.target}"
+            )
         self.image_shape = image_shape
         self.probed: Probed = probe(
             self.given,
@@ -78,7 +89,8 @@ class Port(PairHost):
 
     def make_side(self) -> TorchSide:
         """The same model, as one side of a pair."""
-        return TorchSide(self.given.target, self.runtime)
+        kind = TorchSide if self.given.loop is None else LoopSide
+        return kind(self.given, self.runtime)
 
     # --- Judged training --------------------------------------------------------------------------
 

@@ -21,8 +21,10 @@ import torch
 from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
 from mnist_mlp.nearest import did_you_mean
-from mnist_mlp.ports.user_code import load_object, path_of, user_errors
+from mnist_mlp.ports.user_code import is_script, load_object, path_of, user_errors
+from mnist_mlp_torch.port.loop import Loop
 from mnist_mlp_torch.port.plain import is_plain, plain
+from mnist_mlp_torch.port.scripts import Script
 from mnist_mlp_torch.port.wrap import no_module
 
 KEYS = ("module", "loss", "optimizer", "trainer", "datamodule", "loader")
@@ -47,6 +49,8 @@ class Given:
     trainer: dict[str, Any] = field(default_factory=dict)
     datamodule: Any = None
     loader: Any = None
+    script: Script | None = None
+    loop: Loop | None = None
 
     @property
     def path(self) -> Path:
@@ -54,13 +58,20 @@ class Given:
         return path_of(self.target)
 
     @property
+    def script_text(self) -> str:
+        """The code of the script; empty if it is none."""
+        return self.script.text if self.script is not None else ""
+
+    @property
     def repeatable(self) -> bool:
-        """Whether each module is a new one, with initial weights of its own."""
-        return not is_module(self.source)
+        """Whether modules with initial weights of their own can be made."""
+        return self.script is not None or not is_module(self.source)
 
     def fresh(self, *, seed: int) -> Any:
         """A module: made after seeding every generator, or a copy of the user's own."""
-        if self.repeatable:
+        if self.loop is not None:
+            return copy.deepcopy(self.source)
+        if not is_module(self.source):
             seed_everything(seed)
             with user_errors(self.path):
                 module = _made(self.source, self.path)
@@ -74,6 +85,13 @@ class Given:
         if not is_module(module):
             raise UsageError(no_module(self.target, self.source, module))
         return module
+
+    def drawn(self, *, seed: int) -> Any:
+        """A module with initial weights of its own."""
+        if self.script is None:
+            return self.fresh(seed=seed)
+        seed_everything(seed)
+        return self.script(seed=seed)["module"]
 
 
 def _made(source: Any, path: Path) -> Any:
@@ -92,6 +110,11 @@ def _made(source: Any, path: Path) -> Any:
 
 def load(target: str) -> Given:
     """Import `FILE.py:NAME` and sort out what it is."""
+    if is_script(target):
+        seed_everything(0)
+        script = Script(target)
+        caught = dict(script())
+        return Given(target, caught.pop("module"), **caught, script=script)
     path = path_of(target)
     found = load_object(target)
     found = getattr(found, "_orig_mod", found)  # a compiled module hides the one it runs

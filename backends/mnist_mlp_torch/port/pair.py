@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -46,7 +48,9 @@ from mnist_mlp_torch.port.load import (
     not_judged,
     overrides,
     own_callbacks,
+    seed_everything,
 )
+from mnist_mlp_torch.port.loop import Drive
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_inputs import Fed, called
@@ -92,10 +96,10 @@ _WHOLE: dict[str, Any] = {
 class TorchSide:
     """The module of a user's file."""
 
-    def __init__(self, target: str, runtime: Runtime) -> None:
-        self.target = target
+    def __init__(self, given: Given, runtime: Runtime) -> None:
+        self.target = given.target
         self.runtime = runtime
-        self.given: Given = load(target)
+        self.given = given
 
     # --- Before anything is run -------------------------------------------------------------------
 
@@ -106,9 +110,9 @@ class TorchSide:
         return PairBrought(
             own=own_data(given, several=True),
             batch_size=None if callable(given.loader) else batch_size_of(given.loader),
-            epochs=given.trainer.get("max_epochs"),
+            epochs=given.loop.epochs if given.loop else given.trainer.get("max_epochs"),
             options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
-            left_out=left_out(given),
+            left_out=_left_out(given),
             not_judged=not_judged(given),
         )
 
@@ -122,11 +126,15 @@ class TorchSide:
             self.given = load(self.target)
             return first_that_runs(candidates, self._looked)
 
+    def run_of(self, module: Any, job: PairJob) -> _Run:
+        """One run of a module, yet to be begun."""
+        return _Run(self, module, job)
+
     def _looked(self, rows: PairRows, number: int) -> PairFacts:
         module = self._module(seed=0)
         self.rows = rows
         self.observer: Observer | None = None  # the layers are numbered by this step
-        run = _Run(self, module, PairJob(rows, epochs=1))
+        run = self.run_of(module, PairJob(rows, epochs=1))
         run.fit(one_batch=True)
         observer = run.observer
         self.observer = observer
@@ -143,11 +151,13 @@ class TorchSide:
             repeated=tuple(observer.repeated),
             schedules=tuple(map(described, run.schedules)),
             asks_length=run.asks_length,
+            own_rates=bool(run.asked_by_own_code) or run.writes_rates,
             accumulated=run.accumulated,
             plateau=plateau_of(run.schedulers),
             trainer_given=bool(self.given.trainer),
             early_stopping=early_stopping_of(own_callbacks(self.given)),
-            open_questions=tuple(_open_questions(self.given, run)),
+            open_questions=tuple(_open_questions(run, own_callbacks(self.given))),
+            loop=self.given.loop is not None,
         )
 
     def _module(self, *, seed: int) -> Any:
@@ -160,15 +170,19 @@ class TorchSide:
         assert self.observer is not None
         if _is_lazy(self._module(seed=0)):
             return ()
-        modules = (self._module(seed=seed) for seed in range(DRAWS if self.given.repeatable else 1))
+        modules = (self._drawn(seed) for seed in range(DRAWS if self.given.repeatable else 1))
         return distinct_draws(map(self.observer.read, modules), seconds=DRAW_S)
+
+    def _drawn(self, seed: int) -> Any:
+        with default_type(self.dtype):
+            return self.given.drawn(seed=seed)
 
     # --- Judged training --------------------------------------------------------------------------
 
     def fit(self, job: PairJob) -> tuple[PairStep, ...]:
         """See `PairSide.fit`."""
         with default_type(self.dtype):
-            run = _Run(self, self._module(seed=0), job)
+            run = self.run_of(self._module(seed=0), job)
             run.fit()
         return tuple(run.steps)
 
@@ -184,7 +198,7 @@ class TorchSide:
         """See `PairSide.predict`."""
         assert self.observer is not None
         module = self._module(seed=0)
-        if not overrides(module, "forward"):
+        if self.given.loop is None and not overrides(module, "forward"):
             raise UsageError(f"{self.given.path}: it has no forward, so nothing evaluates it")
         batch = each(self.tensor, x)
         if _is_lazy(module):
@@ -453,15 +467,15 @@ class _Run:
         self.observer = Observer(module)
         self._open: ExitStack | None = None
         self._closing: dict[str, Any] | None = None
-        for mend in job.mends:
-            if mend.field in ("trained", "frozen") and side.observer is not None:
-                side.observer.train(module, mend)
-        known = side.observer.named if side.observer is not None else {}
-        names = {id(p): known[path][0] for path, p in module.named_parameters() if path in known}
-        self._names = names
-        self._experiment = Experiment(job.optimizer_mends, names)
+        self._unfreeze(module)
         self._settings: dict[str, Settings] = {}
         self._applied: Tensors = {}
+        self._optimizers: list[Any] = []
+
+    def _unfreeze(self, module: Any) -> None:
+        for mend in self.job.mends:
+            if mend.field in ("trained", "frozen") and self.side.observer is not None:
+                self.side.observer.train(module, mend)
 
     def fit(self, *, one_batch: bool = False) -> None:
         """Run it.
@@ -529,8 +543,22 @@ class _Run:
     @property
     def schedules(self) -> list[Any]:
         """Those that Lightning asks, and not the user's own code."""
-        by_hand = not self.module.automatic_optimization
-        return [] if by_hand else [c for c in self.schedulers if not c.reduce_on_plateau]
+        return [] if self.by_hand else [c for c in self.schedulers if not c.reduce_on_plateau]
+
+    @property
+    def asked_by_own_code(self) -> list[Any]:
+        """The others: nobody knows when they are asked, so that they are not run alone."""
+        return self.schedulers if self.by_hand else []
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the user's own code makes the updates."""
+        return not self.module.automatic_optimization
+
+    @property
+    def writes_rates(self) -> bool:
+        """Whether a script sets rates itself."""
+        return self.side.given.loop is not None and "param_groups" in self.side.given.script_text
 
     def _start(self, trainer: Any, module: Any) -> None:
         self.accumulated, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, 1
@@ -539,8 +567,17 @@ class _Run:
         trainer.strategy.lr_scheduler_configs = [
             config for config in self.schedulers if not config.reduce_on_plateau
         ]
-        self.trainer = trainer
+        self._take_charge(module, trainer)
+
+    def _take_charge(self, module: Any, trainer: Any) -> None:
+        """Begin an experiment on the optimizers of a trainer, or of what stands for one."""
+        known = self.side.observer.named if self.side.observer is not None else {}
+        self._names = {
+            id(p): known[path][0] for path, p in module.named_parameters() if path in known
+        }
         self._clipping = clipping_of(trainer)
+        self._optimizers = list(trainer.optimizers)
+        self._experiment = Experiment(self.job.optimizer_mends, self._names)
         self._experiment.start(trainer, self._by_rule)
 
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
@@ -563,7 +600,7 @@ class _Run:
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """Before an update; Lightning's own begins with the forward pass, in a closure."""
         self._experiment.set_arguments(optimizer)
-        if not self.module.automatic_optimization:
+        if self.by_hand:
             self._gradients()
 
     def _by_rule(self) -> None:
@@ -577,7 +614,7 @@ class _Run:
         known = self.side.observer
         if known is None or self._settings:
             return
-        self._settings = by_tensor(self.trainer.optimizers, self._names, self._clipping)
+        self._settings = by_tensor(self._optimizers, self._names, self._clipping)
         left = {**(self._taken or {}), **self._forced.gradients}
         self._applied = if_other(known.read(self.module, gradients=True), left)
 
@@ -635,14 +672,144 @@ class _Rates(_Run):
             config.interval, config.frequency = "epoch", 10**9
 
 
-def _open_questions(given: Given, run: _Run) -> Iterator[str]:
+class LoopSide(TorchSide):
+    """The loop of a user's script."""
+
+    def run_of(self, module: Any, job: PairJob) -> _Run:
+        """One run of the script, yet to be begun."""
+        return _LoopRun(self, module, job)
+
+    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """See `PairSide.rates`: one rate, unless own code changes it (`PairFacts.own_rates`)."""
+        with default_type(self.dtype):
+            run = _LoopRun(self, self._module(seed=0), PairJob(self.rows, 1))
+            run.fit(one_batch=True)
+        return rates(run.optimizer, (), at, self.length, interval)
+
+
+@dataclass
+class LoopTrainer:
+    """What a loop has of a `Trainer`."""
+
+    optimizers: list[Any]
+    lr_scheduler_configs: tuple[Any, ...] = ()
+    gradient_clip_val: float | None = None
+
+
+@dataclass(frozen=True)
+class LoopSchedule:
+    """A scheduler of a loop; what it is given, only the loop knows."""
+
+    scheduler: Any
+    monitor: str = ""
+
+    @property
+    def reduce_on_plateau(self) -> bool:
+        """Whether it follows a loss."""
+        return isinstance(self.scheduler, ReduceLROnPlateau)
+
+
+class _LoopRun(_Run):
+    """One run of a script, up to the last judged step of its loop."""
+
+    accumulated = 1
+
+    by_hand = True
+
+    @property
+    def optimizer(self) -> Any:
+        """The one that makes the judged updates."""
+        return self._optimizers[0]
+
+    def fit(self, *, one_batch: bool = False) -> None:
+        """Run it.
+
+        Raises
+        ------
+        UserCodeError
+            The user's code raised.
+        """
+        rows = self.job.rows
+        loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
+        epoch = [tuple(batch) for batch in loader]
+        epochs = [epoch[:1]] if one_batch else [epoch] * self.job.epochs
+        if self._drive(epochs) < sum(map(len, epochs)):
+            # Its own epochs are fewer: all batches in one.
+            self.steps.clear()
+            self._drive([[batch for each in epochs for batch in each]])
+
+    def _drive(self, epochs: Sequence[Sequence[tuple[Any, ...]]]) -> int:
+        script, loop = self.side.given.script, self.side.given.loop
+        assert script is not None
+        assert loop is not None
+        drive = Drive(
+            loop,
+            epochs,
+            on_step=lambda module, optimizers: self._step(module, optimizers, drive),
+            on_gradients=self._gradients,
+            on_end=self._end,
+        )
+        hooks = (
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
+        )
+        seed_everything(0)
+        try:
+            script.run(drive.watching)
+        finally:
+            for hook in hooks:
+                hook.remove()
+            if self._open is not None:
+                self._open.close()
+        self.schedulers = list(map(LoopSchedule, drive.made.schedulers))
+        return drive.steps
+
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
+        if any(optimizer is known for known in self._optimizers):
+            self._experiment.set_arguments(optimizer)
+
+    def _after_step(self, optimizer: Any, *_: Any) -> None:
+        if any(optimizer is known for known in self._optimizers):
+            self._note_settings()
+
+    def _step(self, module: Any, optimizers: list[Any], drive: Drive) -> None:
+        if drive.steps == 1:
+            self.module = module
+            self._unfreeze(module)
+            self._take_charge(module, LoopTrainer(optimizers))
+        for mend in self.job.loop_mends:
+            if mend.field == "training_mode":
+                module.train()
+            else:
+                for parameter in module.parameters():
+                    parameter.grad = None
+        self._enter(None, module)
+        if drive.targets is not None:
+            assert self._open is not None
+            self._open.enter_context(drive.targets)
+
+    def _end(self) -> None:
+        if self._open is None:
+            return
+        self._leave(None, self.module)
+        self._close()
+        self._open = None
+
+
+def _left_out(given: Given) -> tuple[str, ...]:
+    rest = ("what the loop does after its first two epochs",) if given.loop is not None else ()
+    return (*left_out(given), *rest)
+
+
+def _open_questions(run: _Run, callbacks: Sequence[Any]) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
-    if not run.module.automatic_optimization:
-        for config in run.schedulers:
-            yield f"the schedule {type(config.scheduler).__name__}, asked by own code"
+    for config in run.asked_by_own_code:
+        yield f"the schedule {type(config.scheduler).__name__}, asked by own code"
     if run.asks_length:
         yield "the schedule, which asks how long the run is: data or epochs are not given"
-    for callback in own_callbacks(given):
+    if run.writes_rates:
+        yield "what the script writes into param_groups after the first steps"
+    for callback in callbacks:
         names = [base.__name__ for base in type(callback).__mro__]
         if not any(word in name for name in names for word in (*HARMLESS, *SETTLED)):
             yield f"the callback {type(callback).__name__} after the first steps"

@@ -43,6 +43,7 @@ from mnist_mlp.ports.pair import (
 )
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
+from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.reference import Tensors
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
@@ -111,7 +112,32 @@ def check_pair(
         except UserCodeError as error:  # it ran in float32 just now
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
     _own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
+    seen.breaks += epochs_breaks(original.target, port.target, *(side.epochs for side in brought))
     return pair_outcome(original.target, port.target, seen)
+
+
+def epochs_breaks(original: Target, port: Target, a: int | None, b: int | None) -> list[Break]:
+    """Two scripts that train for different numbers of epochs.
+
+    What stands beside a model under a name is no training, and how long it is trained not known.
+    """
+    if not (is_script(original.text) and is_script(port.text)) or a == b or None in (a, b):
+        return []
+    assert a is not None
+    assert b is not None
+    cause = Cause("epochs_missing", f"{b} of {a} epochs")
+    if b > a:
+        cause = Cause(UNKNOWN, f"{b} epochs, the original's script has {a}")
+    return [
+        Break(
+            side="b",
+            rung="spec",
+            place=Place(),
+            got=f"{b} epochs",
+            expected=f"{a} epochs",
+            cause=cause,
+        )
+    ]
 
 
 def _lengths(brought: Sequence[PairBrought], fed: Fed, plan: Plan) -> tuple[RunLength, RunLength]:
@@ -215,6 +241,12 @@ def _double(
     """Judge the steps in float64, and try what could be behind their differences."""
     facts_a = original.worker.pair_open(fed.a, precision="float64", length=lengths[0])
     facts_b = port.worker.pair_open(fed.b, precision="float64", length=lengths[1])
+    both = facts_a, facts_b
+    if any(side.loop for side in both) and any(side.accumulated > 1 for side in both):
+        seen.not_judged.append(
+            "training steps: how many batches make an update, a loop has in its own code"
+        )
+        return
     weights = match(facts_a.layers, facts_b.layers)
     if isinstance(weights, Unlike):
         seen.not_judged.append("layers that are others in float64 than in float32")
@@ -272,6 +304,9 @@ def _schedules(
     """The learning rates of the whole run, where a side changes them."""
     if not any(side.schedules for side in facts) or any(side.asks_length for side in facts):
         return None
+    if any(side.own_rates for side in facts):
+        seen.not_judged.append("the learning rates of the whole run, which a side's own code sets")
+        return None
     words = whole_words(facts[0].schedules), whole_words(facts[1].schedules)
     try:
         return compared(original.worker.pair_rates, port.worker.pair_rates, lengths[0], words)
@@ -300,8 +335,11 @@ def _beyond_the_steps(run: PairRun, seen: PairEvidence) -> list[Break]:
         side = "port" if stopping[0] else "original"
         seen.told.append(f"early stopping: no arguments of the {side}'s training were given")
         stopping = None, None
+    plateaus = a.plateau, b.plateau
+    if None in plateaus and any(side.own_rates for side in (a, b)):  # it may be own code's work
+        plateaus = None, None
     for each in (
-        settings_break(a.plateau, b.plateau, name="plateau_settings", rung="update"),
+        settings_break(*plateaus, name="plateau_settings", rung="update"),
         settings_break(*stopping, name="early_stopping_settings", rung="order"),
     ):
         found += [each] if each is not None else []

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, UsageError, UserCodeError
 from mnist_mlp.parity.check import by_settings, supported
-from mnist_mlp.parity.check.by_pair import Side, check_pair
+from mnist_mlp.parity.check.by_pair import Side, check_pair, epochs_breaks
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
 from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
@@ -24,6 +25,7 @@ from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import port_outcome
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
+from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
@@ -80,6 +82,8 @@ def check_port(
 
         def started(target: Target) -> Worker:
             say(f"starting {target.framework} for {target.text}")
+            for line in target.left_out:
+                say(f"left out, as it is not Python: {line}")
             worker = open_workers.enter_context(
                 Worker(
                     target.framework,
@@ -87,15 +91,20 @@ def check_port(
                     threads=threads,
                     verbose=verbose,
                     timeout=timeout,
+                    arguments=target.arguments,
                 )
             )
             worker.start_describing(target.text)
             return worker
 
+        @cache
+        def looked_at_port() -> PortDescription:
+            return worker.describe_port(port.text)
+
         def opened(given: Setting) -> PortFacts:
             """The port, after one batch."""
             return open_described(
-                *(worker, port, worker.describe_port(port.text), given, rows),
+                *(worker, port, looked_at_port(), given, rows),
                 _shape(image_shape, given),
                 measure=False,
             )
@@ -113,14 +122,14 @@ def check_port(
             prices = _cost(worker, given, say) if cost else None
             return Checked(port_outcome(None, second, given, spec), spec, prices)
         looked = worker_a.describe_port(original.text)
-        if supported.needs_a_pair(looked, _needs(given, rows)):
-            if reason := supported.refusal_of_pair(looked, label=original.text):
-                raise UsageError(reason)
-            if cost:
-                raise UsageError("--cost trains dense networks under cross-entropy only")
+        loops = [looked.loop]
+        if is_script(port.text):  # no other port has a loop, and its description can wait
+            loops.append(looked_at_port().loop)
+        if any(loops) or supported.needs_a_pair(looked, _needs(given, rows)):
+            _refuse_pair(original, looked, cost=cost)
             outcome = check_pair(
                 Side(original, worker_a, looked),
-                Side(port, worker, worker.describe_port(port.text)),
+                Side(port, worker, looked_at_port()),
                 spec=spec,
                 dataset=rows,
                 image_shape=image_shape,
@@ -155,11 +164,17 @@ def check_port(
                 original=first,
                 ran=running.result,
             )
-            drop_shared_habits(first, second)
-            by_settings.compare(first, second)
+            _beside_the_steps(first, second, (original, port))
         wait([running])  # a worker answers one call at a time
         prices = _cost(worker, given, say) if cost else None
     return Checked(port_outcome(first, second, given, spec), spec, prices)
+
+
+def _refuse_pair(original: Target, looked: PortDescription, *, cost: bool) -> None:
+    if reason := supported.refusal_of_pair(looked, label=original.text):
+        raise UsageError(reason)
+    if cost:
+        raise UsageError("--cost trains dense networks under cross-entropy only")
 
 
 def _passing(given: Setting, original: PortFacts, port: PortFacts) -> Setting:
@@ -168,6 +183,15 @@ def _passing(given: Setting, original: PortFacts, port: PortFacts) -> Setting:
     if not supported.compared_by_settings(original.layers):
         return given
     return replace(given, passed_by=supported.kinds_passed_by(port.layers))
+
+
+def _beside_the_steps(
+    first: PortEvidence, second: PortEvidence, targets: tuple[Target, Target]
+) -> None:
+    """What original and port differ in, and do alike, outside of judged steps."""
+    drop_shared_habits(first, second)
+    by_settings.compare(first, second)
+    second.breaks += epochs_breaks(*targets, first.facts.epochs, second.facts.epochs)
 
 
 def open_described(
@@ -223,7 +247,9 @@ def original_spec(
 ) -> ReadSpec:
     """The specification read off an original; `spec` gives what it does not tell."""
     say(f"starting {original.framework} for {original.text}")
-    with Worker(original.framework, accelerator="cpu", timeout=timeout) as worker:
+    with Worker(
+        original.framework, accelerator="cpu", timeout=timeout, arguments=original.arguments
+    ) as worker:
         given = setting(spec, dataset)
         facts = open_described(
             *(worker, original, worker.describe_port(original.text), given, dataset),

@@ -1,14 +1,16 @@
-"""What `check` is given: `FILE.py:NAME`, and the framework that has to run it."""
+"""What `check` is given: `FILE.py:NAME` or a script, and the framework that has to run it."""
 
 from __future__ import annotations
 
 import ast
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_mlp.errors import UsageError
-from mnist_mlp.readers.regular import Origin
-from mnist_mlp.readers.texts import read_text
+from mnist_mlp.ports.source import read_source
+from mnist_mlp.ports.user_code import SUFFIXES, is_script, split_target
 
 FRAMEWORKS = {
     "keras": "keras",
@@ -22,54 +24,71 @@ FRAMEWORKS = {
 
 @dataclass(frozen=True)
 class Target:
-    """`path/to/file.py:NAME`, and the backend of its framework."""
+    """`path/to/file.py:NAME`, or a script, and the backend of its framework.
+
+    A script has no `name`, or a number: which of its trainings is meant. It finds `arguments` in
+    `sys.argv`. `left_out` says which lines of a notebook don't run.
+    """
 
     path: Path
     name: str
     framework: str
+    arguments: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """As it is given."""
-        return f"{self.path}:{self.name}"
+        return f"{self.path}:{self.name}" if self.name else str(self.path)
 
 
-def parse_target(text: str, *, framework: str | None = None) -> Target:
+def parse_target(text: str, *, framework: str | None = None, arguments: str = "") -> Target:
     """Split `file.py:NAME` and tell its framework from its imports, without running it.
+
+    Parameters
+    ----------
+    arguments : str
+        Of a script, as a shell has them.
 
     Raises
     ------
     UsageError
         No such file, no name, invalid Python, or imports of both frameworks or of none.
     """
-    file, colon, name = text.rpartition(":")
-    if not colon or not name.isidentifier():
-        raise UsageError(f"{text}: expected FILE.py:NAME, the name of a model in a Python file")
+    file, name = split_target(text)
+    if not is_script(text) and not (file.endswith(".py") and name.isidentifier()):
+        raise UsageError(
+            f"{text}: expected FILE.py:NAME, the name of a model in a Python file, or a script "
+            f"that trains one, FILE{' or FILE'.join(SUFFIXES)}"
+        )
+    if arguments and not is_script(text):
+        raise UsageError(f"{text}: only a script takes arguments ({arguments})")
     path = Path(file)
-    source = read_text(path, Origin(UsageError))
-    try:
-        tree = ast.parse(source, filename=file)
-    except SyntaxError as error:
-        place = file if error.lineno is None else f"{file}:{error.lineno}"
-        raise UsageError(f"{place}: not valid Python: {error.msg}") from None
-    except (ValueError, RecursionError, MemoryError) as error:  # a NUL; brackets in brackets
-        reason = str(error) or "nested too deeply"
-        raise UsageError(f"{file}: not valid Python: {reason}") from None
-    found = {FRAMEWORKS[package] for package in _imports(tree) if package in FRAMEWORKS}
+    source = read_source(path)
     if framework is None:
-        if len(found) != 1:
-            what = "both frameworks" if found else "neither Keras nor Lightning"
-            raise UsageError(f"{file} imports {what}: say which with --framework keras or torch")
-        framework = found.pop()
-    return Target(path, name, framework)
+        framework = _framework(file, source.trees())
+    return Target(path, name, framework, tuple(shlex.split(arguments)), source.left_out)
 
 
-def _imports(tree: ast.AST) -> set[str]:
-    """Top-level packages that a module imports anywhere."""
-    packages = set()
+def _framework(file: str, trees: Iterable[ast.AST]) -> str:
+    imports = {name for tree in trees for name in _imports(tree)}
+    found = {FRAMEWORKS[name.partition(".")[0]] for name in imports if _tells(name)}
+    if len(found) != 1:
+        what = "both frameworks" if found else "neither Keras nor Lightning"
+        raise UsageError(f"{file} imports {what}: say which with --framework keras or torch")
+    return found.pop()
+
+
+def _tells(name: str) -> bool:
+    """Whether an import tells the framework; either's data sets are used with the other, too."""
+    parts = name.split(".")
+    return parts[0] in FRAMEWORKS and "datasets" not in parts
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that a module imports anywhere."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            packages |= {alias.name.partition(".")[0] for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            packages.add(node.module.partition(".")[0])
-    return packages
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

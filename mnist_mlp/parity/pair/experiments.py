@@ -92,10 +92,12 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
         case "forward" if finding.tensor == "outputs":
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
+            yield from _mode(run)
             yield from _settings(pair.a, pair.b)
             yield from (Hypothesis(*each) for each in sequences.of_outputs(pair))
         case "forward":
             assert finding.layer is not None
+            yield from _mode(run)
             yield from _work(run, finding.layer)
             yield from _padding(run, finding.layer)
             yield from _swapped(run)
@@ -107,6 +109,8 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
         case "gradient":
             assert finding.layer is not None
             yield from _frozen(run, finding)
+            if finding.step > 1 and run.facts_b.loop:
+                yield Hypothesis((Mend(None, "cleared"),), Cause("gradients_not_cleared"))
             pair = run.weights.pairs[finding.layer]
             yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
@@ -117,6 +121,12 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
             yield from _statistics(pair.a, pair.b)
+
+
+def _mode(run: PairRun) -> Iterator[Hypothesis]:
+    """Of a loop, which has to put its module in training mode itself."""
+    if run.facts_b.loop:
+        yield Hypothesis((Mend(None, "training_mode"),), Cause("evaluation_mode"))
 
 
 # --- Layers ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.inputs import arrays_of
-from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows, PairStep
+from mnist_mlp.ports.pair import Draw, Forced, Mend, PairFacts, PairJob, PairRows, PairStep
 from mnist_mlp.reference import Array
 
 EPOCHS = 2
@@ -24,7 +24,8 @@ Fit = Callable[[PairJob], tuple[PairStep, ...]]
 @dataclass(eq=False)
 class PairRun:
     """Both sides, opened in float64 and fed; `weights` learns the orders of
-    features that the two frameworks flatten otherwise."""
+    features that the two frameworks flatten otherwise, and `draw_orders` those of the draws of a
+    dropout between flattening and a dense layer, by their number in a step."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -35,6 +36,7 @@ class PairRun:
     epochs: int = EPOCHS
     gradient_limits: Mapping[str, float] = field(default_factory=dict)
     schedules: Schedules | None = None
+    draw_orders: dict[int, Array] = field(default_factory=dict)
     _judged: dict[str, Judged] = field(default_factory=dict)
     _own: Sequence[PairStep] = ()
 
@@ -47,7 +49,7 @@ class PairRun:
             Forced(
                 self.weights.to_b(s.before),
                 self.weights.to_b(s.gradients, gradients=True),
-                self.weights.draws_to_b(s.draws),
+                self.weights.draws_to_b(self._draws(s)),
             )
             for s in steps
         )
@@ -59,6 +61,13 @@ class PairRun:
         if first_only:
             rows, epochs = rows.first(rows.batch_size), 1
         return self.fit_b(PairJob(rows, epochs, forced, tuple(mends)))
+
+    def _draws(self, step: PairStep) -> tuple[Draw, ...]:
+        orders = self.draw_orders
+        return tuple(
+            replace(draw, keep=draw.keep[..., orders[n]]) if n in orders else draw
+            for n, draw in enumerate(step.draws)
+        )
 
     def judged(self, mends: Sequence[Mend] = ()) -> Judged:
         """How far both sides are apart, with experiments on the port in effect."""
@@ -144,9 +153,23 @@ class PairRun:
         if pair.a.kind == "dense" and pair.rows is None and theirs.shape == ours.shape:
             for shape in self._shapes_before(pair.a.number, ours.shape[-1]):
                 for order in _orders(shape):
-                    if _near(theirs, ours[..., order]):
+                    if _near(theirs, ours[..., order]) or self._drawn_so(at, order, mends):
                         return self.weights.with_orders(at, rows=order)
         return self._with_columns(at, mends) if at and ours.ndim > 2 else None
+
+    def _drawn_so(self, at: int, order: Array, mends: Sequence[Mend]) -> bool:
+        """Whether a dropout in front of a dense layer gets its features in another order."""
+        pair, first = self.weights.pairs[at], self.steps_a[0]
+        ours = first.inputs[pair.a.number]
+        for number, draw in enumerate(first.draws):
+            if draw.keep.shape != ours.shape or number in self.draw_orders:
+                continue
+            self.draw_orders[number] = order
+            again = self.steps_b(mends, first_only=True)[0].inputs.get(pair.b.number)
+            if again is not None and _near(again, ours[..., order]):
+                return True
+            del self.draw_orders[number]
+        return False
 
     def _with_columns(self, at: int, mends: Sequence[Mend]) -> WeightMap | None:
         """With the outputs of the dense layer before in another order, if that settles it."""

@@ -208,8 +208,8 @@ def settings_break(
 
 
 def _same(key: str, a: Any, b: Any) -> bool:
-    if key == "monitor":
-        return _quantity(a) == _quantity(b)
+    if key == "monitor":  # what a loop gives a schedule is not known
+        return not (a and b) or _quantity(a) == _quantity(b)
     if isinstance(a, float):
         return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
     return bool(a == b)

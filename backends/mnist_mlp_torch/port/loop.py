@@ -1,0 +1,389 @@
+"""A training loop in plain torch, in a script that nobody edits.
+
+The script runs until its first update, or for a few epochs where it makes its batches itself
+(`slices`). By then it has shown its module, optimizer and `DataLoader`,
+which are known by when they were made (the third module, the first loader), so that they are found
+again in another run of the script. In such a run, the loop's own lines are judged: its loader gives
+the batches that are asked for, weights are set when the module is called, gradients are taken after
+`backward`, and the run ends after the last step.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.optimizer import (
+    register_optimizer_step_pre_hook,
+)
+from torch.utils.data import DataLoader
+
+from mnist_mlp.ports.script import Catch, patched
+from mnist_mlp_torch.port.slices import Recording, SliceWatch, Targets
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What a script's loop is made of, by the order in which the script makes such things.
+
+    `loader` is None where it makes its batches itself; `before` is then how often the module is
+    called before it trains. `kind` is the type of a batch, `epochs` how often its data are gone
+    over, where that is known.
+    """
+
+    module: int
+    loader: int | None
+    optimizer: int
+    kind: type
+    epochs: int | None = None
+    before: int = 0
+
+
+class Made:
+    """What a script has made so far, in order."""
+
+    def __init__(self) -> None:
+        self.modules: list[Any] = []
+        self.loaders: list[Any] = []
+        self.optimizers: list[Any] = []
+        self.schedulers: list[Any] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note what is made, while this lasts."""
+        kinds = (
+            (torch.nn.Module, self.modules),
+            (DataLoader, self.loaders),
+            (torch.optim.Optimizer, self.optimizers),
+            (LRScheduler, self.schedulers),
+            (ReduceLROnPlateau, self.schedulers),
+        )
+        with ExitStack() as stack:
+            for kind, into in kinds:
+                stack.enter_context(patched(kind, __init__=_noting(kind.__init__, into)))
+            yield
+
+
+def _noting(own: Callable[..., None], into: list[Any]) -> Callable[..., None]:
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        if not any(self is known for known in into[-1:]):
+            into.append(self)
+        own(self, *args, **options)
+
+    return init
+
+
+def place_of(thing: Any, among: Sequence[Any]) -> int | None:
+    """Where it stands, by identity."""
+    return next((place for place, known in enumerate(among) if known is thing), None)
+
+
+COPIES = "its module, loader or optimizer is a copy of another"
+
+# --- Until the first update -----------------------------------------------------------------------
+
+
+class LoopWatch:
+    """Offers a loop when it makes its first update."""
+
+    def __init__(self, catch: Catch) -> None:
+        self.catch = catch
+        self.made = Made()
+        self.depth = 0
+        self.root: Any = None
+        self.start: Any = None
+        """A copy of the module as it was before the forward pass of that update."""
+        self.batch: tuple[Any, Any] | None = None
+        self.backward = False
+        self.known: list[Any] = []
+        """Optimizers that have been seen at work."""
+        self.slices = SliceWatch(self._recorded)
+        self.own: Any = None
+        """The optimizer of a loop that makes its batches itself."""
+        self.before = 0
+        self.calls: Counter[int] = Counter()
+        """How often each module was called before, by its identity."""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While this lasts."""
+        with ExitStack() as stack:
+            stack.enter_context(self.made.watching())
+            for handle in (
+                register_module_forward_pre_hook(self._enter),
+                register_module_forward_hook(self._leave, always_call=True),
+                register_optimizer_step_pre_hook(self._step),
+            ):
+                stack.callback(handle.remove)
+            stack.enter_context(patched(DataLoader, __iter__=self._iterating(DataLoader.__iter__)))
+            stack.enter_context(patched(Tensor, backward=self._backward(Tensor.backward)))
+            stack.enter_context(self.slices.targets)
+            yield
+
+    def _iterating(self, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def iterate(loader: Any) -> Iterator[Any]:
+            for batch in own(loader):
+                self.batch = loader, batch
+                yield batch
+
+        return iterate
+
+    def _backward(self, own: Callable[..., None]) -> Callable[..., None]:
+        def backward(*args: Any, **options: Any) -> None:
+            self.backward = True
+            own(*args, **options)
+
+        return backward
+
+    def _enter(self, module: Any, args: Any) -> None:
+        self.depth += 1
+        if self.depth > 1 or not torch.is_grad_enabled() or self.known:
+            return
+        inner = unwrapped(module)
+        if self.own is not None and inner is self.root:
+            self.slices.enter(args)
+        elif self.own is None and any(True for _ in inner.parameters()):
+            self.root, self.start = inner, copy.deepcopy(inner)
+            self.calls[id(inner)] += 1
+            self.slices.enter(args)
+
+    def _leave(self, module: Any, args: Any, output: Any) -> None:
+        self.depth = max(self.depth - 1, 0)
+
+    def _step(self, optimizer: Any, args: Any, options: Any) -> None:
+        if any(optimizer is known for known in self.known):
+            return
+        if self.own is None and self.batch is None and "refused" not in self._found(optimizer):
+            self.own = optimizer
+            self.before = self.calls[id(self.root)] - 1
+            self.slices.inputs = self.slices.inputs[-1:]
+            self.catch.on_left = self.slices.left
+        if self.own is None:
+            self.catch.offer(lambda: self._found(optimizer))
+            self.known.append(optimizer)
+        elif self.own is optimizer:
+            self.slices.step()
+
+    def _recorded(self, recording: Recording | None, reason: str) -> None:
+        """The batches that a loop makes itself are known, or won't be."""
+        found = self._found(self.own)
+        if recording is None:
+            found = {"refused": reason}
+        else:
+            loops = self.catch.loops if len(recording) == 1 else self.catch.loops[:-1]
+            epochs = loops[-1] if loops else None
+            found["loop"] = replace(found["loop"], epochs=epochs, before=self.before)
+            found["loader"] = (recording, None)
+        self.catch.offer(lambda: found)
+
+    def _found(self, optimizer: Any) -> dict[str, Any]:
+        """The loop, or in words why it cannot be judged."""
+        if not self.backward or self.root is None:
+            return {"refused": "its optimizer is given a closure, which runs the module itself"}
+        owned = {id(p) for p in self.root.parameters()}
+        steps = [p for group in optimizer.param_groups for p in group["params"]]
+        if any(id(p) not in owned for p in steps):
+            return {"refused": "its optimizer updates weights outside of the module that was run"}
+        module = place_of(self.root, self.made.modules)
+        place = place_of(optimizer, self.made.optimizers)
+        if self.batch is None:
+            if module is None or place is None:
+                return {"refused": COPIES}
+            return {"module": self.start, "loop": Loop(module, None, place, tuple)}
+        loader, batch = self.batch
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            return {"refused": f"its loader gives {type(batch).__name__}, expected (x, y)"}
+        number = place_of(loader, self.made.loaders)
+        if module is None or number is None or place is None:
+            return {"refused": COPIES}
+        kind = tuple if isinstance(batch, tuple) else list
+        loop = Loop(module, number, place, kind, self._epochs(loader))
+        return {"module": self.start, "loader": (loader, None), "loop": loop}
+
+    def _epochs(self, loader: Any) -> int | None:
+        """How often the loop runs in which the loop over the batches stands.
+
+        That is the innermost, and goes over the loader or over something without a length, such as
+        `enumerate(loader)`. In another file it is not seen.
+        """
+        loops = self.catch.loops
+        if len(loops) < 2 or loops[-1] not in (None, len(loader)):
+            return None
+        return loops[-2]
+
+
+def unwrapped(module: Any) -> Any:
+    """The module within a compiled or parallel one."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, torch.nn.DataParallel):
+            inner = module.module
+        if inner is None:
+            return module
+        module = inner
+
+
+# --- Judged steps ---------------------------------------------------------------------------------
+
+
+class Drive:
+    """One run of a script in which its loop gets other batches, and is stopped after the last.
+
+    Parameters
+    ----------
+    epochs : sequence
+        The batches of each epoch.
+    on_step : callable
+        Called with the module and the optimizers when a batch is put into the module, before that.
+    on_gradients : callable
+        Called after each `backward` and before each update.
+    on_end : callable
+        Called when the loop asks for the next batch, or ends.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        epochs: Sequence[Sequence[Batch]],
+        *,
+        on_step: Callable[[Any, list[Any]], None],
+        on_gradients: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self.loop, self.epochs = loop, epochs
+        self.on_step, self.on_gradients, self.on_end = on_step, on_gradients, on_end
+        self.made = Made()
+        self.steps = 0
+        self._own = [batch for epoch in epochs for batch in epoch] if loop.loader is None else []
+        self._fresh = loop.loader is None
+        self._calls = 0
+        self._within = False
+        self._catch: Catch | None = None
+        self.targets: Targets | None = None
+        """Gives the losses the targets of a step, where the loop makes its batches itself."""
+
+    @property
+    def wanted(self) -> int:
+        """Steps in all."""
+        return sum(map(len, self.epochs))
+
+    @contextmanager
+    def watching(self, catch: Catch) -> Iterator[None]:
+        """While this lasts; the script's `catch` is for its end."""
+        self._catch = catch
+        catch.on_left = self._left
+        with ExitStack() as stack:
+            stack.enter_context(self.made.watching())
+            for handle in (
+                register_module_forward_pre_hook(self._enter),
+                register_optimizer_step_pre_hook(lambda *_: self.on_gradients()),
+            ):
+                stack.callback(handle.remove)
+            stack.enter_context(patched(DataLoader, __iter__=self._iterating(DataLoader.__iter__)))
+            stack.enter_context(patched(Tensor, backward=self._backward(Tensor.backward)))
+            yield
+            self.on_end()
+
+    def _iterating(self, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def iterate(loader: Any) -> Iterator[Any]:
+            if place_of(loader, self.made.loaders) == self.loop.loader:
+                return self._batches()
+            return islice(own(loader), 1)  # an evaluation, which moves no weight
+
+        return iterate
+
+    def _batches(self) -> Iterator[Any]:
+        """One epoch's: a loader begins anew as often as it is asked."""
+        assert self._catch is not None
+        done, rest = self.steps, list(self.epochs)
+        if not self._catch.loops:
+            # The loop stands in another file. Whether there is another epoch after the first is
+            # seen only when the script goes on to what comes after its training.
+            rest = [[batch for epoch in rest for batch in epoch]]
+        while len(rest) > 1 and done >= len(rest[0]):
+            done -= len(rest.pop(0))
+        for batch in rest[0]:
+            self._fresh = True
+            yield self.loop.kind(batch)
+            self.on_end()
+            if self.steps >= self.wanted:
+                self._catch.found = self
+                self._catch.end()
+
+    def _left(self) -> None:
+        """No loop of the script's is left to train: what comes now is after its training."""
+        if self.steps:
+            assert self._catch is not None
+            self.on_end()
+            self._catch.found = self
+            self._catch.end()
+
+    def _enter(self, module: Any, args: Any) -> Any:
+        if not self._fresh or not torch.is_grad_enabled():
+            return None
+        if place_of(module, self.made.modules[self.loop.module : self.loop.module + 1]) is None:
+            return None
+        self._calls += 1
+        if self._own and self._calls <= self.loop.before:
+            return None
+        self._fresh = False
+        self.steps += 1
+        if not self._own:
+            self.on_step(module, self.made.optimizers[self.loop.optimizer :])
+            return None
+        self.on_end()
+        x, y = self._own[self.steps - 1]
+        self.targets = Targets(y)
+        optimizers = self.made.optimizers[self.loop.optimizer :]
+        self.on_step(module, optimizers)
+        if self.steps == 1:
+            for optimizer in optimizers:
+                optimizer.step = self._stepping(optimizer.step)
+        return (x,)
+
+    def _stepping(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **options: Any) -> Any:
+            result = own(*args, **options)
+            self._updated()
+            return result
+
+        return step
+
+    def _updated(self) -> None:
+        """After an update; a loop that makes its batches itself begins a new step then."""
+        if not self._own or self._fresh or not self.steps:
+            return
+        self._fresh = True
+        if self.steps >= self.wanted:
+            assert self._catch is not None
+            self.on_end()
+            self._catch.found = self
+            self._catch.end()
+
+    def _backward(self, own: Callable[..., None]) -> Callable[..., None]:
+        def backward(*args: Any, **options: Any) -> None:
+            # Where calls are observed, `own` comes back here once more for each observer.
+            outer, self._within = not self._within, True
+            try:
+                own(*args, **options)
+            finally:
+                if outer:
+                    self._within = False
+            if outer:
+                self.on_gradients()
+
+        return backward

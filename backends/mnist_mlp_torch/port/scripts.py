@@ -1,0 +1,134 @@
+"""A torch script as it is: what its `Trainer.fit` is called with, or what its loop is made of."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import lightning.pytorch
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
+from mnist_mlp.ports.source import read_source
+from mnist_mlp.ports.user_code import path_of
+from mnist_mlp_torch.port.loop import LoopWatch
+
+HERE: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1}
+"""What a script's own `Trainer` is given, where it asks for what this process does not have."""
+
+
+class Script:
+    """A script that can be run again; calling it gives what a dictionary of a user's holds."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.text = "".join(piece.text for piece in read_source(path_of(target)).pieces)
+        self.packages: list[ModuleType] = [lightning.pytorch]
+        if "pytorch_lightning" in self.text:  # a twin, with classes of its own
+            self.packages.append(importlib.import_module("pytorch_lightning"))
+
+    def __call__(self, *, seed: int = 0) -> Mapping[str, Any]:
+        """Module, trainer and data, after other seeds than the script's own.
+
+        Raises
+        ------
+        UsageError
+            It does not train, or by a loop that cannot be judged.
+        """
+        found = self.run(self._watching, seed=seed)
+        if found is None:
+            raise UsageError(self._untrained())
+        if "refused" in found:
+            raise UsageError(_refusal(path_of(self.target), found["refused"]))
+        return dict(found)
+
+    def run(self, watching: Watching, *, seed: int = 0) -> Any:
+        """Run it; what was caught.
+
+        Where new numbers are float64 (`torch.set_default_dtype`), all that it makes is.
+        """
+        seeds: dict[Any, tuple[str, ...]] = {torch: ("manual_seed",)}
+        for package in self.packages:
+            seeds[package] = ("seed_everything",)
+        double = _AllDouble() if torch.get_default_dtype() is torch.float64 else nullcontext()
+        with other_seeds(seed, seeds), double:
+            return run_script(self.target, watching)
+
+    def _untrained(self) -> str:
+        path = path_of(self.target)
+        which = "" if self.target == str(path) else f", or not as often as {self.target} says"
+        return (
+            f"{path}: it ended without training: neither Trainer.fit nor the step of an optimizer "
+            f"was called{which}.\nName what makes the module instead: {path}:NAME"
+        )
+
+    @contextmanager
+    def _watching(self, catch: Catch) -> Iterator[None]:
+        with ExitStack() as stack:
+            for package in self.packages:
+                stack.enter_context(_trainer_watched(package.Trainer, catch))
+            stack.enter_context(LoopWatch(catch).watching())
+            yield
+
+
+def _refusal(path: Path, reason: str) -> str:
+    return (
+        f"{path}: its training loop cannot be judged: {reason}.\n"
+        f"Name its parts instead, {path}:NAME, with NAME = {{'module': net, 'loss': loss, "
+        f"'optimizer': optimizer, 'loader': loader}}"
+    )
+
+
+class _AllDouble(TorchFunctionMode):
+    """Makes float64 of float32, wherever a script makes or casts a tensor.
+
+    A script that runs its model before its training would otherwise stop there: its model is
+    float64, and its data are not.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if not isinstance(made, Tensor) or made.dtype is not torch.float32:
+            return made
+        return made if any(made is given for given in args) else made.double()
+
+
+@contextmanager
+def _trainer_watched(kind: Any, catch: Catch) -> Iterator[None]:
+    """Offer each `fit` of any trainer."""
+    own_init, own_fit = kind.__init__, kind.fit
+    arguments: dict[int, dict[str, Any]] = {}
+
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        given = dict(inspect.signature(own_init).bind(self, *args, **options).arguments)
+        del given["self"]
+        arguments[id(self)] = given
+        own_init(self, **{**given, **{k: v for k, v in HERE.items() if k in given}})
+
+    def fit(self: Any, *args: Any, **options: Any) -> Any:
+        given = inspect.signature(own_fit).bind(self, *args, **options).arguments
+        catch.offer(lambda: _kept(given, arguments.get(id(self), {})))
+        return own_fit(self, *args, **options)
+
+    with patched(kind, __init__=init, fit=fit):
+        yield
+
+
+def _kept(given: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {"module": given["model"], "trainer": dict(trainer)}
+    train, data = given.get("train_dataloaders"), given.get("datamodule")
+    if hasattr(train, "train_dataloader"):  # it may be given in the place of loaders
+        train, data = None, train
+    if data is not None:
+        kept["datamodule"] = data
+    elif train is not None:
+        kept["loader"] = (train, given.get("val_dataloaders"))
+    return kept

@@ -1,0 +1,260 @@
+"""Run a user's script as Python would, up to its training.
+
+The script runs in a module `__main__` of its own. The backend of its framework puts something else
+in the place of what trains (`Model.fit`, `Trainer.fit`). At the call, what it is called with is
+kept, and the script ends there: a `Caught` unwinds it. So nothing happens of what it would do after
+its training.
+
+A script may be run again, for a model with other initial weights. Its own calls that set a seed
+then set another one.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import linecache
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sized
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from types import ModuleType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.source import read_source
+from mnist_mlp.ports.user_code import path_of, split_target, user_errors
+
+ARGUMENTS = "MNIST_MLP_SCRIPT_ARGUMENTS"
+"""Environment variable of a worker: what its user's script finds in `sys.argv`, as JSON."""
+
+
+class Caught(BaseException):
+    """Unwinds a script whose training was caught.
+
+    A `BaseException`, so that a script's handlers of ordinary errors don't swallow it.
+    """
+
+
+class Catch:
+    """Waits for a training of a script: the first, or the one that its target names."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.number = int(split_target(target)[1] or 1)
+        self.seen = 0
+        self.found: Any = None
+        self.loops: list[int | None] = []
+        """Loops of the script that it is in now, in all its functions: how often each runs."""
+        self.on_left: Callable[[], None] = lambda: None
+        """Called when it leaves the outermost."""
+
+    def offer(self, make: Callable[[], Any]) -> None:
+        """A training begins. It returns if an earlier one is to be run first.
+
+        `make` gives what is kept of it.
+
+        Raises
+        ------
+        Caught
+            This is the one.
+        """
+        if self.found is None:
+            self.seen += 1
+            if self.seen < self.number:
+                return
+            self.found = make()
+        self.end()
+
+    def end(self) -> NoReturn:
+        """Unwind the script."""
+        raise Caught
+
+    def names(self) -> dict[str, Callable[..., Any]]:
+        """What the script's code is made to call (`_Unwound`)."""
+        return {
+            CAUGHT: lambda: self.found is not None,
+            ENTERED: lambda: self.loops.append(None),
+            OVER: self._over,
+            LEFT: self._left,
+        }
+
+    def _over(self, iterable: Any) -> Any:
+        """What the innermost loop goes over; not all such things have a length."""
+        if isinstance(iterable, Sized):
+            with suppress(Exception):  # a data set's may raise
+                self.loops[-1] = len(iterable)
+        return iterable
+
+    def _left(self) -> None:
+        self.loops.pop()
+        if not self.loops and self.found is None:
+            self.on_left()
+
+
+Watching = Callable[[Catch], AbstractContextManager[None]]
+
+
+def run_script(target: str, watching: Watching) -> Any:
+    """Run a script to its training; what was caught there, or None if it ends without.
+
+    Parameters
+    ----------
+    watching : callable
+        While its context lasts, whatever trains calls `Catch.offer`.
+
+    Raises
+    ------
+    UserCodeError
+        The script raised.
+    UsageError
+        It ended itself, or asks for input.
+    """
+    path = path_of(target)
+    source = read_source(path)
+    catch = Catch(target)
+    module = ModuleType("__main__")
+    module.__dict__.update(__file__=str(path), __builtins__=__builtins__)
+    module.__dict__.update(catch.names())
+    codes = []
+    for piece, tree in zip(source.pieces, source.trees(), strict=True):
+        unwound = ast.fix_missing_locations(_Unwound().visit(tree))
+        codes.append(compile(unwound, piece.file, "exec", dont_inherit=True))
+        if piece.file != str(path):  # a cell: Python finds its lines for a traceback here only
+            lines = piece.text.splitlines(keepends=True)
+            linecache.cache[piece.file] = (len(piece.text), None, lines, piece.file)
+    with ExitStack() as stack:
+        stack.enter_context(user_errors(path))
+        stack.enter_context(_as_main(module, str(path)))
+        stack.enter_context(watching(catch))
+        try:
+            for code in codes:
+                exec(code, module.__dict__)
+        except SystemExit as error:
+            if catch.found is None:
+                raise UsageError(_ended(error, target)) from None
+        except EOFError as error:
+            if catch.found is None:
+                raise UsageError(
+                    f"{path}: it asks for input, and there is none: {error}.\n"
+                    f"Let it run without questions."
+                ) from None
+        except BaseException:
+            if catch.found is None:
+                raise
+    return catch.found
+
+
+def _ended(error: SystemExit, target: str) -> str:
+    text = f"{path_of(target)}: it ended itself before it trained (exit code {error.code})."
+    if not script_arguments():
+        text += '\nIf it needs arguments, give them: --args-a "..." to the original, --args-b "..."'
+    return text
+
+
+def script_arguments() -> list[str]:
+    """Arguments for the script of this process."""
+    return list(json.loads(os.environ.get(ARGUMENTS, "[]")))
+
+
+@contextmanager
+def _as_main(module: ModuleType, file: str) -> Iterator[None]:
+    """As `python file` has it. The module stays, since its functions may be called later."""
+    sys.modules["__main__"] = module
+    os.environ.setdefault("MPLBACKEND", "agg")  # a window would wait for somebody to close it
+    folder = str(path_of(file).resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    before = sys.argv
+    sys.argv = [file, *script_arguments()]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+CAUGHT, ENTERED = "__training_was_caught__", "__loop_entered__"
+OVER, LEFT = "__loop_over__", "__loop_left__"
+"""Names in the script's module."""
+
+
+class _Unwound(ast.NodeTransformer):
+    """Lets `except:` and `finally` of a script pass by what unwinds it, and tells of its loops.
+
+    Handlers would otherwise swallow it, or do what comes after the training.
+    """
+
+    def visit_Try(self, node: ast.Try) -> ast.Try:
+        """Each handler begins with `if caught: raise`, and `finally` with `if not caught:`."""
+        self.generic_visit(node)
+        for handler in node.handlers:
+            handler.body.insert(0, ast.If(_call(CAUGHT), [ast.Raise()], []))
+        if node.finalbody:
+            again = ast.UnaryOp(ast.Not(), _call(CAUGHT))
+            node.finalbody = [ast.If(again, node.finalbody, [])]
+        return node
+
+    def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
+        self.generic_visit(node)
+        if isinstance(node, ast.For):
+            node.iter = ast.copy_location(_call(OVER, node.iter), node.iter)
+        left = ast.Try([node], [], [], [ast.Expr(_call(LEFT))])
+        return [ast.copy_location(ast.Expr(_call(ENTERED)), node), ast.copy_location(left, node)]
+
+    visit_For = visit_While = _loop  # noqa: N815 - the names are ast's
+
+
+def _call(name: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
+
+
+# --- Other seeds ----------------------------------------------------------------------------------
+
+
+def shifted(seed: Any, by: int) -> Any:
+    """Another seed; what is not a whole number stays."""
+    return (seed + by) % 2**32 if isinstance(seed, int | np.integer) and by else seed
+
+
+@contextmanager
+def patched(owner: Any, **instead: Any) -> Iterator[None]:
+    """Put something in the place of attributes, while this lasts."""
+    own = {name: vars(owner)[name] for name in instead if name in vars(owner)}
+    for name, value in instead.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name in instead:
+            if name in own:
+                setattr(owner, name, own[name])
+            else:
+                delattr(owner, name)
+
+
+@contextmanager
+def other_seeds(by: int, more: Mapping[Any, tuple[str, ...]]) -> Iterator[None]:
+    """Let every call that sets a seed set another, `by` further.
+
+    `more` names functions of the framework by their module; their first argument is a seed.
+    """
+    places = {random: ("seed",), np.random: ("seed", "default_rng"), **more}
+    with ExitStack() as stack:
+        for owner, names in places.items() if by else ():
+            instead = {name: _shifting(getattr(owner, name), by) for name in names}
+            stack.enter_context(patched(owner, **instead))
+        yield
+
+
+def _shifting(own: Callable[..., Any], by: int) -> Callable[..., Any]:
+    def seeded(*args: Any, **options: Any) -> Any:
+        if args:
+            args = (shifted(args[0], by), *args[1:])
+        if "seed" in options:
+            options["seed"] = shifted(options["seed"], by)
+        return own(*args, **options)
+
+    return seeded

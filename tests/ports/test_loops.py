@@ -1,0 +1,262 @@
+"""A script's own training loop in torch: what is found, what is refused, and where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_mlp.data import Dataset
+from mnist_mlp.errors import UsageError
+from mnist_mlp.plan import make_plan, training_data
+from mnist_mlp.ports.pair import Forced, Mend, PairJob, PairRows
+from mnist_mlp.ports.update_rules import ByStep, Given, replayed
+from mnist_mlp.spec import parse_spec
+from mnist_mlp.worker.parent import Worker
+
+Workers = Callable[[str], Worker]
+
+HEAD = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(3)
+x, y = torch.randn(50, 4), torch.randn(50, 1)
+loader = DataLoader(TensorDataset(x, y), batch_size=8)
+net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1))
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+loss_of = nn.MSELoss()
+print(net(x[:2]))  # not a step, though it takes gradients
+"""
+
+STEP = """
+        optimizer.zero_grad()
+        loss = loss_of(net(a), b)
+        loss.backward()
+        optimizer.step()
+"""
+
+LOOP = f"""
+for epoch in range(EPOCHS):
+    for a, b in loader:{STEP}
+    with torch.no_grad():
+        print("epoch", epoch, loss_of(net(x), y).item())
+
+import pathlib
+pathlib.Path(__file__).with_suffix(".after").write_text("done")
+"""
+
+RNG = np.random.default_rng(0)
+ROWS = PairRows(RNG.normal(size=(20, 4)), RNG.normal(size=(20, 1)), 8)
+
+
+def script(folder: Path, text: str, name: str = "loop.py") -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+def test_a_loop_makes_the_judged_steps_and_ends(
+    epochs: int, tmp_path: Path, workers: Workers
+) -> None:
+    """However many epochs it has itself, and without what comes after it."""
+    worker = workers("torch")
+    target = script(tmp_path, HEAD + LOOP.replace("EPOCHS", str(epochs)))
+    described = worker.describe_port(target)
+    assert described.loop
+    assert [layer.kind for layer in described.layers] == ["Linear", "Tanh", "Linear"]
+    brought = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1))
+    assert (brought.epochs, brought.own and brought.own.epochs[0].sizes) == (
+        epochs,
+        (8,) * 6 + (2,),
+    )
+    worker.pair_open([ROWS], precision="float64")
+    steps = worker.pair_fit(PairJob(ROWS, 2))
+    assert len(steps) == 6
+    for before, after in pairwise(steps):
+        for name, value in before.after.items():
+            assert np.array_equal(after.before[name], value)
+    first = steps[0]
+    for name, gradient in first.gradients.items():
+        assert gradient.dtype == np.float64
+        assert np.allclose(first.after[name], first.before[name] - 0.1 * gradient, atol=1e-15)
+    x, y = ROWS.x[:8], ROWS.y[:8]
+    hidden = np.tanh(x @ first.before["0/kernel"] + first.before["0/bias"])
+    out = hidden @ first.before["2/kernel"] + first.before["2/bias"]
+    assert first.loss == pytest.approx(((out - y) ** 2).mean(), rel=1e-14)
+    assert not Path(target).with_suffix(".after").exists()
+
+
+SLICES = f"""
+for epoch in range(7):
+    order = torch.randperm(len(x))
+    for i in range(0, len(x), 16):
+        a, b = x[order[i : i + 16]], y[order[i : i + 16]]
+        {STEP}
+"""
+
+
+@pytest.mark.parametrize("loop", [LOOP.replace("EPOCHS", "3"), SLICES], ids=["loader", "slices"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"learning_rate": ByStep((0.3, 0.2, 0.15))}, {"rate_in_velocity": True, "momentum": 0.9}],
+    ids=["by an argument", "by rule"],
+)
+def test_experiments_change_the_updates_of_a_loop(
+    loop: str, changes: dict[str, object], tmp_path: Path, workers: Workers
+) -> None:
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + loop))
+    worker.pair_open([ROWS], precision="float64")
+    own = worker.pair_fit(PairJob(ROWS, 2))
+    forced = tuple(Forced(step.before, step.gradients) for step in own)
+    mends = tuple(Mend(None, field, value) for field, value in changes.items())
+    steps = worker.pair_fit(PairJob(ROWS, 2, forced, mends))
+    assert len(steps) == len(own) == 6
+    given = [Given(step.before, step.gradients, step.optimizer) for step in own]
+    assert all(settings["kind"] == "SGD" for settings in own[0].optimizer.values())
+    assert own[0].optimizer.keys() == own[0].gradients.keys()
+    for step, expected in zip(steps, replayed(given, changes), strict=True):
+        assert expected.keys() == step.after.keys()
+        for name, value in expected.items():
+            assert np.allclose(step.after[name], value, rtol=0, atol=1e-14)
+    for name, plain in own[-1].after.items():
+        assert not np.allclose(steps[-1].after[name], plain, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("", ()),
+        (
+            "schedule = torch.optim.lr_scheduler.StepLR(optimizer, 2)\n",
+            ("the schedule StepLR, asked by own code",),
+        ),
+        (
+            "optimizer.param_groups[0]['lr'] = 0.1\n",
+            ("what the script writes into param_groups after the first steps",),
+        ),
+    ],
+    ids=["one rate", "a scheduler", "own code"],
+)
+def test_the_rates_of_a_loop_are_known_unless_own_code_sets_them(
+    lines: str, words: tuple[str, ...], tmp_path: Path, workers: Workers
+) -> None:
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + lines + LOOP.replace("EPOCHS", "2")))
+    facts = worker.pair_open([ROWS], precision="float64")
+    assert (facts.open_questions, facts.own_rates, facts.schedules) == (words, bool(words), ())
+    assert worker.pair_rates([0, 5, 1000])["learning_rate"].tolist() == [0.1] * 3
+
+
+def test_a_loop_may_make_its_batches_itself(tmp_path: Path, workers: Workers) -> None:
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + SLICES))
+    brought = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1))
+    own = brought.own
+    assert own is not None
+    assert brought.epochs == 7
+    assert [one.sizes for one in own.epochs] == [(16, 16, 16, 2)] * 3
+    assert [len(set(one.ids)) for one in own.epochs] == [50] * 3
+    assert not np.array_equal(own.epochs[0].ids, own.epochs[1].ids)
+    worker.pair_open([ROWS], precision="float64")
+    steps = worker.pair_fit(PairJob(ROWS, 2))
+    assert len(steps) == 6
+    again = worker.pair_fit(PairJob(ROWS, 2))
+    for step, other, x, y in zip(
+        steps,
+        again,
+        [*np.split(ROWS.x, [8, 16]), *np.split(ROWS.x, [8, 16])],
+        [*np.split(ROWS.y, [8, 16]), *np.split(ROWS.y, [8, 16])],
+        strict=True,
+    ):
+        assert step.loss == other.loss
+        assert np.array_equal(step.inputs[0], x)
+        hidden = np.tanh(x @ step.before["0/kernel"] + step.before["0/bias"])
+        out = hidden @ step.before["2/kernel"] + step.before["2/bias"]
+        assert step.loss == pytest.approx(((out - y) ** 2).mean(), rel=1e-13)
+
+
+def test_initial_weights_are_drawn_anew_though_the_script_sets_a_seed(
+    tmp_path: Path, workers: Workers
+) -> None:
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + LOOP.replace("EPOCHS", "2")))
+    worker.pair_open([ROWS], precision="float32")
+    draws = worker.pair_draws()
+    kernels = {draw["0/kernel"].tobytes() for draw in draws}
+    assert len(kernels) == len(draws) > 3
+
+
+def test_a_loop_in_another_file_gets_all_batches_in_one_epoch(
+    tmp_path: Path, workers: Workers
+) -> None:
+    """Whether there is a second epoch would be seen only after the training."""
+    text = f"def train(loader, net, optimizer, loss_of):\n    for a, b in loader:{STEP}"
+    (tmp_path / "loops_of_mine.py").write_text(text)
+    call = "from loops_of_mine import train\ntrain(loader, net, optimizer, loss_of)\n"
+    after = LOOP[LOOP.index("import pathlib") :]
+    worker = workers("torch")
+    target = script(tmp_path, HEAD + call + after)
+    worker.describe_port(target)
+    worker.pair_open([ROWS], precision="float64")
+    assert len(worker.pair_fit(PairJob(ROWS, 2))) == 6
+    assert not Path(target).with_suffix(".after").exists()
+
+
+CLOSURE = """
+def closure():
+    optimizer.zero_grad()
+    loss = loss_of(net(x), y)
+    loss.backward()
+    return loss
+for _ in range(3):
+    optimizer.step(closure)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (CLOSURE, "closure"),
+        (
+            f"loss_of = lambda p, b: (p - b).square().mean()\nfor a, b in [(x, y)] * 3:{STEP}",
+            "its loss is none of torch's",
+        ),
+        (f"for a, b in [(x, y)]:{STEP}", "it makes no two epochs"),
+        (
+            f"for a, b in [(x, y)] * 3:{STEP}        loss_of(net(a), b)\n",
+            "called 2 times for one update",
+        ),
+        (
+            "other = nn.Linear(1, 1)\noptimizer = torch.optim.SGD([*net.parameters(), "
+            f"*other.parameters()], lr=0.1)\nfor a, b in loader:{STEP}",
+            "outside of the module",
+        ),
+        ("for a, b in loader:\n    net(a)\n", "ended without training"),
+    ],
+    ids=["closure", "own loss", "one epoch", "called twice", "two modules", "none"],
+)
+def test_what_cannot_be_followed_is_refused_in_words(
+    text: str, words: str, tmp_path: Path, workers: Workers
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        workers("torch").describe_port(script(tmp_path, HEAD + text))
+
+
+def test_a_loop_alone_is_not_judged_by_a_specification(
+    tmp_path: Path, workers: Workers, small_data: Dataset
+) -> None:
+    data = training_data(
+        make_plan(parse_spec({"model": {"layer_sizes": [30, 9, 4]}}), small_data), small_data
+    )
+    worker = workers("torch")
+    target = script(tmp_path, HEAD + LOOP.replace("EPOCHS", "2"))
+    worker.describe_port(target)
+    with pytest.raises(UsageError, match=f"check ORIGINAL {target}"):
+        worker.open_port(target, data=data, image_shape=(4,))
