@@ -8,7 +8,7 @@ from typing import Any
 
 from mnist_mlp.api import check, specification
 from mnist_mlp.data import Dataset, load_dataset
-from mnist_mlp.parity.outcome import as_text, break_text
+from mnist_mlp.parity.outcome import Outcome, as_text, break_text
 from mnist_mlp.spec import Spec
 
 
@@ -51,19 +51,44 @@ def assert_same_training(
             assert_same_training("port.py:Port", "original.py:build", dataset="digits", epochs=2)
     """
     __tracebackhide__ = True
+    require_same(
+        judged(
+            *(port, expected),
+            dataset=dataset,
+            image_shape=image_shape,
+            timeout=timeout,
+            **settings,
+        )
+    )
+
+
+def judged(
+    port: str,
+    expected: str | Path | Spec | None = None,
+    *,
+    dataset: Dataset | str = "auto",
+    image_shape: Sequence[int] = (),
+    timeout: float | None = None,
+    **settings: Any,
+) -> Outcome:
+    """The outcome that `assert_same_training` asserts."""
     is_original = isinstance(expected, str) and (
         ".py:" in expected or expected.endswith((".py", ".ipynb"))
     )
     spec = specification(None if is_original else expected, settings)
-    checked = check(
+    return check(
         port,
         str(expected) if is_original else None,
         spec=spec,
         dataset=load_dataset(dataset) if isinstance(dataset, str) else dataset,  # type: ignore[arg-type]
         image_shape=image_shape,
         timeout=timeout,
-    )
-    outcome = checked.outcome
+    ).outcome
+
+
+def require_same(outcome: Outcome) -> None:
+    """Raise `AssertionError` unless the verdict is `identical` or `equivalent`."""
+    __tracebackhide__ = True
     if outcome.verdict in ("identical", "equivalent"):
         return
     first = outcome.first_break

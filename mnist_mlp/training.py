@@ -49,6 +49,8 @@ Keep = Callable[[Worker, Plan, TrainingData], Mapping[str, bytes]]
 class Observer:
     """Callbacks for what happens during a run. By default, each does nothing."""
 
+    starting: Callable[[Worker], None] = lambda _: None
+    """The backend's process was started, and begins to import its framework."""
     opened: Callable[[Opened, Plan, Path], None] = lambda *_: None
     """The backend is open. The path is the folder that the run is written to."""
     step: Callable[[int], None] = lambda _: None
@@ -138,6 +140,7 @@ def train(
                 timeout=timeout,
             )
         )
+        observer.starting(worker)
         ready = _prepare(worker, spec, dataset)
         folder = out() if callable(out) else out
         claim = named or stack.enter_context(claimed(folder, overwrite=False))
@@ -150,9 +153,8 @@ def train(
             state=Checkpoint(start_sha256=tensors_digest(ready.plan.initial_weights)),
             every=checkpoint_every,
         )
-        files = first_files(ready.plan)
-        require_space(claim.folder, _least_space(files, epochs=spec.training.epochs))
-        writer.begin(files)
+        require_space(claim.folder, _least_space(ready.files, epochs=spec.training.epochs))
+        writer.begin(ready.files)
         _run(worker, ready, writer, began=began, insist=insist, keep=keep, observer=observer)
         claim.finish()
     return Run(folder)
@@ -220,6 +222,7 @@ def resume(
         worker = stack.enter_context(
             worker_of(run, trusted=trusted, verbose=verbose, timeout=timeout)
         )
+        observer.starting(worker)
         ready = _prepare(worker, spec, dataset)
         refuse_other_plan(run, state, ready.plan, dataset_record(ready.plan, ready.dataset))
         writer = RunWriter(
@@ -232,7 +235,7 @@ def resume(
             observer.note(f"the bits may differ from a run at once: {writer.record.changed_within}")
         if extends:
             copy_logs(run.path, claim.folder)
-        writer.resume(first_files(ready.plan))
+        writer.resume(ready.files)
         keep = keep if run.record.trace else None
         _run(worker, ready, writer, began=began, insist=insist, keep=keep, observer=observer)
         return Run(claim.finish())
@@ -246,6 +249,7 @@ class _Ready:
     dataset: Dataset
     plan: Plan
     data: TrainingData
+    files: Mapping[str, bytes]
 
 
 def _prepare(worker: Worker, spec: Spec, dataset: Dataset | Callable[[], Dataset]) -> _Ready:
@@ -258,8 +262,9 @@ def _prepare(worker: Worker, spec: Spec, dataset: Dataset | Callable[[], Dataset
     dataset = dataset() if callable(dataset) else dataset
     plan = make_plan(spec, dataset)
     data = training_data(plan, dataset)
+    files = first_files(plan)
     import_evaluator()
-    return _Ready(opened or worker.open(spec), dataset, plan, data)
+    return _Ready(opened or worker.open(spec), dataset, plan, data, files)
 
 
 def _run(
@@ -504,7 +509,8 @@ def _end(writer: RunWriter, error: BaseException, *, status: str, text: str) -> 
     writer.stop(status, error=text)
     if writer.saved:
         note = (
-            f"epoch {writer.saved} is saved in {writer.path}: evaluate, predict and export take it"
+            f"epoch {writer.saved} is saved in {writer.path}: evaluate, predict, export and report "
+            f"take it"
         )
         if not isinstance(error, DivergedError):  # it would diverge again, at the same step
             note += f", and `train --resume {writer.path}` goes on from there"

@@ -23,6 +23,8 @@ from mnist_mlp.parity.causes.catalogue import Entry, catalogue, described, entry
 from mnist_mlp.parity.causes.catalogue_page import ABOUT_RUNGS, entry_text, is_code, render
 from mnist_mlp.parity.causes.initialisers import Initialiser
 from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Cause
+from mnist_mlp.parity.pair.optimizers import CAUSES, PLACES
+from mnist_mlp.parity.pair.schedules import CAUSES as SCHEDULES
 from mnist_mlp.plan import Plan, glorot_uniform
 from mnist_mlp.spec import Spec, parse_spec
 
@@ -71,8 +73,23 @@ COMPUTED = {
         *("last_batch_dropped", "last_batch_kept", "not_shuffled", "shuffled", "steps_missing"),
         *(data.MOVES.keys() - {"image_rotated_back"}),
     },
+    ("pair/optimizers.py", "name"): {
+        *("learning_rate", "weight_decay", "coupled_weight_decay", "decoupled_weight_decay"),
+        *("learning_rate_in_velocity", "learning_rate_outside_velocity", "momentum"),
+        *("momentum_missing", "undeclared_momentum", "nesterov_missing", "undeclared_nesterov"),
+        *("adam_epsilon", "optimizer_settings", *CAUSES.values(), *PLACES.values()),
+        *("schedule_ignored", "undeclared_schedule", "other_schedule"),
+        *("clip_limit", "clip_missing", "clip_per_tensor", "clip_by_norm", "clip_by_value"),
+    },
+    ("pair/schedules.py", "name"): {
+        *("plateau_settings", "early_stopping_settings", "other_schedule", *SCHEDULES.values()),
+    },
     ("pair/initial.py", "name"): {
         *("extra_layer", "layers_missing", "normalisation_missing", "other_shapes"),
+    },
+    ("pair/sequences.py", "name"): {
+        *("bidirectional_last_step", "bidirectional_merge", "padding_not_masked"),
+        "sequence_read_otherwise",
     },
     ("compare/folders.py", "name"): {
         "float32_arithmetic",

@@ -54,7 +54,8 @@ def test_no_command_means_train(cli: Cli, idx_dir: Path, tmp_path: Path, no_figu
     assert Run(tmp_path / "mine").report_text.rstrip() in done.stdout
     assert "187 training and 63 test rows" in done.stdout
     told = done.stderr.splitlines()
-    assert "other data than MNIST" in told[0]
+    assert told[0] == "numpy: starting"
+    assert "other data than MNIST" in told[1]
     assert told[-1].startswith("numpy: epoch 2/2 ")
     assert "epoch" not in done.stdout
 
@@ -196,7 +197,7 @@ def test_finished_runs_are_judged_without_a_framework(finished_run: Path, idx_di
 def test_evaluate(cli: Cli, finished_run: Path) -> None:
     before = (finished_run / "figures" / "curves.svg").read_bytes()
     done = cli("evaluate", finished_run)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"evaluating {finished_run}\n")
     assert done.stdout.splitlines()[-1] == str(finished_run)
     assert (finished_run / "report.txt").read_text().rstrip() in done.stdout
     assert (finished_run / "figures" / "curves.svg").read_bytes() == before

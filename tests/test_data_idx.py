@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnist_mlp.data import idx
 from mnist_mlp.data.idx import find_files, read_folder, read_idx, write_idx
 from mnist_mlp.errors import DataError
 
@@ -191,3 +192,89 @@ def test_files_that_do_not_fit_are_told(
     (folder / name).write_bytes(packed(values))
     with pytest.raises(DataError, match=message):
         read_folder(folder)
+
+
+# --- Limits, and the words beyond them ------------------------------------------------------------
+
+
+def said(path: Path, ndim: int = 3) -> str:
+    with pytest.raises(DataError) as caught:
+        read_idx(path, ndim=ndim)
+    return str(caught.value).removeprefix(f"{path} ")
+
+
+def test_a_file_of_several_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idx, "_BLOCK", 7)
+    values = some(5, 4, 6)
+    for content in (packed(values), gzip.compress(packed(values))):
+        (tmp_path / "f").write_bytes(content)
+        np.testing.assert_array_equal(read_idx(tmp_path / "f", ndim=3), values)
+        (tmp_path / "f").write_bytes(packed(values)[:-1])
+        assert said(tmp_path / "f") == (
+            "is truncated: its header announces 5 x 4 x 6 = 120 bytes of values, it holds 119. "
+            "Get the file again."
+        )
+        (tmp_path / "f").write_bytes(packed(values) + b"more")
+        assert said(tmp_path / "f") == (
+            "has more data than the 5 x 4 x 6 values that its header announces. Get the file again."
+        )
+
+
+def test_the_dimensions_that_were_expected(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_bytes(packed(some(5)))
+    (tmp_path / "images").write_bytes(packed(some(5, 4, 6)))
+    assert said(tmp_path / "labels") == (
+        "has 1 dimension(s), expected an IDX file of unsigned bytes with 3 dimensions. "
+        "Are image and label files mixed up?"
+    )
+    assert said(tmp_path / "images", ndim=1) == (
+        "has 3 dimension(s), expected an IDX file of unsigned bytes with 1 dimension. "
+        "Are image and label files mixed up?"
+    )
+    assert "with 2 dimensions." in said(tmp_path / "labels", ndim=2)
+
+
+def test_most_values_and_most_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(packed(some(5, 4, 6)))
+    monkeypatch.setattr(idx, "VALUES_LIMIT", 120)
+    for memory in (None, 240):
+        monkeypatch.setattr(idx, "machine_memory", lambda memory=memory: memory)
+        assert read_idx(path, ndim=3).shape == (5, 4, 6)
+    monkeypatch.setattr(idx, "machine_memory", lambda: 239)
+    assert said(path) == (
+        "announces 5 x 4 x 6 values (120 bytes), and training needs them 2 times, but this machine "
+        "has 239 bytes of memory. Use a part of the data set."
+    )
+    monkeypatch.setattr(idx, "VALUES_LIMIT", 119)
+    assert said(path) == (
+        "announces 5 x 4 x 6 values (120 bytes), but the limit is 119 bytes. "
+        "Use a part of the data set."
+    )
+
+
+def test_a_file_that_changed_after_its_shape_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(packed(some(5, 4, 6)))
+    with pytest.raises(DataError) as caught:
+        read_idx(path, ndim=3, out=np.empty((4, 4, 6), np.uint8))
+    assert str(caught.value) == (
+        f"{path} changed while it was read. Run again when nothing writes to it."
+    )
+
+
+def test_folders_without_the_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        find_files(tmp_path / "none")
+    assert str(caught.value) == (
+        f"the data folder {tmp_path / 'none'} cannot be read: No such file or directory. "
+        f"Give the folder that holds MNIST's four IDX files."
+    )
+    for name in NAMES[1:]:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        find_files(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} lacks 1 of MNIST's four IDX files: {NAMES[0]}. "
+        f"Each may be gzipped (.gz) or not."
+    )

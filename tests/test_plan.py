@@ -7,6 +7,7 @@ the literal it gave when it was first run, so that a change of either is seen.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -14,9 +15,20 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
+from mnist_mlp import plan as plan_module
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import EXIT_USAGE, UsageError
-from mnist_mlp.plan import Plan, glorot_uniform, make_plan, stream
+from mnist_mlp.plan import (
+    Plan,
+    check_epochs,
+    check_memory,
+    glorot_uniform,
+    least_memory,
+    make_plan,
+    steps_per_call,
+    stream,
+    training_data,
+)
 from mnist_mlp.spec import Spec, parse_spec
 
 MNIST_ROWS = 70_000
@@ -198,3 +210,74 @@ def test_sizes_that_do_not_fit_the_data(sections: dict[str, Any], words: list[st
     assert caught.value.exit_code == EXIT_USAGE
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_network_that_needs_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """784 x 10 + 10 parameters three times, and batches of 32 rows with 10 units, in float64."""
+    spec = parse_spec(
+        {
+            "model": {"layer_sizes": [784, 10]},
+            "training": {"batch_size": 32, "precision": "float64"},
+        }
+    )
+    needed = (3 * 7850 + 32 * 10) * 8
+    assert least_memory(spec, rows=1000) == needed == 190_960
+    single = parse_spec({"model": {"layer_sizes": [784, 10]}, "training": {"batch_size": 32}})
+    assert least_memory(single, rows=1000) == needed / 2
+    for memory in (None, needed, needed + 1):
+        monkeypatch.setattr(plan_module, "machine_memory", lambda memory=memory: memory)
+        check_memory(spec, rows=1000)
+    monkeypatch.setattr(plan_module, "machine_memory", lambda: needed - 1000)
+    with pytest.raises(UsageError) as caught:
+        check_memory(spec, rows=1000)
+    assert str(caught.value) == (
+        "7,850 parameters and batches of 32 rows need at least 186 KiB, but this machine has "
+        "186 KiB of memory: lower model.layer_sizes or training.batch_size"
+    )
+    with pytest.raises(UsageError, match="batches of 20 rows"):
+        monkeypatch.setattr(plan_module, "machine_memory", lambda: 1000)
+        check_memory(spec, rows=20)
+
+
+def test_the_most_epochs_that_a_folder_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row takes 4 bytes in the order of an epoch; 7 rows 28; 100 bytes hold three epochs."""
+    monkeypatch.setattr(plan_module, "ARRAYS_LIMIT", 100)
+    check_epochs(parse_spec({"training": {"epochs": 3}}), rows=7)
+    with pytest.raises(UsageError) as caught:
+        check_epochs(parse_spec({"training": {"epochs": 4}}), rows=7)
+    assert str(caught.value) == (
+        "training.epochs is 4, but the order of 7 rows fits into a run folder (100 bytes) for at "
+        "most 3 epochs: lower it"
+    )
+
+
+def test_the_plan_of_a_run_that_stopped(tutorial: Plan) -> None:
+    """No early stopping, so that a replay makes just these epochs."""
+    training = {"epochs": 9, "patience": 2, "min_delta": 0.1, "batch_size": 7}
+    asked = replace(tutorial, spec=parse_spec({"training": training, "seed": 3}))
+    done = asked.as_trained(4)
+    assert done.spec == parse_spec({"training": {"epochs": 4, "batch_size": 7}, "seed": 3})
+    assert done.train_ids is tutorial.train_ids
+    assert done.initial_weights is tutorial.initial_weights
+
+
+def test_the_rows_of_both_sides_in_the_order_of_the_plan() -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, 28, 28)), rng.integers(0, 10, 60)
+    data = Dataset("idx", "made up", images.astype(np.uint8), labels.astype(np.uint8), 10)
+    plan = make_plan(Spec(), data)
+    rows = training_data(plan, data)
+    for ids, pixels, classes in (
+        (plan.train_ids, rows.train_images, rows.train_labels),
+        (plan.test_ids, rows.test_images, rows.test_labels),
+    ):
+        np.testing.assert_array_equal(pixels, images[ids].reshape(-1, 784))
+        np.testing.assert_array_equal(classes, labels[ids])
+
+
+def test_six_operations_for_each_parameter_and_row() -> None:
+    """A step of 7,850 parameters and 1,000 rows is 47.1 MFLOP: 212 of them are nearly 10 GFLOP."""
+    spec = parse_spec({"model": {"layer_sizes": [784, 10]}, "training": {"batch_size": 1000}})
+    for steps, expected in ((212, 212), (213, 107), (424, 212)):
+        ids = np.arange(1000 * steps + 7)
+        assert steps_per_call(Plan(spec, ids, ids, {})) == expected

@@ -232,7 +232,7 @@ def use(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-@settings(QUIET, max_examples=max(settings.default.max_examples // len(MEMBERS), 1))
+@QUIET
 @given(data=st.data())
 def test_members(folder: Path, name: str, data: st.DataObject) -> None:
     path = folder / name

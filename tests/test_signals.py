@@ -98,6 +98,7 @@ def test_a_signal_during_a_download(tmp_path: Path, number: signal.Signals, code
         ) as process,
     ):
         assert process.stderr is not None
+        assert process.stderr.readline() == "numpy: starting\n"
         assert process.stderr.readline().startswith("downloading ")
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=20)

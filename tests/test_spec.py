@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -16,8 +16,10 @@ from mnist_mlp.spec import (
     Spec,
     SpecError,
     activation_parts,
+    known_keys,
     leaf_keys,
     parse_spec,
+    spec_digest,
 )
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -248,3 +250,106 @@ def test_a_specification_cannot_be_changed(place: str) -> None:
             spec.training.epochs = 1
     assert spec == Spec()
     assert isinstance(parse_spec({"model": {"layer_sizes": [4, 2]}}).model.layer_sizes, tuple)
+
+
+# --- What is said of a wrong one ------------------------------------------------------------------
+
+
+def said(raw: dict[str, Any], **origins: str) -> str:
+    named = {key.replace("__", "."): origin for key, origin in origins.items()}
+    with pytest.raises(SpecError) as caught:
+        parse_spec(raw, origins=named)
+    return str(caught.value)
+
+
+def test_key_value_source_and_reason_are_said() -> None:
+    raw: dict[str, Any] = {"training": {"epochs": 0}}
+    reason = "Input should be greater than or equal to 1"
+    assert said(raw) == f"training.epochs = 0: {reason}"
+    assert (
+        said(raw, training__epochs="--epochs") == f"training.epochs = 0 (from --epochs): {reason}"
+    )
+
+
+def test_a_section_that_does_not_fit_together_names_all_its_sources_but_defaults() -> None:
+    raw: dict[str, Any] = {"optimizer": {"nesterov": True}}
+    sources = {
+        "optimizer__nesterov": "--set",
+        "optimizer__name": "mine.toml",
+        "optimizer__momentum": "default",
+        "optimizer__epsilon": "mine.toml",
+        "training__epochs": "--epochs",
+    }
+    assert said(raw, **sources) == (
+        "optimizer (from --set, mine.toml): nesterov needs momentum > 0"
+    )
+    assert said(raw) == "optimizer: nesterov needs momentum > 0"
+
+
+def test_what_is_no_specification_at_all() -> None:
+    assert said(cast(Any, ["seed"])).startswith("Input should be a valid dictionary")
+
+
+def test_an_entry_of_a_list_has_the_source_of_the_list() -> None:
+    raw: dict[str, Any] = {"model": {"layer_sizes": [784, 0, 10]}}
+    assert said(raw, model__layer_sizes="--set").startswith(
+        "model.layer_sizes.1 = 0 (from --set): "
+    )
+
+
+def test_an_unknown_key_does_not_hide_other_problems() -> None:
+    text = said({"data": {"rowz": 1}, "training": {"epochs": 0}})
+    assert "unknown key 'data.rowz'; did you mean 'rows'?" in text
+    assert "training.epochs = 0: " in text
+
+
+def test_three_problems_are_said_at_most() -> None:
+    raw: dict[str, Any] = {
+        "training": {"batch_size": 0, "epochs": 0, "patience": -1, "min_delta": -1.0}
+    }
+    problems = said(raw).split("; ")
+    assert [problem.split(" = ")[0] for problem in problems] == [
+        "training.batch_size",
+        "training.epochs",
+        "training.patience",
+    ]
+
+
+def test_known_keys_of_no_section() -> None:
+    assert known_keys(("nothing",)) == known_keys(("seed",)) == []
+    assert said({"nothing": {"epochs": 1}}).startswith("unknown key 'nothing'; known: name, seed")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("leaky_relu(1)", "'leaky_relu(1)': the slope of leaky_relu must be in [0, 1)"),
+        ("leaky_relu(-0.1)", "'leaky_relu(-0.1)': the slope of leaky_relu must be in [0, 1)"),
+        ("leaky_relu(0.1.2)", "'leaky_relu(0.1.2)': the slope of leaky_relu must be in [0, 1)"),
+        ("softmax", "softmax is for the last layer only"),
+        ("tanhh", "unknown activation 'tanhh'; did you mean 'tanh'?"),
+    ],
+)
+def test_an_activation_that_cannot_be(name: str, words: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        activation_parts(name)
+    assert str(caught.value) == words
+
+
+def test_a_slope_may_be_zero() -> None:
+    assert activation_parts("leaky_relu(0)") == ("leaky_relu", 0.0)
+    assert activation_parts("leaky_relu( 0.999 )") == ("leaky_relu", 0.999)
+
+
+def test_the_digest_does_not_depend_on_the_order_of_keys() -> None:
+    document = Spec().model_dump(mode="json")
+    turned = {key: document[key] for key in reversed(document)}
+    assert list(turned) != list(document)
+    assert spec_digest(turned) == spec_digest(document) == Spec().digest
+
+
+def test_toml_is_read_back_as_the_same_specification() -> None:
+    for spec in (Spec(), parse_spec({"data": {"rows": 70}, "optimizer": {"schedule": [[2, 0.5]]}})):
+        text = spec.as_toml()
+        assert parse_spec(tomllib.loads(text)) == spec
+        assert text == text.strip()

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, DivergedError, InterruptedRun, RunFolderError, SetupError
+from mnist_mlp.report.words import percent
 from mnist_mlp.run import writer as writer_module
 from mnist_mlp.run.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint, write_checkpoint
 from mnist_mlp.run.folder import Run
@@ -122,7 +123,7 @@ def test_a_finished_run_needs_no_data_and_has_no_note(
     folder = tmp_path / "run"
     shutil.copytree(finished_run, folder)
     done = cli("evaluate", folder, "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"evaluating {folder}\n")
     answer = json.loads(done.stdout)
     assert (answer["status"], answer["weights"], answer["epoch"]) == ("complete", "final", 3)
 
@@ -138,12 +139,68 @@ def test_the_wrong_data_is_refused(interrupted: Path, cli: Cli) -> None:
 def test_compare_says_how_to_finish_the_run(
     interrupted: Path, finished_run: Path, cli: Cli
 ) -> None:
-    for command in ("compare", "report"):
-        done = cli(command, interrupted, finished_run)
-        assert done.returncode == 4
-        assert "marked 'interrupted', not 'complete'" in done.stderr
-        assert f"`train --resume {interrupted}`" in done.stderr
-        assert "train it again" not in done.stderr
+    done = cli("compare", interrupted, finished_run)
+    assert done.returncode == 4
+    assert "marked 'interrupted', not 'complete'" in done.stderr
+    assert f"`train --resume {interrupted}`" in done.stderr
+    assert "train it again" not in done.stderr
+
+
+# --- The HTML report ------------------------------------------------------------------------------
+
+
+def test_report_takes_the_last_whole_epoch_and_says_so(
+    interrupted: Path, idx_dir: Path, cli: Cli
+) -> None:
+    note = "unfinished run (interrupted): these are its weights after epoch 2 of 4"
+    done = cli("report", interrupted, "--data-dir", idx_dir, "--json")
+    assert done.returncode == 0, done.stderr
+    assert f"{interrupted}: {note}" in done.stderr
+    (shown,) = json.loads(done.stdout)["runs"]
+    assert (shown["status"], shown["weights"], shown["epoch"]) == (
+        "interrupted",
+        "last whole epoch",
+        2,
+    )
+    page = (interrupted / "report.html").read_text()
+    assert f'<strong class="heading">{note}</strong>' in page
+    # The accuracy on the page is that of these weights.
+    assert cli("evaluate", interrupted, "--data-dir", idx_dir).returncode == 0
+    accuracy = json.loads((interrupted / "report.json").read_text())["accuracy"]
+    assert f"<dd>{percent(accuracy)}</dd>" in page
+
+
+def test_report_of_an_unfinished_run_without_its_data(interrupted: Path, cli: Cli) -> None:
+    done = cli("report", interrupted, "--data-dir", "nowhere")
+    assert (done.returncode, "computing them needs its data set (idx)" in done.stderr) == (4, True)
+    assert not (interrupted / "report.html").exists()
+
+
+def test_report_of_an_unfinished_run_beside_a_complete_one(
+    interrupted: Path, spec: Spec, small_data: Dataset, idx_dir: Path, cli: Cli, tmp_path: Path
+) -> None:
+    """What `compare` said of an earlier run in that folder is not said of this one."""
+    whole = train(spec, backend="numpy", dataset=small_data, out=tmp_path / "whole").path
+    other = train(spec, backend="numpy", dataset=small_data, out=tmp_path / "other").path
+    words = ("--data-dir", idx_dir)
+    assert cli("compare", whole, other, "--out", tmp_path / "verdict", *words).returncode == 0
+    verdict = tmp_path / "verdict" / "compare.json"
+    shutil.copy(verdict, tmp_path)
+    shutil.rmtree(other)
+    interrupted.rename(other)
+
+    done = cli("report", whole, other, "--data-dir", idx_dir)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text()
+    assert "Identical" not in page
+    assert "(other): unfinished run (interrupted): these are its weights after epoch 2" in page
+    assert f"train --resume {other}" in page
+    assert "complete</td>" in page, "the status of both"
+    assert "interrupted</td>" in page
+
+    done = cli("report", whole, other, "--compare", verdict, "--data-dir", idx_dir, "--overwrite")
+    assert done.returncode == 4
+    assert "trained again, which is not finished" in done.stderr
 
 
 def test_only_the_figures_are_missing(

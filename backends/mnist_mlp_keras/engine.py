@@ -75,12 +75,29 @@ def one_element(element: Any) -> Any:
     """A data set of one element, for validation.
 
     Keras makes a new iterator of it for each epoch, and TensorFlow has to end the old one. With a
-    generator or with autotuning, it would wait for a thread that checks only every tenth of a
-    second.
+    generator, it would wait for a thread that checks only every tenth of a second.
     """
+    return _untuned(tf.data.Dataset.from_tensors(element))
+
+
+def generated(elements: Callable[[], Iterator[Any]], *, any_size: bool = False) -> Any:
+    """A data set of the elements of a generator.
+
+    Their arrays have the shapes of the first element's; with `any_size`, the first axis may differ.
+    """
+    signature = tf.nest.map_structure(
+        lambda a: tf.TensorSpec((None, *a.shape[1:]) if any_size else a.shape, a.dtype),
+        next(elements()),
+    )
+    return _untuned(tf.data.Dataset.from_generator(elements, output_signature=signature))
+
+
+def _untuned(dataset: Any) -> Any:
+    """Without autotuning. Its thread sleeps ever longer, up to seconds, and the end of an iterator
+    waits for it."""
     options = tf.data.Options()
     options.autotune.enabled = False
-    return tf.data.Dataset.from_tensors(element).with_options(options)
+    return dataset.with_options(options)
 
 
 # --- Running a user's own model -------------------------------------------------------------------
@@ -155,6 +172,21 @@ def eager_functions() -> Iterator[None]:
         tf.config.run_functions_eagerly(run_eagerly=before)
 
 
+def is_sparse(gradient: Any) -> bool:
+    """Whether a gradient holds some rows only, as an embedding's does."""
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def dense(gradient: Any) -> Any:
+    """A gradient as one tensor; the entries of a row that is there several times are summed."""
+    return tf.convert_to_tensor(gradient)
+
+
+def forget_seed() -> None:
+    """Undo `keras.utils.set_random_seed` as far as it has Keras repeat its shuffle."""
+    tf.random.set_seed(None)
+
+
 @contextmanager
 def exact_scalars() -> Iterator[None]:
     """Context in which a Python number becomes a float64 constant as it is.
@@ -205,20 +237,25 @@ def replaced_uniforms(replaced: Callable[[Any], Any]) -> Iterator[None]:
 def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: Any = None) -> Any:
     """The batches `(x[rows], y[rows])` of all epochs as one `tf.data.Dataset`.
 
+    `x` may be several arrays, in a tuple or a dictionary.
     With `weights` (n,), a batch has `weights[rows]` as a third part. `orders` int64 (epochs, rows)
     holds the positions of each epoch. The last batch of an epoch may be smaller.
     """
     rows = orders.shape[1]
     steps = -(-rows // batch_size)
-    arrays = [tf.constant(array) for array in (x, y, weights) if array is not None]
+    parts = tuple(part for part in (x, y, weights) if part is not None)
+    arrays = keras.tree.map_structure(tf.constant, parts)
     orders = tf.constant(orders)
 
     def batch(step: Any) -> tuple[Any, ...]:
         start = step % steps * batch_size
         positions = orders[step // steps, start : tf.minimum(start + batch_size, rows)]
-        return tuple(tf.gather(array, positions) for array in arrays)
+        gathered: tuple[Any, ...] = keras.tree.map_structure(
+            lambda array: tf.gather(array, positions), arrays
+        )
+        return gathered
 
-    return tf.data.Dataset.range(orders.shape[0] * steps).map(batch).prefetch(4)
+    return _untuned(tf.data.Dataset.range(orders.shape[0] * steps).map(batch).prefetch(4))
 
 
 def seeding() -> Mapping[Any, tuple[str, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from math import ceil
 from typing import Any
 
 import keras
@@ -12,7 +11,7 @@ import numpy as np
 
 from mnist_mlp.contract import Array, EpochRecord, Plan, Progress, State, Tensors, TrainingData
 from mnist_mlp.reference import scale_pixels
-from mnist_mlp_keras.engine import one_element
+from mnist_mlp_keras.engine import generated, one_element
 from mnist_mlp_keras.fast import (
     VALIDATION_BATCH,
     FastSequential,
@@ -21,26 +20,6 @@ from mnist_mlp_keras.fast import (
     training_series,
 )
 from mnist_mlp_keras.model import load_state, load_weights, read_slots, read_weights
-
-
-class Rows(keras.utils.PyDataset):
-    """Batches of images, with or without labels, in their order; stored as uint8.
-
-    Not for training: Keras reads item 0 of a PyDataset once more before it starts.
-    """
-
-    def __init__(self, images: Array, labels: Array | None = None) -> None:
-        super().__init__()
-        self.images = images
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return ceil(len(self.images) / VALIDATION_BATCH)
-
-    def __getitem__(self, index: int) -> tuple[Array, ...]:
-        rows = slice(index * VALIDATION_BATCH, (index + 1) * VALIDATION_BATCH)
-        x = scale_pixels(self.images[rows], dtype=keras.config.floatx())
-        return (x,) if self.labels is None else (x, self.labels[rows])
 
 
 class Reports(keras.callbacks.Callback):
@@ -89,11 +68,7 @@ class Reports(keras.callbacks.Callback):
 
 
 def planned_batches(plan: Plan, data: TrainingData, *, done: int) -> Iterator[tuple[Array, Array]]:
-    """All batches of the epochs after `done`.
-
-    A generator, since Keras puts back the batches that it takes from a generator to learn their
-    shapes.
-    """
+    """All batches of the epochs after `done`."""
     for epoch in range(done + 1, plan.spec.training.epochs + 1):
         for positions in plan.batches(epoch):
             x = scale_pixels(data.train_images[positions], dtype=plan.spec.training.precision)
@@ -128,7 +103,7 @@ def fit(
 def _fast(model: FastSequential, plan: Plan, data: TrainingData, *, done: int) -> dict[str, Any]:
     model.use(data)
     return {
-        "x": training_series(plan, done=done),
+        "x": generated(lambda: training_series(plan, done=done)),
         "steps_per_epoch": series_per_epoch(plan),
         "validation_data": one_element(test_series(len(data.test_labels))),
     }
@@ -136,9 +111,13 @@ def _fast(model: FastSequential, plan: Plan, data: TrainingData, *, done: int) -
 
 def _plain(plan: Plan, data: TrainingData, *, done: int) -> dict[str, Any]:
     return {
-        "x": planned_batches(plan, data, done=done),
+        "x": generated(lambda: planned_batches(plan, data, done=done), any_size=True),
         "steps_per_epoch": plan.steps_per_epoch,
-        "validation_data": Rows(data.test_images, data.test_labels),
+        "validation_data": (
+            scale_pixels(data.test_images, dtype=plan.spec.training.precision),
+            data.test_labels,
+        ),
+        "validation_batch_size": VALIDATION_BATCH,
     }
 
 
@@ -146,4 +125,9 @@ def predict_logits(model: keras.Sequential, weights: Tensors, images: Array) -> 
     """Logits (n, classes) of uint8 images (n, inputs)."""
     load_weights(model, weights)
     logits = keras.Model(model.inputs, model.get_layer("logits").output)
-    return np.asarray(logits.predict(Rows(images), verbose=0))
+    # Not by `predict` with a PyDataset, whose end may wait 5 s for the queue of a thread.
+    parts = [
+        logits.predict_on_batch(scale_pixels(rows, dtype=keras.config.floatx()))
+        for rows in np.split(images, range(VALIDATION_BATCH, len(images), VALIDATION_BATCH))
+    ]
+    return np.concatenate(parts)

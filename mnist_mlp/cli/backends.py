@@ -18,11 +18,13 @@ def backends(json: o.Json = False) -> None:
 
     Example: python -m mnist_mlp backends
     """
-    from mnist_mlp.cli.output import print_json
+    from mnist_mlp.cli.output import print_json, tell
     from mnist_mlp.registry import installed
     from mnist_mlp.worker.asking import described
 
-    found = {name: _facts(answer) for name, answer in described(installed()).items()}
+    names = installed()
+    tell(f"starting {', '.join(names)}")
+    found = {name: _facts(answer) for name, answer in described(names).items()}
     if json:
         print_json({"schema_version": 1, "backends": found})
         return

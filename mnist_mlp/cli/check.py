@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnist_mlp.cli import options as o
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mnist_mlp.data import Dataset
+    from mnist_mlp.parity.check.port import Checked
 
 
 def check(
@@ -53,6 +60,10 @@ def check(
         bool,
         typer.Option("--print-spec", help="Show the specification of the original and stop."),
     ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for check.json and report.html, one HTML page.")
+    ] = None,
+    overwrite: o.Overwrite = False,
     timeout: o.Timeout = None,
     verbose: o.Verbose = False,
     json: o.Json = False,
@@ -61,7 +72,7 @@ def check(
 
     Example: python -m mnist_mlp check examples/textbook_port.py:TextbookPort --cost
     """
-    from mnist_mlp.cli.output import print_json
+    from mnist_mlp.cli.output import print_json, tell
     from mnist_mlp.errors import UsageError
     from mnist_mlp.parity.check.port import check_port, original_spec
     from mnist_mlp.parity.check.target import parse_target
@@ -79,15 +90,16 @@ def check(
     ]
     request = o.Request(context.params)
     spec = request.resolve().spec
-    data = request.load_dataset(spec.data.dataset)
     shape = _shape(image_shape)
+    if out is not None:
+        _require_free(out, overwrite=overwrite)
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
+    def rows() -> Dataset:
+        return request.load_dataset(spec.data.dataset)
 
     if print_spec:
         read = original_spec(
-            targets[0], spec=spec, dataset=data, image_shape=shape, timeout=timeout, say=say
+            targets[0], spec=spec, dataset=rows(), image_shape=shape, timeout=timeout, say=tell
         )
         if read.unknown:
             layers = ", ".join(map(str, read.unknown))
@@ -103,18 +115,21 @@ def check(
     checked = check_port(
         targets[-1],
         spec=spec,
-        dataset=data,
+        dataset=rows,
         original=targets[0] if len(targets) == 2 else None,
         image_shape=shape,
         threads=threads,
         cost=cost,
         verbose=verbose,
         timeout=timeout,
-        say=say,
+        say=tell,
     )
+    extra = {"spec": checked.spec.model_dump(mode="json"), "cost": checked.cost}
+    document = {**checked.outcome.document(), **extra}
+    if out is not None:
+        _write(out, checked, document)
     if json:
-        extra = {"spec": checked.spec.model_dump(mode="json"), "cost": checked.cost}
-        print_json({**checked.outcome.document(), **extra})
+        print_json(document)
     else:
         typer.echo(as_text(checked.outcome))
         if checked.cost:
@@ -124,7 +139,39 @@ def check(
                 f"own initial weights, {checked.cost['with_specified_start']:.4f} from the "
                 f"specified ones"
             )
+        if out is not None:
+            typer.echo("")
+            for name in FILES:
+                typer.echo(out / name)
     raise typer.Exit(checked.outcome.exit_code)
+
+
+FILES = ("check.json", "report.html")
+"""What `--out` writes."""
+
+
+def _require_free(out: Path, *, overwrite: bool) -> None:
+    """Refuse to overwrite what is not of an earlier check, or without `--overwrite`."""
+    from mnist_mlp.errors import UsageError
+    from mnist_mlp.report import refuse_foreign
+
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; name a folder")
+    for name in FILES:
+        if (out / name).exists() and not overwrite:
+            raise UsageError(
+                f"--out {out}: already holds {name}; add --overwrite or choose another folder"
+            )
+    refuse_foreign(out / "report.html", overwrite=overwrite)
+
+
+def _write(out: Path, checked: Checked, document: Mapping[str, Any]) -> None:
+    from mnist_mlp.report.check_page import check_html
+    from mnist_mlp.run.files import json_bytes, write_atomically
+
+    write_atomically(out / "check.json", json_bytes(document))
+    page = check_html(checked.outcome, cost=checked.cost)
+    write_atomically(out / "report.html", page.encode(errors="replace"))
 
 
 def _shape(text: str | None) -> tuple[int, ...]:

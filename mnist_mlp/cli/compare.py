@@ -10,6 +10,8 @@ import typer
 from mnist_mlp.cli import options as o
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mnist_mlp.data import Dataset
     from mnist_mlp.run.folder import Run
     from mnist_mlp.spec import Spec
@@ -69,7 +71,7 @@ def compare(
 
     Example: python -m mnist_mlp compare keras torch --config configs/tiny.toml
     """
-    from mnist_mlp.cli.output import print_json, summary
+    from mnist_mlp.cli.output import print_json, summary, tell
     from mnist_mlp.errors import UsageError
     from mnist_mlp.logs.parent import check_installed
     from mnist_mlp.parity.compare.runs import compare_runs
@@ -122,7 +124,7 @@ def compare(
             trusted=trusted,
             verbose=verbose,
             timeout=timeout,
-            say=lambda line: typer.echo(line, err=True),
+            say=tell,
         )
         for other in others
     ]
@@ -154,41 +156,51 @@ def _train_all(
     spec: Spec,
     out: Path | None,
 ) -> tuple[Dataset, Path]:
-    """Train the named backends one after the other and add them to `runs`.
+    """Train the named backends, at the same time if there are cores for it; add them to `runs`.
 
     Returns the data set and the folder of the runs.
     """
+    from mnist_mlp.at_once import Job, how_many, train_at_once
     from mnist_mlp.cli.progress import shown
     from mnist_mlp.divergence import telling_where
     from mnist_mlp.logs.parent import logged, together
     from mnist_mlp.run.writer import check_free
-    from mnist_mlp.training import default_folder, train
+    from mnist_mlp.training import Observer, default_folder, train
     from mnist_mlp.worker.accelerator import require_gpu
+    from mnist_mlp.worker.parent import Worker
 
+    options = request.options
     names = _folder_names(sides)
     if out is not None:
         for name in names.values():  # check all before the first training, which takes long
-            check_free(out / name, overwrite=request.options["overwrite"])
-    if request.options["accelerator"] == o.Accelerator.gpu:
+            check_free(out / name, overwrite=options["overwrite"])
+    if options["accelerator"] == o.Accelerator.gpu:
         require_gpu(sides.values())
     data = request.load_dataset(spec.data.dataset)
     # Made only now, so that nothing is left behind if the data set cannot be had.
-    out = out or default_folder(spec, "compare")
-    for number, name in names.items():
-        with (
-            shown(name, spec, style=request.options["progress"]) as screen,
-            logged(request.options["log"], label=name) as logs,
-            telling_where(spec, data),
-        ):
-            runs[number] = train(
-                spec,
-                backend=sides[number],
-                dataset=data,
-                out=out / name,
-                observer=together(screen, logs),
-                **request.training(),
-            )
-    return data, out
+    folder = out or default_folder(spec, "compare")
+
+    def job(number: int, screen: Observer) -> Job:
+        def run(started: Callable[[Worker], None]) -> Run:
+            name = names[number]
+            with logged(options["log"], label=name) as logs, telling_where(spec, data):
+                return train(
+                    spec,
+                    backend=sides[number],
+                    dataset=data,
+                    out=folder / name,
+                    observer=together(screen, logs, Observer(starting=started)),
+                    **request.training(),
+                )
+
+        return run
+
+    most = how_many(accelerator=options["accelerator"], threads=options["threads"])
+    with shown(list(names.values()), spec, style=options["progress"]) as screens:
+        jobs = [job(number, screen) for number, screen in zip(names, screens, strict=True)]
+        made = train_at_once(jobs, most=most)
+    runs.update(zip(names, made, strict=True))
+    return data, folder
 
 
 def _report(runs: list[Run], document: Any, path: Path) -> Path | None:
@@ -207,9 +219,11 @@ def _report(runs: list[Run], document: Any, path: Path) -> Path | None:
 
 def _rows_of(request: o.Request, run: Run) -> Dataset | None:
     """The data set that a run was trained on, or None if it is not available here."""
+    from mnist_mlp.cli.output import tell
     from mnist_mlp.errors import MnistMlpError
 
     name = run.dataset.name
+    tell(f"reading the rows that {run.path} was trained on")
     try:
         data = request.load_dataset(name if name in ("mnist", "digits") else "auto")
     except MnistMlpError as error:

@@ -25,7 +25,7 @@ def evaluate(
 
     Example: python -m mnist_mlp evaluate runs/tutorial/keras
     """
-    from mnist_mlp.cli.output import network_summary, print_json, tell_note, weights_document
+    from mnist_mlp.cli.output import network_summary, print_json, tell, tell_note, weights_document
     from mnist_mlp.run.evaluation import evaluate_network
     from mnist_mlp.run.folder import Run
     from mnist_mlp.run.network import Network
@@ -33,6 +33,7 @@ def evaluate(
     folder = Run(run, complete=False)
     network = Network(folder, best=best, dataset=o.Request(context.params).dataset_of(folder))
     tell_note(network)
+    tell(f"evaluating {run}")
     out = evaluate_network(network)
     if json:
         import json as reader

@@ -52,7 +52,7 @@ def export(
 
     Example: python -m mnist_mlp export runs/tutorial/keras --to torch
     """
-    from mnist_mlp.cli.output import print_json, tell_note, weights_document
+    from mnist_mlp.cli.output import print_json, tell, tell_note, weights_document
     from mnist_mlp.exchange.exporting import export_network
     from mnist_mlp.run.folder import Run
     from mnist_mlp.run.network import Network
@@ -61,6 +61,7 @@ def export(
     dataset = o.Request(context.params).dataset_of(folder)()
     network = Network(folder, best=best, dataset=lambda: dataset)
     tell_note(network)
+    tell(f"exporting {run}, and checking what is written")
     exported = export_network(
         network,
         to.value,

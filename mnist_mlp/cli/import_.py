@@ -41,11 +41,12 @@ def import_(
 
     Example: python -m mnist_mlp import model.safetensors --layout torch --out runs/theirs
     """
-    from mnist_mlp.cli.output import print_json, summary
+    from mnist_mlp.cli.output import print_json, summary, tell
     from mnist_mlp.exchange.importing import import_weights
 
     request = o.Request(context.params)
     spec = request.resolve().spec
+    tell(f"reading {file}")
     run = import_weights(
         file,
         layout=layout.value,

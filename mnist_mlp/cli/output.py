@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _SHADES = " .:-=+*#%@"
 
 
+def tell(text: str) -> None:
+    """Say on stderr what is being done, so that a command that takes seconds is not silent."""
+    typer.echo(text, err=True)
+
+
 def print_json(value: Any) -> None:
     """Print one strict JSON document (no NaN) on stdout."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,27 +12,35 @@ from mnist_mlp.cli.options import ProgressStyle
 from mnist_mlp.training import Observer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from mnist_mlp.plan import Plan
     from mnist_mlp.run.history import HistoryRow
     from mnist_mlp.spec import Spec
-    from mnist_mlp.worker.parent import Opened
+    from mnist_mlp.worker.parent import Opened, Worker
 
 
 @contextmanager
-def shown(label: str, spec: Spec, *, style: ProgressStyle) -> Iterator[Observer]:
-    """An observer that shows one run during the block. Fallbacks and notes are always shown."""
+def shown(labels: Sequence[str], spec: Spec, *, style: ProgressStyle) -> Iterator[list[Observer]]:
+    """Observers that show the run of each label during the block.
+
+    They may be used from several threads. Fallbacks and notes are always shown.
+    """
     if style is ProgressStyle.auto:
         style = ProgressStyle.rich if sys.stderr.isatty() else ProgressStyle.plain
     if style is ProgressStyle.none:
-        yield Observer(fallback=_printed(label), note=_printed(label))
+        yield [Observer(fallback=_printed(label), note=_printed(label)) for label in labels]
     elif style is ProgressStyle.plain:
-        yield _plain(label, spec)
+        yield [_plain(label, spec) for label in labels]
     else:
-        with _live(label, spec) as observer:
-            yield observer
+        with _bars() as bars:
+            yield [_live(bars, label, spec) for label in labels]
 
 
 def _plain(label: str, spec: Spec) -> Observer:
+    def starting(_: Worker) -> None:
+        print(f"{label}: starting", file=sys.stderr)
+
     def opened(answer: Opened, plan: Plan, _: Path) -> None:
         del plan
         versions = ", ".join(f"{k} {v}" for k, v in answer.environment.versions.items())
@@ -41,7 +49,13 @@ def _plain(label: str, spec: Spec) -> Observer:
     def epoch(row: HistoryRow) -> None:
         print(f"{label}: epoch {row.epoch}/{spec.training.epochs} {_figures(row)}", file=sys.stderr)
 
-    return Observer(opened=opened, epoch=epoch, fallback=_printed(label), note=_printed(label))
+    return Observer(
+        starting=starting,
+        opened=opened,
+        epoch=epoch,
+        fallback=_printed(label),
+        note=_printed(label),
+    )
 
 
 def _printed(label: str) -> Callable[[str], None]:
@@ -55,12 +69,11 @@ def _figures(row: HistoryRow) -> str:
     )
 
 
-@contextmanager
-def _live(label: str, spec: Spec) -> Iterator[Observer]:
+def _bars() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    bar = Progress(
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
@@ -68,7 +81,12 @@ def _live(label: str, spec: Spec) -> Iterator[Observer]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    task = bar.add_task(label, total=None, epoch=0, epochs=spec.training.epochs, figures="starting")
+
+
+def _live(bars: Progress, label: str, spec: Spec) -> Observer:
+    task = bars.add_task(
+        label, total=None, epoch=0, epochs=spec.training.epochs, figures="starting"
+    )
     rows_per_epoch = 0
 
     def opened(answer: Opened, plan: Plan, _: Path) -> None:
@@ -76,7 +94,7 @@ def _live(label: str, spec: Spec) -> Iterator[Observer]:
         del answer
         rows_per_epoch = len(plan.train_ids)
         total = plan.steps_per_epoch * spec.training.epochs
-        bar.update(task, total=total, figures="training")
+        bars.update(task, total=total, figures="training")
 
     def epoch(row: HistoryRow) -> None:
         rate = rows_per_epoch / max(row.seconds, 1e-9)  # a coarse clock may measure 0 s
@@ -84,16 +102,15 @@ def _live(label: str, spec: Spec) -> Iterator[Observer]:
             f"loss {row.loss:.4f} acc {row.accuracy:.4f} | val {row.val_loss:.4f} "
             f"{row.val_accuracy:.4f} | {rate:,.0f} images/s"
         )
-        bar.update(task, epoch=row.epoch, figures=figures)
+        bars.update(task, epoch=row.epoch, figures=figures)
 
     def told(text: str) -> None:
-        bar.console.print(f"{label}: {text}", markup=False)
+        bars.console.print(f"{label}: {text}", markup=False)
 
-    with bar:
-        yield Observer(
-            opened=opened,
-            step=lambda n: bar.update(task, completed=n),
-            epoch=epoch,
-            fallback=told,
-            note=told,
-        )
+    return Observer(
+        opened=opened,
+        step=lambda n: bars.update(task, completed=n),
+        epoch=epoch,
+        fallback=told,
+        note=told,
+    )

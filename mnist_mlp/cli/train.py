@@ -103,7 +103,7 @@ def train(
         return request.load_dataset(spec.data.dataset)
 
     with (
-        shown(label, spec, style=progress) as screen,
+        shown([label], spec, style=progress) as (screen,),
         logged(log, label=label) as logs,
         telling_where(spec, rows),
     ):

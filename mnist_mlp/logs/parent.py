@@ -22,7 +22,7 @@ from mnist_mlp.contract import Plan
 from mnist_mlp.errors import SetupError
 from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.training import Observer
-from mnist_mlp.worker.parent import Opened, isolated
+from mnist_mlp.worker.parent import Opened, Worker, isolated
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 """Kinds of logs, and the package that writes each."""
@@ -134,6 +134,10 @@ class _Writer:
 def together(*observers: Observer) -> Observer:
     """One observer that passes everything on to several observers, in their order."""
 
+    def starting(worker: Worker) -> None:
+        for observer in observers:
+            observer.starting(worker)
+
     def opened(answer: Opened, plan: Plan, folder: Path) -> None:
         for observer in observers:
             observer.opened(answer, plan, folder)
@@ -159,5 +163,11 @@ def together(*observers: Observer) -> Observer:
             observer.whole()
 
     return Observer(
-        opened=opened, step=step, epoch=epoch, fallback=fallback, note=note, whole=whole
+        starting=starting,
+        opened=opened,
+        step=step,
+        epoch=epoch,
+        fallback=fallback,
+        note=note,
+        whole=whole,
     )

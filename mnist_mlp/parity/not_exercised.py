@@ -39,6 +39,22 @@ def not_exercised(steps: Sequence[JudgedStep], spec: Spec) -> list[str]:
     return untested
 
 
+def early_stopping(spec: Spec, *, done: int = 0) -> list[str]:
+    """That `check` doesn't judge early stopping, if the specification asks for it.
+
+    `done` is the number of epochs that the port trained; 0 if it trained none as a whole.
+    """
+    training = spec.training
+    if training.patience == 0:
+        return []
+    text = (
+        f"early stopping (training.patience={training.patience}): after which epoch the port has "
+        f"to stop"
+    )
+    stopped = 0 < done < training.epochs
+    return [f"{text}; it stopped after epoch {done} of {training.epochs}" if stopped else text]
+
+
 def _smallest_probability(step: JudgedStep) -> float:
     logits = np.asarray(step.record.pre_activations[-1], np.float64)
     return float(np.exp(log_softmax(logits).min()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -146,6 +147,11 @@ class Outcome(Value):
             return BUT_FOR_DATA.upper()
         return self.verdict.upper()
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the text for a terminal, its first line in bold."""
+        first, _, rest = as_text(self).partition("\n")
+        return f"<pre><b>{escape(first)}</b>\n{escape(rest)}</pre>"
+
     def document(self) -> dict[str, Any]:
         """The result as one document of strict JSON."""
         content = self.model_dump(mode="json")
@@ -203,12 +209,10 @@ def ordered(breaks: Sequence[Break]) -> tuple[Break, ...]:
     runs.
     """
 
-    def key(item: Break) -> tuple[int, int, int, str]:
+    def key(item: Break) -> tuple[bool, int, int, str]:
         rung = RUNGS.index(item.rung)
         late = rung >= RUNGS.index("trajectory") or item.batch == "stress"
-        early = rung <= RUNGS.index("init") and not item.step
-        step = 0 if early else item.step or 0
-        return (2 if late else 0 if early else 1, step, rung, item.side)
+        return (late, item.step or 0, rung, item.side)
 
     return tuple(sorted(breaks, key=key))
 
@@ -257,6 +261,20 @@ def as_text(outcome: Outcome) -> str:
 def break_text(item: Break, sides: Mapping[Side, NamedSide]) -> str:
     """One break as text of a few lines."""
     label = sides[item.side].label
+    lines = [f"{label} ({item.side}) breaks at {place_text(item)}"]
+    if item.got or item.expected:
+        size = "" if item.size is None else f"   ({item.size:.3g} roundings)"
+        lines.append(f"  got {item.got}, expected {item.expected}{size}")
+    lines.append(f"  cause: {_named(item.cause)}")
+    if item.cause.text:
+        lines.append(f"  {item.cause.text}")
+    if item.cause.fix:
+        lines.append(f"  cure:  {item.cause.fix}")
+    return "\n".join(lines)
+
+
+def place_text(item: Break) -> str:
+    """Rung, epoch, step, layer and tensor of a break."""
     place = [f"rung {item.rung}"]
     if item.batch:
         place.append(f"{item.batch} batch")
@@ -267,16 +285,7 @@ def break_text(item: Break, sides: Mapping[Side, NamedSide]) -> str:
     ]
     if item.tensor:
         place.append(item.tensor)
-    lines = [f"{label} ({item.side}) breaks at {', '.join(place)}"]
-    if item.got or item.expected:
-        size = "" if item.size is None else f"   ({item.size:.3g} roundings)"
-        lines.append(f"  got {item.got}, expected {item.expected}{size}")
-    lines.append(f"  cause: {_named(item.cause)}")
-    if item.cause.text:
-        lines.append(f"  {item.cause.text}")
-    if item.cause.fix:
-        lines.append(f"  cure:  {item.cause.fix}")
-    return "\n".join(lines)
+    return ", ".join(place)
 
 
 UNITS = {

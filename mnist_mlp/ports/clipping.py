@@ -9,6 +9,12 @@ import numpy as np
 from mnist_mlp.reference import Array
 
 
+def if_other(taken: Mapping[str, Array], left: Mapping[str, Array]) -> Mapping[str, Array]:
+    """`taken`, or nothing where it is the same as what the backward pass left."""
+    same = all(np.array_equal(g, left[name]) for name, g in taken.items() if name in left)
+    return {} if same else taken
+
+
 def shortened(taken: Mapping[str, Array], left: Mapping[str, Array]) -> bool:
     """Whether `taken`, the optimizer's gradient, may be a clipped `left`, the backward pass's.
 

@@ -12,15 +12,20 @@ layer among all that were observed, and `kernel`, `bias`, `gamma`, `beta`, `mean
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
+from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.protocol import OwnData
+from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.reference import Array, Tensors
 
 STATISTICS = ("mean", "variance")
 """Roles of tensors that a forward pass changes, and no optimizer."""
+
+OF_LOOPS = ("cleared", "training_mode")
+"""Changes of a loop, before each step: gradients are cleared, the module is in training mode."""
 
 
 def tensor_name(layer: int, role: str) -> str:
@@ -51,6 +56,8 @@ class PairLayer:
         value), `stride`, `pads` (before and after, for each axis), `rate`.
     shapes : dict
         Canonical shape of each of its tensors, by role.
+    behind : int or None
+        The number of the layer whose result it is given as it is, where that is known.
     """
 
     number: int
@@ -58,31 +65,70 @@ class PairLayer:
     kind: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    behind: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class PairRows:
     """What a model is fed: rows `x` (m, ...) and targets `y` (m, ...), in the form that it takes.
 
-    An epoch is these rows in their order, `batch_size` at a time; the last batch may be smaller.
+    Several inputs are a tuple or dictionary of arrays; torch's loaders may give them beside the
+    targets, in one `flat` tuple. An epoch is these rows in their order, `batch_size` at a time; the
+    last batch may be smaller.
     """
 
-    x: Array
+    x: Inputs
     y: Array
     batch_size: int
+    flat: bool = False
 
     @property
     def steps(self) -> int:
         """Batches of an epoch."""
-        return -(-len(self.x) // self.batch_size)
+        return -(-len(self.y) // self.batch_size)
+
+    def first(self, rows: int) -> PairRows:
+        """The first so many rows."""
+        return replace(self, x=each(lambda a: a[:rows], self.x), y=self.y[:rows])
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How long the run is that a user means: its epochs, and the updates of each.
+
+    It is `guessed` where neither side says so by its data and its epochs.
+    """
+
+    epochs: int
+    steps: int
+    guessed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One draw of random numbers for a dropout: which elements stay, and how probable that was."""
+    """One draw of random numbers for a dropout: which elements stay, and how probable that was.
+
+    `source` is the number of the layer whose result is dropped of, where that is known: branches of
+    a network may run in another order in the other framework.
+    """
 
     keep: Array
     probability: float
+    source: int | None = None
+
+
+class Planned:
+    """Draws to be used once each: that of the same source, else the next of the others."""
+
+    def __init__(self, draws: Sequence[Draw]) -> None:
+        self._left = list(draws)
+
+    def next(self, source: int | None) -> Draw | None:
+        """The draw for a dropout behind a layer."""
+        if not self._left:
+            return None
+        known = (i for i, draw in enumerate(self._left) if draw.source == source is not None)
+        return self._left.pop(next(known, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +146,9 @@ class Mend:
 
     `layer` is the number of the observed layer, None for the optimizer or the loop. `field` is one
     of its settings, or `kind` (do this instead), `skip` (leave it out), `after` (do this behind
-    it), with a pair of kind and settings as `value`. A loop has `cleared` (gradients are, before
-    each step) and `training_mode` (of the module, before each step).
+    it), with a pair of kind and settings as `value`. Of the optimizer, it is a field of
+    `update_rules`, whose value may be `ByStep` or `ByTensor`, or `interval`: when a schedule is
+    asked, `step` or `epoch`. Of a loop, it is one of `OF_LOOPS`.
     """
 
     layer: int | None
@@ -129,7 +176,12 @@ class PairJob:
     @property
     def optimizer_mends(self) -> list[Mend]:
         """The changes of the optimizer."""
-        return [mend for mend in self.mends if mend.layer is None]
+        return [m for m in self.mends if m.layer is None and m.field not in OF_LOOPS]
+
+    @property
+    def loop_mends(self) -> list[Mend]:
+        """The changes of a loop."""
+        return [mend for mend in self.mends if mend.layer is None and mend.field in OF_LOOPS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +189,8 @@ class PairStep:
     """What a model computed in one step.
 
     `inputs` are those of layers with weights, `outputs` those of all observed layers, by number.
+    `gradients` are those of the backward pass; `applied` those that the optimizer took, where they
+    are others. `optimizer` has the settings of each tensor's update, as they were in effect.
     `rough` names what was computed in a smaller type than the run's.
     """
 
@@ -147,6 +201,8 @@ class PairStep:
     gradients: Tensors
     after: Tensors
     draws: tuple[Draw, ...] = ()
+    applied: Tensors = field(default_factory=dict)
+    optimizer: Mapping[str, Settings] = field(default_factory=dict)
     rough: tuple[str, ...] = ()
 
 
@@ -164,12 +220,26 @@ class PairFacts:
         Weights that belong to no layer of a known kind.
     repeated : tuple of str
         Layers with weights that run more than once in a step; the first call is observed.
-    optimizer : dict
-        `name`, `kind` and settings, by one name in both frameworks.
     loss : PairLayer or None
         The loss, where it is one of the framework's.
     penalties : dict
         L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
+    repeated_rows : tuple of str
+        Embeddings for which the optimizer takes the occurrences of a row one by one.
+    schedules : tuple of str
+        Schedules of the learning rate that can be run alone (`PairSide.rates`), in words.
+    asks_length : bool
+        Whether the model asked how long the run is, where that was guessed.
+    own_rates : bool
+        Whether the user's own code changes learning rates, so that `PairSide.rates` does not know
+        them.
+    accumulated : int
+        Batches whose gradients make one update. The judged steps are taken without that.
+    plateau, early_stopping : dict or None
+        Settings of what follows the loss, by one name and in one convention: `epochs` without
+        progress that it takes.
+    trainer_given : bool
+        Whether arguments of `Trainer` or `fit` were given at all; callbacks are among them.
     open_questions : tuple of str
         What a training run does that these short ones don't show, in words.
     loop : bool
@@ -179,11 +249,18 @@ class PairFacts:
     framework: str
     layers: tuple[PairLayer, ...]
     chosen: int
-    optimizer: Mapping[str, Any]
     loss: PairLayer | None = None
     unmapped: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
+    repeated_rows: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
+    asks_length: bool = False
+    own_rates: bool = False
+    accumulated: int = 1
+    plateau: Mapping[str, Any] | None = None
+    early_stopping: Mapping[str, Any] | None = None
+    trainer_given: bool = True
     open_questions: tuple[str, ...] = ()
     loop: bool = False
 
@@ -212,8 +289,12 @@ class PairSide(Protocol):
         """
         ...
 
-    def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def open(
+        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
+    ) -> PairFacts:
         """Load the file anew in a precision, and run one batch of the first rows that it takes.
+
+        `length` is that of the run that is meant, for schedules that ask how long it is.
 
         Raises
         ------
@@ -230,7 +311,15 @@ class PairSide(Protocol):
         """One real `fit`, each of its steps recorded."""
         ...
 
-    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """`learning_rate` and `momentum` of the updates `at` (from 0, rising) of the run that is
+        meant, from its schedules alone.
+
+        With an `interval` (`step` or `epoch`), they are asked once in each such.
+        """
+        ...
+
+    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """In evaluation mode: the output of the last layer with weights, and that of the model."""
         ...
 
@@ -253,9 +342,11 @@ class PairHost:
         """See `PairSide.brought`."""
         return self._side.brought(images, labels)
 
-    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def pair_open(
+        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
+    ) -> PairFacts:
         """See `PairSide.open`."""
-        return self._side.open(candidates, precision=precision)
+        return self._side.open(candidates, precision=precision, length=length)
 
     def pair_draws(self) -> tuple[Tensors, ...]:
         """See `PairSide.draws`."""
@@ -265,6 +356,10 @@ class PairHost:
         """See `PairSide.fit`."""
         return self._side.fit(job)
 
-    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def pair_rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """See `PairSide.rates`."""
+        return self._side.rates(at, interval=interval)
+
+    def pair_predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
         return self._side.predict(weights, x)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mnist_mlp.contract import Runtime, State, StepRecord, TrainingData
 from mnist_mlp.plan import Plan
+from mnist_mlp.ports.inputs import Part
 from mnist_mlp.reference import Array, Tensors
 
 
@@ -66,6 +67,10 @@ class PortDescription:
         In Keras the constraints on weights, in words. They are applied after every update.
     optimizer : str
         In Keras the class of the framework that the compiled optimizer is or inherits from.
+    input_names : tuple of str
+        Keys of the inputs where they are a dictionary, in the order of `inputs`.
+    vocabularies : tuple of int
+        In Keras, for each input, how many words its embedding has; 0 where it is not embedded.
     loop : bool
         Whether it is trained by a script's own loop, which runs no epochs of a plan.
     """
@@ -77,6 +82,8 @@ class PortDescription:
     losses: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     optimizer: str = ""
+    input_names: tuple[str, ...] = ()
+    vocabularies: tuple[int, ...] = ()
     loop: bool = False
 
 
@@ -159,6 +166,13 @@ class OwnData:
     first_targets : array or None
         Targets of the first training batch, as they were given: integers or one-hot, (n,) or
         (n, 1).
+    parts : tuple of Part
+        Several inputs, which stand side by side in a row; empty if there is one.
+    order : tuple of int
+        The places of the parts in the order in which the user's code has them; empty if they stand
+        in that order.
+    flat : bool
+        Whether torch's batches are `(a, b, y)` instead of `((a, b), y)`.
     """
 
     rows: Rows
@@ -169,6 +183,9 @@ class OwnData:
     total: int | None = None
     moved_by_validation: bool | None = None
     first_targets: Array | None = None
+    parts: tuple[Part, ...] = ()
+    order: tuple[int, ...] = ()
+    flat: bool = False
 
 
 @dataclass(frozen=True, eq=False)

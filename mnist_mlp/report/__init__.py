@@ -17,6 +17,7 @@ from mnist_mlp.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_mlp.run.folder import Run
+    from mnist_mlp.run.network import Network
 
 __all__ = ["default_path", "refuse_foreign", "report_html", "write_report"]
 
@@ -24,13 +25,14 @@ GENERATOR = '<meta name="generator" content="mnist_mlp">'
 """The line in the head of the template by which our pages are recognised."""
 
 
-def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "") -> str:
+def report_html(runs: Sequence[Run | Network], *, document: Any = None, origin: str = "") -> str:
     """The page as text.
 
     Parameters
     ----------
-    runs : sequence of Run
-        At least one; the others are compared with the first.
+    runs : sequence of Run or Network
+        At least one; the others are compared with the first. For an unfinished run, give its
+        `Network` together with its data set.
     document : JSON value, optional
         The document of `compare` for these runs. By default, `compare.json` beside the runs is used
         if there is one.
@@ -43,7 +45,7 @@ def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "") 
     UsageError
         Runs with different numbers of classes, or a document about other runs.
     RunFolderError
-        A damaged folder or document.
+        A damaged folder or document, or a document about a run that is unfinished.
     """
     from mnist_mlp.report.comparison import pairs_beside, pairs_from
     from mnist_mlp.report.page import render
@@ -54,7 +56,9 @@ def report_html(runs: Sequence[Run], *, document: Any = None, origin: str = "") 
     return render(sides, pairs)
 
 
-def write_report(runs: Sequence[Run], *, out: Path, document: Any = None, origin: str = "") -> int:
+def write_report(
+    runs: Sequence[Run | Network], *, out: Path, document: Any = None, origin: str = ""
+) -> int:
     """Write the page; returns its size in bytes. Raises as `report_html`, and `SetupError`."""
     from mnist_mlp.run.files import write_atomically
 

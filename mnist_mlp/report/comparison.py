@@ -21,6 +21,7 @@ from mnist_mlp.parity.outcome import SCHEMA_VERSION, NamedSide, Outcome, Predict
 from mnist_mlp.readers.regular import Origin
 from mnist_mlp.readers.texts import read_json
 from mnist_mlp.report.sides import ShownRun
+from mnist_mlp.report.words import listed
 from mnist_mlp.run.tensors import tensors_digest
 
 
@@ -84,6 +85,10 @@ def pairs_beside(sides: Sequence[ShownRun]) -> tuple[Pair, ...]:
     pairs = []
     for other in sides[1:]:
         pair = _matched(sides[0], other, found)
+        if unfinished := [side.label for side in (pair.a, pair.b) if not side.run.is_complete]:
+            text = f"That needs complete runs: finish {listed(unfinished)} first."
+            pairs.append(Pair(pair.a, pair.b, problem=text))
+            continue
         text = f"The compare.json beside the runs is not used: {pair.problem}."
         if pair.comparison is None:
             pairs.append(replace(pair, problem=text if pair.problem else problem))
@@ -132,6 +137,10 @@ def _matched(a: ShownRun, b: ShownRun, comparisons: Sequence[Outcome]) -> Pair:
     ]
     if not fitting:
         return Pair(a, b)
+    for side in (a, b):
+        if not side.run.is_complete:
+            problem = f"it was made before {side.label} was trained again, which is not finished"
+            return Pair(a, b, problem=problem)
     problem = _contradicted(fitting[0], a, b)
     return Pair(a, b, problem=problem) if problem else Pair(a, b, fitting[0])
 

@@ -98,7 +98,13 @@ def run_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
         at = _text(record.device)
         return at if record.accelerator in (at, "") else f"{at} ({record.accelerator})"
 
+    def status(side: ShownRun) -> str:
+        if all(each.run.is_complete for each in sides):
+            return ""
+        return _text(side.run.record.status)
+
     tellers: dict[str, Tell] = {
+        "Status": status,
         "Backend": recorded(lambda record: record.backend.target),
         "Versions": recorded(lambda record: record.versions),
         "Device": device,
@@ -134,7 +140,7 @@ def timing_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
 
 def epoch_s(side: ShownRun) -> float | None:
     """Median seconds of an epoch, including validation; None without a history."""
-    history = side.run.history
+    history = side.network.history
     return median(row.seconds for row in history) if history else None
 
 

@@ -95,7 +95,7 @@ def _judged(pair: Pair, outcome: Outcome) -> Judgement:
                 "good",
                 "Identical",
                 f"Faithful: {a} and {b} made the same training run; {agree}.",
-                (f"{_clean(outcome)} The classification reports are equal.",),
+                (f"{clean_rungs(outcome)} The classification reports are equal.",),
             )
         case "equivalent" if "permutation" in outcome.text:
             return Judgement(
@@ -109,7 +109,7 @@ def _judged(pair: Pair, outcome: Outcome) -> Judgement:
                 "good",
                 "Equivalent",
                 f"Faithful: {a} and {b} run the same algorithm; {differ}, by rounding alone.",
-                (_clean(outcome), *_beyond(outcome)),
+                (clean_rungs(outcome), *_beyond(outcome)),
             )
         case "inconclusive":
             return Judgement(
@@ -133,7 +133,7 @@ def _different(pair: Pair, outcome: Outcome, differ: str) -> Judgement:
     return Judgement(
         "bad",
         "Different",
-        f"Not faithful: {a} and {b} first differ at {where}{_when(first)}.",
+        f"Not faithful: {a} and {b} first differ at {where}{when(first)}.",
         (f"{cause_title(first)} {_sentence(differ)}",),
     )
 
@@ -179,7 +179,8 @@ def cause_title(item: Break) -> str:
     return known.title if known else item.cause.text or item.cause.name
 
 
-def _when(item: Break) -> str:
+def when(item: Break) -> str:
+    """Batch, step and epoch of a break, to follow the name of its rung."""
     if item.batch:
         return f", on the {item.batch} batch"
     if item.step:
@@ -187,7 +188,8 @@ def _when(item: Break) -> str:
     return f", in epoch {item.epoch}" if item.epoch else ""
 
 
-def _clean(outcome: Outcome) -> str:
+def clean_rungs(outcome: Outcome) -> str:
+    """How many rungs are clean, where none is broken."""
     clean = sum(rung.status == "clean" for rung in outcome.rungs)
     if clean == len(outcome.rungs):
         return f"All {clean} rungs of the ladder are clean."

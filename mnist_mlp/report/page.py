@@ -5,17 +5,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mnist_mlp.parity.causes.catalogue import Entry, catalogue
 from mnist_mlp.parity.causes.catalogue_page import ABOUT_RUNGS, is_code
 from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break
-from mnist_mlp.parity.outcome import Rung, evidence_of
+from mnist_mlp.parity.outcome import Outcome, Rung, evidence_of
 from mnist_mlp.report import curves, digits, facts, gap, pictures, portmap, scores
 from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.headline import RUNG_NAMES, cause_title, judge
 from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import count, listed, percent, small
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 STATUS = {
     "clean": ("✓", "clean"),
@@ -58,11 +61,23 @@ class BreakCard:
     fixes: tuple[tuple[str, str, bool], ...]
 
 
+class Compared(Protocol):
+    """Two sides and their comparison."""
+
+    @property
+    def comparison(self) -> Outcome | None:
+        """None if they were not compared."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The labels of the sides `a` and `b` of the comparison."""
+
+
 @dataclass(frozen=True)
 class LadderView:
     """The rungs and breaks of one pair."""
 
-    pair: Pair
+    pair: Compared
     rungs: tuple[RungLine, ...]
     breaks: tuple[BreakCard, ...]
     command: str
@@ -84,16 +99,20 @@ class LadderView:
 
 def render(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> str:
     """The HTML of a report. The same sides and pairs give the same text in every process."""
+    return environment().get_template("report.html.j2").render(context(sides, pairs))
+
+
+def environment() -> Environment:
+    """The templates; a value that is missing is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("mnist_mlp.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(context(sides, pairs))
 
 
 def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -101,16 +120,19 @@ def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
     first = sides[0]
     with_history = [side for side in sides if len(side.evidence.history)]
     cases = [gap.diagnose(side.evidence.history, classes=side.evidence.classes) for side in sides]
-    headings = dict.fromkeys(side.evidence.heading for side in sides if side.evidence.heading)
+    headings = dict.fromkeys(
+        heading for side in sides for heading in (side.evidence.heading, _note(side, sides))
+    )
     return {
         "sides": sides,
         "judgement": judge(sides, pairs, cases),
-        "headings": tuple(headings),
+        "headings": tuple(filter(None, headings)),
         "charted": with_history,
         "many_classes": first.evidence.classes > scores.LARGEST_MATRIX,
         "spec_name": listed(list(dict.fromkeys(side.spec.name for side in sides))),
         "network": "-".join(str(size) for size in first.spec.model.layer_sizes),
         "data_names": listed(list(dict.fromkeys(_data_name(side) for side in sides))),
+        "document": "compare.json",
         "ladders": tuple(_ladder(pair) for pair in pairs),
         "hero": _hero(with_history),
         "figures": _curves(with_history),
@@ -143,6 +165,12 @@ def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
+def _note(side: ShownRun, sides: Sequence[ShownRun]) -> str:
+    """That these are not the final weights of a complete run; "" if they are."""
+    note = side.network.note
+    return f"{side.label}: {note}" if note and len(sides) > 1 else note
+
+
 def _data_name(side: ShownRun) -> str:
     name = side.run.dataset.name
     return {"mnist": "MNIST", "idx": "IDX files"}.get(name, name)
@@ -166,8 +194,8 @@ def _curves(sides: Sequence[ShownRun]) -> tuple[Any, ...]:
     )
 
 
-def _ladder(pair: Pair) -> LadderView:
-    paths = shlex.join(str(side.run.path) for side in (pair.a, pair.b))
+def ladder_view(pair: Compared, *, command: Sequence[str] = ()) -> LadderView:
+    """The rungs and breaks of a pair; `command` makes the comparison if there is none."""
     outcome = pair.comparison
     return LadderView(
         pair=pair,
@@ -175,8 +203,15 @@ def _ladder(pair: Pair) -> LadderView:
         breaks=tuple(_card(item, pair.names) for item in outcome.breaks[:MOST_BREAKS])
         if outcome
         else (),
-        command=f"python -m mnist_mlp compare {paths}",
+        command=shlex.join(["python", "-m", "mnist_mlp", *command]),
     )
+
+
+def _ladder(pair: Pair) -> LadderView:
+    paths = [str(side.run.path) for side in (pair.a, pair.b)]
+    unfinished = [str(side.run.path) for side in (pair.a, pair.b) if not side.run.is_complete]
+    words = ["train", "--resume", unfinished[0]] if unfinished else ["compare", *paths]
+    return ladder_view(pair, command=words)
 
 
 def _rungs(rungs: Sequence[Rung]) -> tuple[RungLine, ...]:
@@ -233,10 +268,13 @@ def _card(item: Break, names: Mapping[str, str]) -> BreakCard:
 
 
 def _fixes(item: Break, known: Entry | None) -> tuple[tuple[str, str, bool], ...]:
-    """For each framework: a heading, the cure, and whether the cure is a line of code."""
-    if known is None:
-        return (("Cure", item.cause.fix, is_code(item.cause.fix)),) if item.cause.fix else ()
-    pairs = (("In Keras", known.fix_keras), ("In torch", known.fix_torch))
-    if known.fix_keras == known.fix_torch:
-        pairs = (("Cure", known.fix_keras),)  # type: ignore[assignment]
+    """Headings, cures, and whether a cure is a line of code: that of this break, if it has its own,
+    and that of its cause in each framework."""
+    pairs: list[tuple[str, str]] = []
+    if known is not None and known.fix_keras == known.fix_torch:
+        pairs.append(("Cure", known.fix_keras))
+    elif known is not None:
+        pairs += [("In Keras", known.fix_keras), ("In torch", known.fix_torch)]
+    if item.cause.fix and item.cause.fix not in [fix for _, fix in pairs]:
+        pairs.insert(0, ("Cure", item.cause.fix))
     return tuple((where, fix, is_code(fix)) for where, fix in pairs)

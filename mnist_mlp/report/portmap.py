@@ -201,3 +201,16 @@ def _loop(spec: Spec) -> Iterator[PortMapRow]:
         f'MulticlassAccuracy({classes}, average="micro")',
         "macro_accuracy",
     )
+    training = spec.training
+    if training.patience:
+        # Given the same arguments, both stop after the epoch that `mnist_mlp.stopping` names. Left
+        # out, patience is 0 in Keras and 3 in Lightning.
+        call = (
+            f'EarlyStopping("val_loss", patience={training.patience}, '
+            f"min_delta={training.min_delta:g})"
+        )
+        yield _mapped(
+            "Early stopping",
+            f"{call}  # restore_best_weights=False, the default, keeps the last weights",
+            f"{call}  # counts validation checks, not epochs; keeps the last weights; ends at NaN",
+        )

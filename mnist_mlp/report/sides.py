@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from mnist_mlp.errors import UsageError
 from mnist_mlp.evaluate import Evidence, accuracy, confusion_matrix, predictions
 from mnist_mlp.reference import log_softmax
-from mnist_mlp.run.evaluation import evidence
+from mnist_mlp.run.evaluation import evidence_of
 from mnist_mlp.run.folder import Run
+from mnist_mlp.run.network import Network
 from mnist_mlp.spec import Spec
 
 
@@ -22,10 +23,15 @@ from mnist_mlp.spec import Spec
 class ShownRun:
     """One run on the page. `number` counts from 0 and selects its colour."""
 
-    run: Run
+    network: Network
     label: str
     number: int
     evidence: Evidence
+
+    @property
+    def run(self) -> Run:
+        """The run, which may be unfinished."""
+        return self.network.run
 
     @property
     def spec(self) -> Spec:
@@ -73,19 +79,22 @@ class ShownRun:
         return int(np.count_nonzero(self.predicted != other.predicted))
 
 
-def read_sides(runs: Sequence[Run]) -> tuple[ShownRun, ...]:
-    """Read what the page needs from each run.
+def read_sides(runs: Sequence[Run | Network]) -> tuple[ShownRun, ...]:
+    """Read what the page needs from each run. An unfinished one is given as its network.
 
     Raises
     ------
     UsageError
         The runs have different numbers of classes, so their reports have different rows.
     RunFolderError
-        Files are missing or damaged, or do not fit together.
+        Files are missing or damaged, or do not fit together; or results of an unfinished run have
+        to be computed, and its data set is not at hand.
     """
+    networks = [one if isinstance(one, Network) else Network(one) for one in runs]
+    labels = _labels([network.run for network in networks])
     sides = tuple(
-        ShownRun(run=run, label=label, number=number, evidence=evidence(run))
-        for number, (run, label) in enumerate(zip(runs, _labels(runs), strict=True))
+        ShownRun(network, label, number, evidence_of(network, noted=False))
+        for number, (network, label) in enumerate(zip(networks, labels, strict=True))
     )
     first = sides[0]
     for side in sides[1:]:

@@ -37,11 +37,13 @@ def evidence(run: Run) -> Evidence:
     return _evidence(run, weights, results, run.history, note="")
 
 
-def evidence_of(network: Network) -> Evidence:
-    """The same for any network of a run. If it is not the final one, the heading says so."""
-    return _evidence(
-        network.run, network.weights, network.results, network.history, note=network.note
-    )
+def evidence_of(network: Network, *, noted: bool = True) -> Evidence:
+    """The same for any network of a run. If it is not the final one, the heading says so.
+
+    With `noted` false, the heading leaves that to the caller.
+    """
+    note = network.note if noted else ""
+    return _evidence(network.run, network.weights, network.results, network.history, note=note)
 
 
 def _evidence(
@@ -71,6 +73,8 @@ def _evidence(
 
 def import_evaluator() -> None:
     """Import scikit-learn and Matplotlib now, while the worker imports its framework."""
+    import sklearn.metrics  # noqa: F401
+
     import mnist_mlp.evaluate.figures
     import mnist_mlp.evaluate.report  # noqa: F401
 

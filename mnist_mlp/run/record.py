@@ -200,7 +200,8 @@ def parse_record(document: Mapping[str, Any], *, folder: object, complete: bool)
     if complete and status != "complete":
         raise RunFolderError(
             f"{folder}: the run is marked {shown(status)}, not 'complete': finish it with "
-            f"`train --resume {folder}`; evaluate, predict and export take its last whole epoch"
+            f"`train --resume {folder}`; evaluate, predict, export and report take its last whole "
+            f"epoch"
         )
     try:
         record = checked(document)

@@ -39,7 +39,8 @@ from mnist_mlp.contract import (
     TrainingData,
 )
 from mnist_mlp.plan import Plan
-from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep
+from mnist_mlp.ports.inputs import Inputs
+from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.script import ARGUMENTS
 from mnist_mlp.reference import Array, Tensors
@@ -146,6 +147,7 @@ class Worker:
         self.fit_path = fit_path
         self.opened: Opened | None = None
         self._opening: Spec | None = None
+        self._describing = ""
         target = target_of(backend)
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
         environment["PYTHONUNBUFFERED"] = "1"  # if it is killed, its last line must not be lost
@@ -204,6 +206,13 @@ class Worker:
             if stream is not None:
                 with suppress(BrokenPipeError):
                     stream.close()
+
+    def end(self, reason: BaseException) -> None:
+        """Kill the child. The call that waits for it, or the next one, raises `reason`.
+
+        May be called from any thread.
+        """
+        self._watch.end(reason)
 
     def describe(self) -> tuple[Capabilities, Environment]:
         """Return what the backend can do and what it found.
@@ -284,11 +293,20 @@ class Worker:
 
     def describe_port(self, target: str) -> PortDescription:
         """Load `file.py:NAME` and describe it without running it on any data."""
-        self._watch.target = target
-        description: PortDescription = self._call(
-            "describe_port", target, self.accelerator, self.threads
-        )
+        if self._describing != target:
+            self.start_describing(target)
+        self._describing = ""
+        description: PortDescription = self._answer("describe_port")
         return description
+
+    def start_describing(self, target: str) -> None:
+        """Let the child import its framework and load `file.py:NAME`, without waiting for it.
+
+        The next call must be `describe_port` with the same target. It waits for the result.
+        """
+        self._watch.target = target
+        self._send("describe_port", target, self.accelerator, self.threads)
+        self._describing = target
 
     def open_port(
         self, target: str, *, data: TrainingData, image_shape: tuple[int, ...]
@@ -325,9 +343,17 @@ class Worker:
         brought: PairBrought = self._port("pair_brought", images, labels)
         return brought
 
-    def pair_open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def pair_open(
+        self,
+        candidates: Sequence[PairRows],
+        *,
+        precision: str,
+        length: RunLength | None = None,
+    ) -> PairFacts:
         """Load a model anew in a precision; run one batch of the first rows that it takes."""
-        facts: PairFacts = self._port("pair_open", tuple(candidates), precision=precision)
+        facts: PairFacts = self._port(
+            "pair_open", tuple(candidates), precision=precision, length=length or RunLength(1, 1)
+        )
         return facts
 
     def pair_draws(self) -> tuple[Tensors, ...]:
@@ -340,7 +366,14 @@ class Worker:
         steps: tuple[PairStep, ...] = self._port("pair_fit", job)
         return steps
 
-    def pair_predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def pair_rates(self, at: Sequence[int], *, interval: str | None = None) -> Mapping[str, Array]:
+        """Learning rate and momentum of some updates, from the schedules alone."""
+        rates: Mapping[str, Array] = self._port(
+            "pair_rates", [int(step) for step in at], interval=interval
+        )
+        return rates
+
+    def pair_predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """Outputs of the last layer with weights and of the model, in evaluation mode."""
         outputs: tuple[Array, Array] = self._port("pair_predict", dict(weights), x)
         return outputs
@@ -401,7 +434,7 @@ class Worker:
             raise self._end(method) from None
         return message
 
-    def _end(self, method: str) -> errors.BackendError:
+    def _end(self, method: str) -> BaseException:
         """The error that says why the child has ended."""
         return self._watch.failure or errors.BackendError(self._how_it_died(method))
 

@@ -67,8 +67,8 @@ class Watch:
         self.stacks = stacks
         self.target = ""
         """`file.py:NAME` of the user's model that the worker runs."""
-        self.failure: TimeLimitError | None = None
-        """Why the worker was killed at its limit."""
+        self.failure: BaseException | None = None
+        """Why the worker was killed, to be raised by the call that waits for it."""
         self._method = ""
         self._started = False
         self._waiting = False
@@ -173,7 +173,7 @@ class Watch:
         stack = "" if stopped else written(self.stacks)
         where = place(frames_of(stack), self.target) or self._where
         running = f", running {self.target}," if self.target else ""
-        self.failure = TimeLimitError(
+        failure = TimeLimitError(
             f"time limit: the {self.label} worker{running} reported nothing for {limit:g} s in "
             f"{self._method!r}"
             + (f"; it was at {where}" if where else "")
@@ -181,7 +181,13 @@ class Watch:
             + ". Allow it more time with --timeout if it was only slow"
         )
         if stack:
-            self.failure.add_note(stack)
+            failure.add_note(stack)
+        self.end(failure)
+
+    def end(self, failure: BaseException) -> None:
+        """Kill the worker; the call that waits for it raises `failure`. From any thread."""
+        if self.failure is None:
+            self.failure = failure
         self.kill()
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from mnist_mlp.parity.steps.trajectory import ONE_BLAS_THREAD
+from threadpoolctl import threadpool_limits
 
 HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent / "faulty")]
@@ -17,7 +16,7 @@ sys.path += [str(HERE), str(HERE.parent / "faulty")]
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """NumPy's own threads would wait for each other longer than they work."""
-    with ONE_BLAS_THREAD:
+    with threadpool_limits(1, user_api="blas"):
         yield
 
 

@@ -1,16 +1,24 @@
-"""Runs that stopped early are compared by the epochs that they made."""
+"""Runs that stopped early are compared by the epochs that they made. Of ports, it is not judged."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from finished_runs import compared, copied, trained
-from small_problems import spec_of
+from numpy_side import NumpySide
+from small_problems import made_up, problem, spec_of
 
+from mnist_mlp.parity.check.side import PortEvidence, setting
+from mnist_mlp.parity.check.steps import look_at_steps
+from mnist_mlp.parity.check.verdict import port_outcome
+from mnist_mlp.parity.findings import Break
+from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.run.folder import Run
 from mnist_mlp.run.history import HISTORY_COLUMNS
+from mnist_mlp.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -62,3 +70,57 @@ def test_ends_that_roundings_decide_are_inconclusive(runs: Path, tmp_path: Path)
     assert not ladder.breaks
     (reason,) = ladder.inconclusive
     assert reason.startswith(f"a stopped after epoch {len(a.history)} and b after epoch")
+
+
+# --- Ports ----------------------------------------------------------------------------------------
+
+
+class Stopping:
+    """A faithful port whose run ends after some epochs."""
+
+    def __init__(self, epochs: int, batches: int = 10) -> None:
+        self.epochs, self.batches = epochs, batches
+
+    def fit_port(self, job: PortJob, *, on_step: Any, on_epoch: Any) -> None:
+        given = problem(job.plan.spec)
+        for step in given.steps(NumpySide(job.plan.spec)):
+            if step.epoch <= self.epochs:
+                on_step(PortStep(None if step.stress else step.step, step.record))
+        none = np.zeros(0)
+        for number in range(1, self.epochs + 1):
+            on_epoch(PortEpoch(number, {}, *[none] * 5, self.batches, *[none] * 5))
+
+
+def checked(spec: Spec, port: Stopping) -> tuple[list[Break], tuple[str, ...]]:
+    """The breaks of the run as a whole, and what `check` lists as not exercised."""
+    given = setting(spec, made_up())
+    ran, explained, whole = look_at_steps(cast(Any, port), given, "b")
+    assert explained.breaks == ()
+    facts = PortFacts(framework="torch", layers=(), draws=(), optimizer={})
+    seen = PortEvidence(label="port", framework="torch", facts=facts)
+    seen.steps, seen.epochs = ran.steps, ran.epochs
+    return whole, port_outcome(None, seen, given, spec).not_exercised
+
+
+def test_a_port_may_end_early_where_early_stopping_is_asked_for() -> None:
+    spec = patient(epochs=3)
+    text = "early stopping (training.patience=2): after which epoch the port has to stop"
+    whole, untold = checked(spec, Stopping(2))
+    assert whole == []
+    assert f"{text}; it stopped after epoch 2 of 3" in untold
+    whole, untold = checked(spec, Stopping(3))
+    assert (whole, text in untold) == ([], True)
+
+
+def test_without_it_such_a_port_has_too_few_epochs() -> None:
+    whole, untold = checked(patient(epochs=3, patience=0), Stopping(2))
+    assert [(item.cause.name, item.epoch, item.step) for item in whole] == [
+        ("epochs_missing", 3, 21)
+    ]
+    assert not any("early stopping" in text for text in untold)
+
+
+@pytest.mark.parametrize("port", [Stopping(0), Stopping(2, batches=9)])
+def test_early_stopping_explains_only_whole_epochs(port: Stopping) -> None:
+    (found,), _ = checked(patient(epochs=3), port)
+    assert found.cause.name == ("steps_missing" if port.epochs else "epochs_missing")

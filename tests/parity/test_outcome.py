@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mnist_mlp.parity.outcome import (
     as_text,
     clean,
     document,
+    evidence_of,
     ordered,
     worst,
 )
@@ -133,10 +135,15 @@ def test_a_rung_without_evidence_cannot_be_clean(evidence: dict[str, Any]) -> No
 def test_without_evidence_a_rung_is_not_exercised() -> None:
     assert clean("loss", 0.3, None).status == "clean"
     assert clean("spec", None, 17).status == "clean"
-    for margin, count in ((None, None), (None, 0), (7e5, None), (np.nan, 3)):
+    assert (clean("loss", 1.0, None).status, clean("spec", None, 17).text) == ("clean", "")
+    assert clean("loss", 0.3, None, "remark").text == "remark"
+    for count in (None, 0):
+        assert clean("loss", None, count).text == "nothing was compared"
+    for margin, count in ((1.5, None), (7e5, None), (np.nan, 3)):
         rung = clean("loss", margin, count)
         assert rung.status == "not_exercised"
-        assert rung.text
+        assert rung.margin == pytest.approx(margin, nan_ok=True)
+        assert rung.text.startswith(f"{margin:.2g} of what rounding allows")
 
 
 def rungs_with(status: Any, name: str) -> tuple[Rung, ...]:
@@ -238,6 +245,11 @@ def full() -> Outcome:
     )
 
 
+def test_a_document_is_json_as_it_is() -> None:
+    assert full().document() == strict(full().document())
+    assert document([full()])["schema_version"] == document([full(), full()])["schema_version"] == 1
+
+
 def test_a_document_is_read_back_as_what_it_was() -> None:
     assert Outcome.model_validate(strict(full().document())) == full()
 
@@ -304,3 +316,85 @@ def test_text_names_side_place_and_cause() -> None:
         "proof failed",
     ):
         assert part in text
+
+
+WHOLE_TEXT = """\
+keras (a) against torch (b): DIFFERENT
+text
+
+keras (a) breaks at rung update, epoch 1, step 3, layer 0, kernel
+  got 1.5, expected 2   (9.5 roundings)
+  cause: weight_decay (0.0001)
+  What it is.
+  cure:  weight_decay=0
+
+torch (b) breaks at rung loss, stress batch
+  got 1, expected 3
+  cause: unknown
+
+  spec      clean               17 fields compared
+  loss      broken        unknown
+  gradient  not_exercised too late
+  update    broken        weight_decay
+  other     clean            1,234 values compared
+
+2 predictions differ; in keras alone, changing the last digit of the initial weights changes 1, 2. \
+1 of the differing ones are among these; their two best logits are at most 0.5 apart.
+
+float64 proof passed: final weights 1.3e-15 apart, allowed 1e-10
+
+noted: own_shuffle
+noted: shuffled (twice)
+not exercised:
+  - clipping"""
+
+
+def test_the_whole_text() -> None:
+    cause = Cause("weight_decay", "0.0001", "What it is.", "weight_decay=0")
+    one = a_break("update", 3, epoch=1, layer=0, tensor="kernel", size=9.5, got="1.5", expected="2")
+    given = outcome(
+        "different",
+        breaks=(
+            one.caused_by(cause),
+            a_break("loss", None, side="b", batch="stress", got="1", expected="3"),
+        ),
+        rungs=(
+            Rung(name="spec", status="clean", compared=17),
+            Rung(name="loss", status="broken", text="unknown"),
+            Rung(name="gradient", status="not_exercised", text="too late"),
+            Rung(name="update", status="broken", text="weight_decay"),
+            Rung(name="other", status="clean", compared=1234),
+        ),
+        noted=(Cause("own_shuffle"), Cause("shuffled", "twice")),
+        not_exercised=("clipping",),
+        proof=Proof(status="passed", max_abs_difference=1.26e-15, bound=1e-10),
+        chaos=Chaos(backend="keras", spread=(1, 2), different=2, explained=1, margin=0.5),
+    )
+    assert as_text(given) == WHOLE_TEXT
+
+
+@pytest.mark.parametrize(("gap", "bound"), [(None, 1e-10), (1e-3, None), (None, None)])
+def test_a_proof_without_a_number_is_not_finite(gap: float | None, bound: float | None) -> None:
+    proof = Proof(status="failed", max_abs_difference=gap, bound=bound)
+    assert "float64 proof failed: final weights not finite" in as_text(outcome(proof=proof))
+
+
+def test_a_broken_rung_rests_on_nothing_else() -> None:
+    assert evidence_of(Rung(name="loss", status="broken")) == ""
+
+
+def test_an_empty_last_line_is_no_line() -> None:
+    text = as_text(outcome("inconclusive"))
+    assert text == text.strip()
+    lines = text.splitlines()
+    assert lines[-1].startswith("  report ")
+    assert lines[0].startswith("keras (a)")
+
+
+def test_a_notebook_shows_the_text_and_runs_nothing_of_it() -> None:
+    side = NamedSide(label="<script>alert(1)</script>", path="x")
+    found = outcome().model_copy(update={"sides": {"a": side, "b": side}})
+    page = found._repr_html_()
+    assert "<script>" not in page
+    assert page.startswith("<pre><b>&lt;script&gt;alert(1)&lt;/script&gt; (a) against")
+    assert unescape(page.replace("<b>", "").replace("</b>", ""))[5:-6] == as_text(found)

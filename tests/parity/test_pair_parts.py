@@ -29,6 +29,7 @@ from mnist_mlp.ports.pair import (
     PairRows,
     PairStep,
 )
+from mnist_mlp.ports.update_rules import settings_of_kind
 from mnist_mlp.reference import Array, Tensors
 
 RNG = np.random.default_rng(0)
@@ -268,6 +269,13 @@ def test_work_between_two_layers_is_held_side_by_side() -> None:
     ]
 
 
+def under_sgd(one: PairStep, rate: float, momentum: float) -> PairStep:
+    """With the settings of an optimizer whose rule it does not follow."""
+    found = {"learning_rate": rate, "momentum": momentum}
+    settings = settings_of_kind("torch", "SGD", found)
+    return replace(one, optimizer=dict.fromkeys(one.gradients, settings))
+
+
 class FakePort:
     """Steps that are the original's where all of some changes are in effect, else others."""
 
@@ -278,15 +286,14 @@ class FakePort:
     def fit(self, job: PairJob) -> tuple[PairStep, ...]:
         self.jobs.append(job)
         good = self.needed <= set(job.mends)
-        return (step() if good else self.wrong,) * 6
+        return (under_sgd(step() if good else self.wrong, 0.2, 0.8),) * 6
 
 
 def run_of(port: FakePort, a: Sequence[PairLayer], b: Sequence[PairLayer]) -> PairRun:
     rows = PairRows(np.zeros((6, 3)), np.zeros(6), 2)
-    optimizer = {"kind": "SGD", "learning_rate": 0.1, "momentum": 0.9}
-    other = {"kind": "SGD", "learning_rate": 0.2, "momentum": 0.8}
-    facts = PairFacts("keras", tuple(a), 0, optimizer), PairFacts("torch", tuple(b), 0, other)
-    return PairRun(port.fit, *facts, (step(),) * 6, rows, matched(a, b))
+    facts = PairFacts("keras", tuple(a), 0), PairFacts("torch", tuple(b), 0)
+    steps = (under_sgd(step(), 0.1, 0.9),) * 6
+    return PairRun(port.fit, *facts, steps, rows, matched(a, b))
 
 
 WITH_OTHER_EPSILON = [LAYERS[0], replace(LAYERS[1], settings={"epsilon": 1e-5, "momentum": 0.99})]

@@ -12,7 +12,8 @@ import pytest
 from mnist_mlp.data import Dataset
 from mnist_mlp.errors import UsageError
 from mnist_mlp.plan import make_plan, training_data
-from mnist_mlp.ports.pair import PairJob, PairRows
+from mnist_mlp.ports.pair import Forced, Mend, PairJob, PairRows
+from mnist_mlp.ports.update_rules import ByStep, Given, replayed
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker
 
@@ -99,6 +100,59 @@ for epoch in range(7):
         a, b = x[order[i : i + 16]], y[order[i : i + 16]]
         {STEP}
 """
+
+
+@pytest.mark.parametrize("loop", [LOOP.replace("EPOCHS", "3"), SLICES], ids=["loader", "slices"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"learning_rate": ByStep((0.3, 0.2, 0.15))}, {"rate_in_velocity": True, "momentum": 0.9}],
+    ids=["by an argument", "by rule"],
+)
+def test_experiments_change_the_updates_of_a_loop(
+    loop: str, changes: dict[str, object], tmp_path: Path, workers: Workers
+) -> None:
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + loop))
+    worker.pair_open([ROWS], precision="float64")
+    own = worker.pair_fit(PairJob(ROWS, 2))
+    forced = tuple(Forced(step.before, step.gradients) for step in own)
+    mends = tuple(Mend(None, field, value) for field, value in changes.items())
+    steps = worker.pair_fit(PairJob(ROWS, 2, forced, mends))
+    assert len(steps) == len(own) == 6
+    given = [Given(step.before, step.gradients, step.optimizer) for step in own]
+    assert all(settings["kind"] == "SGD" for settings in own[0].optimizer.values())
+    assert own[0].optimizer.keys() == own[0].gradients.keys()
+    for step, expected in zip(steps, replayed(given, changes), strict=True):
+        assert expected.keys() == step.after.keys()
+        for name, value in expected.items():
+            assert np.allclose(step.after[name], value, rtol=0, atol=1e-14)
+    for name, plain in own[-1].after.items():
+        assert not np.allclose(steps[-1].after[name], plain, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("", ()),
+        (
+            "schedule = torch.optim.lr_scheduler.StepLR(optimizer, 2)\n",
+            ("the schedule StepLR, asked by own code",),
+        ),
+        (
+            "optimizer.param_groups[0]['lr'] = 0.1\n",
+            ("what the script writes into param_groups after the first steps",),
+        ),
+    ],
+    ids=["one rate", "a scheduler", "own code"],
+)
+def test_the_rates_of_a_loop_are_known_unless_own_code_sets_them(
+    lines: str, words: tuple[str, ...], tmp_path: Path, workers: Workers
+) -> None:
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + lines + LOOP.replace("EPOCHS", "2")))
+    facts = worker.pair_open([ROWS], precision="float64")
+    assert (facts.open_questions, facts.own_rates, facts.schedules) == (words, bool(words), ())
+    assert worker.pair_rates([0, 5, 1000])["learning_rate"].tolist() == [0.1] * 3
 
 
 def test_a_loop_may_make_its_batches_itself(tmp_path: Path, workers: Workers) -> None:

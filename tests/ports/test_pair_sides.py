@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mnist_mlp.errors import UserCodeError
-from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows
+from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows, RunLength
+from mnist_mlp.ports.update_rules import ByStep, Given, replayed
 from mnist_mlp.worker.parent import Worker
 
 Workers = Callable[[str], Worker]
@@ -135,3 +136,89 @@ def test_a_float64_run_leaves_nothing_behind(framework: str, workers: Workers) -
     worker, _ = opened(framework, workers, precision="float32")
     step = worker.pair_fit(PairJob(ROWS[framework], 1))[0]
     assert {w.dtype for w in step.after.values()} == {np.dtype(np.float32)}
+
+
+# --- Optimizers and schedules ---------------------------------------------------------------------
+
+TABLE = PairRows(RNG.normal(size=(20, 7)), RNG.normal(size=20), 8)
+RULED = {
+    "keras": (
+        *("sgd", "adam", "amsgrad", "adamw", "rmsprop", "centered", "adagrad", "adadelta"),
+        *("adamax", "nadam", "clipped", "clipped_each", "clipped_values", "exponential_momentum"),
+    ),
+    "torch": (
+        *("coupled_decay", "amsgrad_of_torch", "adamw_of_torch", "centered_of_torch"),
+        *("adagrad_by_default", "adadelta", "adamax_of_torch", "nadam_by_default", "clipped"),
+        *("clipped_values", "exponential_momentum"),
+    ),
+}
+
+
+def under(framework: str, name: str, workers: Workers) -> Worker:
+    """A worker with the small network under an optimizer, three epochs of ten steps meant."""
+    worker = workers(framework)
+    worker.describe_port(str(PAIRS / f"optimizers_{framework}.py:{name}"))
+    worker.pair_open([TABLE], precision="float64", length=RunLength(3, 10))
+    return worker
+
+
+@BOTH
+def test_the_rules_written_down_are_the_framework_s_own(framework: str, workers: Workers) -> None:
+    for name in RULED[framework]:
+        steps = under(framework, name, workers).pair_fit(PairJob(TABLE, 2))
+        found = replayed([Given(s.before, s.gradients, s.optimizer) for s in steps])
+        assert len(found) == 6
+        for step, after in zip(steps, found, strict=True):
+            assert after.keys() == step.gradients.keys()
+            for tensor, w in after.items():
+                moved = step.after[tensor] - step.before[tensor]
+                apart = np.abs(w - step.after[tensor]).max()
+                assert apart <= 1e-10 * np.abs(moved).max(), (name, tensor)
+
+
+@BOTH
+def test_an_experiment_changes_the_optimizer(framework: str, workers: Workers) -> None:
+    """By an argument, and by the other framework's rule: as its rule with that change has it."""
+    name = {"keras": "rmsprop", "torch": "rmsprop_of_torch"}[framework]
+    worker = under(framework, name, workers)
+    free = worker.pair_fit(PairJob(TABLE, 2))
+    given = [Given(s.before, s.gradients, s.optimizer) for s in free]
+    forced = tuple(Forced(s.before, s.gradients) for s in free)
+    place = {"keras": "the denominator", "torch": "the root"}[framework]
+    rates = ByStep((0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
+    for changes in ({"rho": 0.5}, {"learning_rate": rates}, {"epsilon_in": place, "epsilon": 0.1}):
+        mends = tuple(Mend(None, field, value) for field, value in changes.items())
+        changed = worker.pair_fit(PairJob(TABLE, 2, forced, mends))
+        for step, after in zip(changed, replayed(given, changes), strict=True):
+            for tensor, w in after.items():
+                np.testing.assert_allclose(step.after[tensor], w, rtol=1e-12, atol=1e-15)
+
+
+@BOTH
+def test_a_schedule_is_run_alone(framework: str, workers: Workers) -> None:
+    at = [0, 1, 9, 10, 25]
+    halving = 0.05 * 0.5 ** (np.array(at) / 20)
+    worker = under(framework, "exponential", workers)
+    np.testing.assert_allclose(worker.pair_rates(at)["learning_rate"], halving, rtol=1e-12)
+    by_epoch = 0.05 * 0.5 ** (np.array([0, 0, 0, 1, 2]) / 20)
+    found = worker.pair_rates(at, interval="epoch")["learning_rate"]
+    np.testing.assert_allclose(found, by_epoch, rtol=1e-12)
+    worker = under(framework, "by_epoch", workers)
+    each = 0.05 * 0.5 ** np.array([0, 0, 0, 1, 2])
+    np.testing.assert_allclose(worker.pair_rates(at)["learning_rate"], each, rtol=1e-12)
+
+
+def test_a_schedule_is_told_how_long_the_run_is(workers: Workers) -> None:
+    """Not the few steps that are judged: its cosine ends with 30 steps."""
+    rates = under("torch", "cosine", workers).pair_rates([0, 15, 30])["learning_rate"]
+    np.testing.assert_allclose(rates, [0.05, 0.0275, 0.005], rtol=1e-9)
+
+
+def test_a_length_that_was_guessed_leaves_a_schedule_open(workers: Workers) -> None:
+    worker = workers("torch")
+    for name, asks in (("cosine", True), ("exponential", False)):
+        worker.describe_port(str(PAIRS / f"optimizers_torch.py:{name}"))
+        guessed = RunLength(3, 10, guessed=True)
+        facts = worker.pair_open([TABLE], precision="float64", length=guessed)
+        assert facts.asks_length == asks
+        assert any("how long the run is" in text for text in facts.open_questions) == asks

@@ -17,7 +17,7 @@ import pytest
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.check import by_settings, supported
-from mnist_mlp.parity.check.port import look_and_open
+from mnist_mlp.parity.check.port import open_described
 from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
 from mnist_mlp.parity.check.steps import Setting
@@ -114,8 +114,10 @@ class Bench:
     def opened(self, text: str, name: str = "", *, measure: bool = True) -> PortFacts:
         path = self.write(text)
         target = parse_target(f"{path}:{name or ('build' if 'keras' in text else 'Port')}")
-        return look_and_open(
-            self.workers(target.framework), target, self.given, self.dataset, (30,), measure=measure
+        worker = self.workers(target.framework)
+        looked = worker.describe_port(target.text)
+        return open_described(
+            worker, target, looked, self.given, self.dataset, (30,), measure=measure
         )
 
     def keras(self, body: str, *, measure: bool = True) -> PortFacts:

@@ -340,6 +340,10 @@ def test_the_command_writes_beside_one_run_and_here_for_several(
         "schema_version": 1,
         "path": "report.html",
         "bytes": (tmp_path / "report.html").stat().st_size,
+        "runs": [
+            {"path": str(path), "status": "complete", "weights": "final", "epoch": 3}
+            for path in (left, right)
+        ],
     }
     twins.compared("identical")
     moved = tmp_path / "told.json"

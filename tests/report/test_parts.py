@@ -229,6 +229,7 @@ def test_every_part_of_every_configuration_is_mapped(path: Path) -> None:
     ):
         assert bool(getattr(spec.optimizer, key)) == (part in rows)
     assert ("Adam" in rows) == (spec.optimizer.name == "adam")
+    assert ("Early stopping" in rows) == (spec.training.patience > 0)
 
 
 def test_the_calls_hold_the_values_of_the_specification() -> None:
@@ -239,7 +240,12 @@ def test_the_calls_hold_the_values_of_the_specification() -> None:
                 "activations": ["leaky_relu(0.2)", "gelu", "softmax"],
             },
             "optimizer": {"learning_rate": 0.125, "momentum": 0.75, "nesterov": True},
-            "training": {"batch_size": 48, "precision": "float64"},
+            "training": {
+                "batch_size": 48,
+                "precision": "float64",
+                "patience": 4,
+                "min_delta": 0.002,
+            },
         }
     )
     rows = {row.part: row for row in port_map(spec)}
@@ -254,4 +260,6 @@ def test_the_calls_hold_the_values_of_the_specification() -> None:
     assert rows["Momentum"].keras == "SGD(..., momentum=0.75, nesterov=True)"
     assert "batch_size=48" in rows["Batches"].torch
     assert 'precision="64-true"' in rows["Precision"].torch
-    assert "Precision" not in {row.part for row in port_map(Spec())}
+    for call in (rows["Early stopping"].keras, rows["Early stopping"].torch):
+        assert call.startswith('EarlyStopping("val_loss", patience=4, min_delta=0.002)  # ')
+    assert not {"Precision", "Early stopping"} & {row.part for row in port_map(Spec())}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
+
+import keras
 
 from mnist_mlp.ports.protocol import PortDescription
 from mnist_mlp_keras.port.facts import optimizer_settings
@@ -15,15 +18,37 @@ Shape = tuple[int | None, ...]
 def describe(model: Any) -> PortDescription:
     """Its layers, the shapes of what it takes and gives, and the loss it was compiled with."""
     loss = loss_name(model)
+    inputs = _shapes(model, "input_shape")
+    known = getattr(model, "inputs", None) or []
+    words = tuple(map(partial(_vocabulary, model), known))
+    structure = getattr(model, "input_shape", None) if inputs else None
+    names = tuple(sorted(structure)) if isinstance(structure, Mapping) else ()
     return PortDescription(
         framework="keras",
         layers=tuple(described(layer) for layer in leaves_of(model)),
-        inputs=_shapes(model, "input_shape"),
+        inputs=inputs,
         outputs=_shapes(model, "output_shape"),
         losses=(loss,) if loss else (),
         constraints=tuple(_constraints(model)),
         optimizer=str(optimizer_settings(model).get("kind", "")),
+        input_names=names,
+        vocabularies=words if len(words) == len(inputs) else (),
     )
+
+
+def _vocabulary(model: Any, tensor: Any) -> int:
+    """The fewest words of an embedding that gets an input as it is, or as reshaped; 0 for none."""
+    reached, found = {id(tensor)}, []
+    graph = getattr(model, "_functional", None) or model
+    for operation in getattr(graph, "operations", ()):
+        for node in operation._inbound_nodes:
+            if reached.isdisjoint(map(id, node.input_tensors)):
+                continue
+            if isinstance(operation, keras.layers.Embedding):
+                found.append(int(operation.input_dim))
+            elif not getattr(operation, "weights", ()):
+                reached |= set(map(id, node.output_tensors))
+    return min(found, default=0)
 
 
 def _constraints(model: Any) -> Iterator[str]:
@@ -45,7 +70,7 @@ def _shapes(model: Any, name: str) -> tuple[Shape, ...]:
 
 def _flat(found: Any) -> list[Shape]:
     if isinstance(found, Mapping):
-        found = list(found.values())
+        found = [found[name] for name in sorted(found)]
     if isinstance(found, tuple) and all(n is None or isinstance(n, int) for n in found):
         return [found] if found else []
     return [shape for part in found or () for shape in _flat(part)]

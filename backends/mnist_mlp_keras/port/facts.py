@@ -64,10 +64,10 @@ def optimizer_settings(model: Any) -> dict[str, Any]:
     rate = settings.get("learning_rate")
     if isinstance(rate, float):  # Keras keeps it in float32
         settings["learning_rate"] = float(f"{rate:.7g}")
-    return {"name": type(optimizer).__name__, "kind": _kind(optimizer), **settings}
+    return {"name": type(optimizer).__name__, "kind": kind_of_optimizer(optimizer), **settings}
 
 
-def _kind(optimizer: Any) -> str:
+def kind_of_optimizer(optimizer: Any) -> str:
     """Name of Keras's optimizer that it is or is made of; empty for one of the user's own."""
     for base in type(optimizer).__mro__:
         if getattr(keras.optimizers, base.__name__, None) is base and (

@@ -214,9 +214,11 @@ class KerasPort(PairHost):
         recorder = self._recorder_of(model, dense)
         options = {"training": False} if model._call_has_training_arg else {}
         parts: list[Array] = []
-        with recorder.attached(), eager_functions(), recorder.recording("light"):
+        with recorder.attached(), eager_functions():
             for start in range(0, len(images), PREDICTED_ROWS):
-                model(shaped(images[start : start + PREDICTED_ROWS], self.shape), **options)
+                rows = shaped(images[start : start + PREDICTED_ROWS], self.shape)
+                with recorder.recording("light"):  # a recording keeps what comes first
+                    model(rows, **options)
                 logits = recorder.logits()
                 if logits is None:
                     raise UserCodeError(f"{self.target}: calling the model runs no Dense layer")

@@ -224,13 +224,29 @@ def layers_in_order(model: Any, x: Array) -> list[Any]:
     return order
 
 
+RECURRENT = ("LSTM", "GRU", "SimpleRNN")
+"""Layers that are made of a cell, and are looked at as a whole."""
+
+
 def leaves_of(model: Any) -> list[Any]:
-    """Layers that are made of no others."""
+    """Layers that are made of no others; recurrent ones without their cells."""
+    inside = {
+        id(cell)
+        for layer in model._flatten_layers(include_self=False)
+        if is_recurrent(layer)
+        for cell in layer._flatten_layers(include_self=False)
+    }
     return [
         layer
         for layer in model._flatten_layers(include_self=False)
-        if not list(layer._flatten_layers(include_self=False))
+        if is_recurrent(layer)
+        or (id(layer) not in inside and not list(layer._flatten_layers(include_self=False)))
     ]
+
+
+def is_recurrent(layer: Any) -> bool:
+    """Whether it is one of Keras's own recurrent layers."""
+    return type(layer).__name__ in RECURRENT and is_native(layer)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from mnist_mlp.contract import Array
+from mnist_mlp.ports.inputs import Part, each, parts_of, side_by_side
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp_keras.port.load import Given
@@ -47,10 +48,13 @@ class _Spy(keras.Model):
         self.seen: list[tuple[Array, Array, Array | None]] = []
         self.tested: list[tuple[Array, Array, Array | None]] = []
         self.rows = 0
+        self.parts: tuple[Part, ...] = ()
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keep a batch."""
         self.seen.append(_triple(data))
+        if not self.parts:
+            self.parts = parts_of(each(number, keras.utils.unpack_x_y_sample_weight(data)[0]))
         self.rows += len(self.seen[-1][0])
         if self.rows >= self.most:  # an endless generator
             self.stop_training = True
@@ -65,11 +69,9 @@ class _Spy(keras.Model):
 def _triple(data: Any) -> tuple[Array, Array, Array | None]:
     """Inputs, labels and weights of a batch; several inputs side by side."""
     x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-    parts = [number(part) for part in keras.tree.flatten(x)]
-    if len(parts) > 1:
-        parts = [np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)]
-    labels = np.zeros(len(parts[0])) if y is None else number(y)
-    return parts[0], labels, None if weights is None else number(weights)
+    table = side_by_side(each(number, x))
+    labels = np.zeros(len(table)) if y is None else number(y)
+    return table, labels, None if weights is None else number(weights)
 
 
 class _Reader(keras.callbacks.Callback):
@@ -135,6 +137,7 @@ def own_data(given: Given, *, rows: int, fed: Callable[[], tuple[Array, Array]])
         validation=reader.validation,
         shuffle=bool(kept.get("shuffle", True)) if own is not None and arrays else None,
         first_targets=reader.first_targets,
+        parts=spy.parts,
     )
 
 

@@ -8,7 +8,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state  # they have no public names
+from keras.src.utils import rng_utils
 
+from mnist_mlp.ports.clipping import if_other
+from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.pair import (
     Mend,
     PairBrought,
@@ -17,21 +21,26 @@ from mnist_mlp.ports.pair import (
     PairLayer,
     PairRows,
     PairStep,
+    RunLength,
     tensor_name,
 )
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
+from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import (
+    dense,
     eager_functions,
     exact_scalars,
+    forget_seed,
+    is_sparse,
     planned_dataset,
     watched_gradients,
 )
-from mnist_mlp_keras.port.facts import optimizer_settings
 from mnist_mlp_keras.port.load import (
     ONE_HOT_LOSSES,
     Given,
+    is_recurrent,
     leaves_of,
     loss_name,
     one_hot,
@@ -52,7 +61,28 @@ from mnist_mlp_keras.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_keras.port.pair_mends import set_layer, set_optimizer
+from mnist_mlp_keras.port.pair_mends import (
+    as_unbiased,
+    followed,
+    moves_otherwise,
+    set_layer,
+    train,
+    variance_before,
+)
+from mnist_mlp_keras.port.pair_optimizers import Experiment, by_tensor
+from mnist_mlp_keras.port.pair_recurrent import Sequences, run
+from mnist_mlp_keras.port.pair_recurrent import settings_of as recurrent_settings
+from mnist_mlp_keras.port.pair_schedules import (
+    HARMLESS,
+    SETTLED,
+    described,
+    early_stopping_of,
+    exact,
+    plateau_of,
+    rates,
+    schedule_of,
+)
+from mnist_mlp_keras.port.pair_schedules import followed as once_an_epoch
 from mnist_mlp_keras.port.recorder import innermost
 from mnist_mlp_keras.port.run import as_one_step, passed_on
 from mnist_mlp_keras.port.scripts import found_in
@@ -102,8 +132,11 @@ class KerasSide:
             },
         )
 
-    def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def open(
+        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
+    ) -> PairFacts:
         """See `PairSide.open`."""
+        self.length = length
         self.precision = precision
         with default_type(precision):
             self.given = self._loaded()
@@ -116,8 +149,7 @@ class KerasSide:
             self._build(model)
             self.given.remember()
         self.observer: Observer | None = None  # the layers are numbered by this step
-        few = PairRows(rows.x[: rows.batch_size], rows.y[: rows.batch_size], rows.batch_size)
-        run = _Run(self, self._model(), PairJob(few, epochs=1))
+        run = _Run(self, self._model(), PairJob(rows.first(rows.batch_size), epochs=1))
         run.fit()
         observer = self.observer = run.observer
         mapped = {id(v) for v, _, _ in observer.tensors.values()}
@@ -125,18 +157,23 @@ class KerasSide:
             framework="keras",
             layers=tuple(observer.layers),
             chosen=chosen,
-            optimizer=optimizer_settings(run.fitted),
             loss=_loss(run.fitted, len(observer.layers)),
             unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
             repeated=tuple(observer.repeated),
             penalties=observer.penalties,
-            open_questions=tuple(_open_questions(run.fitted, self.given.fit)),
+            repeated_rows=tuple(run.repeated_rows),
+            schedules=tuple(described(run.fitted, run.callbacks)),
+            accumulated=run.accumulated,
+            plateau=plateau_of(run.callbacks),
+            trainer_given=bool(self.given.fit),
+            early_stopping=early_stopping_of(run.callbacks),
+            open_questions=tuple(_open_questions(run)),
         )
 
     def _build(self, model: Any) -> None:
         if not model.built:
             with eager_functions():
-                model(self.rows.x[:1])
+                model(self.rows.first(1).x)
 
     def _model(self) -> Any:
         """One in its first state, built."""
@@ -157,7 +194,15 @@ class KerasSide:
             return Observer.like(known, model).read()
 
         seeds = range(DRAWS if self.given.maker is not None else 1)
-        return distinct_draws(map(drawn, seeds), seconds=DRAW_S)
+        before = rng_utils.get_random_seed()
+        try:
+            return distinct_draws(map(drawn, seeds), seconds=DRAW_S)
+        finally:  # a seed that was set would make Keras repeat its shuffles
+            if before is None:
+                global_state.set_global_attribute(rng_utils.GLOBAL_RANDOM_SEED, None)
+                forget_seed()
+            else:
+                keras.utils.set_random_seed(before)
 
     # --- Judged training --------------------------------------------------------------------------
 
@@ -168,7 +213,14 @@ class KerasSide:
             run.fit()
         return tuple(run.steps)
 
-    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """See `PairSide.rates`."""
+        with default_type(self.precision):
+            run = _Run(self, self._model(), PairJob(self.rows, 1))
+            with user_errors(self.path), exact_scalars():
+                return rates(run.fitted, run.callbacks, at, self.length, interval)
+
+    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
         assert self.observer is not None
         with default_type(self.precision):
@@ -181,9 +233,10 @@ class KerasSide:
                 result = model(self.fed(x), **options)
         return observer.outputs[max(observer.inputs)], _copied(result)
 
-    def fed(self, x: Array) -> Array:
+    def fed(self, x: Inputs) -> Inputs:
         """Rows in the run's precision; whole numbers stay such."""
-        return x.astype(self.precision) if x.dtype.kind == "f" else x
+        fed: Inputs = each(lambda a: a.astype(self.precision) if a.dtype.kind == "f" else a, x)
+        return fed
 
 
 @contextmanager
@@ -218,6 +271,9 @@ class Observer:
         self.of_leaf: dict[int, int] = {}
         """The number of each leaf with weights."""
         self._seen: set[int] = set()
+        self.sequences = Sequences()
+        self._made: dict[int, tuple[int, Any]] = {}
+        """By its id, each layer's result, which is kept so that the id stays its own."""
 
     @classmethod
     def like(cls, other: Observer, model: Any, mends: Sequence[Mend] = ()) -> Observer:
@@ -256,22 +312,57 @@ class Observer:
                 return own(x, *args, **options)
             self._seen.add(id(layer))
             here = len(self.layers)
-            if set_layer(layer, self.mends.get(here, [])):
+            mends = self.mends.get(here, [])
+            x = self.sequences.reading(x, mends)
+            if set_layer(layer, mends):
                 self._add(layer, x, x)
                 return x
+            if is_recurrent(layer):
+                return self._strand(layer, leaf, own, x, options, mends)
             self._add(layer, x, None)
             if weights:
                 self._map(layer, here)
                 self.of_leaf[leaf] = here
                 self.inputs[here] = _copied(x)
             draws.rate = layer.rate if kind_of(layer) in DROPOUTS and layer.rate else None
+            draws.source = self._made.get(id(x), (None, None))[0]
+            before = variance_before(layer, mends)
             try:
                 result = self._activated(layer, own, here, x, *args, **options)
             finally:
                 draws.rate = None
-            return result
+            if before is not None:
+                as_unbiased(layer, x, before)
+            self._made[id(result)] = here, result
+            if kind_of(layer) == "embedding":
+                self.sequences.embedded(here, x, result)
+            return followed(layer, x, result, mends)
 
         return call
+
+    def _strand(
+        self,
+        layer: Any,
+        leaf: int,
+        own: Callable[..., Any],
+        x: Any,
+        options: Mapping[str, Any],
+        mends: Sequence[Mend],
+    ) -> Any:
+        """One direction of one recurrent layer, its steps in the order in which it takes them."""
+        here = len(self.layers)
+        settings = recurrent_settings(layer, options.get("mask"), options.get("initial_state"))
+        self._add(layer, x, None, settings)
+        self._map(layer, here)
+        self.of_leaf[leaf] = here
+        result, strand = run(layer, own, x, options, mends, self.sequences)
+        self.inputs[here] = _copied(x)[:, ::-1] if layer.go_backwards else _copied(x)
+        if any(mend.field == "backwards" for mend in mends):
+            self.inputs[here] = self.inputs[here][:, ::-1]
+        self.sequences.strands[here] = strand
+        self._keep(here, strand.steps)
+        self._made[id(result)] = here, result
+        return result
 
     def _activated(
         self, layer: Any, own: Callable[..., Any], here: int, *args: Any, **options: Any
@@ -302,7 +393,9 @@ class Observer:
         self._keep(len(self.layers) - 1, result)
         return result
 
-    def _add(self, layer: Any, x: Any, result: Any) -> None:
+    def _add(
+        self, layer: Any, x: Any, result: Any, settings: Mapping[str, Any] | None = None
+    ) -> None:
         here = len(self.layers)
         first = x[0] if isinstance(x, list | tuple) else x
         self.layers.append(
@@ -310,7 +403,8 @@ class Observer:
                 number=here,
                 name=f"{layer.name}: {type(layer).__name__}",
                 kind=kind_of(layer),
-                settings=settings_of(layer, tuple(first.shape)),
+                behind=self._made.get(id(first), (None, None))[0],
+                settings=settings or settings_of(layer, tuple(first.shape)),
                 shapes={
                     role: to_canonical(layer, role, number(v)).shape
                     for role, v in tensors_of(layer).items()
@@ -341,7 +435,8 @@ class Observer:
         """Set them."""
         for name, (variable, layer, role) in self.tensors.items():
             if name in values:
-                variable.assign(from_canonical(layer, role, np.asarray(values[name])))
+                whole = number(variable)
+                variable.assign(from_canonical(layer, role, np.asarray(values[name]), whole))
 
 
 def _copied(tensor: Any) -> Array:
@@ -361,7 +456,25 @@ class _Run(keras.callbacks.Callback):
         self.observer = Observer(model)
         self._open: ExitStack | None = None
         self._pending = False
+        self.repeated_rows: list[str] = []
         self.optimizer = innermost(model.optimizer)
+        self._settings: dict[str, Settings] = {}
+        self._applied: Tensors = {}
+        with user_errors(side.path):
+            self.callbacks = passed_on(side.given.fit)["callbacks"]
+        self._experiment = Experiment(
+            job.optimizer_mends, epoch_steps=job.rows.steps, callbacks=once_an_epoch(self.callbacks)
+        )
+        self.accumulated = getattr(self.optimizer, "gradient_accumulation_steps", None) or 1
+        if self.optimizer is not None:
+            self.optimizer.gradient_accumulation_steps = None
+        schedule = schedule_of(model)
+        if schedule is not None and side.precision == "float64":
+            exact(schedule)
+        if known is not None:
+            leaves = self.observer.leaves
+            numbers = [known.of_leaf.get(leaf) for leaf in range(len(leaves))]
+            train(leaves, numbers, job.mends)
 
     def fit(self) -> None:
         """Run it.
@@ -373,14 +486,16 @@ class _Run(keras.callbacks.Callback):
         """
         model, side, rows = self.fitted, self.side, self.job.rows
         options = passed_on(side.given.fit)
-        options["callbacks"] = [_First(self), *options["callbacks"], self]
+        acting = [each for each in self.callbacks if not isinstance(each, SETTLED)]
+        options["callbacks"] = [_First(self), *acting, self]
         own_apply = self.optimizer.apply
         before = model.run_eagerly
         with user_errors(side.path), as_one_step(model), exact_scalars():
-            set_optimizer(self.optimizer, self.job.optimizer_mends)
+            # The average of the weights is laid over them when `fit` ends.
+            self.optimizer.finalize_variable_values = lambda *_: None
             model.run_eagerly, model.train_function = True, None
             self.optimizer.apply = self._applying(own_apply)
-            orders = np.tile(np.arange(len(rows.x)), (self.job.epochs, 1))
+            orders = np.tile(np.arange(len(rows.y)), (self.job.epochs, 1))
             try:
                 with watched_gradients(self._gradients):
                     model.fit(
@@ -396,7 +511,7 @@ class _Run(keras.callbacks.Callback):
             finally:
                 if self._open is not None:
                     self._open.close()
-                del self.optimizer.apply
+                del self.optimizer.apply, self.optimizer.finalize_variable_values
                 model.run_eagerly, model.train_function = before, None
             self._close()
 
@@ -409,6 +524,7 @@ class _Run(keras.callbacks.Callback):
         self.observer = Observer(self.fitted, self.job.mends)
         self._before = self.known.read() if self.known is not None else {}
         self._forced = forced
+        self._settings, self._applied = {}, {}
         self._draws = Draws(forced.draws)
         self._loss, self._raw = float("nan"), dict[int, Any]()
         self._open = ExitStack()
@@ -423,25 +539,85 @@ class _Run(keras.callbacks.Callback):
                 self._raw[id(source)] = gradient
 
     def _applying(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        """The optimizer's `apply` with the gradients that are given, perhaps by another rule."""
+
         def apply(gradients: Any, trainable_variables: Any = None) -> Any:
-            given = self._forced.gradients
-            if not given:
-                return own(gradients, trainable_variables)
-            known = self.known or self.observer
-            names = {id(variable): name for name, (variable, _, _) in known.tensors.items()}
-            variables = trainable_variables or self.optimizer._trainable_variables
-            replaced = []
-            for gradient, variable in zip(gradients, variables, strict=True):
-                name = names.get(id(variable), "")
-                if name in given and gradient is not None:
-                    _, layer, role = known.tensors[name]
-                    value = from_canonical(layer, role, np.asarray(given[name]))
-                    replaced.append(keras.ops.convert_to_tensor(value, dtype=variable.dtype))
-                else:
-                    replaced.append(gradient)
-            return own(replaced, trainable_variables)
+            known, optimizer = self.known or self.observer, self.optimizer
+            variables = trainable_variables or optimizer._trainable_variables
+            names = self._names()
+            if not optimizer.built:
+                optimizer.build(variables)
+            if not self.steps:
+                self._try_sparsely(gradients, variables)
+            # Some optimizers take the occurrences of a row one by one, which is told apart.
+            gradients = [None if g is None else dense(g) for g in gradients]
+            self._experiment.before_step(optimizer, len(self.steps))
+            if not self._settings:
+                self._settings = by_tensor(optimizer, names)
+                self._applied = if_other(self._taken(gradients, variables), self._left())
+            replaced = [
+                self._replaced(g, v, names.get(id(v), ()))
+                for g, v in zip(gradients, variables, strict=True)
+            ]
+            if not self._experiment.by_rule:
+                return own(replaced, trainable_variables)
+            taken = self._taken(replaced, variables)
+            known.write(
+                self._experiment.applied(optimizer, len(self.steps), known.read(), taken, names)
+            )
+            return None
 
         return apply
+
+    def _try_sparsely(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        """Note which embeddings move otherwise by sparse gradients than by the same ones, dense."""
+        observer = self.known or self.observer
+        names = {id(v): layer.name for v, layer, _ in observer.tensors.values()}
+        for gradient, variable in zip(gradients, variables, strict=True):
+            if is_sparse(gradient) and moves_otherwise(self.optimizer, gradient, variable):
+                self.repeated_rows.append(names.get(id(variable), variable.path))
+
+    def _names(self) -> dict[int, tuple[str, ...]]:
+        """Canonical names by variable: of a GRU's two biases in one, there are two."""
+        found: dict[int, tuple[str, ...]] = {}
+        for name, (variable, _, _) in (self.known or self.observer).tensors.items():
+            found[id(variable)] = (*found.get(id(variable), ()), name)
+        return found
+
+    def _taken(self, gradients: Sequence[Any], variables: Sequence[Any]) -> dict[str, Array]:
+        """The gradients of variables, by canonical name."""
+        names = self._names()
+        return {
+            name: self._canonical(name, g)
+            for g, v in zip(gradients, variables, strict=True)
+            if g is not None
+            for name in names.get(id(v), ())
+        }
+
+    def _replaced(self, gradient: Any, variable: Any, names: Sequence[str]) -> Any:
+        """The gradient that is given for a variable, or its own."""
+        given = self._forced.gradients
+        names = [name for name in names if name in given]
+        if gradient is None or not names:
+            return gradient
+        value = number(gradient).copy()
+        for name in names:
+            _, layer, role = (self.known or self.observer).tensors[name]
+            value = from_canonical(layer, role, np.asarray(given[name]), value)
+        return keras.ops.convert_to_tensor(value, dtype=variable.dtype)
+
+    def _left(self) -> dict[str, Array]:
+        """The gradients that the backward pass left."""
+        found = {}
+        for name, (variable, _, _) in (self.known or self.observer).tensors.items():
+            raw = self._raw.get(id(variable), self._raw.get(id(variable.value)))
+            if raw is not None:
+                found[name] = self._canonical(name, raw)
+        return found
+
+    def _canonical(self, name: str, gradient: Any) -> Array:
+        _, layer, role = (self.known or self.observer).tensors[name]
+        return to_canonical(layer, role, number(dense(gradient))).copy()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """The step is over; callbacks may still change weights before the next one."""
@@ -449,28 +625,33 @@ class _Run(keras.callbacks.Callback):
         if self._open is not None:
             self._open.close()
             self._open = None
+        self._twice()
         self._pending = True
+
+    def _twice(self) -> None:
+        """Let a bias move twice as far, as two biases that are added do."""
+        for mend in self.job.mends:
+            if mend.field == "twice" and self.known is not None and mend.layer is not None:
+                name = tensor_name(mend.layer, mend.value)
+                moved = 2 * self.known.read()[name] - self._before[name]
+                self.known.write({name: moved})
 
     def _close(self) -> None:
         if not self._pending:
             return
         self._pending = False
         known, seen = self.known or self.observer, self.observer
-        gradients = {}
-        for name, (variable, layer, role) in known.tensors.items():
-            raw = self._raw.get(id(variable), self._raw.get(id(variable.value)))
-            if raw is not None:
-                value = number(keras.ops.convert_to_tensor(raw))
-                gradients[name] = to_canonical(layer, role, value).copy()
         self.steps.append(
             PairStep(
                 inputs=seen.inputs,
                 outputs=seen.outputs,
                 loss=self._loss,
                 before=self._before,
-                gradients=gradients,
+                gradients=self._left(),
                 after=known.read(),
                 draws=tuple(self._draws.seen),
+                applied=self._applied,
+                optimizer=self._settings,
                 rough=tuple(seen.rough),
             )
         )
@@ -497,9 +678,15 @@ def _loss(model: Any, place: int) -> PairLayer | None:
     return PairLayer(place, name, kind, loss_settings(kind, model.loss))
 
 
-def _open_questions(model: Any, fit: Mapping[str, Any]) -> Iterator[str]:
+def _open_questions(run: _Run) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
-    if not isinstance(innermost(model.optimizer)._learning_rate, keras.Variable):
-        yield "the schedule of the learning rate after the first steps"
-    for callback in passed_on(fit)["callbacks"]:
-        yield f"the callback {type(callback).__name__} after the first steps"
+    rate = run.optimizer._learning_rate
+    if not isinstance(rate, keras.Variable) and schedule_of(run.fitted) is None:
+        yield "the learning rate, which is a function, after the first steps"
+    if getattr(run.optimizer, "use_ema", False):
+        yield "the average of the weights (use_ema)"
+    for callback in run.callbacks:
+        names = [base.__name__ for base in type(callback).__mro__]
+        known = isinstance(callback, SETTLED) or callback in once_an_epoch(run.callbacks)
+        if not known and not any(name in HARMLESS for name in names):
+            yield f"the callback {type(callback).__name__} after the first steps"

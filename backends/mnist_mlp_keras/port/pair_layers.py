@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from mnist_mlp.reference import Array
-from mnist_mlp_keras.port.load import is_native
+from mnist_mlp_keras.port.load import is_native, is_recurrent
 
 _DIMENSIONS = ("1D", "2D", "3D")
 
@@ -22,6 +22,9 @@ KINDS = {
     "LayerNormalization": "layer_norm",
     "GroupNormalization": "group_norm",
     "Embedding": "embedding",
+    "LSTM": "lstm",
+    "GRU": "gru",
+    "SimpleRNN": "rnn",
     **{f"MaxPooling{d}": "max_pool" for d in _DIMENSIONS},
     **{f"AveragePooling{d}": "average_pool" for d in _DIMENSIONS},
     **{f"GlobalAveragePooling{d}": "adaptive_average_pool" for d in _DIMENSIONS},
@@ -36,7 +39,7 @@ KINDS = {
 """Kinds of work by name of the class."""
 
 WITH_WEIGHTS = ("dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "group_norm",
-                "embedding")  # fmt: skip
+                "embedding", "lstm", "gru", "rnn")  # fmt: skip
 
 _ROLES = {
     "gamma": "gamma",
@@ -113,6 +116,8 @@ def settings_of(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
             }
         case "layer_norm" | "group_norm":
             return {"epsilon": float(layer.epsilon)}
+        case "embedding":
+            return {"padding_index": None, "max_norm": None, "by_frequency": False}
         case "max_pool" | "average_pool":
             return _pool_settings(layer, shape)
         case "dropout" | "spatial_dropout":
@@ -187,6 +192,8 @@ def tensors_of(layer: Any) -> dict[str, Any]:
     """The variables of a layer with weights, by role."""
     if kind_of(layer) not in WITH_WEIGHTS:
         return {}
+    if is_recurrent(layer):
+        return _of_cell(layer.cell)
     # What Dense and Embedding show under the public name may be made of the variable.
     found = {
         role: getattr(layer, f"_{name}", getattr(layer, name, None))
@@ -196,15 +203,40 @@ def tensors_of(layer: Any) -> dict[str, Any]:
     return {role: v for role, v in found.items() if isinstance(v, keras.Variable)}
 
 
+def _of_cell(cell: Any) -> dict[str, Any]:
+    """A GRU may have both biases in one variable."""
+    found = {"kernel": cell.kernel, "recurrent_kernel": cell.recurrent_kernel}
+    if cell.use_bias:
+        found["bias"] = cell.bias
+        if len(cell.bias.shape) > 1:
+            found["recurrent_bias"] = cell.bias
+    return found
+
+
+def recurrent_tensors(layer: Any) -> dict[str, Any]:
+    """The tensors of a recurrent layer in canonical layout; their gradients go through."""
+    found = {role: variable.value for role, variable in _of_cell(layer.cell).items()}
+    if "recurrent_bias" in found:
+        found["bias"], found["recurrent_bias"] = found["bias"][0], found["bias"][1]
+    return found
+
+
 def to_canonical(layer: Any, role: str, value: Array) -> Array:
-    """Kernels of a depthwise convolution as those of one in groups; all else as it is."""
+    """Kernels of a depthwise convolution as those of one in groups, each bias of a GRU for itself;
+    all else as it is."""
+    if is_recurrent(layer) and value.ndim > 1 and role in ("bias", "recurrent_bias"):
+        return np.asarray(value[int(role == "recurrent_bias")])
     if role == "kernel" and _depthwise(layer):
         return value.reshape(*value.shape[:-2], 1, value.shape[-2] * value.shape[-1])
     return value
 
 
-def from_canonical(layer: Any, role: str, value: Array) -> Array:
-    """Back."""
+def from_canonical(layer: Any, role: str, value: Array, into: Array) -> Array:
+    """Back; what a variable holds beside is taken from `into`."""
+    if value.ndim < into.ndim and is_recurrent(layer):
+        made = into.copy()
+        made[int(role == "recurrent_bias")] = value
+        return made
     if role == "kernel" and _depthwise(layer):
         return value.reshape(tensors_of(layer)["kernel"].shape)
     return value
@@ -213,8 +245,9 @@ def from_canonical(layer: Any, role: str, value: Array) -> Array:
 def penalties_of(layer: Any) -> dict[str, float]:
     """The factor of `sum(w**2)` in the loss, by role."""
     found = {}
-    for role in ("kernel", "bias", "gamma", "beta"):
-        regularizer = getattr(layer, f"{role}_regularizer", None)
+    for role in ("kernel", "bias", "gamma", "beta", "recurrent_kernel"):
+        name = "recurrent" if role == "recurrent_kernel" else role
+        regularizer = getattr(layer, f"{name}_regularizer", None)
         if isinstance(regularizer, keras.regularizers.L2):
             found[role] = float(np.asarray(regularizer.l2))
     return found

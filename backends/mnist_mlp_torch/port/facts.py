@@ -164,7 +164,7 @@ def _close(a: Tensors, b: Tensors) -> bool:
     return all(np.allclose(a[name], b[name], rtol=1e-2) for name in a)
 
 
-def _kind(optimizer: Any) -> str:
+def kind_of_optimizer(optimizer: Any) -> str:
     """Name of torch's optimizer that it is or is made of; empty for one of the user's own."""
     for base in type(optimizer).__mro__:
         if base.__module__.startswith("torch.optim") and base is not torch.optim.Optimizer:
@@ -181,7 +181,10 @@ def optimizer_settings(optimizers: list[Any]) -> Mapping[str, Any]:
         return {}
     optimizer = optimizers[0]
     optimizer = getattr(optimizer, "optimizer", optimizer)
-    settings: dict[str, Any] = {"name": type(optimizer).__name__, "kind": _kind(optimizer)}
+    settings: dict[str, Any] = {
+        "name": type(optimizer).__name__,
+        "kind": kind_of_optimizer(optimizer),
+    }
     if not optimizer.param_groups:  # Lightning's stand-in where a module has none
         return {}
     group = optimizer.param_groups[0]

@@ -200,7 +200,7 @@ def left_out(given: Given) -> tuple[str, ...]:
     """What is given beside a module and takes no part in judged training, in words."""
     details = [
         f"the callback {type(callback).__name__}"
-        for callback in _own_callbacks(given)
+        for callback in own_callbacks(given)
         if _is_one_of(callback, _UNWANTED) and not _is_one_of(callback, ("ProgressBar", "Summary"))
     ]
     if given.datamodule is not None:
@@ -239,7 +239,8 @@ def _half_on_gpu(precision: Any) -> bool:
     return str(precision) in ("16", "16-mixed")
 
 
-def _own_callbacks(given: Given) -> list[Any]:
+def own_callbacks(given: Given) -> list[Any]:
+    """The callbacks of the user's trainer."""
     own = given.trainer.get("callbacks") or []
     return list(own) if isinstance(own, list | tuple) else [own]
 
@@ -264,25 +265,27 @@ def make_trainer(
     *,
     epochs: int,
     one_batch: bool = False,
+    without: Sequence[str] = (),
     first: Mapping[str, Callable[..., Any]] | None = None,
     last: Mapping[str, Callable[..., Any]] | None = None,
     **options: Any,
 ) -> Any:
     """A quiet `Trainer` with the user's arguments, our hooks before and after the user's.
 
-    With `one_batch` it stops after the first training batch, and does not validate.
+    With `one_batch` it stops after the first training batch, and does not validate. Callbacks whose
+    classes have one of the names `without` in theirs are left out.
     """
     package = lightning_of(module)
     logging.getLogger(package.__name__.partition(".")[0]).setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    unwanted = (*_UNWANTED, "EarlyStopping") if one_batch else _UNWANTED
+    unwanted = (*_UNWANTED, *without, *(["EarlyStopping"] if one_batch else []))
     after = dict(last or {})
     if one_batch:
         options |= _ONE_BATCH
         after["on_train_batch_end"] = _stopping(after.get("on_train_batch_end"))
     callbacks = [
         copy.deepcopy(callback)
-        for callback in _own_callbacks(given)
+        for callback in own_callbacks(given)
         if not _is_one_of(callback, unwanted)
     ]
     arguments = {key: value for key, value in given.trainer.items() if key not in OURS}

@@ -26,7 +26,6 @@ from torch.nn.modules.module import (
 )
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import (
-    register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
 from torch.utils.data import DataLoader
@@ -324,7 +323,6 @@ class Drive:
             for handle in (
                 register_module_forward_pre_hook(self._enter),
                 register_optimizer_step_pre_hook(lambda *_: self.on_gradients()),
-                register_optimizer_step_post_hook(self._updated),
             ):
                 stack.callback(handle.remove)
             stack.enter_context(patched(DataLoader, __iter__=self._iterating(DataLoader.__iter__)))
@@ -384,10 +382,22 @@ class Drive:
         x, y = self._own[self.steps - 1]
         self.targets = Targets(y)
         self.inputs.append(x)
-        self.on_step(module, self.made.optimizers[self.loop.optimizer :])
+        optimizers = self.made.optimizers[self.loop.optimizer :]
+        self.on_step(module, optimizers)
+        if self.steps == 1:
+            for optimizer in optimizers:
+                optimizer.step = self._stepping(optimizer.step)
         return (x,)
 
-    def _updated(self, optimizer: Any, args: Any, options: Any) -> None:
+    def _stepping(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **options: Any) -> Any:
+            result = own(*args, **options)
+            self._updated()
+            return result
+
+        return step
+
+    def _updated(self) -> None:
         """After an update; a loop that makes its batches itself begins a new step then."""
         if not self._own or self._fresh or not self.steps:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import SequentialSampler
 
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.inputs import Part, each, parts_of, side_by_side
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.ports.user_code import user_errors
@@ -31,8 +33,10 @@ Loaders = tuple[Any, Any]
 """For training and for validation; either may be None."""
 
 
-def own_data(given: Given) -> OwnData | None:
+def own_data(given: Given, *, several: bool = False) -> OwnData | None:
     """What the user's loaders or datamodule do over three epochs, and what they validate on.
+
+    With `several`, they may give several inputs: `((a, b), y)` or `(a, b, y)`.
 
     The same again, with the same seed, but with validation after the first epoch, tells whether
     that moves the order.
@@ -46,9 +50,10 @@ def own_data(given: Given) -> OwnData | None:
         table = RowTable()
 
         targets: list[Array] = []
+        form = Form(several=several)
 
         def read(loader: Iterable[Any], what: str) -> OwnPass:
-            return read_pass(_noting(_triples(loader, given, what), targets), table)
+            return read_pass(_noting(_triples(loader, given, what, form), targets), table)
 
         if train is None and validation is None:
             return None
@@ -86,6 +91,8 @@ def own_data(given: Given) -> OwnData | None:
         total=_total(train),
         moved_by_validation=moved,
         first_targets=first_targets,
+        parts=form.parts,
+        flat=form.flat,
     )
 
 
@@ -100,13 +107,26 @@ def _noting(batches: Iterable[Triple], targets: list[Array]) -> Iterator[Triple]
         yield batch
 
 
-def _triples(loader: Iterable[Any], given: Given, what: str) -> Iterator[Triple]:
+@dataclass
+class Form:
+    """How batches hold several inputs, where that is allowed; known after the first one."""
+
+    several: bool
+    parts: tuple[Part, ...] = ()
+    flat: bool = False
+
+
+def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iterator[Triple]:
     for batch in loader:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
+        many = isinstance(batch, tuple | list) and len(batch) > 2 and form.several
+        if not many and (not isinstance(batch, tuple | list) or len(batch) != 2):
             raise UserCodeError(
                 f"{given.path}: the {what} gives {type(batch).__name__}, expected (x, y)"
             )
-        yield _as_array(batch[0]), _as_array(batch[1]), None
+        x = each(_as_array, tuple(batch[:-1]) if many else batch[0])
+        if form.several and not form.parts:
+            form.parts, form.flat = parts_of(x), many
+        yield side_by_side(x), _as_array(batch[-1]), None
 
 
 def _maker(given: Given) -> Callable[[], Loaders] | None:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.nn.utils.rnn import PackedSequence
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.overrides import TorchFunctionMode
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.clipping import if_other
+from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.pair import (
     Mend,
     PairBrought,
@@ -23,13 +31,14 @@ from mnist_mlp.ports.pair import (
     PairLayer,
     PairRows,
     PairStep,
+    RunLength,
     layer_and_role,
     tensor_name,
 )
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
+from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array, Tensors
-from mnist_mlp_torch.port.facts import optimizer_settings
 from mnist_mlp_torch.port.layers import to_array
 from mnist_mlp_torch.port.load import (
     Given,
@@ -38,27 +47,35 @@ from mnist_mlp_torch.port.load import (
     make_trainer,
     not_judged,
     overrides,
+    own_callbacks,
     seed_everything,
 )
 from mnist_mlp_torch.port.loop import Drive
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_draws import Draws
+from mnist_mlp_torch.port.pair_inputs import Fed, called
 from mnist_mlp_torch.port.pair_layers import (
     LOSSES,
     WITH_WEIGHTS,
     Call,
+    activation,
     call_of,
     from_canonical,
     settings_of,
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_torch.port.pair_mends import (
-    followed,
-    keras_epsilon,
-    keras_rmsprop,
-    performed,
-    set_optimizer,
+from mnist_mlp_torch.port.pair_mends import followed, performed
+from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
+from mnist_mlp_torch.port.pair_recurrent import FUNCTIONS as RECURRENT_FUNCTIONS
+from mnist_mlp_torch.port.pair_recurrent import Sequences, apart, first_of, pack
+from mnist_mlp_torch.port.pair_schedules import (
+    HARMLESS,
+    SETTLED,
+    described,
+    early_stopping_of,
+    plateau_of,
+    rates,
 )
 
 DRAW_S = 1.0
@@ -91,7 +108,7 @@ class TorchSide:
         del images, labels  # a loader takes nothing in torch
         given = self.given
         return PairBrought(
-            own=own_data(given),
+            own=own_data(given, several=True),
             batch_size=None if callable(given.loader) else batch_size_of(given.loader),
             epochs=given.loop.epochs if given.loop else given.trainer.get("max_epochs"),
             options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
@@ -99,8 +116,11 @@ class TorchSide:
             not_judged=not_judged(given),
         )
 
-    def open(self, candidates: Sequence[PairRows], *, precision: str) -> PairFacts:
+    def open(
+        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
+    ) -> PairFacts:
         """See `PairSide.open`."""
+        self.length = length
         self.dtype = TYPES[precision]
         with default_type(self.dtype):
             self.given = load(self.target)
@@ -112,6 +132,7 @@ class TorchSide:
 
     def _looked(self, rows: PairRows, number: int) -> PairFacts:
         module = self._module(seed=0)
+        self.rows = rows
         self.observer: Observer | None = None  # the layers are numbered by this step
         run = self.run_of(module, PairJob(rows, epochs=1))
         run.fit(one_batch=True)
@@ -121,7 +142,6 @@ class TorchSide:
             framework="torch",
             layers=tuple(observer.layers),
             chosen=number,
-            optimizer=run.optimizer,
             loss=observer.losses[-1] if observer.losses else None,
             unmapped=tuple(
                 name
@@ -129,7 +149,14 @@ class TorchSide:
                 if name not in observer.named and parameter.requires_grad
             ),
             repeated=tuple(observer.repeated),
-            open_questions=tuple(_open_questions(self.given, run)),
+            schedules=tuple(map(described, run.schedules)),
+            asks_length=run.asks_length,
+            own_rates=bool(run.asked_by_own_code) or run.writes_rates,
+            accumulated=run.accumulated,
+            plateau=plateau_of(run.schedulers),
+            trainer_given=bool(self.given.trainer),
+            early_stopping=early_stopping_of(own_callbacks(self.given)),
+            open_questions=tuple(_open_questions(run, own_callbacks(self.given))),
             loop=self.given.loop is not None,
         )
 
@@ -159,7 +186,15 @@ class TorchSide:
             run.fit()
         return tuple(run.steps)
 
-    def predict(self, weights: Tensors, x: Array) -> tuple[Array, Array]:
+    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """See `PairSide.rates`."""
+        with default_type(self.dtype):
+            run = _Rates(self, self._module(seed=0), PairJob(self.rows, 1))
+            run.at, run.interval = at, interval
+            run.fit(one_batch=True)
+        return run.found
+
+    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
         assert self.observer is not None
         module = self._module(seed=0)
@@ -167,18 +202,18 @@ class TorchSide:
             raise UsageError(f"{self.given.path}: it has no forward, so nothing evaluates it")
         batch = self.module_input(x)
         if _is_lazy(module):
-            module(batch[:2])
+            called(module, each(lambda rows: rows[:2], batch))
         self.observer.write(module, weights)
         module.eval()
         observer = Observer(module, self.observer)
         watched = default_type(self.dtype), torch.no_grad(), observer.watching()
         with user_errors(self.given.path), watched[0], watched[1], watched[2]:
-            result = module(batch)
+            result = called(module, batch)
         return observer.outputs[max(observer.inputs)], _copied(result)
 
-    def module_input(self, rows: Array) -> Tensor:
+    def module_input(self, rows: Any) -> Any:
         """What the module is called with for rows."""
-        return self.tensor(rows)
+        return each(self.tensor, rows)
 
     def tensor(self, rows: Array) -> Tensor:
         """Rows as a tensor of the run's type; whole numbers stay such."""
@@ -215,7 +250,7 @@ class Observer:
         self.paths = {id(p): name for name, p in module.named_parameters()}
         self.paths |= {id(b): name for name, b in module.named_buffers()}
         self.named: dict[str, tuple[str, str]] = dict(like.named) if like else {}
-        self.mends = mends_of_layers(mends)
+        self.mends: Mapping[int, Sequence[Mend]] = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
         self.losses: list[PairLayer] = []
         self.repeated: list[str] = []
@@ -224,6 +259,10 @@ class Observer:
         self.rough: list[str] = []
         self.loss: float | None = None
         """What the step's first backward pass began with."""
+        self.sequences = Sequences()
+        self.draws = Draws()
+        self._made: dict[int, tuple[int, Any]] = {}
+        """By its id, each result of a layer with weights, kept so that the id stays its own."""
         self._seen: set[str] = set()
         self._stack: list[str] = []
         self._modules = {id(m): path for path, m in module.named_modules()}
@@ -242,10 +281,17 @@ class Observer:
 
     def _enter(self, module: Any, args: Any) -> None:
         self._stack.append(self._modules.get(id(module), ""))
+        if args and isinstance(args[0], PackedSequence):
+            self.sequences.unsorted = args[0].unsorted_indices
 
     def _leave(self, module: Any, args: Any, output: Any) -> None:
         if self._stack:
             self._stack.pop()
+
+    @property
+    def here(self) -> int:
+        """The number that the next layer gets."""
+        return len(self.layers)
 
     def called(self, call: Call, own: Any) -> Any:
         """One call: done, perhaps otherwise, and noted."""
@@ -257,11 +303,16 @@ class Observer:
         number = len(self.layers)
         again = bool(tensors) and not self._seen.isdisjoint(tensors.values())
         mends = [] if again else self.mends.get(number, [])
-        data = None if again or not tensors else _copied(call.input)
-        result = performed(call, own, mends) if mends else own()
+        call, own = self.sequences.reading(call, own, mends)
+        data = _copied(call.input) if tensors else None
+        self.draws.source = self._made.get(id(call.input), (None, None))[0]
+        result = performed(call, own, mends, self.sequences) if mends else own()
         for mend in mends:
             if mend.field == "penalty":
                 result = result + self._penalty(dict(mend.value))
+        if again and call.name.endswith("_cell"):
+            self._one_step_more(call, result, data, tensors["kernel"])
+            return result
         if again:
             self.repeated.append(self._stack[-1] if self._stack else call.name)
             return result
@@ -279,15 +330,29 @@ class Observer:
         self.layers.append(layer)
         for role, path in tensors.items():
             self.named[path] = (tensor_name(number, role), call.kind)
+        self.sequences.note(call, number, result)
+        given = first_of(result)
+        if tensors:
+            self._made[id(given)] = number, given
+            self.draws.source = number
+        steps = (slice(None), None) if call.name.endswith("_cell") else ...
         if data is not None:
-            self.inputs[number] = data
+            self.inputs[number] = data[steps]
         if call.kind in LOSSES:
             self.losses.append(layer)
-        if isinstance(result, Tensor):
-            self.outputs[number] = _copied(result)
-            if result.dtype not in (torch.get_default_dtype(), torch.int64):
-                self.rough.append(f"{layer.name} ({str(result.dtype).removeprefix('torch.')})")
-        return followed(result, mends)
+        if isinstance(given, Tensor):
+            self.outputs[number] = _copied(given)[steps]
+            if given.dtype not in (torch.get_default_dtype(), torch.int64):
+                self.rough.append(f"{layer.name} ({str(given.dtype).removeprefix('torch.')})")
+        return followed(call, result, mends)
+
+    def _one_step_more(self, call: Call, result: Any, data: Array | None, path: str) -> None:
+        """A recurrent cell in a loop: its steps together are one layer."""
+        number, _ = layer_and_role(self.named[path][0])
+        self.sequences.note(call, number, result)
+        for kept, new in ((self.inputs, data), (self.outputs, _copied(first_of(result)))):
+            if new is not None:
+                kept[number] = np.concatenate([kept[number], new[:, None]], axis=1)
 
     def _penalty(self, factors: Mapping[int, float]) -> Any:
         """The sum of squares of some layers' kernels, by number, times a factor each."""
@@ -300,15 +365,20 @@ class Observer:
 
     def _name(self, call: Call) -> str:
         path = self._stack[-1] if self._stack else ""
-        return f"{path}: {call.name}" if path else call.name
+        name = call.label or call.name
+        return f"{path}: {name}" if path else name
 
     # --- Weights ----------------------------------------------------------------------------------
 
-    def train(self, module: Any, number: int | None) -> None:
-        """Let a layer's weights be trained."""
+    def train(self, module: Any, mend: Mend) -> None:
+        """Let a layer's weights be trained, or one of them not."""
         for path, (name, _) in self.named.items():
-            if layer_and_role(name)[0] == number and path in dict(module.named_parameters()):
-                module.get_parameter(path).requires_grad_(requires_grad=True)
+            number, role = layer_and_role(name)
+            if number == mend.layer and path in dict(module.named_parameters()):
+                if mend.field == "trained" and role != "recurrent_bias":
+                    module.get_parameter(path).requires_grad_(requires_grad=True)
+                elif mend.value == role:
+                    module.get_parameter(path).requires_grad_(requires_grad=False)
 
     def read(self, module: Any, *, gradients: bool = False) -> Tensors:
         """Weights and running statistics, or gradients, in canonical layout."""
@@ -319,6 +389,7 @@ class Observer:
             name, kind = self.named[path]
             value = tensor.grad if gradients else tensor
             if value is not None:
+                value = value.to_dense()  # an embedding's gradient may be sparse
                 role = layer_and_role(name)[1]
                 found[name] = to_canonical(kind, role, to_array(value)).copy()
         return found
@@ -332,7 +403,11 @@ class Observer:
                 if name not in values or into is None:
                     continue
                 value = from_canonical(kind, layer_and_role(name)[1], np.asarray(values[name]))
-                into.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+                made = torch.from_numpy(np.ascontiguousarray(value))
+                if into.is_sparse:
+                    tensor.grad = made.to(into.dtype).to_sparse(1)
+                else:
+                    into.copy_(made)
 
 
 def _tensors(module: Any) -> dict[str, Tensor]:
@@ -356,11 +431,17 @@ class _Calls(TorchFunctionMode):
             func, args, given = _kept_double(func, args, given)
         if func is Tensor.backward and self._observer.loss is None:
             self._observer.loss = float(args[0].detach())
+        if func is torch._VF._pack_padded_sequence:
+            return pack(self._observer.sequences, func, args, given)
+        if func in RECURRENT_FUNCTIONS:
+            return apart(self._observer, func, args, given)
         call = call_of(func, args, given)
         if call is None:
             return func(*args, **given)
 
         def own(**instead: Any) -> Any:
+            if call.kind == "hard_sigmoid":
+                return activation(call.kind, instead.get("input", call.input), {})
             if not instead:
                 return func(*args, **given)
             return func(**{**call.arguments, **instead})
@@ -385,18 +466,20 @@ class _Run:
     def __init__(self, side: TorchSide, module: Any, job: PairJob) -> None:
         self.side, self.module, self.job = side, module, job
         self.steps: list[PairStep] = []
-        self.optimizer: Mapping[str, Any] = {}
         self.schedulers: list[Any] = []
+        self.asks_length = False
         self.observer = Observer(module)
         self._open: ExitStack | None = None
         self._closing: dict[str, Any] | None = None
         self._unfreeze(module)
-        self._rule = next((m.value for m in job.mends if m.field == "rule"), None)
+        self._settings: dict[str, Settings] = {}
+        self._applied: Tensors = {}
+        self._optimizers: list[Any] = []
 
     def _unfreeze(self, module: Any) -> None:
         for mend in self.job.mends:
-            if mend.field == "trained" and self.side.observer is not None:
-                self.side.observer.train(module, mend.layer)
+            if mend.field in ("trained", "frozen") and self.side.observer is not None:
+                self.side.observer.train(module, mend)
 
     def fit(self, *, one_batch: bool = False) -> None:
         """Run it.
@@ -418,34 +501,88 @@ class _Run:
                 "on_train_batch_start": self._enter,
                 "on_after_backward": lambda *_: self._gradients(),
             },
-            last={"on_train_batch_end": self._leave, "on_train_end": lambda *_: self._close()},
+            last={
+                "on_train_batch_end": self._leave,
+                "on_train_epoch_end": self._stop,
+                "on_train_end": lambda *_: self._close(),
+            },
             one_batch=one_batch,
+            without=SETTLED,
             **_WHOLE,
             **double,
+            # A schedule may ask how long the run is. This one is stopped after the job's epochs.
+            max_epochs=max(self.side.length.epochs, self.job.epochs),
         )
+        self._pretend(trainer)
         rows = self.job.rows
-        data = TensorDataset(self.side.tensor(rows.x), self.side.tensor(rows.y))
-        loader = DataLoader(data, batch_size=rows.batch_size, shuffle=False)
-        hook = register_optimizer_step_pre_hook(lambda *_: self._steps_by_hand())
+        loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
+        hooks = (
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(lambda *_: self._note_settings()),
+        )
         try:
             with user_errors(self.side.given.path):
                 trainer.fit(self.module, loader, loader)
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
             if self._open is not None:
                 self._open.close()
 
-    def _start(self, trainer: Any, module: Any) -> None:
-        self.schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        self._prepare(trainer.optimizers)
+    def _pretend(self, trainer: Any) -> None:
+        """Let a trainer say how many updates the run that is meant has."""
+        length, each = self.side.length, trainer.accumulate_grad_batches
 
-    def _prepare(self, optimizers: list[Any]) -> None:
-        self.optimizers = optimizers
-        self.optimizer = optimizer_settings(optimizers)
-        set_optimizer(optimizers, self.job.optimizer_mends)
-        if self._rule is not None and self._rule[0] == "keras_rmsprop":
-            optimizer = optimizers[0]
-            optimizer.step = keras_rmsprop(optimizer, self._rule[1])
+        def total(trainer: Any) -> int:
+            self.asks_length = length.guessed
+            return -(-length.steps // each) * int(trainer.max_epochs)
+
+        own = {"estimated_stepping_batches": property(total)}
+        trainer.__class__ = type("Trainer", (type(trainer),), own)
+
+    def _stop(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch + 1 >= self.job.epochs:
+            trainer.should_stop = True
+
+    @property
+    def schedules(self) -> list[Any]:
+        """Those that Lightning asks, and not the user's own code."""
+        return [] if self.by_hand else [c for c in self.schedulers if not c.reduce_on_plateau]
+
+    @property
+    def asked_by_own_code(self) -> list[Any]:
+        """The others: nobody knows when they are asked, so that they are not run alone."""
+        return self.schedulers if self.by_hand else []
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the user's own code makes the updates."""
+        return not self.module.automatic_optimization
+
+    @property
+    def writes_rates(self) -> bool:
+        """Whether a script sets rates itself."""
+        return self.side.given.loop is not None and "param_groups" in self.side.given.script_text
+
+    def _start(self, trainer: Any, module: Any) -> None:
+        self.accumulated, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, 1
+        self.schedulers = list(trainer.lr_scheduler_configs)
+        # What follows the loss is judged by its settings: two epochs would not show it.
+        trainer.strategy.lr_scheduler_configs = [
+            config for config in self.schedulers if not config.reduce_on_plateau
+        ]
+        self._take_charge(module, trainer)
+
+    def _take_charge(self, module: Any, trainer: Any) -> None:
+        """Begin an experiment on the optimizers of a trainer, or of what stands for one."""
+        known = self.side.observer.named if self.side.observer is not None else {}
+        self._names = {
+            id(p): known[path][0] for path, p in module.named_parameters() if path in known
+        }
+        self._clipping = clipping_of(trainer)
+        self._optimizers = list(trainer.optimizers)
+        self._experiment = Experiment(self.job.optimizer_mends, self._names)
+        self._experiment.start(trainer, self._by_rule)
 
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
         self._close()
@@ -453,10 +590,10 @@ class _Run:
         forced = self.job.forced_at(len(self.steps))
         if known is not None:
             known.write(module, forced.weights)
-        if self._rule is not None and self._rule[0] == "keras_adam":
-            keras_epsilon(self.optimizers[0], self._rule[1], len(self.steps) + 1)
+        self._experiment.step = len(self.steps)
+        self._settings, self._applied = {}, {}
         self.observer = Observer(module, known, self.job.mends)
-        self._draws = Draws(forced.draws)
+        self._draws = self.observer.draws = Draws(forced.draws)
         self._forced = forced
         self._taken: Tensors | None = None
         self._before = known.read(module) if known is not None else {}
@@ -464,10 +601,26 @@ class _Run:
         self._open.enter_context(self._draws)
         self._open.enter_context(self.observer.watching())
 
-    def _steps_by_hand(self) -> None:
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
         """Before an update; Lightning's own begins with the forward pass, in a closure."""
-        if not self.module.automatic_optimization:
+        self._experiment.set_arguments(optimizer)
+        if self.by_hand:
             self._gradients()
+
+    def _by_rule(self) -> None:
+        """Before an update that an experiment makes, and after the optimizer's own."""
+        known = self.side.observer
+        if known is not None and "clip" in self._experiment.changes:  # the user's own is undone
+            known.write(self.module, self._forced.gradients, gradients=True)
+
+    def _note_settings(self) -> None:
+        """Those of the step's first update, as they were in effect."""
+        known = self.side.observer
+        if known is None or self._settings:
+            return
+        self._settings = by_tensor(self._optimizers, self._names, self._clipping)
+        left = {**(self._taken or {}), **self._forced.gradients}
+        self._applied = if_other(known.read(self.module, gradients=True), left)
 
     def _gradients(self) -> None:
         """Record the gradients, and put the other side's in their place; once in a step."""
@@ -481,7 +634,12 @@ class _Run:
     def _leave(self, trainer: Any, module: Any, *rest: Any) -> None:
         if self._open is not None:
             self._open.close()
-        self._closing = {"before": self._before, "gradients": self._taken or {}}
+        self._closing = {
+            "before": self._before,
+            "gradients": self._taken or {},
+            "applied": self._applied,
+            "optimizer": self._settings,
+        }
 
     def _close(self) -> None:
         """End a step late: callbacks may change weights after it."""
@@ -503,6 +661,21 @@ class _Run:
         self._closing = None
 
 
+class _Rates(_Run):
+    """A run that asks its schedules how they go on, before its first step."""
+
+    at: Sequence[int] = ()
+    interval: str | None = None
+    found: dict[str, Array]
+
+    def _start(self, trainer: Any, module: Any) -> None:
+        super()._start(trainer, module)
+        optimizer = trainer.optimizers[0]
+        self.found = rates(optimizer, self.schedules, self.at, self.side.length, self.interval)
+        for config in self.schedulers:  # which may not be asked again, having come to their end
+            config.interval, config.frequency = "epoch", 10**9
+
+
 class LoopSide(TorchSide):
     """The loop of a user's script."""
 
@@ -510,11 +683,11 @@ class LoopSide(TorchSide):
         """One run of the script, yet to be begun."""
         return _LoopRun(self, module, job)
 
-    def remember(self, rows: Array, inputs: Sequence[Any]) -> None:
+    def remember(self, rows: Any, inputs: Sequence[Any]) -> None:
         """What the loop has called its module with, for rows that it was given."""
         self._rows, self._inputs = rows, inputs
 
-    def module_input(self, rows: Array) -> Tensor:
+    def module_input(self, rows: Any) -> Any:
         """As the loop does it, which may scale and reshape its batches.
 
         Raises
@@ -528,11 +701,49 @@ class LoopSide(TorchSide):
             raise UsageError(f"{self.given.path}: what its loop makes of these rows is not known")
         return torch.cat(list(self._inputs))
 
+    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """See `PairSide.rates`: one rate, unless own code changes it (`PairFacts.own_rates`)."""
+        with default_type(self.dtype):
+            run = _LoopRun(self, self._module(seed=0), PairJob(self.rows, 1))
+            run.fit(one_batch=True)
+        return rates(run.optimizer, (), at, self.length, interval)
+
+
+@dataclass
+class LoopTrainer:
+    """What a loop has of a `Trainer`."""
+
+    optimizers: list[Any]
+    lr_scheduler_configs: tuple[Any, ...] = ()
+    gradient_clip_val: float | None = None
+
+
+@dataclass(frozen=True)
+class LoopSchedule:
+    """A scheduler of a loop; what it is given, only the loop knows."""
+
+    scheduler: Any
+    monitor: str = ""
+
+    @property
+    def reduce_on_plateau(self) -> bool:
+        """Whether it follows a loss."""
+        return isinstance(self.scheduler, ReduceLROnPlateau)
+
 
 class _LoopRun(_Run):
     """One run of a script, up to the last judged step of its loop."""
 
     side: LoopSide
+
+    accumulated = 1
+
+    by_hand = True
+
+    @property
+    def optimizer(self) -> Any:
+        """The one that makes the judged updates."""
+        return self._optimizers[0]
 
     def fit(self, *, one_batch: bool = False) -> None:
         """Run it.
@@ -543,15 +754,15 @@ class _LoopRun(_Run):
             The user's code raised.
         """
         rows = self.job.rows
-        x, y, size = self.side.tensor(rows.x), self.side.tensor(rows.y), rows.batch_size
-        epoch = [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
+        loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
+        epoch = [tuple(batch) for batch in loader]
         epochs = [epoch[:1]] if one_batch else [epoch] * self.job.epochs
         if self._drive(epochs) < sum(map(len, epochs)):
             # Its own epochs are fewer: all batches in one.
             self.steps.clear()
             self._drive([[batch for each in epochs for batch in each]])
 
-    def _drive(self, epochs: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> int:
+    def _drive(self, epochs: Sequence[Sequence[tuple[Any, ...]]]) -> int:
         script, loop = self.side.given.script, self.side.given.loop
         assert script is not None
         assert loop is not None
@@ -562,25 +773,39 @@ class _LoopRun(_Run):
             on_gradients=self._gradients,
             on_end=self._end,
         )
+        hooks = (
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
+        )
         seed_everything(0)
         try:
             script.run(drive.watching)
         finally:
+            for hook in hooks:
+                hook.remove()
             if self._open is not None:
                 self._open.close()
-        self.schedulers = drive.made.schedulers
+        self.schedulers = list(map(LoopSchedule, drive.made.schedulers))
         self.side.remember(self.job.rows.x, drive.inputs[: self.job.rows.steps])
         return drive.steps
+
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
+        if any(optimizer is known for known in self._optimizers):
+            self._experiment.set_arguments(optimizer)
+
+    def _after_step(self, optimizer: Any, *_: Any) -> None:
+        if any(optimizer is known for known in self._optimizers):
+            self._note_settings()
 
     def _step(self, module: Any, optimizers: list[Any], drive: Drive) -> None:
         if drive.steps == 1:
             self.module = module
             self._unfreeze(module)
-            self._prepare(optimizers)
-        for mend in self.job.optimizer_mends:
+            self._take_charge(module, LoopTrainer(optimizers))
+        for mend in self.job.loop_mends:
             if mend.field == "training_mode":
                 module.train()
-            elif mend.field == "cleared":
+            else:
                 for parameter in module.parameters():
                     parameter.grad = None
         self._enter(None, module)
@@ -601,12 +826,15 @@ def _left_out(given: Given) -> tuple[str, ...]:
     return (*left_out(given), *rest)
 
 
-def _open_questions(given: Given, run: _Run) -> Iterator[str]:
+def _open_questions(run: _Run, callbacks: Sequence[Any]) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
-    for scheduler in run.schedulers:
-        yield f"the schedule {type(scheduler).__name__} after the first steps"
-    if given.loop is not None and "param_groups" in given.script_text:
+    for config in run.asked_by_own_code:
+        yield f"the schedule {type(config.scheduler).__name__}, asked by own code"
+    if run.asks_length:
+        yield "the schedule, which asks how long the run is: data or epochs are not given"
+    if run.writes_rates:
         yield "what the script writes into param_groups after the first steps"
-    own = given.trainer.get("callbacks") or []
-    for callback in own if isinstance(own, list | tuple) else [own]:
-        yield f"the callback {type(callback).__name__} after the first steps"
+    for callback in callbacks:
+        names = [base.__name__ for base in type(callback).__mro__]
+        if not any(word in name for name in names for word in (*HARMLESS, *SETTLED)):
+            yield f"the callback {type(callback).__name__} after the first steps"

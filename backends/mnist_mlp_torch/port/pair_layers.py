@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from mnist_mlp.reference import Array
+from mnist_mlp_torch.port import pair_gates
 
 # Functions that are written in C++ have no signature: their parameters with their defaults.
 _CONV = {"input": None, "weight": None, "bias": None, "stride": 1, "padding": 0, "dilation": 1,
@@ -71,12 +72,27 @@ KINDS = {
 }  # fmt: skip
 """Kinds of work by name of the function."""
 
+RECURRENT = {
+    **{name: name for name in ("lstm", "gru")},
+    **dict.fromkeys(("rnn_tanh", "rnn_relu", "rnn_tanh_cell", "rnn_relu_cell"), "rnn"),
+    "lstm_cell": "lstm",
+    "gru_cell": "gru",
+}
+"""Kinds of work by name of the function, in `torch`."""
+
 LOSSES = frozenset(
     name for name in KINDS if name.endswith("_loss") or "cross_entropy" in name or name == "kl_div"
 )
 
 WITH_WEIGHTS = ("dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "group_norm",
-                "embedding")  # fmt: skip
+                "embedding", "lstm", "gru", "rnn")  # fmt: skip
+
+EMBEDDING = {
+    "padding_index": "padding_idx",
+    "max_norm": "max_norm",
+    "by_frequency": "scale_grad_by_freq",
+}
+"""Settings of an embedding that Keras has not."""
 
 _ELSEWHERE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "celu", "selu")
 """Functions that are also there as `torch.relu`, `x.relu()` and `x.relu_()`."""
@@ -97,11 +113,13 @@ class Call:
 
     name: str
     arguments: Mapping[str, Any]
+    label: str = ""
+    """What it is told as, if that is not its name."""
 
     @property
     def kind(self) -> str:
         """What it does."""
-        return KINDS[self.name]
+        return RECURRENT[self.name] if self.name in RECURRENT else KINDS[self.name]
 
     @property
     def input(self) -> Tensor:
@@ -131,6 +149,12 @@ def call_of(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ca
 
 def settings_of(call: Call) -> dict[str, Any]:
     """Settings by the names that both frameworks share."""
+    if call.name in RECURRENT:
+        return recurrent_settings(call)
+    return _loss_settings(call.arguments) if call.kind in LOSSES else _settings_of_layer(call)
+
+
+def _settings_of_layer(call: Call) -> dict[str, Any]:
     given = call.arguments
     match call.kind:
         case "conv":
@@ -145,6 +169,8 @@ def settings_of(call: Call) -> dict[str, Any]:
             if given.get("running_mean") is not None and momentum is not None:
                 settings["momentum"] = 1.0 - float(momentum)
             return settings
+        case "embedding":
+            return {ours: given.get(theirs) for ours, theirs in EMBEDDING.items()}
         case "layer_norm" | "group_norm":
             return {"epsilon": float(given["eps"])}
         case "max_pool" | "average_pool":
@@ -161,8 +187,6 @@ def settings_of(call: Call) -> dict[str, Any]:
             return {"alpha": float(given.get("alpha", 1.0))}
         case "gelu":
             return {"approximate": given["approximate"] == "tanh"}
-        case kind if kind in LOSSES:
-            return _loss_settings(given)
     return {}
 
 
@@ -211,6 +235,21 @@ def _pool_settings(call: Call) -> dict[str, Any]:
     return settings
 
 
+def recurrent_settings(call: Call) -> dict[str, Any]:
+    """Of one direction of one layer."""
+    settings: dict[str, Any] = {
+        "activation": "relu" if "relu" in call.name else "tanh",
+        "backwards": call.arguments.get("backwards", False),
+        "masked": call.arguments.get("masked", False),
+        "state": "given" if any(bool(s.any()) for s in call.arguments["begin"]) else "zeros",
+    }
+    if call.kind != "rnn":
+        settings["recurrent_activation"] = "sigmoid"
+    if call.kind == "gru":
+        settings["reset_after"] = True
+    return settings
+
+
 def _loss_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {"reduction": given.get("reduction", "mean")}
     for theirs, ours in (("label_smoothing", "smoothing"), ("delta", "delta"), ("beta", "beta")):
@@ -231,6 +270,9 @@ def tensors_of(call: Call) -> dict[str, Tensor]:
         roles = {"kernel": "weight", "bias": "bias"}
     elif call.kind == "embedding":
         roles = {"kernel": "weight"}
+    elif call.name in RECURRENT:
+        roles = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih",
+                 "recurrent_bias": "bias_hh"}  # fmt: skip
     else:
         roles = {"gamma": "weight", "beta": "bias", "mean": "running_mean",
                  "variance": "running_var"}  # fmt: skip
@@ -240,6 +282,9 @@ def tensors_of(call: Call) -> dict[str, Tensor]:
 
 def to_canonical(kind: str, role: str, value: Array) -> Array:
     """Of torch's layout."""
+    if kind in ("lstm", "gru", "rnn"):
+        made: Array = pair_gates.canonical(kind, role, value)
+        return made
     if role != "kernel" or kind == "embedding":
         return value
     return np.moveaxis(value, (0, 1), (-1, -2))
@@ -247,6 +292,8 @@ def to_canonical(kind: str, role: str, value: Array) -> Array:
 
 def from_canonical(kind: str, role: str, value: Array) -> Array:
     """Into torch's layout."""
+    if kind in ("lstm", "gru", "rnn"):
+        return pair_gates.from_canonical(kind, role, value)
     if role != "kernel" or kind == "embedding":
         return value
     return np.moveaxis(value, (-1, -2), (0, 1))
@@ -292,7 +339,8 @@ def activation(kind: str, x: Tensor, settings: Mapping[str, Any]) -> Tensor:
         case "gelu":
             return F.gelu(x, approximate="tanh" if settings.get("approximate") else "none")
         case "hard_sigmoid":
-            return F.hardsigmoid(x)
+            # torch's own has a float32 sixth in its gradient, in float64 too.
+            return F.relu6(x + 3) / 6
         case "hard_silu":
             return F.hardswish(x)
         case "log_sigmoid":

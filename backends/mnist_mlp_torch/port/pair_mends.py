@@ -1,24 +1,29 @@
-"""Experiments on a torch module: one call does otherwise, or the optimizer does."""
+"""Experiments on a torch module: one call does otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp_torch.port.pair_layers import (
+    EMBEDDING,
     LOSSES,
+    RECURRENT,
     Call,
     activation,
     padded,
     pool,
     settings_of,
 )
+from mnist_mlp_torch.port.pair_recurrent import Sequences, first_of, strand
+
+ELSEWHERE = {"after", "population_variance", "trained", "reads", "penalty", "frozen"}
+"""What is not done within the call itself."""
 
 POOLS = ("max_pool", "average_pool")
 DROPOUTS = ("dropout", "spatial_dropout")
@@ -27,9 +32,11 @@ OwnWay = Callable[..., Tensor]
 """What the call does as it stands, with its own arguments or some of them replaced."""
 
 
-def performed(call: Call, own: OwnWay, mends: Sequence[Mend]) -> Tensor:
+def performed(call: Call, own: OwnWay, mends: Sequence[Mend], sequences: Sequences) -> Any:
     """The call with its experiments in effect."""
     fields = {mend.field: mend.value for mend in mends}
+    if call.name in RECURRENT:
+        return strand(call, own, fields, sequences)
     before = _variance_before(call) if "population_variance" in fields else None
     result = call.input if "skip" in fields else _instead(call, own, fields)
     if before is not None:
@@ -38,21 +45,31 @@ def performed(call: Call, own: OwnWay, mends: Sequence[Mend]) -> Tensor:
     return result
 
 
-def followed(result: Tensor, mends: Sequence[Mend]) -> Tensor:
-    """What a call gave, with work behind it that an experiment adds."""
+def followed(call: Call, result: Any, mends: Sequence[Mend]) -> Any:
+    """What a call gave, with work behind it that an experiment adds; states stay as they are."""
     for mend in mends:
         if mend.field == "after":
             kind, settings = mend.value
-            result = work(kind, result, settings)
+            given = work(kind, first_of(result), settings, features_last=call.kind in SEQUENCES)
+            result = (given, *result[1:]) if isinstance(result, tuple) else given
     return result
 
 
-def work(kind: str, x: Tensor, settings: Mapping[str, Any]) -> Tensor:
+SEQUENCES = ("embedding", "lstm", "gru", "rnn")
+"""What gives its features last, where images have them first."""
+
+
+def work(
+    kind: str, x: Tensor, settings: Mapping[str, Any], *, features_last: bool = False
+) -> Tensor:
     """A layer without weights, by shared name and settings."""
     if kind in POOLS:
         return pool(kind, x, settings)
     if kind == "dropout":
         return F.dropout(x, settings["rate"], training=True)
+    if kind == "spatial_dropout" and features_last:
+        ones = torch.ones_like(x[:, :1] if x.dim() > 2 else x)
+        return x * F.dropout(ones, settings["rate"], training=True)
     if kind == "spatial_dropout":
         return torch.feature_dropout(x, settings["rate"], train=True)
     return activation(kind, x, settings)
@@ -61,7 +78,7 @@ def work(kind: str, x: Tensor, settings: Mapping[str, Any]) -> Tensor:
 def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
     settings = {**settings_of(call), **fields}
     kind, given = call.kind, call.arguments
-    if not set(fields) - {"after", "population_variance"}:
+    if not set(fields) - ELSEWHERE:
         return own()
     if kind == "conv":
         arguments = {
@@ -75,6 +92,8 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
         if "momentum" in fields:
             arguments["momentum"] = 1.0 - fields["momentum"]
         return own(**arguments)
+    if kind == "embedding":
+        return own(**{EMBEDDING[name]: v for name, v in fields.items() if name in EMBEDDING})
     if kind in LOSSES:
         return _loss(call, own, fields)
     chosen = fields.get("kind", (kind, settings))
@@ -98,6 +117,8 @@ def _loss(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
 
 def _other_loss(kind: str, call: Call) -> Tensor:
     x, target = call.input, call.arguments["target"]
+    if target.numel() != x.numel() and not target.is_floating_point():
+        target = F.one_hot(target, x.shape[-1])
     made: Tensor = getattr(F, kind)(x, target.to(x.dtype).reshape(x.shape))
     return made
 
@@ -115,61 +136,3 @@ def _as_population(call: Call, before: Tensor, *, share: float) -> None:
     fresh = (kept - (1 - share) * before) * ((n - 1) / n)
     # By `data`: the backward pass keeps the buffer, and refuses one that was changed since.
     kept.data.copy_((1 - share) * before + fresh)
-
-
-# --- The optimizer --------------------------------------------------------------------------------
-
-_NAMES = {"learning_rate": "lr", "epsilon": "eps", "rho": "alpha"}
-
-
-OF_LOOPS = ("rule", "cleared", "training_mode")
-"""Fields of changes that are made at each step."""
-
-
-def set_optimizer(optimizers: Sequence[Any], mends: Sequence[Mend]) -> None:
-    """Change settings of the first optimizer, in all of its groups."""
-    for mend in mends:
-        for group in optimizers[0].param_groups:
-            if mend.field in ("beta_1", "beta_2"):
-                betas = list(group["betas"])
-                betas[int(mend.field[-1]) - 1] = mend.value
-                group["betas"] = tuple(betas)
-            elif mend.field == "rho" and "rho" in group:
-                group["rho"] = mend.value
-            elif mend.field not in OF_LOOPS:
-                group[_NAMES.get(mend.field, mend.field)] = mend.value
-
-
-def keras_rmsprop(optimizer: Any, settings: Mapping[str, float]) -> Callable[..., Any]:
-    """A step by Keras's RMSprop: its epsilon is within the root, as no argument of torch has it."""
-    kept: dict[Tensor, dict[str, Tensor]] = {}
-
-    def step(closure: Callable[[], Any] | None = None) -> Any:
-        loss = None if closure is None else closure()
-        with torch.no_grad():
-            for group in optimizer.param_groups:
-                for w in group["params"]:
-                    if w.grad is not None:
-                        _keras_rmsprop_of(w, kept, settings)
-        return loss
-
-    return step
-
-
-def _keras_rmsprop_of(
-    w: Tensor, kept: dict[Tensor, dict[str, Tensor]], settings: Mapping[str, float]
-) -> None:
-    """Move one tensor; `kept` has the mean of squares and the velocity of each."""
-    own = kept.setdefault(w, {"v": torch.zeros_like(w), "m": torch.zeros_like(w)})
-    rho, momentum = settings["rho"], settings.get("momentum", 0.0)
-    own["v"].mul_(rho).add_((1 - rho) * w.grad**2)
-    move = settings["learning_rate"] * w.grad / (own["v"] + settings["epsilon"]).sqrt()
-    own["m"].mul_(momentum).add_(move)
-    w.sub_(own["m"])
-
-
-def keras_epsilon(optimizer: Any, epsilon: float, step: int) -> None:
-    """Adam's epsilon as Keras means it: added before the second moment's bias is corrected."""
-    for group in optimizer.param_groups:
-        beta_2 = group["betas"][1]
-        group["eps"] = float(epsilon / np.sqrt(1 - beta_2**step))

@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning.pytorch
 import torch
-from torch import Tensor
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp_torch.port.pair_inputs import called
 
 KEYS = ("loss", "optimizer")
 """What stands beside a plain module in a dictionary."""
@@ -24,15 +24,15 @@ class Plain(lightning.pytorch.LightningModule):
         self.loss = loss
         self.made_by_user = optimizer
 
-    def forward(self, x: Tensor) -> Any:
-        """The module's own."""
-        return self.module(x)
+    def forward(self, x: Any) -> Any:
+        """The module's own, of one input or several."""
+        return called(self.module, x)
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """The loss of a batch."""
         del batch_idx
-        x, y = batch
-        return self.loss(self.module(x), y)
+        *x, y = batch
+        return self.loss(called(self.module, x[0] if len(x) == 1 else x), y)
 
     def configure_optimizers(self) -> Any:
         """The user's, or what the user's function makes for the module's parameters."""

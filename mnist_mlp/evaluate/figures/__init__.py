@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 from mnist_mlp.evaluate.evidence import Evidence
 from mnist_mlp.evaluate.figures import canvas, confusion, curves, mistakes, weights
+
+_DRAWING = Lock()
+"""The style is a setting of the whole process."""
 
 
 def figure_files(evidence: Evidence) -> dict[str, bytes]:
@@ -20,7 +25,7 @@ def figure_files(evidence: Evidence) -> dict[str, bytes]:
     if len(evidence.history) == 0:
         del draws["curves"]
     files = {}
-    with canvas.house_style():
+    with _DRAWING, canvas.house_style():
         for name, draw in draws.items():
             figure = draw(evidence)
             for kind in ("svg", "png"):

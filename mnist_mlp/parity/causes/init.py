@@ -81,7 +81,7 @@ def pair_breaks(
         layers_of = {
             number: (_name_at(theirs, part, number), _name_at(own, part, number))
             for number in range(len(layers))
-            if not _same_distribution(original, port, tensor_name(number, part))
+            if not same_distribution(original, port, tensor_name(number, part))
         }
         differing = [n for n, (a, b) in layers_of.items() if a != b or a == UNKNOWN]
         if not differing:
@@ -113,7 +113,7 @@ def _name_at(breaks: Sequence[Break], part: str, layer: int) -> str | None:
     return None
 
 
-def _same_distribution(a: Sequence[Tensors], b: Sequence[Tensors], name: str) -> bool:
+def same_distribution(a: Sequence[Tensors], b: Sequence[Tensors], name: str) -> bool:
     """A two-sample Kolmogorov-Smirnov test at level `ALPHA`. Constants must be equal."""
     from scipy.stats import ks_2samp
 

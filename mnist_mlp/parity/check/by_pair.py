@@ -17,18 +17,21 @@ from mnist_mlp.parity.check.pair_data import PIXELS, Brought, against_original
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import (
     Outcome,
 )
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.arrange import laid_like
 from mnist_mlp.parity.pair.breaks import Explained, explained
-from mnist_mlp.parity.pair.feed import Fed, feed
+from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import LIMITS, STAGES
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
+from mnist_mlp.parity.pair.schedules import Schedules, compared, settings_break, whole_words
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
-from mnist_mlp.plan import make_plan
+from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.pair import (
     Forced,
     PairBrought,
@@ -36,14 +39,18 @@ from mnist_mlp.ports.pair import (
     PairJob,
     PairRows,
     PairStep,
+    RunLength,
 )
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
 Say = Callable[[str], None]
+
+Lengths = tuple[RunLength, RunLength]
 
 PREDICTED = 1e-9
 """Largest relative difference of two outputs in evaluation."""
@@ -80,7 +87,10 @@ def check_pair(
     a, b = original.worker, port.worker
     rows = dataset.flat()[plan.train_ids], dataset.labels[plan.train_ids]
     brought = a.pair_brought(*rows), b.pair_brought(*rows)
+    others = aligned(brought[0].own, brought[1].own)
+    brought = brought[0], replace(brought[1], own=others)
     described_both = original.described, port.described
+    _refuse_third(brought, port.target.text)
     fed = feed(*brought, described_both, plan, dataset, image_shape)
     if fed is None:
         raise UsageError(
@@ -92,11 +102,13 @@ def check_pair(
     seen = PairEvidence()
     seen.not_judged += _of_brought(brought)
     seen.told += [text for side in brought for text in side.left_out]
+    seen.told += early_stopping(spec)
     say(f"running {original.target.text} and {port.target.text}, step by step")
-    start = _single(original, port, fed, seen)
+    lengths = _lengths(brought, fed, plan)
+    start = _single(original, port, fed, seen, lengths)
     if start is not None:
         try:
-            _double(original, port, fed, seen, start)
+            _double(original, port, fed, seen, start, lengths)
         except UserCodeError as error:  # it ran in float32 just now
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
     _own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
@@ -128,6 +140,37 @@ def epochs_breaks(original: Target, port: Target, a: int | None, b: int | None) 
     ]
 
 
+def _lengths(brought: Sequence[PairBrought], fed: Fed, plan: Plan) -> tuple[RunLength, RunLength]:
+    """How long both runs are meant to be, in the original's batches."""
+    if brought[0].own is not None and brought[0].own.epochs:
+        steps = len(brought[0].own.epochs[0].sizes)
+    elif fed.source == "the data set":
+        steps = -(-len(plan.train_ids) // fed.a[0].batch_size)
+    elif brought[1].own is not None and brought[1].own.epochs:
+        steps = len(brought[1].own.epochs[0].sizes)
+    else:
+        steps = fed.a[0].steps
+    known = [side.epochs for side in brought if side.epochs]
+    epochs = known[0] if known else plan.spec.training.epochs
+    own = any(side.own is not None and side.own.epochs for side in brought)
+    guessed = not (own and known)
+    first, second = (RunLength(side.epochs or epochs, steps, guessed) for side in brought)
+    return first, second
+
+
+def _refuse_third(brought: Sequence[PairBrought], label: str) -> None:
+    """Batches of three are two inputs and targets, or one input with targets and weights."""
+    mine, theirs = (side.own for side in brought)
+    if mine is None or theirs is None or mine.parts or not theirs.flat:
+        return
+    if theirs.parts[0].size == mine.rows.inputs:
+        raise UsageError(
+            f"{label}: its batches have {len(theirs.parts) + 1} parts, and the original has one "
+            f"input. Of a torch loader, check takes (x, y), or (a, b, y) for two inputs.\nGive it "
+            f"a loader of (x, y), without weights of rows."
+        )
+
+
 def _of_brought(brought: Sequence[PairBrought]) -> list[str]:
     found = [text for side in brought for text in side.not_judged]
     for whose, side in zip(("original", "port"), brought, strict=True):
@@ -148,10 +191,12 @@ class Start:
     weights: WeightMap
 
 
-def _single(original: Side, port: Side, fed: Fed, seen: PairEvidence) -> Start | None:
+def _single(
+    original: Side, port: Side, fed: Fed, seen: PairEvidence, lengths: Lengths
+) -> Start | None:
     """Look at both in float32, as they are: layers, initial weights, and one step."""
-    facts_a = original.worker.pair_open(fed.a, precision="float32")
-    facts_b = port.worker.pair_open(fed.b, precision="float32")
+    facts_a = original.worker.pair_open(fed.a, precision="float32", length=lengths[0])
+    facts_b = port.worker.pair_open(fed.b, precision="float32", length=lengths[1])
     unmapped = [
         f"{side.target.text}: {', '.join(facts.unmapped)}: weights of no layer that can be mapped"
         for side, facts in ((original, facts_a), (port, facts_b))
@@ -162,6 +207,13 @@ def _single(original: Side, port: Side, fed: Fed, seen: PairEvidence) -> Start |
         return None
     weights = match(facts_a.layers, facts_b.layers)
     if isinstance(weights, Unlike):
+        by_hand = dict.fromkeys((*facts_a.repeated, *facts_b.repeated))
+        if by_hand and any(x.kind in RECURRENT for x in (*weights.missing, *weights.extra)):
+            seen.not_judged.append(
+                f"a recurrent layer that one side has written out: {', '.join(by_hand)} run more "
+                f"than once in a step"
+            )
+            return None
         seen.breaks += unlike_breaks(weights)
         return None
     if not weights.pairs:
@@ -174,30 +226,44 @@ def _single(original: Side, port: Side, fed: Fed, seen: PairEvidence) -> Start |
     seen.breaks += found
     rows = _first_batch(fed.a[facts_a.chosen])
     step = original.worker.pair_fit(PairJob(rows, 1))[0]
-    forced = Forced(weights.to_b(step.before), {}, step.draws)
+    forced = Forced(weights.to_b(step.before), {}, weights.draws_to_b(step.draws))
     other = port.worker.pair_fit(PairJob(_first_batch(fed.b[facts_b.chosen]), 1, (forced,)))
     return Start(step, other[0] if other else None, weights)
 
 
 def _first_batch(rows: PairRows) -> PairRows:
-    n = rows.batch_size
-    return PairRows(rows.x[:n], rows.y[:n], n)
+    return rows.first(rows.batch_size)
 
 
-def _double(original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Start) -> None:
+def _double(
+    original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Start, lengths: Lengths
+) -> None:
     """Judge the steps in float64, and try what could be behind their differences."""
-    facts_a = original.worker.pair_open(fed.a, precision="float64")
-    facts_b = port.worker.pair_open(fed.b, precision="float64")
+    facts_a = original.worker.pair_open(fed.a, precision="float64", length=lengths[0])
+    facts_b = port.worker.pair_open(fed.b, precision="float64", length=lengths[1])
+    both = facts_a, facts_b
+    if any(side.loop for side in both) and any(side.accumulated > 1 for side in both):
+        seen.not_judged.append(
+            "training steps: how many batches make an update, a loop has in its own code"
+        )
+        return
     weights = match(facts_a.layers, facts_b.layers)
     if isinstance(weights, Unlike):
         seen.not_judged.append("layers that are others in float64 than in float32")
         return
     seen.not_judged += [f"of the original: {text}" for text in facts_a.open_questions]
     seen.not_judged += [f"of the port: {text}" for text in facts_b.open_questions]
+    seen.noted += [
+        Cause("repeated_rows", f"{', '.join(facts.repeated_rows)} of the {whose}")
+        for whose, facts in (("original", facts_a), ("port", facts_b))
+        if facts.repeated_rows
+    ]
     first = Forced(start.a.before, {}, start.a.draws)
     rows, other_rows, epochs = fed.a[facts_a.chosen], fed.b[facts_b.chosen], EPOCHS
     if not weights.whole:  # a bias that one side lacks is zero in the first step, and only there
         rows, other_rows, epochs = _first_batch(rows), _first_batch(other_rows), 1
+
+    schedules = _schedules(original, port, (facts_a, facts_b), lengths, seen)
 
     def run_of(rows: PairRows) -> PairRun:
         steps = original.worker.pair_fit(PairJob(rows, epochs, (first,)))
@@ -211,6 +277,7 @@ def _double(original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Sta
             weights,
             epochs,
             arithmetic.conditioning(start.a, steps[0]),
+            schedules,
         )
 
     run = run_of(rows)
@@ -229,6 +296,7 @@ def _double(original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Sta
     seen.judged = True
     seen.breaks += result.breaks
     seen.noted += result.noted
+    seen.breaks += _beyond_the_steps(run, seen)
     _margins(seen, result)
     _arithmetic(seen, start, steps[0], own[0])
     if not weights.whole:
@@ -245,6 +313,8 @@ def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> A
     don't differ, or by more, or where the original's model changes its rows itself.
     """
     pair, parts, apart = run.weights.pairs[0], [], 0.0
+    if not isinstance(rows.x, np.ndarray):  # several inputs
+        return None
     batches = np.split(rows.x, range(rows.batch_size, len(rows.x), rows.batch_size))
     for x, a, b in zip(batches, run.steps_a, own, strict=False):
         ours, theirs = a.inputs[pair.a.number], b.inputs.get(pair.b.number)
@@ -254,6 +324,58 @@ def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> A
         apart = max(apart, float(np.abs(laid - ours).max()) / float(np.ptp(rows.x) or 1.0))
         parts.append(laid.reshape(x.shape))
     return np.concatenate(parts) if LIMITS["forward"] < apart <= PIXELS else None
+
+
+def _schedules(
+    original: Side,
+    port: Side,
+    facts: tuple[PairFacts, PairFacts],
+    lengths: Lengths,
+    seen: PairEvidence,
+) -> Schedules | None:
+    """The learning rates of the whole run, where a side changes them."""
+    if not any(side.schedules for side in facts) or any(side.asks_length for side in facts):
+        return None
+    if any(side.own_rates for side in facts):
+        seen.not_judged.append("the learning rates of the whole run, which a side's own code sets")
+        return None
+    words = whole_words(facts[0].schedules), whole_words(facts[1].schedules)
+    try:
+        return compared(original.worker.pair_rates, port.worker.pair_rates, lengths[0], words)
+    except UserCodeError as error:  # some end with an error
+        seen.not_judged.append(f"the learning rates of the whole run: {error}")
+        return None
+
+
+def _beyond_the_steps(run: PairRun, seen: PairEvidence) -> list[Break]:
+    """What the judged steps are too few to show."""
+    found: list[Break] = []
+    if run.schedules is not None and not seen.broken("update"):
+        found += run.schedules.breaks()
+    a, b = run.facts_a, run.facts_b
+    if a.accumulated != b.accumulated:
+        text = f"{b.accumulated} batches for an update instead of {a.accumulated}"
+        cause = Cause("gradient_accumulation", text)
+        found.append(Break(side="b", rung="update", place=Place(), cause=cause))
+    elif a.accumulated > 1:
+        seen.not_judged.append(
+            f"that {a.accumulated} batches make one update, of which the last of an epoch may be "
+            f"fewer: steps are judged without that"
+        )
+    stopping = a.early_stopping, b.early_stopping
+    if None in stopping and any(stopping) and not (a.trainer_given and b.trainer_given):
+        side = "port" if stopping[0] else "original"
+        seen.told.append(f"early stopping: no arguments of the {side}'s training were given")
+        stopping = None, None
+    plateaus = a.plateau, b.plateau
+    if None in plateaus and any(side.own_rates for side in (a, b)):  # it may be own code's work
+        plateaus = None, None
+    for each in (
+        settings_break(*plateaus, name="plateau_settings", rung="update"),
+        settings_break(*stopping, name="early_stopping_settings", rung="order"),
+    ):
+        found += [each] if each is not None else []
+    return found
 
 
 def _refuse_strange(original: Side, steps: Sequence[PairStep]) -> None:
@@ -267,7 +389,14 @@ def _refuse_strange(original: Side, steps: Sequence[PairStep]) -> None:
 
 
 def _guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts: PairFacts) -> None:
-    """A port that brings no targets may want them in another form than it was given."""
+    """A port that brings no data may want it in another form than it was given."""
+    swapped = [x for x in result.breaks if x.cause.name == "inputs_swapped"]
+    if swapped and fed.guessed:
+        result.breaks[:] = [x for x in result.breaks if x not in swapped]
+        seen.not_judged.append(
+            f"in which order the port takes its inputs: it brings none; {swapped[0].cause.value}"
+            f" would be as in the original"
+        )
     broadcast = [x for x in result.breaks if x.cause.name == "targets_broadcast"]
     if not broadcast or not fed.guessed:
         return
@@ -340,7 +469,7 @@ def _arithmetic(seen: PairEvidence, start: Start, a: PairStep, b: PairStep) -> N
         seen.not_judged.append(f"arithmetic coarser than float32: {text}")
 
 
-def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x: Array) -> None:
+def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x: Inputs) -> None:
     """Outputs in evaluation, from the weights after the last judged step."""
     after: Tensors = run.steps_a[-1].after
     try:
@@ -348,6 +477,12 @@ def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x
         theirs = port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)[0]
     except UsageError as error:
         seen.leave_out("predictions", reason=str(error))
+        return
+    except UserCodeError as error:
+        # Nobody knows how a module that takes several inputs in training wants them elsewhere.
+        if isinstance(x, np.ndarray):
+            raise
+        seen.leave_out("predictions", reason=f"it does not run on what training gets: {error}")
         return
     laid = laid_like(theirs, ours)
     if laid is None:

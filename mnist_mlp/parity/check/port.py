@@ -8,8 +8,10 @@ original.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, UsageError, UserCodeError
@@ -18,11 +20,11 @@ from mnist_mlp.parity.check.by_pair import Side, check_pair, epochs_breaks
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
 from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
-from mnist_mlp.parity.check.steps import Setting, begin_reference
+from mnist_mlp.parity.check.steps import Setting, begin_reference, first_run
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import port_outcome
 from mnist_mlp.parity.outcome import Outcome
-from mnist_mlp.ports.protocol import PortFacts
+from mnist_mlp.ports.protocol import PortDescription, PortFacts
 from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
@@ -43,7 +45,7 @@ def check_port(
     port: Target,
     *,
     spec: Spec,
-    dataset: Dataset,
+    dataset: Dataset | Callable[[], Dataset],
     original: Target | None = None,
     image_shape: tuple[int, ...] = (),
     threads: int = 1,
@@ -60,6 +62,8 @@ def check_port(
         What to judge by; with an original, what the original does not tell.
     original : Target, optional
         The model the port was made of.
+    dataset : Dataset, or a function that loads it
+        A function is called while the frameworks are imported.
     image_shape : tuple of int
         Shape of one input as the port wants it; flat by default.
     cost : bool
@@ -72,13 +76,15 @@ def check_port(
     TimeLimitError
         It ran longer; with the line that it was at.
     """
-    with ExitStack() as open_workers:
+    with ThreadPoolExecutor(1) as pool, ExitStack() as open_workers:
+        # Closing the workers ends a call that runs in the pool.
+        open_workers.callback(pool.shutdown, wait=False, cancel_futures=True)
 
-        def host(target: Target) -> Worker:
+        def started(target: Target) -> Worker:
             say(f"starting {target.framework} for {target.text}")
             for line in target.left_out:
                 say(f"left out, as it is not Python: {line}")
-            return open_workers.enter_context(
+            worker = open_workers.enter_context(
                 Worker(
                     target.framework,
                     accelerator="cpu",
@@ -88,90 +94,117 @@ def check_port(
                     arguments=target.arguments,
                 )
             )
+            worker.start_describing(target.text)
+            return worker
 
-        def side(target: Target) -> Side:
-            worker = host(target)
-            return Side(target, worker, worker.describe_port(target.text))
+        @cache
+        def looked_at_port() -> PortDescription:
+            return worker.describe_port(port.text)
 
-        def opened(worker: Worker, target: Target, given: Setting, *, measure: bool) -> PortFacts:
-            shape = image_shape or (given.data.train_images.shape[1],)
-            return look_and_open(worker, target, given, dataset, shape, measure=measure)
+        def opened(given: Setting) -> PortFacts:
+            """The port, after one batch."""
+            return open_described(
+                *(worker, port, looked_at_port(), given, rows),
+                _shape(image_shape, given),
+                measure=False,
+            )
 
-        first: PortEvidence | None = None
-        theirs: Side | None = None
-        given = setting(spec, dataset)
-        if original is None:
+        # Both import their frameworks while this process loads the data.
+        worker_a = None if original is None else started(original)
+        worker = started(port)
+        rows = dataset() if callable(dataset) else dataset
+        given = setting(spec, rows)
+        if original is None or worker_a is None:
             begin_reference(given)
-        else:
-            ours = side(original)
-            theirs = side(port) if is_script(port.text) else None
-            loops = [each.described.loop for each in (ours, theirs) if each is not None]
-            if any(loops) or supported.needs_a_pair(ours.described, _needs(given, dataset)):
-                if reason := supported.refusal_of_pair(ours.described, label=original.text):
-                    raise UsageError(reason)
-                if cost:
-                    raise UsageError("--cost trains dense networks under cross-entropy only")
-                outcome = check_pair(
-                    ours,
-                    theirs or side(port),
-                    spec=spec,
-                    dataset=dataset,
-                    image_shape=image_shape,
-                    say=say,
-                )
-                return Checked(outcome, spec)
-            worker = ours.worker
-            facts = opened(worker, original, given, measure=True)
-            read = read_spec(worker, facts, dataset, spec, label=original.text)
-            spec, given = read.spec, setting(read.spec, dataset)
-            begin_reference(given)
-            say(f"running {original.text}")
-            without = replace(given, passed_by=supported.kinds_passed_by(facts.layers))
-            first = look_at_port(worker, facts, without, dataset, label=original.text, side="a")
-            first.remarks = read.remarks
-            worker.close()
-        worker = theirs.worker if theirs else host(port)
-        facts = opened(worker, port, given, measure=False)
-        if first is not None and by_settings.hides(first, facts):
+            facts = opened(given)
+            say(f"running {port.text}")
+            second = look_at_port(worker, facts, given, rows, label=port.text, side="b")
+            prices = _cost(worker, given, say) if cost else None
+            return Checked(port_outcome(None, second, given, spec), spec, prices)
+        looked = worker_a.describe_port(original.text)
+        loops = [looked.loop]
+        if is_script(port.text):  # no other port has a loop, and its description can wait
+            loops.append(looked_at_port().loop)
+        if any(loops) or supported.needs_a_pair(looked, _needs(given, rows)):
+            _refuse_pair(original, looked, cost=cost)
+            outcome = check_pair(
+                Side(original, worker_a, looked),
+                Side(port, worker, looked_at_port()),
+                spec=spec,
+                dataset=rows,
+                image_shape=image_shape,
+                say=say,
+            )
+            return Checked(outcome, spec)
+        facts_a = open_described(
+            *(worker_a, original, looked, given, rows), _shape(image_shape, given), measure=True
+        )
+        read = read_spec(worker_a, facts_a, rows, spec, label=original.text)
+        spec, given = read.spec, setting(read.spec, rows)
+        begin_reference(given)
+        # The port runs beside its original. What the original does only matters for how the port's
+        # run is judged.
+        opening = pool.submit(opened, given)
+        running = pool.submit(lambda: first_run(worker, _passing(given, facts_a, opening.result())))
+        say(f"running {original.text} and {port.text}")
+        without = replace(given, passed_by=supported.kinds_passed_by(facts_a.layers))
+        first = look_at_port(worker_a, facts_a, without, rows, label=original.text, side="a")
+        first.remarks = read.remarks
+        worker_a.close()
+        facts = opening.result()
+        if by_settings.hides(first, facts):
             second = PortEvidence(label=port.text, framework=facts.framework, facts=facts)
             by_settings.compare_unrun(first, second, given)
-            prices = _cost(worker, given, say) if cost else None
-            return Checked(port_outcome(first, second, given, spec), spec, prices)
-        if first is not None:
-            given = as_the_original(first, given)
-            if supported.compared_by_settings(first.facts.layers):
-                given = replace(given, passed_by=supported.kinds_passed_by(facts.layers))
-        say(f"running {port.text}")
-        second = look_at_port(
-            worker, facts, given, dataset, label=port.text, side="b", original=first
-        )
-        if first is not None:
+        else:
+            given = _passing(as_the_original(first, given), facts_a, facts)
+            second = look_at_port(
+                *(worker, facts, given, rows),
+                label=port.text,
+                side="b",
+                original=first,
+                ran=running.result,
+            )
             _beside_the_steps(first, second, (original, port))
+        wait([running])  # a worker answers one call at a time
         prices = _cost(worker, given, say) if cost else None
     return Checked(port_outcome(first, second, given, spec), spec, prices)
 
 
+def _refuse_pair(original: Target, looked: PortDescription, *, cost: bool) -> None:
+    if reason := supported.refusal_of_pair(looked, label=original.text):
+        raise UsageError(reason)
+    if cost:
+        raise UsageError("--cost trains dense networks under cross-entropy only")
+
+
+def _passing(given: Setting, original: PortFacts, port: PortFacts) -> Setting:
+    """Pass by those layers of the port that are only compared by their settings, as are its
+    original's."""
+    if not supported.compared_by_settings(original.layers):
+        return given
+    return replace(given, passed_by=supported.kinds_passed_by(port.layers))
+
+
 def _beside_the_steps(
-    first: PortEvidence, second: PortEvidence, targets: tuple[Target | None, Target]
+    first: PortEvidence, second: PortEvidence, targets: tuple[Target, Target]
 ) -> None:
     """What original and port differ in, and do alike, outside of judged steps."""
     drop_shared_habits(first, second)
     by_settings.compare(first, second)
-    original, port = targets
-    assert original is not None
-    second.breaks += epochs_breaks(original, port, first.facts.epochs, second.facts.epochs)
+    second.breaks += epochs_breaks(*targets, first.facts.epochs, second.facts.epochs)
 
 
-def look_and_open(
+def open_described(
     worker: Worker,
     target: Target,
+    looked: PortDescription,
     given: Setting,
     dataset: Dataset,
     shape: tuple[int, ...],
     *,
     measure: bool,
 ) -> PortFacts:
-    """Look at a model, then run one batch of it; `measure` says that it is an original.
+    """Run one batch of a described model; `measure` says that it is an original.
 
     Raises
     ------
@@ -179,7 +212,6 @@ def look_and_open(
         It cannot be run, or nothing can be measured by it; with what can.
     """
     needs = _needs(given, dataset)
-    looked = worker.describe_port(target.text)
     refuse = supported.refusal if measure else supported.refusal_of_port
     if reason := refuse(looked, needs, label=target.text):
         raise UsageError(reason)
@@ -193,6 +225,11 @@ def look_and_open(
     if measure and (reason := supported.refusal_of_layers(facts, needs, label=target.text)):
         raise UsageError(reason)
     return facts
+
+
+def _shape(image_shape: tuple[int, ...], given: Setting) -> tuple[int, ...]:
+    """The shape of one input: flat by default."""
+    return image_shape or (given.data.train_images.shape[1],)
 
 
 def _needs(given: Setting, dataset: Dataset) -> supported.Needs:
@@ -214,8 +251,11 @@ def original_spec(
         original.framework, accelerator="cpu", timeout=timeout, arguments=original.arguments
     ) as worker:
         given = setting(spec, dataset)
-        shape = image_shape or (given.data.train_images.shape[1],)
-        facts = look_and_open(worker, original, given, dataset, shape, measure=True)
+        facts = open_described(
+            *(worker, original, worker.describe_port(original.text), given, dataset),
+            _shape(image_shape, given),
+            measure=True,
+        )
         read = read_spec(worker, facts, dataset, spec, label=original.text)
         return replace(read, remarks=(*supported.not_judged(facts, original=True), *read.remarks))
 

@@ -6,6 +6,7 @@ are judged exactly as a backend's are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from mnist_mlp.parity.causes.forward import without_biases
 from mnist_mlp.parity.check import metrics
 from mnist_mlp.parity.check.own_data import DataVerdict, against_plan
 from mnist_mlp.parity.check.pair_data import Brought, against_original
-from mnist_mlp.parity.check.steps import Setting, look_at_steps
+from mnist_mlp.parity.check.steps import PortRun, Setting, look_at_steps
 from mnist_mlp.parity.check.supported import family, named, not_judged, status
 from mnist_mlp.parity.findings import (
     STEP_RUNGS,
@@ -82,10 +83,12 @@ def look_at_port(
     label: str,
     side: Side,
     original: PortEvidence | None = None,
+    ran: Callable[[], PortRun] | None = None,
 ) -> PortEvidence:
     """Run a port and climb every rung that a port has.
 
-    Side "a" is an `original`, whose own data nothing judges; they judge those of side "b".
+    Side "a" is an `original`, whose own data nothing judges; they judge those of side "b". `ran`
+    returns the port's `first_run` if that is already being made.
 
     Raises
     ------
@@ -103,7 +106,7 @@ def look_at_port(
         seen.breaks += init.pair_breaks(given.draws, facts.draws, layers, side=side)
     else:
         seen.breaks += init.native_breaks(facts.draws, layers, side=side)
-    _steps(seen, worker, given, side)
+    _steps(seen, worker, given, side, ran)
     if side == "b":
         _own_data(seen, given, dataset, original)
     breaks, missing, seen.compared["metrics"] = metrics.breaks(
@@ -265,9 +268,15 @@ def _scaled_once(seen: PortEvidence) -> None:
 # --- Steps ----------------------------------------------------------------------------------------
 
 
-def _steps(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> None:
+def _steps(
+    seen: PortEvidence,
+    worker: Worker,
+    given: Setting,
+    side: Side,
+    first: Callable[[], PortRun] | None,
+) -> None:
     try:
-        ran, explained, whole = look_at_steps(worker, given, side)
+        ran, explained, whole = look_at_steps(worker, given, side, first)
     except DivergedError as error:
         raise _diverged(seen, str(error)) from None
     seen.steps, seen.epochs, seen.found = ran.steps, ran.epochs, ran.found
@@ -281,8 +290,9 @@ def _steps(seen: PortEvidence, worker: Worker, given: Setting, side: Side) -> No
         seen.leave_out("trajectory", reason="no weights between judged steps can be measured")
     else:
         seen.margins["trajectory"] = ran.away / drift.LIMIT
-    if ran.epochs:
-        seen.compared["spec"] += 2  # epochs and batches of each, by what was run
+    if ran.epochs:  # by what was run: the batches of each epoch, and the epochs
+        all_ran = len(ran.epochs) >= given.plan.spec.training.epochs
+        seen.compared["spec"] += 2 if all_ran else 1
 
 
 def _named_by_layers(item: Break, facts: PortFacts) -> Break:

@@ -8,7 +8,7 @@ leads astray is judged itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,13 +91,22 @@ def begin_reference(given: Setting) -> None:
     begin((given.exact, [*steps, end]), (given.honest, [span.start for span in spans]))
 
 
+def first_run(worker: Worker, given: Setting) -> PortRun:
+    """A port's training run, recorded in the windows in which every run is judged first.
+
+    It depends on the plan, the data and the layers that are passed by, and not on what the port is
+    judged by.
+    """
+    return _run(worker, given, windows(given.plan), stress_batch(given.plan, given.data))
+
+
 def look_at_steps(
-    worker: Worker, given: Setting, side: Side
+    worker: Worker, given: Setting, side: Side, ran: Callable[[], PortRun] | None = None
 ) -> tuple[PortRun, Explanation, list[Break]]:
     """Run a port, and run it again where its steps have to be looked at more closely.
 
-    Answers with the last run, what became of its judged steps, and what is wrong with the run as a
-    whole.
+    `ran` returns the `first_run` if that is already being made. Answers with the last run, what
+    became of its judged steps, and what is wrong with the run as a whole.
 
     Raises
     ------
@@ -106,27 +115,27 @@ def look_at_steps(
     """
     spans = windows(given.plan)
     stress = stress_batch(given.plan, given.data)
-    ran = _run(worker, given, spans, stress)
-    explained = explain(given.recipe, ran.steps, side=side, plain=given.plain)
+    run = ran() if ran else first_run(worker, given)
+    explained = explain(given.recipe, run.steps, side=side, plain=given.plain)
     for _ in range(CLOSER):
-        gap = _astray(ran, explained, given) or _gap(ran, explained)
+        gap = _astray(run, explained, given) or _gap(run, explained)
         if gap is None:
             break
         clean, broken = gap
         more = between(clean, broken - 1, rounds=ROUNDS)
         last = given.plan.steps_per_epoch * given.plan.spec.training.epochs
         spans = merged(((span.start, span.stop) for span in [*spans, *more]), last=last)
-        ran = _run(worker, given, spans, stress)
-        explained = explain(given.recipe, ran.steps, side=side, plain=given.plain)
-    _refuse_strange(ran, explained)
-    whole = _counts(ran, given.plan, side)
-    gap = None if whole or explained.breaks else _astray(ran, explained, given)
+        run = _run(worker, given, spans, stress)
+        explained = explain(given.recipe, run.steps, side=side, plain=given.plain)
+    _refuse_strange(run, explained)
+    whole = _counts(run, given.plan, side)
+    gap = None if whole or explained.breaks else _astray(run, explained, given)
     if gap is not None:
         cause = Cause(UNKNOWN, f"weights are elsewhere, though steps up to {gap[0]} are clean")
         epoch, _ = place(given.plan, gap[1])
         found = Place(epoch=epoch, step=gap[1], tensor="weights")
         whole = [Break(side=side, rung="trajectory", place=found, cause=cause)]
-    return ran, explained, whole
+    return run, explained, whole
 
 
 def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress) -> PortRun:
@@ -224,7 +233,8 @@ def _counts(ran: PortRun, plan: Plan, side: Side) -> list[Break]:
             cut = Place(epoch=epoch.epoch, step=step, tensor="ids")
             return [Break(side=side, rung="order", place=cut, cause=cause)]
     done, asked = len(ran.epochs), plan.spec.training.epochs
-    if done < asked:
+    # With early stopping, a run may end before its last epoch.
+    if done < asked and (done == 0 or plan.spec.training.patience == 0):
         cause = Cause("epochs_missing", f"{done} of {asked} epochs")
         cut = Place(epoch=done + 1, step=done * per_epoch + 1, tensor="ids")
         return [Break(side=side, rung="order", place=cut, cause=cause)]

@@ -84,7 +84,9 @@ LAYERS = (
     Row("a convolution", "refused", ("Separable*", "ConvLSTM*", "*Fold", "*fold")),
     Row("a convolution", "refused", ("*Conv*", "conv*"), pair=True),
     Row("pooling", "refused", ("*Pool*", "*pool*"), pair=True),
+    Row("an embedding", "refused", ("Embedding", "embedding"), pair=True),
     Row("an embedding", "refused", ("Embedding*", "embedding*")),
+    Row("recurrent", "refused", ("LSTM", "GRU", "SimpleRNN", "RNN", "*Cell"), pair=True),
     Row("recurrent", "refused", ("*GRU*", "*LSTM*", "*RNN*", "Bidirectional", "TimeDistributed")),
     Row("attention", "refused", ("*Attention*", "*attention*", "Transformer*")),
     Row("merging", "refused", ("Bilinear", "Dot")),
@@ -340,10 +342,9 @@ def needs_a_pair(original: PortDescription, needs: Needs) -> bool:
 def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
     """Why an original cannot be the measure of a port, with what can; None where it can."""
     reasons = []
-    for what, shapes in (("inputs", original.inputs), ("outputs", original.outputs)):
-        if len(shapes) > 1:
-            loss = f" (loss {', '.join(original.losses)})" if original.losses else ""
-            reasons.append(f"it has {len(shapes)} {what}{loss if what == 'outputs' else ''}")
+    if len(original.outputs) > 1:
+        loss = f" (loss {', '.join(original.losses)})" if original.losses else ""
+        reasons.append(f"it has {len(original.outputs)} outputs{loss}")
     unknown = [layer for layer in original.layers if not _has_a_pair(layer)]
     if unknown:
         first = {layer.kind: layer for layer in reversed(unknown)}
@@ -356,8 +357,9 @@ def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
     losses = f", under {', '.join(original.losses)}" if original.losses else ""
     return (
         f"{label} cannot be judged: {'; '.join(reasons)}.\n"
-        f"What can be: one input and one output, dense layers, convolutions, pooling, "
-        f"normalisation, dropout, activations, merging and resizing. It is made of {kinds}{losses}."
+        f"What can be: any inputs and one output, dense layers, convolutions, embeddings, "
+        f"recurrent layers, pooling, normalisation, dropout, activations, merging and resizing. "
+        f"It is made of {kinds}{losses}."
         f"\nGive check the part without the others as a model of its own, in both files."
     )
 

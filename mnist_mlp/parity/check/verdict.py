@@ -12,7 +12,7 @@ from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
 from mnist_mlp.parity.check.supported import optimizer_is_judged, optimizer_of
 from mnist_mlp.parity.findings import RUNGS, Break, Cause
-from mnist_mlp.parity.not_exercised import not_exercised
+from mnist_mlp.parity.not_exercised import early_stopping, not_exercised
 from mnist_mlp.parity.outcome import (
     BUT_FOR_DATA,
     NamedSide,
@@ -54,6 +54,7 @@ def port_outcome(
         noted=(*noted, *habits_of_original(first)),
         not_exercised=(
             *not_exercised(second.steps, given.recipe.spec),
+            *early_stopping(given.recipe.spec, done=len(second.epochs)),
             *not_judged,
             *remarks,
             *second.facts.left_out,

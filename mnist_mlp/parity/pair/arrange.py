@@ -18,16 +18,23 @@ def layouts(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Orders of the axes of one row, the likeliest first: as it is, channels first or last."""
     n = len(shape)
     axes = tuple(range(n))
-    likely = [axes, (n - 1, *axes[:-1]), (*axes[1:], 0)]
+    likely = [axes, (n - 1, *axes[:-1]), (*axes[1:], 0)] if n else [axes]
     yield from dict.fromkeys([*likely, *permutations(axes)] if n < MOST_AXES else likely)
 
 
 def laid_like(b: Array, a: Array) -> Array | None:
-    """`b` in the layout of `a`, rows first in both; None if it cannot be.
+    """`b` in the layout of `a`, rows first in `a`; None if it cannot be.
 
-    Of several layouts that fit the shape, the one is taken in which the numbers are nearest.
+    In sequences, `b` may have the steps first and the rows second. Of several layouts that fit the
+    shape, the one is taken in which the numbers are nearest.
     """
-    if b.size != a.size or not b.ndim or not a.ndim or len(a) != len(b):
+    if b.size != a.size or not b.ndim or not a.ndim:
+        return None
+    if b.ndim > 1 and a.shape == (b.shape[1], b.shape[0], *b.shape[2:]):
+        turned = b.swapaxes(0, 1)
+        if a.shape != b.shape or _apart(turned, a) < _apart(b, a):
+            return turned
+    if len(a) != len(b):
         return None
     found = [
         b.transpose(0, *(axis + 1 for axis in order))

@@ -29,6 +29,10 @@ ARGUMENTS = {
 }
 """What a framework calls the settings that are plain numbers."""
 
+WITHIN_LAYER = ("convolution_settings", "batch_first_missing", "sequence_reversed",
+                "inputs_swapped")  # fmt: skip
+"""Settings of a layer that show in what it gets, as a convolution's padding in front of it."""
+
 MOST = 12
 """Differences that are mended one after another."""
 
@@ -61,10 +65,11 @@ def explained(run: PairRun) -> Explained:
                 seen.open_stages += _behind(finding)
                 break
             for each in found:
-                if each.cause.name in NOTED:
+                if each.noted or each.cause.name in NOTED:
                     seen.noted.append(each.cause)
                 else:
-                    cause = replace(each.cause, fix=_fix(each.mends, run))
+                    fix = each.cause.fix or _fix(each.mends, run)
+                    cause = replace(each.cause, fix=fix)
                     seen.breaks.append(_break(finding, run, cause))
                 mends += each.mends
     seen.noted += [
@@ -89,7 +94,8 @@ def _fix(mends: tuple[Mend, ...], run: PairRun) -> str:
     names = {layer.number: layer.name for layer in run.facts_b.layers}
     words = []
     for mend in mends:
-        if mend.field not in known or isinstance(mend.value, bool):
+        number = isinstance(mend.value, int | float) and not isinstance(mend.value, bool)
+        if mend.field not in known or not number:
             return ""
         value, where = float(mend.value), "the optimizer"
         if mend.layer is not None:
@@ -108,7 +114,7 @@ def _size(finding: Finding) -> str:
 
 def _break(finding: Finding, run: PairRun, cause: Cause) -> Break:
     rung, layer, tensor = _place(finding)
-    if cause.name == "convolution_settings":  # it may be the padding in front of the layer
+    if cause.name in WITHIN_LAYER:
         rung, layer, tensor = "forward", finding.layer, "pre_activation"
     epoch, _ = divmod(finding.step - 1, run.rows_b.steps)
     return Break(

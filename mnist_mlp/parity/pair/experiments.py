@@ -6,16 +6,21 @@ change in effect, the step is taken again and the difference is gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
+
+import numpy as np
 
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
+from mnist_mlp.parity.pair import optimizers, sequences
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
+from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, family, side_by_side
+from mnist_mlp.parity.pair.settings import differing, told
+from mnist_mlp.ports.inputs import arrays_of, orders
 from mnist_mlp.ports.pair import Mend, PairLayer
 
 TRIALS = 60
@@ -23,14 +28,6 @@ TRIALS = 60
 
 TOGETHER = 3
 """So many changes are tried together, before all of them."""
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A change of the port, and what it would mend."""
-
-    mends: tuple[Mend, ...]
-    cause: Cause
 
 
 CHAIN = ("forward", "loss", "gradient")
@@ -52,7 +49,14 @@ def explain(
     finding: Finding, run: PairRun, mended: tuple[Mend, ...]
 ) -> tuple[Hypothesis, ...] | None:
     """The smallest set of hypotheses whose changes remove a difference; None if there is none."""
-    known = list(hypotheses(finding, run))
+    if finding.stage == "update":
+        biases = [Hypothesis(*each) for each in sequences.of_update(run)]
+        found = optimizers.explain(
+            run, lambda chosen: _removes(chosen, finding, run, mended), biases
+        )
+        if found is not None:
+            return found
+    known = list(hypotheses(finding, run, mended))
     sizes = list(range(1, min(TOGETHER, len(known)) + 1))
     if len(known) > TOGETHER:
         sizes.append(len(known))
@@ -82,7 +86,7 @@ def _removes(
     return STAGES.index(after.stage) > STAGES.index(finding.stage)
 
 
-def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
+def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> Iterator[Hypothesis]:
     """What could be behind a difference, by what the two models' settings differ in."""
     match finding.stage:
         case "forward" if finding.tensor == "outputs":
@@ -90,11 +94,15 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
             pair = run.weights.pairs[finding.layer]
             yield from _mode(run)
             yield from _settings(pair.a, pair.b)
+            yield from (Hypothesis(*each) for each in sequences.of_outputs(pair))
         case "forward":
             assert finding.layer is not None
             yield from _mode(run)
             yield from _work(run, finding.layer)
             yield from _padding(run, finding.layer)
+            yield from _swapped(run)
+            tried = sequences.of_inputs(run, finding.layer, mended)
+            yield from (Hypothesis(*each) for each in tried)
         case "loss":
             yield from _work(run, len(run.weights.pairs))
             yield from _loss(run)
@@ -103,9 +111,12 @@ def hypotheses(finding: Finding, run: PairRun) -> Iterator[Hypothesis]:
             yield from _frozen(run, finding)
             if finding.step > 1 and run.facts_b.loop:
                 yield Hypothesis((Mend(None, "cleared"),), Cause("gradients_not_cleared"))
+            pair = run.weights.pairs[finding.layer]
+            yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
-            sides = run.facts_a, run.facts_b
-            yield from _optimizer(*({**x.optimizer, "framework": x.framework} for x in sides))
+            yield from (Hypothesis(*each) for each in sequences.of_update(run))
+            both = optimizers.Optimizers.of(run)
+            yield from optimizers.hypotheses(both) if both.known else ()
         case "state":
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
@@ -121,35 +132,17 @@ def _mode(run: PairRun) -> Iterator[Hypothesis]:
 # --- Layers ---------------------------------------------------------------------------------------
 
 
-def _told(name: str, a: Any, b: Any, where: str) -> str:
-    return f"{name} {_short(b)} instead of {_short(a)} in {where}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _differing(a: PairLayer, b: PairLayer) -> Iterator[tuple[str, Any, Any]]:
-    for name, value in a.settings.items():
-        if name in b.settings and not _same(value, b.settings[name]):
-            yield name, value, b.settings[name]
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return abs(a - b) <= 1e-12 * max(abs(a), abs(b))
-    return bool(a == b)
-
-
 def _settings(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
     """Settings of one layer in both models."""
-    for name, ours, theirs in _differing(a, b):
-        text = _told(name, ours, theirs, b.name)
+    for name, ours, theirs in differing(a, b):
+        text = told(name, ours, theirs, b.name)
         mends = (Mend(b.number, name, ours),)
         if a.kind.endswith("_norm"):
             yield Hypothesis(mends, Cause("normalisation_settings", text))
         elif a.kind == "conv":
             yield Hypothesis(mends, Cause("convolution_settings", text))
+        elif a.kind == "embedding":
+            yield Hypothesis(mends, Cause("embedding_settings", text))
 
 
 def _padding(run: PairRun, index: int) -> Iterator[Hypothesis]:
@@ -168,34 +161,60 @@ def _padding(run: PairRun, index: int) -> Iterator[Hypothesis]:
     if theirs == tuple(map(tuple, ours)):
         return
     mends = (Mend(pads[-1].number, "skip"), Mend(pair.b.number, "pads", ours))
-    text = _told("pads", ours, theirs, pair.b.name)
+    text = told("pads", ours, theirs, pair.b.name)
     yield Hypothesis(mends, Cause("convolution_settings", text))
 
 
 def _statistics(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
-    for name, ours, theirs in _differing(a, b):
+    for name, ours, theirs in differing(a, b):
         if name == "momentum":
-            text = _told(name, ours, theirs, b.name)
+            text = told(name, ours, theirs, b.name)
             mends = (Mend(b.number, name, ours),)
             yield Hypothesis(mends, Cause("normalisation_settings", text))
-    text = f"n / (n - 1) times the population variance, in {b.name}"
+    text = f"n / (n - 1) times the population variance in torch, in {b.name}"
     yield Hypothesis((Mend(b.number, "population_variance"),), Cause("unbiased_variance", text))
 
 
 def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
     """Work without weights in front of a layer, the nearest first.
 
-    What stands in front of earlier layers may be on another branch that leads here.
+    What stands in front of earlier layers may be on another branch that leads here. What is missing
+    in each of several branches is tried at once, too.
     """
+    dropouts = []
     for place in range(index, -1, -1):
         last = place == len(run.weights.pairs)
         for beside in side_by_side(run.facts_a.layers, run.facts_b.layers, run.weights, place):
             if beside.b is None:
-                yield from _missing(beside, last=last)
+                missing = list(_missing(_at_its_source(beside, run), last=last))
+                dropouts += [each for each in missing if each.cause.name == "dropout_missing"]
+                yield from missing
             elif beside.a is None:
                 yield from _extra(beside.b)
             else:
                 yield from _otherwise(beside.a, beside.b)
+    if len(dropouts) > 1:
+        mends = tuple(mend for each in dropouts[::-1] for mend in each.mends)
+        text = "; ".join(str(each.cause.value) for each in dropouts[::-1])
+        yield Hypothesis(mends, Cause("dropout_missing", text))
+
+
+def _swapped(run: PairRun) -> Iterator[Hypothesis]:
+    """Inputs of equal shapes, which a model may take for each other."""
+    if isinstance(run.rows_b.x, np.ndarray):
+        return
+    shapes = [x.shape[1:] for x in arrays_of(run.rows_b.x)]
+    for order in orders(shapes, shapes)[1:]:
+        moved = ", ".join(f"{k + 1} for {i + 1}" for i, k in enumerate(order) if i != k)
+        mends = (Mend(None, "inputs", tuple(order)),)
+        yield Hypothesis(mends, Cause("inputs_swapped", f"input {moved}"))
+
+
+def _at_its_source(beside: Beside, run: PairRun) -> Beside:
+    """Work of the original's, placed behind the layer whose result it is given."""
+    source = None if beside.a is None else beside.a.behind
+    pair = next((p for p in run.weights.pairs if p.a.number == source), None)
+    return beside if pair is None else replace(beside, behind=pair.b.number)
 
 
 def _missing(beside: Beside, *, last: bool) -> Iterator[Hypothesis]:
@@ -230,11 +249,11 @@ def _extra(layer: PairLayer) -> Iterator[Hypothesis]:
 
 def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
     """The same sort of work, done otherwise."""
-    differing = list(_differing(a, b))
-    if a.kind == b.kind and not differing:
+    unlike = list(differing(a, b))
+    if a.kind == b.kind and not unlike:
         return
     instead = (Mend(b.number, "kind", (a.kind, dict(a.settings))),)
-    text = ", ".join(_told(name, x, y, b.name) for name, x, y in differing)
+    text = ", ".join(told(name, x, y, b.name) for name, x, y in unlike)
     match family(a.kind):
         case "activation" if a.kind == b.kind == "leaky_relu":
             yield Hypothesis(instead, Cause("leaky_relu_slope", text))
@@ -250,8 +269,8 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         case "dropout":
             yield Hypothesis(instead, Cause("dropout_rate", f"{b.name} instead of {a.name}"))
         case "pool" if "window" in a.settings:
-            told = text if a.kind == b.kind else f"{b.name} instead of {a.name}"
-            yield Hypothesis(instead, Cause("pooling_settings", told))
+            shown = text if a.kind == b.kind else f"{b.name} instead of {a.name}"
+            yield Hypothesis(instead, Cause("pooling_settings", shown))
 
 
 # --- Loss and gradient ----------------------------------------------------------------------------
@@ -271,8 +290,8 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
         if layer.number > last and (layer.kind, b.kind) in DOUBLED:
             yield Hypothesis((Mend(layer.number, "skip"),), Cause("softmax_twice", layer.name))
     if a is not None:
-        for name, ours, theirs in _differing(a, b):
-            text = _told(name, ours, theirs, b.name)
+        for name, ours, theirs in differing(a, b):
+            text = told(name, ours, theirs, b.name)
             mends = (Mend(here, name, ours),)
             if name == "reduction" and theirs == "sum":
                 yield Hypothesis(mends, Cause("loss_sum", text))
@@ -282,6 +301,10 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
                 yield Hypothesis(mends, Cause("other_loss", text))
         if a.kind != b.kind and a.kind in ("mse_loss", "l1_loss", "huber_loss"):
             mends = (Mend(here, "kind", (a.kind, dict(a.settings))),)
+            yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
+        if a.kind == "binary_cross_entropy" and b.kind == "cross_entropy":
+            # Of softmax, too, Keras's loss takes the scores, and each by itself.
+            mends = (Mend(here, "kind", ("binary_cross_entropy_with_logits", {})),)
             yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
     penalties = {
         pair.b.number: run.facts_a.penalties[f"{pair.a.number}/kernel"]
@@ -306,58 +329,3 @@ def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
     pair = run.weights.pairs[finding.layer]
     mends = (Mend(pair.b.number, "trained"),)
     yield Hypothesis(mends, Cause("frozen_tensor", f"{finding.tensor} of {pair.b.name}"))
-
-
-# --- Optimizer ------------------------------------------------------------------------------------
-
-_ALIKE = {"AdamW": "Adam"}
-_SETTINGS = ("learning_rate", "momentum", "nesterov", "beta_1", "beta_2", "epsilon", "rho",
-             "weight_decay", "alpha")  # fmt: skip
-
-
-def _optimizer(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Hypothesis]:
-    kinds = [str(x.get("kind") or "") for x in (a, b)]
-    if _ALIKE.get(kinds[0], kinds[0]) != _ALIKE.get(kinds[1], kinds[1]):
-        return
-    ours, theirs = _in_one_language(a), _in_one_language(b)
-    if kinds == ["RMSprop", "RMSprop"] and a["framework"] == "keras" and not a.get("centered"):
-        names = ("learning_rate", "rho", "momentum", "epsilon")
-        rule = (Mend(None, "rule", ("keras_rmsprop", {n: float(ours[n]) for n in names})),)
-        told = ", ".join(f"{n} {_short(theirs[n])} for {_short(ours[n])}" for n in names)
-        text = f"RMSprop (torch) for RMSprop (Keras): {told}; epsilon outside of the root"
-        yield Hypothesis(rule, Cause("other_optimizer", text))
-    for name in _SETTINGS:
-        x, y = ours.get(name, 0.0), theirs.get(name, 0.0)
-        if (name not in ours and name not in theirs) or _same(float(x), float(y)):
-            continue
-        text = f"{_short(y)} instead of {_short(x)}"
-        mends = (Mend(None, name, x),)
-        match name:
-            case "learning_rate":
-                yield Hypothesis(mends, Cause("learning_rate", text))
-            case "momentum":
-                yield Hypothesis(mends, Cause("momentum", text))
-            case "nesterov":
-                mends = (Mend(None, name, bool(x)),)
-                yield Hypothesis(mends, Cause("nesterov_missing" if x else "undeclared_nesterov"))
-            case "weight_decay":
-                yield Hypothesis(mends, Cause("weight_decay", text))
-            case "beta_1" | "beta_2":
-                yield Hypothesis(mends, Cause("adam_betas", f"{name} {text}"))
-            case "epsilon" if kinds[0] in ("Adam", "AdamW"):
-                continue  # its place is another thing than its size: see below
-            case _:
-                yield Hypothesis(mends, Cause("optimizer_settings", f"{name} {text}, {kinds[1]}"))
-    if kinds[0] in ("Adam", "AdamW") and a["framework"] == "keras":
-        epsilon = float(ours["epsilon"])
-        rule = (Mend(None, "rule", ("keras_adam", epsilon)),)
-        text = f"epsilon {_short(theirs.get('epsilon'))}, the original's {_short(epsilon)}"
-        yield Hypothesis(rule, Cause("adam_epsilon_placement", text))
-
-
-def _in_one_language(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """torch's RMSprop has `alpha` for `rho`; a decay that is not there is 0."""
-    found = {k: v for k, v in settings.items() if isinstance(v, bool | int | float)}
-    if str(settings.get("kind")) == "RMSprop" and "alpha" in found:
-        found["rho"] = found.pop("alpha")
-    return found

@@ -7,7 +7,7 @@ data it brings; where it brings none, forms are tried, the likeliest first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -16,6 +16,16 @@ import numpy as np
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.pair.arrange import layouts
 from mnist_mlp.plan import Plan
+from mnist_mlp.ports.inputs import (
+    Inputs,
+    Part,
+    apart,
+    arrays_of,
+    columns,
+    each,
+    orders,
+    side_by_side,
+)
 from mnist_mlp.ports.pair import PairBrought, PairRows
 from mnist_mlp.ports.protocol import OwnData, PortDescription, Rows
 from mnist_mlp.ports.rows import find
@@ -68,19 +78,25 @@ def feed(
     if not candidates and port.own is not None:
         source = "the port's data"
         candidates = [
-            each
+            form
             for own in _own(port.own, rows, size)
-            for each in _forms(own, targets=own.y.shape[1:])
+            for form in _forms(own, targets=own.y.shape[1:])
         ]
     if not candidates:
         source = "drawn numbers"
         candidates = _drawn(described[0], rows, size)
+        if not candidates and not described[0].inputs:  # torch does not declare any
+            candidates = [
+                form
+                for drawn in _drawn(described[1], rows, size)
+                for form in _forms(drawn, targets=None)
+            ]
     if not candidates:
         return None
     first = candidates[0]
     guessed = port.own is None or port.own.first_targets is None
-    table = Rows(first.x.reshape(len(first.x), -1))
-    ids = np.arange(len(first.x))
+    table = Rows(side_by_side(first.x).reshape(len(first.y), -1))
+    ids = np.arange(len(first.y))
     if source == "the original's data" and original.own is not None:
         table, ids = original.own.rows, original.own.epochs[0].ids[:rows]
     same = None if guessed or port.own is None else _same_rows(first, port.own, table, ids)
@@ -102,8 +118,48 @@ def _own(own: OwnData | None, rows: int, size: int) -> list[PairRows]:
         return []
     one = own.epochs[0]
     ids = one.ids[:rows]
-    x = _rounded(own.rows.take(ids).reshape(len(ids), *own.shape))
-    return [PairRows(x, targets_like(own.first_targets, one.targets[:rows]), size)]
+    y = targets_like(own.first_targets, one.targets[:rows])
+    return [PairRows(_given(own, own.rows.take(ids)), y, size, own.flat)]
+
+
+def _given(own: OwnData, table: Array) -> Inputs:
+    """Rows as a side's own code gives them."""
+    if not own.parts:
+        return _rounded(table.reshape(len(table), *own.shape))
+    found: Inputs = each(_rounded, apart(table, own.parts, own.order))
+    return found
+
+
+def aligned(own: OwnData | None, other: OwnData | None) -> OwnData | None:
+    """The other side's data, with several inputs in the order of one's own, by their content.
+
+    Which order its own code has them in is kept beside.
+    """
+    if own is None or other is None or not (own.parts and other.parts):
+        return other
+    shapes = [part.shape for part in other.parts]
+    found = orders(shapes, [part.shape for part in own.parts])
+    if len(found) < 2:
+        chosen = found[0] if found else list(range(len(shapes)))
+    else:
+        shares = [_share(_moved(other.rows, other.parts, order), own.rows) for order in found]
+        chosen = found[int(np.argmax(shares))]
+    if chosen == sorted(chosen):
+        return other
+    return replace(
+        other,
+        rows=_moved(other.rows, other.parts, chosen),
+        parts=tuple(other.parts[k] for k in chosen),
+        order=tuple(int(k) for k in np.argsort(chosen)),
+    )
+
+
+def _moved(rows: Rows, parts: Sequence[Part], order: Sequence[int]) -> Rows:
+    return Rows(rows.values[:, columns(parts, order)], rows.levels)
+
+
+def _share(rows: Rows, within: Rows) -> float:
+    return float((find(rows, within) >= 0).mean())
 
 
 def targets_like(form: Array, targets: Array) -> Array:
@@ -175,25 +231,32 @@ def _targets(described: PortDescription, x: Array, labels: Array, classes: int) 
 
 
 def _drawn(described: PortDescription, rows: int, size: int) -> list[PairRows]:
-    """Numbers of the shapes that the model declares."""
-    if len(described.inputs) != 1 or len(described.outputs) != 1:
+    """Numbers of the shapes that the model declares; whole ones where it embeds them."""
+    if not described.inputs or len(described.outputs) != 1:
         return []
-    inputs, outputs = described.inputs[0], described.outputs[0]
-    if None in inputs or None in outputs:
+    outputs = described.outputs[0]
+    if None in outputs or any(None in shape for shape in described.inputs):
         return []
     rng = np.random.default_rng(0)
-    x = _rounded(rng.normal(size=(rows, *(n or 1 for n in inputs))))
+    words = described.vocabularies or (0,) * len(described.inputs)
+    drawn = [
+        rng.integers(0, most, (rows, *shape)) if most else _rounded(rng.normal(size=(rows, *shape)))
+        for most, shape in zip(words, ([n or 1 for n in s] for s in described.inputs), strict=True)
+    ]
+    x: Inputs = drawn[0] if len(drawn) == 1 else tuple(drawn)
+    if described.input_names:
+        x = dict(zip(described.input_names, drawn, strict=True))
     shape = tuple(n or 1 for n in outputs)
     loss = described.losses[0].lower() if described.losses else ""
     y: Array
     if "sparse" in loss:
         y = rng.integers(0, shape[-1], (rows, *shape[:-1]))
-    elif "categorical" in loss:
+    elif "categorical" in loss or ("binary" in loss and shape[-1] > 1):
         y = np.eye(shape[-1])[rng.integers(0, shape[-1], (rows, *shape[:-1]))]
     elif "binary" in loss:
         y = rng.integers(0, 2, (rows, *shape)).astype(np.float64)
-    elif shape == x.shape[1:]:
-        y = x
+    elif len(drawn) == 1 and shape == drawn[0].shape[1:]:
+        y = drawn[0]
     elif loss in ("poisson", "kl_divergence"):
         y = _rounded(rng.random((rows, *shape)))
     else:
@@ -216,7 +279,7 @@ def _for_port(
         targets = _targets_of_keras(described)
     declared = described.inputs[0] if len(described.inputs) == 1 else ()
     first = own.shape if own else image_shape or tuple(n or 1 for n in declared)
-    yield from _forms(rows, targets=targets, first=first)
+    yield from _forms(rows, targets=targets, first=first, own=own)
 
 
 def _targets_of_keras(described: PortDescription) -> tuple[int, ...] | None:
@@ -237,7 +300,7 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
     places = find(table, own.rows)[ids]
     if (places < 0).any():
         return None
-    x = _rounded(own.rows.take(places).reshape(len(places), *own.shape))
+    x = _given(own, own.rows.take(places))
     form = own.first_targets
     assert form is not None
     y = rows.y
@@ -249,20 +312,50 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
         return None
     y = y.reshape(len(y), *form.shape[1:])
     return replace(
-        rows, x=x, y=y.astype(np.int64) if form.dtype.kind in "iub" else y.astype(np.float64)
+        rows,
+        x=x,
+        y=y.astype(np.int64) if form.dtype.kind in "iub" else y.astype(np.float64),
+        flat=own.flat,
     )
 
 
 def _forms(
-    rows: PairRows, *, targets: tuple[int, ...] | None, first: tuple[int, ...] = ()
+    rows: PairRows,
+    *,
+    targets: tuple[int, ...] | None,
+    first: tuple[int, ...] = (),
+    own: OwnData | None = None,
 ) -> Iterator[PairRows]:
-    """Rows in other forms, the likeliest first: channels first, as given, flat; then targets."""
-    inputs = _inputs(rows.x, first)
-    if rows.y.shape == rows.x.shape and np.array_equal(rows.x, rows.y):  # an autoencoder
-        yield from (replace(rows, x=x, y=x) for x in inputs)
+    """Rows in other forms, the likeliest first: channels first, as given, flat; then as other
+    numbers; then targets."""
+    if isinstance(rows.x, np.ndarray) and np.array_equal(rows.x, rows.y):  # an autoencoder
+        made = (made for x in _numbers(rows.x) for made in _inputs(x, first))
+        yield from (replace(rows, x=x, y=x) for x in made)
         return
+    inputs = list(_input_forms(rows.x, first, own))
     for y in _target_forms(rows.y, targets):
-        yield from (replace(rows, x=x, y=y) for x in inputs)
+        yield from (replace(rows, x=x, y=y, flat=flat) for x, flat in inputs)
+
+
+def _input_forms(
+    x: Inputs, first: tuple[int, ...], own: OwnData | None
+) -> Iterator[tuple[Inputs, bool]]:
+    """One input or several, and whether several stand beside the targets."""
+    table = side_by_side(x)
+    if own is not None and own.parts and table[0].size == sum(part.size for part in own.parts):
+        yield _given(own, table.reshape(len(table), -1)), own.flat
+    if not isinstance(x, np.ndarray):
+        arrays = [_numbers(a) for a in arrays_of(x)]
+        if isinstance(x, dict):
+            yield x, False
+        for kind in ("as they are", "i", "f"):
+            made = tuple(
+                next((a for a in forms if a.dtype.kind == kind), forms[0]) for forms in arrays
+            )
+            yield made, False
+            yield made, True
+    for numbers in _numbers(table):
+        yield from ((made, False) for made in _inputs(numbers, first))
 
 
 def _inputs(x: Array, first: tuple[int, ...]) -> list[Array]:
@@ -283,6 +376,16 @@ def _inputs(x: Array, first: tuple[int, ...]) -> list[Array]:
         chosen = found.pop(tuple(first), x.reshape(len(x), *first))
         return [chosen, *found.values()]
     return list(found.values())
+
+
+def _numbers(x: Array) -> list[Array]:
+    """Whole numbers may be carried by real ones: torch's embeddings take integers, most layers
+    do not."""
+    whole = x.dtype.kind in "iu" or bool((x == np.round(x)).all())
+    if not whole:
+        return [x]
+    forms = [x, x.astype(np.int64), x.astype(np.float64)]
+    return list({form.dtype: form for form in reversed(forms)}.values())[::-1]
 
 
 def _target_forms(y: Array, given: tuple[int, ...] | None) -> list[Array]:

@@ -9,8 +9,10 @@ import numpy as np
 
 from mnist_mlp.parity.causes import init
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
-from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap
+from mnist_mlp.parity.pair.initial_recurrent import recurrent_breaks
+from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap, roles_of_one
 from mnist_mlp.ports.pair import PairLayer, tensor_name
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name
 
 NORMS = ("batch_norm", "layer_norm", "group_norm")
@@ -27,22 +29,50 @@ def initial_breaks(
     with_kernel = [
         (place, pair) for place, pair in enumerate(weights.pairs) if "kernel" in pair.a.shapes
     ]
-    ours = [_kernels(draw, [pair.a for _, pair in with_kernel]) for draw in a]
-    theirs = [_kernels(draw, [pair.b for _, pair in with_kernel]) for draw in b]
-    layers = [(*_fans(pair.a), "") for _, pair in with_kernel]
-    for item in init.pair_breaks(ours, theirs, layers, side="b") if layers else ():
-        assert item.layer is not None
-        place = with_kernel[item.layer][0]
-        breaks.append(item.model_copy(update={"place": Place(0, 0, place, item.tensor)}))
+    embeddings = [x for x in with_kernel if x[1].a.kind == "embedding"]
+    apart = ("embedding", *RECURRENT)
+    breaks += _drawn(a, b, [x for x in with_kernel if x[1].a.kind not in apart])
+    breaks += _drawn(a, b, embeddings)
+    breaks += recurrent_breaks(a, b, weights)
     breaks += _constants(a[0], b[0], weights)
     return breaks, sum(len(pair.a.shapes) for pair in weights.pairs)
 
 
-def _kernels(draw: Tensors, layers: Sequence[PairLayer]) -> Tensors:
+def _drawn(
+    a: Sequence[Tensors], b: Sequence[Tensors], placed: Sequence[tuple[int, LayerPair]]
+) -> list[Break]:
+    """Layers of one sort, which as a rule have one initialiser; each with its place."""
+    pairs = [pair for _, pair in placed]
+    padding = [_padding_row(pair) for pair in pairs]
+    ours = [_kernels(draw, [pair.a for pair in pairs], padding) for draw in a]
+    theirs = [_kernels(draw, [pair.b for pair in pairs], padding) for draw in b]
+    layers = [(*_fans(pair.a), "") for pair in pairs]
+    breaks = []
+    for item in init.pair_breaks(ours, theirs, layers, side="b") if layers else ():
+        assert item.layer is not None
+        place, pair = placed[item.layer]
+        cause = item.cause
+        if pair.a.kind == "embedding" and cause.name == "unit_normal":
+            cause = Cause("torch_default_embedding_init", cause.value)
+        moved = {"place": Place(0, 0, place, item.tensor), "cause": cause}
+        breaks.append(item.model_copy(update=moved))
+    return breaks
+
+
+def _padding_row(pair: LayerPair) -> int | None:
+    """The row of an embedding that torch sets to zero."""
+    rows = [layer.settings.get("padding_index") for layer in (pair.a, pair.b)]
+    return next((row for row in rows if row is not None), None)
+
+
+def _kernels(draw: Tensors, layers: Sequence[PairLayer], padding: Sequence[int | None]) -> Tensors:
     """Kernels as matrices and biases by the names of dense layers; no bias is one of zeros."""
     found: dict[str, Array] = {}
     for number, layer in enumerate(layers):
         kernel = draw[tensor_name(layer.number, "kernel")]
+        row = padding[number]
+        if row is not None:
+            kernel = np.delete(kernel, row, axis=0)
         found[kernel_name(number)] = kernel.reshape(-1, kernel.shape[-1])
         bias = draw.get(tensor_name(layer.number, "bias"))
         found[bias_name(number)] = np.zeros(kernel.shape[-1]) if bias is None else bias
@@ -59,7 +89,7 @@ def _fans(layer: PairLayer) -> tuple[int, int]:
 def _biases(weights: WeightMap) -> list[Break]:
     breaks = []
     for place, pair in enumerate(weights.pairs):
-        for role in sorted({*pair.a.shapes} ^ {*pair.b.shapes}):
+        for role in sorted(roles_of_one(pair)):
             missing = role in pair.a.shapes
             if role == "bias" and missing:
                 cause = Cause("bias_missing", f"in {pair.b.name}")

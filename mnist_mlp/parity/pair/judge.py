@@ -15,6 +15,7 @@ import numpy as np
 from mnist_mlp.parity.pair.arrange import laid_like
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.pair import STATISTICS, PairLayer, PairStep, layer_and_role
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.reference import Array, Tensors
 
 LIMITS = {"forward": 1e-11, "loss": 1e-11, "gradient": 1e-10, "update": 1e-10, "state": 1e-10}
@@ -122,7 +123,7 @@ def judge(
         if "forward" not in seen.findings:
             _loss(seen, number, ours, theirs)
         if not seen.findings.keys() & {"forward", "loss"}:
-            translated = weights.to_a(theirs.gradients)
+            translated = weights.to_a(theirs.gradients, gradients=True)
             _gradients(seen, number, ours.gradients, translated, weights, gradient_limits)
         _moves(seen, number, ours, theirs, weights, agree)
     return seen
@@ -154,7 +155,8 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
     order = pair.columns if outputs else pair.rows
     if order is not None and theirs.shape == ours.shape:
         theirs = theirs[..., np.argsort(order)]
-    laid = laid_like(theirs, ours)
+    # A recurrent layer has its features last, and goes through the axis before.
+    laid = theirs if pair.a.kind in RECURRENT else laid_like(theirs, ours)
     if laid is None and not outputs and pair.a.kind == "conv":
         # A port may pad in front of a convolution that the original lets pad.
         ours, theirs = _padded(ours, pair.a, last=True), _padded(theirs, pair.b, last=False)
@@ -217,18 +219,35 @@ def _moves(
     """What a step leaves: moved weights, and running statistics of layers whose inputs agree."""
     after = weights.to_a(b.after)
     before = weights.to_a(b.before)
-    for name in sorted({*a.after} & {*after}, key=weights.order):
+    ours_before, ours_after = weights.of_a(a.before), weights.of_a(a.after)
+    zero = zero_by_structure(a.gradients)
+    for name in sorted({*ours_after} & {*after}, key=weights.order):
         layer, role = weights.place(name), layer_and_role(name)[1]
         statistic = role in STATISTICS
         if statistic and agree <= 2 * layer:
             continue
-        if not statistic and name not in a.gradients:
+        if not statistic and (name not in a.gradients or name in zero):
             continue
-        ours, theirs = a.after[name] - a.before[name], after[name] - before[name]
-        # What is left of two numbers that are subtracted has their rounding errors.
-        rounding = 4 * np.finfo(np.float64).eps * float(np.abs(a.after[name]).max(initial=0.0))
-        size, *shown = relative(theirs, ours)
-        if float(np.abs(theirs - ours).max(initial=0.0)) <= rounding:
-            size = 0.0
+        ours = ours_before[name]
+        moved = after[name] - before[name]
+        size, *shown = moved_apart(ours + moved, ours_after[name], ours)
         stage = "state" if statistic else "update"
         seen.note(stage, (step, layer, role), size, shown)
+
+
+def moved_apart(got: Array, expected: Array, before: Array) -> tuple[float, str, str]:
+    """How far two movements of a tensor are apart, and the numbers."""
+    size, *shown = relative(got - before, expected - before)
+    # What is left of two numbers that are subtracted has their rounding errors.
+    rounding = 4 * np.finfo(np.float64).eps * float(np.abs(expected).max(initial=0.0))
+    if float(np.abs(got - expected).max(initial=0.0)) <= rounding:
+        size = 0.0
+    return size, shown[0], shown[1]
+
+
+def zero_by_structure(gradients: Tensors) -> set[str]:
+    """Gradients that are nothing but rounding; optimizers that divide by their size make full
+    steps of them."""
+    sizes = {name: float(np.abs(g).max(initial=0.0)) for name, g in gradients.items()}
+    largest = max(sizes.values(), default=0.0)
+    return {name for name, size in sizes.items() if 0 < size <= ZERO * largest}

@@ -9,7 +9,9 @@ import numpy as np
 
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
+from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
+from mnist_mlp.ports.inputs import arrays_of
 from mnist_mlp.ports.pair import Draw, Forced, Mend, PairFacts, PairJob, PairRows, PairStep
 from mnist_mlp.reference import Array
 
@@ -33,8 +35,10 @@ class PairRun:
     weights: WeightMap
     epochs: int = EPOCHS
     gradient_limits: Mapping[str, float] = field(default_factory=dict)
+    schedules: Schedules | None = None
     draw_orders: dict[int, Array] = field(default_factory=dict)
     _judged: dict[str, Judged] = field(default_factory=dict)
+    _own: Sequence[PairStep] = ()
 
     def steps_b(
         self, mends: Sequence[Mend] = (), *, first_only: bool = False
@@ -42,13 +46,20 @@ class PairRun:
         """Steps of the port from the original's states."""
         steps = self.steps_a[:1] if first_only else self.steps_a
         forced = tuple(
-            Forced(self.weights.to_b(s.before), self.weights.to_b(s.gradients), self._draws(s))
+            Forced(
+                self.weights.to_b(s.before),
+                self.weights.to_b(s.gradients, gradients=True),
+                self.weights.draws_to_b(self._draws(s)),
+            )
             for s in steps
         )
         rows, epochs = self.rows_b, self.epochs
+        for mend in mends:
+            if mend.field == "inputs":
+                rows = in_order(rows, mend.value)
+        mends = [mend for mend in mends if mend.field != "inputs"]
         if first_only:
-            n = rows.batch_size
-            rows, epochs = PairRows(rows.x[:n], rows.y[:n], n), 1
+            rows, epochs = rows.first(rows.batch_size), 1
         return self.fit_b(PairJob(rows, epochs, forced, tuple(mends)))
 
     def _draws(self, step: PairStep) -> tuple[Draw, ...]:
@@ -70,16 +81,25 @@ class PairRun:
             self._judged[key] = judged
         return self._judged[key]
 
+    def own_steps(self) -> Sequence[PairStep]:
+        """Steps of the port as it stands."""
+        self.judged()
+        return self._own
+
     def _judge(self, mends: Sequence[Mend]) -> Judged:
+        steps = self.steps_b(mends)
+        if not mends:
+            self._own = steps
         return judge(
             self.steps_a,
-            self.steps_b(mends),
+            steps,
             self.weights,
             gradient_limits=self.gradient_limits,
         )
 
     def _settle_orders(self, mends: Sequence[Mend]) -> bool:
-        """Find dense layers whose inputs or outputs stand in another order, as after flattening.
+        """Find layers that were matched the wrong way round, and dense layers whose inputs or
+        outputs stand in another order, as after flattening.
 
         They are looked for up to the first layer that differs otherwise. That an order is right is
         told by the values.
@@ -88,7 +108,9 @@ class PairRun:
         for _ in self.weights.pairs:
             step = self.steps_b(mends, first_only=True)[0]
             at = self._first_other_inputs(step)
-            changed = None if at is None else self._reordered(at, step, mends)
+            changed = None
+            if at is not None:
+                changed = self._exchanged(at, step) or self._reordered(at, step, mends)
             if changed is None:
                 break
             self.weights = changed
@@ -103,6 +125,23 @@ class PairRun:
         for index, pair in enumerate(self.weights.pairs):
             if not inputs_of(pair, self.steps_a[0], step)[0] <= LIMITS["forward"]:
                 return index
+        return None
+
+    def _exchanged(self, at: int, step: PairStep) -> WeightMap | None:
+        """With two equal layers matched the other way round, where branches run in another order:
+        the values say so."""
+        pairs = self.weights.pairs
+        for other in range(at + 1, len(pairs)):
+            if (
+                pairs[other].b.shapes != pairs[at].b.shapes
+                or pairs[other].b.kind != pairs[at].b.kind
+            ):
+                continue
+            changed = list(pairs)
+            changed[at] = replace(pairs[at], b=pairs[other].b)
+            changed[other] = replace(pairs[other], b=pairs[at].b)
+            if inputs_of(changed[at], self.steps_a[0], step)[0] <= LIMITS["forward"]:
+                return WeightMap(tuple(changed))
         return None
 
     def _reordered(self, at: int, step: PairStep, mends: Sequence[Mend]) -> WeightMap | None:
@@ -154,6 +193,15 @@ class PairRun:
         shapes = [first.outputs[n].shape[1:] for n in sorted(first.outputs) if n < number]
         shapes += [x.shape[1:] for x in first.inputs.values()]
         return [s for s in dict.fromkeys(reversed(shapes)) if len(s) > 1 and np.prod(s) == size]
+
+
+def in_order(rows: PairRows, order: Sequence[int]) -> PairRows:
+    """With several inputs in another order; by name, each gets another's."""
+    arrays = arrays_of(rows.x)
+    moved = [arrays[k] for k in order]
+    if isinstance(rows.x, dict):
+        return replace(rows, x=dict(zip(sorted(rows.x), moved, strict=True)))
+    return replace(rows, x=tuple(moved))
 
 
 def _orders(shape: tuple[int, ...]) -> list[Array]:

@@ -8,10 +8,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mnist_mlp.ports.pair import PairLayer, layer_and_role, tensor_name
+from mnist_mlp.ports.pair import Draw, PairLayer, layer_and_role, tensor_name
 from mnist_mlp.reference import Array, Tensors
 
-NEUTRAL = {"bias": 0.0, "beta": 0.0, "mean": 0.0, "gamma": 1.0, "variance": 1.0}
+NEUTRAL = {
+    "bias": 0.0,
+    "recurrent_bias": 0.0,
+    "beta": 0.0,
+    "mean": 0.0,
+    "gamma": 1.0,
+    "variance": 1.0,
+}
 """What a tensor holds that has no counterpart: then it does nothing."""
 
 
@@ -50,15 +57,21 @@ class WeightMap:
 
     @property
     def whole(self) -> bool:
-        """Whether each tensor has a counterpart: no bias is missing."""
-        return all(pair.a.shapes.keys() == pair.b.shapes.keys() for pair in self.pairs)
+        """Whether each tensor has a counterpart: no bias is missing, but for a second one."""
+        return all(not roles_of_one(pair) for pair in self.pairs)
 
-    def to_b(self, tensors: Tensors) -> Tensors:
-        """Tensors of the original, for the port; what only the port has is neutral."""
+    def to_b(self, tensors: Tensors, *, gradients: bool = False) -> Tensors:
+        """Tensors of the original, for the port; what only the port has is neutral.
+
+        Of two biases that are added, both have the gradient of the one.
+        """
         found = {}
+        tensors = self._of_one_bias(tensors, [(p.a, p.b) for p in self.pairs], gradients=gradients)
         for pair in self.pairs:
             for role, shape in pair.b.shapes.items():
                 name = tensor_name(pair.a.number, role)
+                if gradients and role == "recurrent_bias" and role not in pair.a.shapes:
+                    name = tensor_name(pair.a.number, "bias")
                 if name in tensors:
                     value = pair.to_b(role, tensors[name])
                 elif role not in pair.a.shapes and role in NEUTRAL:
@@ -68,9 +81,11 @@ class WeightMap:
                 found[tensor_name(pair.b.number, role)] = value
         return found
 
-    def to_a(self, tensors: Tensors) -> Tensors:
-        """Tensors of the port by the original's names and layout."""
+    def to_a(self, tensors: Tensors, *, gradients: bool = False) -> Tensors:
+        """Tensors of the port by the original's names and layout; two biases that are one there
+        are added."""
         found = {}
+        tensors = self._of_one_bias(tensors, [(p.b, p.a) for p in self.pairs], gradients=gradients)
         numbers = {pair.b.number: pair for pair in self.pairs}
         for name, value in tensors.items():
             number, role = layer_and_role(name)
@@ -78,6 +93,32 @@ class WeightMap:
                 pair = numbers[number]
                 found[tensor_name(pair.a.number, role)] = pair.to_a(role, value)
         return found
+
+    def of_a(self, tensors: Tensors) -> Tensors:
+        """Tensors of the original; two biases that are one in the port are added."""
+        return self._of_one_bias(tensors, [(p.a, p.b) for p in self.pairs], gradients=False)
+
+    @staticmethod
+    def _of_one_bias(
+        tensors: Tensors, layers: Sequence[tuple[PairLayer, PairLayer]], *, gradients: bool
+    ) -> Tensors:
+        """With the second bias of a recurrent layer within the first, where the other has one."""
+        found = dict(tensors)
+        for mine, other in layers:
+            second = found.get(tensor_name(mine.number, "recurrent_bias"))
+            if second is None or "recurrent_bias" in other.shapes:
+                continue
+            del found[tensor_name(mine.number, "recurrent_bias")]
+            first = tensor_name(mine.number, "bias")
+            if not gradients and first in found:
+                found[first] = found[first] + second
+        return found
+
+    def draws_to_b(self, draws: Sequence[Draw]) -> tuple[Draw, ...]:
+        """The original's draws, by the port's numbers of the layers that they stand behind."""
+        numbers = {pair.a.number: pair.b.number for pair in self.pairs}
+        known = [None if draw.source is None else numbers.get(draw.source) for draw in draws]
+        return tuple(replace(d, source=n) for d, n in zip(draws, known, strict=True))
 
     def place(self, name: str) -> int:
         """The number of a layer among those with weights, by the name of one of its tensors."""
@@ -98,6 +139,12 @@ class WeightMap:
         columns = old.columns if columns is None else columns
         pairs[index] = replace(old, rows=rows, columns=columns)
         return WeightMap(tuple(pairs))
+
+
+def roles_of_one(pair: LayerPair) -> set[str]:
+    """Tensors that one of two layers lacks; a recurrent layer may have two biases for one."""
+    found = {*pair.a.shapes} ^ {*pair.b.shapes}
+    return found - {"recurrent_bias"} if "bias" in {*pair.a.shapes} & {*pair.b.shapes} else found
 
 
 @dataclass(frozen=True)

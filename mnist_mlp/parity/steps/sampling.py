@@ -49,10 +49,8 @@ def merged(spans: Iterable[tuple[int, int]], *, last: int) -> list[range]:
 
 
 def between(clean: int, broken: int, *, rounds: int = 8) -> list[range]:
-    """Windows between a clean step and a broken one; all steps if these are few."""
+    """Windows between a clean step and a broken one; they join to all steps if these are few."""
     gap = broken - clean
-    if gap <= rounds * WIDTH:
-        return [range(clean + 1, broken + 1)]
     starts = (clean + 1 + gap * part // rounds for part in range(rounds))
     return merged(((start, start + WIDTH) for start in starts), last=broken)
 

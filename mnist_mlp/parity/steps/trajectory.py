@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
 from typing import Any
 
 import numpy as np
@@ -34,35 +35,22 @@ def batch_of(plan: Plan, data: TrainingData, step: int) -> tuple[Array, Array]:
     return data.train_images[rows], data.train_labels[rows]
 
 
-class _OneBlasThread:
-    """Context in which NumPy computes matrix products on one thread.
+_COMPUTING = RLock()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let NumPy compute matrix products on one thread in this block.
 
     On a busy machine its threads wait actively for each other and compete with other processes.
-    The same work then takes ten times as long. The limit holds for the whole process, so the last
-    of several overlapping users lifts it.
+    The same work then takes three to ten times as long. The limit holds for the whole process, and
+    only the thread that has set it may lift it. So threads enter this block one after the other.
     """
+    from threadpoolctl import threadpool_limits
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._users = 0
-        self._limits: Any = None
+    with _COMPUTING, threadpool_limits(1, user_api="blas"):
+        yield
 
-    def __enter__(self) -> None:
-        from threadpoolctl import threadpool_limits
-
-        with self._lock:
-            if not self._users:
-                self._limits = threadpool_limits(1, user_api="blas")
-            self._users += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._limits.restore_original_limits()
-
-
-ONE_BLAS_THREAD = _OneBlasThread()
 
 KEPT = 16
 """Most states between epochs that a run keeps to continue from; in float64, each takes twice the
@@ -130,7 +118,7 @@ class ReferenceRun:
         size = spec.training.batch_size
         epoch, state = self._between[done]
         # The caller reports a run that diverges, so NumPy's warnings are turned off.
-        with ONE_BLAS_THREAD, np.errstate(over="ignore", invalid="ignore"):
+        with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
             while True:
                 positions = self._order(epoch + 1)
                 batches = []

@@ -1,0 +1,152 @@
+"""Recurrent layers of Keras as they run: all of their steps are seen, whatever they hand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from mnist_mlp.ports.pair import Mend
+from mnist_mlp.ports.recurrent import Strand, read, unrolled
+from mnist_mlp_keras.port.pair_layers import activation_name, kind_of, recurrent_tensors
+
+UNROLLED = ("reset_after", "masked", "state")
+"""Settings that an experiment changes for a layer that is then written out."""
+
+
+class Operations:
+    """See `mnist_mlp.ports.recurrent.Operations`."""
+
+    def activation(self, name: str, x: Any) -> Any:
+        """An activation by its shared name."""
+        return keras.activations.get(name)(x)
+
+    def where(self, condition: Any, x: Any, y: Any) -> Any:
+        """Element by element."""
+        return keras.ops.where(condition, x, y)
+
+    def stacked(self, steps: Sequence[Any]) -> Any:
+        """Steps (n, units) as (n, steps, units)."""
+        return keras.ops.stack(list(steps), axis=1)
+
+    def joined(self, parts: Sequence[Any]) -> Any:
+        """Along the last axis."""
+        return keras.ops.concatenate(list(parts), axis=-1)
+
+    def flipped(self, x: Any) -> Any:
+        """Along the second axis."""
+        return keras.ops.flip(x, axis=1)
+
+    def over_time(self, how: str, x: Any) -> Any:
+        """The `mean`, `sum` or `max` over the second axis."""
+        return getattr(keras.ops, how)(x, axis=1)
+
+
+OPERATIONS = Operations()
+
+
+@dataclass
+class Sequences:
+    """Those of one step, by number of the layer that gives them, and the ids that they came of."""
+
+    strands: dict[int, Strand] = field(default_factory=dict)
+    ids: Any = None
+
+    @property
+    def mask(self) -> Any:
+        """Where there is no padding."""
+        return keras.ops.not_equal(keras.ops.cast(self.ids, "int32"), 0)
+
+    def embedded(self, number: int, ids: Any, result: Any) -> None:
+        """Keep what an embedding gave, if that is a sequence."""
+        self.ids = ids
+        if len(result.shape) > 2:
+            self.strands[number] = Strand(result, result[:, -1])
+
+    def reading(self, x: Any, mends: Sequence[Mend]) -> Any:
+        """What a layer is given, read otherwise of the sequences before it."""
+        for mend in mends:
+            if mend.field == "reads":
+                numbers, how = mend.value
+                mask = None
+                if "masked" in how.steps:
+                    mask = keras.ops.cast(self.mask, x.dtype)
+                x = read([self.strands[n] for n in numbers], how, OPERATIONS, mask)
+        return x
+
+
+def settings_of(layer: Any, mask: Any, begin: Any) -> dict[str, Any]:
+    """Settings of one direction of one layer, by the names that both frameworks share."""
+    cell = layer.cell
+    settings: dict[str, Any] = {
+        "activation": activation_name(cell.activation),
+        "backwards": bool(layer.go_backwards),
+        "masked": mask is not None and not bool(keras.ops.all(mask)),
+        "state": "zeros" if begin is None and not layer.stateful else "given",
+    }
+    if hasattr(cell, "recurrent_activation"):
+        settings["recurrent_activation"] = activation_name(cell.recurrent_activation)
+    if hasattr(cell, "reset_after"):
+        settings["reset_after"] = bool(cell.reset_after)
+    if cell.dropout or cell.recurrent_dropout:
+        settings["drops"] = float(cell.dropout), float(cell.recurrent_dropout)
+    return settings
+
+
+def run(
+    layer: Any,
+    own: Callable[..., Any],
+    x: Any,
+    options: Mapping[str, Any],
+    mends: Sequence[Mend],
+    sequences: Sequences,
+) -> tuple[Any, Strand]:
+    """What a layer hands on, and all of its steps, with experiments in effect."""
+    fields = {mend.field: mend.value for mend in mends}
+    if "backwards" in fields:
+        x = OPERATIONS.flipped(x)
+    if fields.keys() & set(UNROLLED):
+        steps, states = _written_out(layer, x, options, fields, sequences)
+    else:
+        steps, states = _as_it_is(layer, own, x, options, fields)
+    given = steps if layer.return_sequences else states[0]
+    result = (given, *states) if layer.return_state else given
+    return result, Strand(steps, states[0], bool(layer.go_backwards))
+
+
+def _as_it_is(
+    layer: Any,
+    own: Callable[..., Any],
+    x: Any,
+    options: Mapping[str, Any],
+    fields: Mapping[str, Any],
+) -> tuple[Any, list[Any]]:
+    cell = layer.cell
+    changed = {name: v for name, v in fields.items() if name.endswith("activation")}
+    kept = {name: getattr(cell, name) for name in changed}
+    flags = layer.return_sequences, layer.return_state
+    layer.return_sequences = layer.return_state = True
+    try:
+        for name, value in changed.items():
+            setattr(cell, name, keras.activations.get(value))
+        steps, *states = own(x, **options)
+    finally:
+        layer.return_sequences, layer.return_state = flags
+        for name, value in kept.items():
+            setattr(cell, name, value)
+    return steps, states
+
+
+def _written_out(
+    layer: Any, x: Any, options: Mapping[str, Any], fields: Mapping[str, Any], sequences: Sequences
+) -> tuple[Any, list[Any]]:
+    settings = {**settings_of(layer, options.get("mask"), options.get("initial_state")), **fields}
+    state = layer.get_initial_state(batch_size=x.shape[0])
+    tensors = recurrent_tensors(layer)
+    mask = sequences.mask if settings["masked"] else None
+    if layer.go_backwards:
+        x = OPERATIONS.flipped(x)
+        mask = None if mask is None else OPERATIONS.flipped(mask)
+    return unrolled(kind_of(layer), x, tensors, settings, state, OPERATIONS, mask)

@@ -1,0 +1,114 @@
+"""Several inputs of a pair: split, joined, brought into one order, and drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mnist_mlp.data import Dataset
+from mnist_mlp.parity.pair.feed import aligned, feed
+from mnist_mlp.parity.pair.run import in_order
+from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.ports.inputs import apart, orders, parts_of, side_by_side
+from mnist_mlp.ports.pair import Draw, PairBrought, PairRows, Planned
+from mnist_mlp.ports.protocol import OwnData, PortDescription
+from mnist_mlp.ports.rows import RowTable, read_pass
+from mnist_mlp.reference import Array
+from mnist_mlp.spec import parse_spec
+
+RNG = np.random.default_rng(0)
+WORDS, NUMBERS, MORE = RNG.integers(0, 9, (20, 3)), RNG.normal(size=(20, 4)), RNG.random((20, 4))
+LABELS = RNG.integers(0, 2, 20)
+NOTHING = PairBrought(own=None)
+
+
+def own(*arrays: Array, flat: bool = False) -> OwnData:
+    """As a side brings several inputs: batches of 4 rows."""
+    table = RowTable()
+    batches = [
+        (side_by_side(tuple(a[i : i + 4] for a in arrays)), LABELS[i : i + 4], None)
+        for i in range(0, 20, 4)
+    ]
+    return OwnData(
+        epochs=(read_pass(batches, table),),
+        rows=table.rows(),
+        shape=table.shape,
+        first_targets=LABELS[:4],
+        parts=parts_of(arrays),
+        flat=flat,
+    )
+
+
+@pytest.fixture(scope="module")
+def plan(small_data: Dataset) -> Plan:
+    spec = {"model": {"layer_sizes": [30, 9, 4]}, "training": {"batch_size": 8}}
+    return make_plan(parse_spec(spec), small_data)
+
+
+@pytest.mark.parametrize("x", [(WORDS, NUMBERS), {"b": NUMBERS, "a": WORDS}])
+def test_inputs_are_split_as_they_were_joined(x: object) -> None:
+    back = apart(side_by_side(x), parts_of(x))
+    assert type(back) is type(x)
+    got = dict(enumerate(back)) if isinstance(back, tuple) else back
+    expected = dict(enumerate(x)) if isinstance(x, tuple) else x
+    for key, array in expected.items():  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(got[key], array)
+        assert got[key].dtype == array.dtype
+
+
+def test_inputs_in_another_order_are_known_by_their_content() -> None:
+    mine, theirs = own(WORDS, NUMBERS, MORE), own(MORE, NUMBERS, WORDS)
+    found = aligned(mine, theirs)
+    assert found is not None
+    np.testing.assert_allclose(found.rows.take(range(20)), mine.rows.take(range(20)))
+    back = apart(found.rows.take(range(20)), found.parts, found.order)
+    for got, expected in zip(back, (MORE, NUMBERS, WORDS), strict=True):
+        np.testing.assert_allclose(got, expected)
+    assert aligned(mine, own(WORDS, NUMBERS, MORE)).order == ()  # type: ignore[union-attr]
+
+
+def test_a_port_is_fed_as_its_own_loader_feeds_it(plan: Plan, small_data: Dataset) -> None:
+    sides = PairBrought(own=own(WORDS, NUMBERS)), PairBrought(own=own(WORDS, NUMBERS, flat=True))
+    described = PortDescription("keras", ()), PortDescription("torch", ())
+    found = feed(*sides, described, plan, small_data, ())
+    assert found is not None
+    assert found.own_rows
+    assert [x.shape for x in found.a[0].x] == [(10, 3), (10, 4)]
+    assert found.b[0].flat
+    assert found.b[0].x[0].dtype == np.int64
+
+
+def test_what_is_embedded_is_drawn_within_its_vocabulary(plan: Plan, small_data: Dataset) -> None:
+    described = PortDescription(
+        "keras", (), inputs=((1,), (4,)), outputs=((2,),), losses=("binary_crossentropy",),
+        vocabularies=(5, 0),
+    )  # fmt: skip
+    found = feed(NOTHING, NOTHING, (described, PortDescription("torch", ())), plan, small_data, ())
+    assert found is not None
+    words, numbers = found.a[0].x
+    assert (words.dtype.kind, words.min(), words.max()) == ("i", 0, 4)
+    assert numbers.dtype.kind == "f"
+    assert (found.a[0].y.sum(axis=1) == 1).all()
+    forms = [(type(rows.x).__name__, rows.flat) for rows in found.b]
+    assert ("tuple", False) in forms
+    assert ("tuple", True) in forms
+    assert ("ndarray", False) in forms  # all columns in one table
+
+
+def test_inputs_are_exchanged_for_an_experiment() -> None:
+    rows = PairRows((NUMBERS, MORE), LABELS, 4)
+    assert in_order(rows, (1, 0)).x[0] is MORE
+    named = in_order(PairRows({"a": NUMBERS, "b": MORE}, LABELS, 4), (1, 0)).x
+    assert isinstance(named, dict)
+    assert named["a"] is MORE
+    assert orders([(4,), (4,), (3,)], [(4,), (4,), (3,)]) == [[0, 1, 2], [1, 0, 2]]
+    assert rows.first(3).steps == 1
+
+
+def test_each_branch_gets_its_own_mask() -> None:
+    draws = [Draw(np.ones(2, bool), 0.5, source) for source in (7, None, 3)]
+    planned = Planned(draws)
+    assert planned.next(3) is draws[2]
+    assert planned.next(None) is draws[0]  # of no known place: the next one
+    assert planned.next(5) is draws[1]
+    assert planned.next(7) is None

@@ -1,0 +1,123 @@
+"""The page that `check --out` writes, and the command that writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.outcome import NamedSide, Outcome, Rung
+from mnist_mlp.report.check_page import check_html
+from mnist_mlp.spec import Spec
+
+Cli = Callable[..., CompletedProcess[str]]
+
+CAUSE = Cause("softmax_twice", "classifier.7: softmax", fix="leave classifier.7 out")
+SOFTMAX = Break(
+    side="b", rung="loss", place=Place(1, 1, None, "mean"), got="2.1", expected="2.3", cause=CAUSE
+)
+NO_NAME = Break(side="b", rung="gradient", place=Place(1, 2, 0, "kernel"), cause=Cause(UNKNOWN))
+
+
+def outcome(verdict: Any, *breaks: Break, port: str = "port.py:Net") -> Outcome:
+    broken = {item.rung for item in breaks}
+    return Outcome(
+        verdict=verdict,
+        text="What there is to say.",
+        sides={
+            "a": NamedSide(label="original.py:build", path="original.py:build"),
+            "b": NamedSide(label=port, path=port),
+        },
+        breaks=breaks,
+        rungs=tuple(
+            Rung(name=name, status="broken", text="cause")
+            if name in broken
+            else Rung(name=name, status="clean", margin=0.25)
+            for name in RUNGS
+        ),
+        noted=(Cause("flatten_order"),),
+        not_exercised=("the schedule after the first steps",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "breaks", "tone", "sentence"),
+    [
+        ("identical", (), "good", "Faithful: port.py:Net trains as original.py:build does."),
+        ("inconclusive", (), "unsure", "Undecided: it is not known whether port.py:Net trains as"),
+        ("different", (SOFTMAX, NO_NAME), "bad",
+         "Not faithful: port.py:Net first differs from original.py:build at the loss, in step 1 of "
+         "epoch 1."),
+    ],
+)  # fmt: skip
+def test_the_first_screenful_answers(
+    read_page: Any, verdict: str, breaks: tuple[Break, ...], tone: str, sentence: str
+) -> None:
+    page = read_page(check_html(outcome(verdict, *breaks)))
+    assert page.one("body").classes == [tone]
+    first = page.one("header")
+    assert first.one("h1").text.startswith(sentence)
+    assert ("What to write instead: leave classifier.7 out" in first.text) is bool(breaks)
+
+
+def test_below_are_all_breaks_rungs_and_what_was_left_open(read_page: Any) -> None:
+    page = read_page(check_html(outcome("different", SOFTMAX, NO_NAME)))
+    cards = page.all("article")
+    assert len(cards) == 2
+    assert "softmax_twice, classifier.7: softmax" in cards[0].text
+    assert "Found2.1" in cards[0].text.replace(" ", "")
+    assert "leave classifier.7 out" in cards[0].text
+    assert "The cause is not known." in cards[1].text
+    assert len(page.one("tbody").all("tr")) == len(RUNGS)
+    assert "flatten_order" in page.text
+    assert "the schedule after the first steps" in page.text
+
+
+def test_nothing_is_loaded_and_a_name_is_only_text(read_page: Any) -> None:
+    content = check_html(outcome("identical", port='<img src="http://x/y">:Net'))
+    page = read_page(content)
+    assert not page.all("script") + page.all("link") + page.all("img") + page.all("iframe")
+    assert '<img src="http://x/y">:Net' in page.one("h1").text
+    assert content == check_html(outcome("identical", port='<img src="http://x/y">:Net'))
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check` finds a softmax too many, without running anything."""
+
+    def check_port(*_: Any, **__: Any) -> Any:
+        found = outcome("different", SOFTMAX)
+        return SimpleNamespace(outcome=found, spec=Spec.model_validate({}), cost=None)
+
+    monkeypatch.setattr("mnist_mlp.parity.check.port.check_port", check_port)
+
+
+@pytest.mark.usefixtures("checked")
+def test_the_command_writes_both_files_and_overwrites_none(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "port.py").write_text("import torch\n")
+    done = cli("check", "port.py:Net", "--dataset", "digits", "--out", "here", "--json")
+    assert done.returncode == 1
+    here = tmp_path / "here"
+    assert json.loads((here / "check.json").read_text()) == json.loads(done.stdout)
+    assert "first differs from" in (here / "report.html").read_text()
+    done = cli("check", "port.py:Net", "--out", "here")
+    assert (done.returncode, "already holds check.json" in done.stderr) == (2, True)
+    done = cli("check", "port.py:Net", "--out", "here", "--overwrite")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-2:] == ["here/check.json", "here/report.html"]
+
+
+@pytest.mark.usefixtures("checked")
+def test_a_page_of_somebody_else_is_kept(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "port.py").write_text("import torch\n")
+    (tmp_path / "report.html").write_text("<title>My thesis</title>")
+    done = cli("check", "port.py:Net", "--out", ".", "--overwrite")
+    assert done.returncode == 2
+    assert "is not a report of this program" in done.stderr
+    assert (tmp_path / "report.html").read_text() == "<title>My thesis</title>"
