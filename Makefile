@@ -7,6 +7,8 @@
 # make cases       pairs of originals and ports through check (about 20 minutes); writes docs/cases.md
 # make torture     stops, broken files, odd models, bad networks (about 30 minutes on two cores);
 #                  writes docs/torture.md. One kind alone: python tests/torture folders
+# make mutation    mutants of the pure modules against their tests (about an hour; JOBS=2 at a time);
+#                  writes docs/mutation.md
 # make gpu         everything that needs a GPU (10 minutes); writes docs/gpu.md. Without make:
 #                  python tests/gpu_check; for two environments GPU="--keras-python ..."
 # make report-check  the report in the system's Chromium; with RENEW=--renew docs/screenshots anew
@@ -21,7 +23,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: run test acceptance faults cases torture gpu report-check wheel-check clean
+.PHONY: run test acceptance faults cases torture mutation gpu report-check wheel-check clean
 
 run: .venv/installed
 	$(BIN)/python -m mnist_mlp compare keras torch --out runs/tutorial --overwrite
@@ -47,6 +49,9 @@ cases: .venv/installed-dev
 torture: .venv/installed-dev
 	$(BIN)/python tests/torture
 
+mutation: .venv/installed-mutation
+	$(BIN)/python tests/mutation.py --jobs $(JOBS)
+
 gpu: .venv/installed-dev
 	$(BIN)/python tests/gpu_check $(GPU)
 
@@ -71,6 +76,10 @@ wheel-check: .venv/installed-dev
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
 	touch $@ .venv/installed
+
+.venv/installed-mutation: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[all,mutation]'
+	touch $@
 
 .venv/installed-report-check: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[all,report-check]'
