@@ -40,6 +40,10 @@ class Checked:
     spec: Spec
     cost: Mapping[str, float] | None = None
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        return self.outcome._repr_html_()
+
 
 def check_port(
     port: Target,
