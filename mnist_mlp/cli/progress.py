@@ -39,15 +39,15 @@ def shown(labels: Sequence[str], spec: Spec, *, style: ProgressStyle) -> Iterato
 
 def _plain(label: str, spec: Spec) -> Observer:
     def starting(_: Worker) -> None:
-        print(f"{label}: starting", file=sys.stderr)
+        _line(f"{label}: starting")
 
     def opened(answer: Opened, plan: Plan, _: Path) -> None:
         del plan
         versions = ", ".join(f"{k} {v}" for k, v in answer.environment.versions.items())
-        print(f"{label}: {versions}; ready after {answer.seconds:.1f} s", file=sys.stderr)
+        _line(f"{label}: {versions}; ready after {answer.seconds:.1f} s")
 
     def epoch(row: HistoryRow) -> None:
-        print(f"{label}: epoch {row.epoch}/{spec.training.epochs} {_figures(row)}", file=sys.stderr)
+        _line(f"{label}: epoch {row.epoch}/{spec.training.epochs} {_figures(row)}")
 
     return Observer(
         starting=starting,
@@ -59,7 +59,13 @@ def _plain(label: str, spec: Spec) -> Observer:
 
 
 def _printed(label: str) -> Callable[[str], None]:
-    return lambda text: print(f"{label}: {text}", file=sys.stderr)
+    return lambda text: _line(f"{label}: {text}")
+
+
+def _line(text: str) -> None:
+    """Write a line at once: `print` writes its end separately, and other threads get in between."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _figures(row: HistoryRow) -> str:

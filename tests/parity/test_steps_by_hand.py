@@ -21,7 +21,7 @@ from mnist_mlp.parity.steps.memory import is_own, memory_of
 from mnist_mlp.parity.steps.recipe import entering
 from mnist_mlp.parity.steps.sampling import between, merged, place, windows
 from mnist_mlp.parity.steps.stress import STRESS_GAP, stress_batch
-from mnist_mlp.parity.steps.trajectory import ReferenceRun, _OneBlasThread, batch_of
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan, stream
 from mnist_mlp.reference import activate, clip_by_global_norm, forward, scale_pixels
 from mnist_mlp.spec import OptimizerSpec
@@ -771,27 +771,6 @@ def test_a_reference_that_diverges_does_so_without_a_warning() -> None:
     given = problem(spec_of("relu", epochs=2))
     state = ReferenceRun(replace(given.plan, spec=spec), given.data).states([15])[15]
     assert not np.isfinite(state.weights["layers.0.kernel"]).all()
-
-
-def test_blas_is_limited_once_for_all_its_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Any] = []
-
-    class Limits:
-        def __init__(self, limit: int, *, user_api: str) -> None:
-            calls.append((limit, user_api))
-
-        def restore_original_limits(self) -> None:
-            calls.append("restored")
-
-    monkeypatch.setattr("threadpoolctl.threadpool_limits", Limits)
-    limited = _OneBlasThread()
-    for _ in range(2):
-        with limited, limited:
-            with limited:
-                pass
-            assert calls == [(1, "blas")]
-        assert calls == [(1, "blas"), "restored"]
-        calls.clear()
 
 
 def test_what_is_computed_in_the_background_holds_up_no_end(
