@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,17 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise_on_signals()
     os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_a_signal_within_a_callback_of_an_import_is_not_lost() -> None:
+    # Python removes locks of imports in a callback, and ignores what that raises.
+    made: dict[str, Any] = {}
+    source = "def cb(send):\n    send()\n    return 'went on'\n"
+    exec(compile(source, "<frozen importlib._bootstrap>", "exec"), made)
+    raise_on_signals()
+    assert made["cb"](lambda: signal.raise_signal(signal.SIGINT)) == "went on"
+    with pytest.raises(KeyboardInterrupt):
+        time.sleep(5)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ repeatedly. None of that may interrupt the cleaning up.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from types import FrameType
 
@@ -21,13 +23,25 @@ still runs after that, it is stuck, and the next signal must be able to end it."
 _STOPS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
+def _would_be_ignored(frame: FrameType | None) -> bool:
+    """Whether Python would only print an exception, as it does in a callback of its imports."""
+    while frame is not None:
+        code = frame.f_code
+        if (code.co_filename, code.co_name) == ("<frozen importlib._bootstrap>", "cb"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def raise_on_signals() -> None:
     """Install the handlers. A signal that this process was told to ignore stays ignored."""
     stopped_at = -CLEANING_S
 
     def stop(number: int, frame: FrameType | None) -> None:
-        del frame
         nonlocal stopped_at
+        if _would_be_ignored(frame):
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()  # again, outside of it
+            return
         if time.monotonic() - stopped_at < CLEANING_S:
             return
         stopped_at = time.monotonic()
