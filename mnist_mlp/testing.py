@@ -9,6 +9,7 @@ from typing import Any
 from mnist_mlp.api import check, specification
 from mnist_mlp.data import Dataset, load_dataset
 from mnist_mlp.parity.outcome import Outcome, as_text, break_text
+from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
 
 
@@ -72,9 +73,7 @@ def judged(
     **settings: Any,
 ) -> Outcome:
     """The outcome that `assert_same_training` asserts."""
-    is_original = isinstance(expected, str) and (
-        ".py:" in expected or expected.endswith((".py", ".ipynb"))
-    )
+    is_original = isinstance(expected, str) and (".py:" in expected or is_script(expected))
     spec = specification(None if is_original else expected, settings)
     return check(
         port,

@@ -151,7 +151,7 @@ FILES = ("check.json", "report.html")
 
 
 def _require_free(out: Path, *, overwrite: bool) -> None:
-    """Refuse to overwrite what is not of an earlier check, or without `--overwrite`."""
+    """Refuse to overwrite without `--overwrite`, and a page that is not of this program."""
     from mnist_mlp.errors import UsageError
     from mnist_mlp.report import refuse_foreign
 

@@ -205,6 +205,7 @@ def _train_all(
 
 def _report(runs: list[Run], document: Any, path: Path) -> Path | None:
     """Write the report, or say why there is none. The verdict does not depend on it."""
+    from mnist_mlp.cli.output import tell
     from mnist_mlp.errors import MnistMlpError
     from mnist_mlp.report import write_report
 
@@ -212,7 +213,7 @@ def _report(runs: list[Run], document: Any, path: Path) -> Path | None:
         write_report(runs, out=path, document=document)
     except MnistMlpError as error:
         path.unlink(missing_ok=True)  # the report of an earlier comparison would be misleading
-        typer.echo(f"{path} was not written: {error}", err=True)
+        tell(f"{path} was not written: {error}")
         return None
     return path
 
@@ -227,7 +228,7 @@ def _rows_of(request: o.Request, run: Run) -> Dataset | None:
     try:
         data = request.load_dataset(name if name in ("mnist", "digits") else "auto")
     except MnistMlpError as error:
-        typer.echo(f"the data set is not available here: {error}", err=True)
+        tell(f"the data set is not available here: {error}")
         return None
     # Other data with the same name would give wrong verdicts.
     return data if data.digest == run.dataset.sha256 else None

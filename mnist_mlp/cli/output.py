@@ -67,7 +67,7 @@ def weights_document(network: Network) -> dict[str, Any]:
 def tell_note(network: Network) -> None:
     """Say on stderr if the weights are not the final ones of a complete run."""
     if network.note:
-        typer.echo(f"{network.run.path}: {network.note}", err=True)
+        tell(f"{network.run.path}: {network.note}")
 
 
 def sketch(images: NDArray[np.uint8]) -> str:

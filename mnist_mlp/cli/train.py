@@ -78,7 +78,7 @@ def train(
 
     Example: python -m mnist_mlp train --backend torch --config configs/relu.toml --epochs 3
     """
-    from mnist_mlp.cli.output import print_json, summary
+    from mnist_mlp.cli.output import print_json, summary, tell
     from mnist_mlp.cli.progress import shown
     from mnist_mlp.divergence import exploded, telling_where
     from mnist_mlp.logs.parent import check_installed, logged, together
@@ -114,7 +114,7 @@ def train(
         typer.echo(summary(run))
         warning = exploded(run.history, classes=run.dataset.classes)
         if warning:
-            typer.echo(f"warning: {warning}", err=True)
+            tell(f"warning: {warning}")
         typer.echo(run.path)
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import permutations
+from math import prod
 from typing import Any, Protocol
 
 from mnist_mlp.ports.inputs import Inputs, each
@@ -129,6 +131,30 @@ class Planned:
             return None
         known = (i for i, draw in enumerate(self._left) if draw.source == source is not None)
         return self._left.pop(next(known, 0))
+
+
+def laid_out(keep: Array, shape: Sequence[int], *, channels_last: bool) -> Array | None:
+    """The same elements in another order of the axes; None if they do not fit `shape`.
+
+    Where several orders fit, channels go last, or first after the batch.
+    """
+    shape, axes = tuple(shape), range(keep.ndim)
+    if keep.shape == shape:
+        return keep
+    likely = (
+        (*axes[:1], *axes[2:], *axes[1:2])
+        if channels_last
+        else (*axes[:1], *axes[1:][-1:], *axes[1:-1])
+    )
+    for order in (likely, *permutations(axes)):
+        if tuple(keep.shape[i] for i in order) == shape:
+            return keep.transpose(order)
+    plain = tuple(n for n in shape if n != 1)
+    squeezed = keep.squeeze()
+    if (squeezed.shape, plain) == (keep.shape, shape) or keep.size != prod(shape):
+        return None
+    inner = laid_out(squeezed, plain, channels_last=channels_last)  # an axis of length 1 more
+    return None if inner is None else inner.reshape(shape)
 
 
 @dataclass(frozen=True, eq=False)

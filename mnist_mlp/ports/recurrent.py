@@ -15,19 +15,11 @@ from typing import Any, Protocol
 KINDS = ("lstm", "gru", "rnn")
 
 
-class Operations(Protocol):
-    """What is needed of a framework beside the operators of its tensors."""
-
-    def activation(self, name: str, x: Any) -> Any:
-        """An activation by its shared name."""
-        ...
+class ReadOperations(Protocol):
+    """What `read` needs of a framework beside the operators of its tensors."""
 
     def where(self, condition: Any, x: Any, y: Any) -> Any:
         """Element by element."""
-        ...
-
-    def stacked(self, steps: Sequence[Any]) -> Any:
-        """Steps (n, units) as (n, steps, units)."""
         ...
 
     def joined(self, parts: Sequence[Any]) -> Any:
@@ -40,6 +32,18 @@ class Operations(Protocol):
 
     def over_time(self, how: str, x: Any) -> Any:
         """The `mean`, `sum` or `max` over the second axis."""
+        ...
+
+
+class Operations(ReadOperations, Protocol):
+    """What `unrolled` needs, too."""
+
+    def activation(self, name: str, x: Any) -> Any:
+        """An activation by its shared name."""
+        ...
+
+    def stacked(self, steps: Sequence[Any]) -> Any:
+        """Steps (n, units) as (n, steps, units)."""
         ...
 
 
@@ -143,7 +147,7 @@ of the sequence, where the two directions have not gone through the same steps."
 MERGES = ("concat", "sum", "ave", "mul", "concat, backwards first")
 
 
-def read(strands: Sequence[Strand], how: Reading, ops: Operations, mask: Any = None) -> Any:
+def read(strands: Sequence[Strand], how: Reading, ops: ReadOperations, mask: Any = None) -> Any:
     """What the next layer gets; `mask` (n, steps) is needed for the masked mean."""
     parts = [_taken(strand, how.steps, ops, mask) for strand in strands]
     match how.merge:
@@ -157,7 +161,7 @@ def read(strands: Sequence[Strand], how: Reading, ops: Operations, mask: Any = N
     return total / 2 if how.merge == "ave" else total
 
 
-def _taken(strand: Strand, steps: str, ops: Operations, mask: Any) -> Any:
+def _taken(strand: Strand, steps: str, ops: ReadOperations, mask: Any) -> Any:
     in_time = ops.flipped(strand.steps) if strand.backwards else strand.steps
     match steps:
         case "last":

@@ -28,6 +28,7 @@ from mnist_mlp.ports.pair import (
     PairLayer,
     PairRows,
     PairStep,
+    laid_out,
 )
 from mnist_mlp.ports.update_rules import settings_of_kind
 from mnist_mlp.reference import Array, Tensors
@@ -388,3 +389,30 @@ def test_a_pair_of_which_no_step_was_judged_is_left_open() -> None:
     seen = judged_pair()
     del seen.margins["loss"]
     assert outcome_of(seen).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("given", "channels_last", "moved"),
+    [
+        ((2, 3, 4, 5), True, (0, 2, 3, 1)),
+        ((2, 4, 5, 3), False, (0, 3, 1, 2)),
+        ((2, 4, 4, 4), True, None),  # it fits as it is
+        ((2, 3), False, None),
+    ],
+)
+def test_masks_are_laid_out_as_the_other_framework_has_them(
+    given: tuple[int, ...], channels_last: bool, moved: tuple[int, ...] | None
+) -> None:
+    keep = np.arange(np.prod(given)).reshape(given)
+    expected = keep if moved is None else keep.transpose(moved)
+    found = laid_out(keep, expected.shape, channels_last=channels_last)
+    assert found is not None
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_masks_may_differ_by_axes_of_one_and_must_have_as_many_elements() -> None:
+    keep = np.arange(6).reshape(2, 1, 3)
+    found = laid_out(keep, (2, 3, 1, 1), channels_last=True)
+    assert found is not None
+    np.testing.assert_array_equal(found, keep.reshape(2, 3, 1, 1))
+    assert laid_out(keep, (2, 4), channels_last=True) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,9 @@ class Arithmetic(Operations):
 
     def activation(self, name: str, x: Array) -> Array:
         return np.tanh(x) if name == "tanh" else 1 / (1 + np.exp(-x))
+
+    def stacked(self, steps: Sequence[Array]) -> Array:
+        return np.stack(list(steps), axis=1)
 
 
 def gone_through(kind: str, gates: int, *, mask: Any = None, **settings: Any) -> tuple[Array, Any]:

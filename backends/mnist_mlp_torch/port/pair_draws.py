@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import permutations
-from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mnist_mlp.ports.pair import Draw, Planned
-from mnist_mlp.reference import Array
+from mnist_mlp.ports.pair import Draw, Planned, laid_out
 from mnist_mlp_torch.port.layers import to_array
 
 _BERNOULLI = (torch.ops.aten.bernoulli_.float, torch.ops.aten.bernoulli.p)
@@ -36,25 +32,9 @@ class Draws(TorchDispatchMode):
         if func in _BERNOULLI:
             given = self.given.next(self.source)
             if given is not None:
-                keep = _laid_out(given.keep, result.shape)
+                keep = laid_out(given.keep, result.shape, channels_last=False)
                 if keep is not None:
-                    result.copy_(keep)
+                    result.copy_(torch.from_numpy(keep.copy()))
             probability = float(args[1] if len(args) > 1 else (kwargs or {}).get("p", 0.5))
             self.seen.append(Draw(to_array(result) != 0, probability, self.source))
         return result
-
-
-def _laid_out(keep: Array, shape: Sequence[int]) -> Tensor | None:
-    """The same elements in another order of the axes: images are channels first in torch."""
-    if keep.shape == tuple(shape):
-        return torch.from_numpy(keep)
-    last_first = (0, keep.ndim - 1, *range(1, keep.ndim - 1))
-    for order in (last_first, *permutations(range(keep.ndim))):
-        if len(order) == keep.ndim and tuple(keep.shape[i] for i in order) == tuple(shape):
-            return torch.from_numpy(keep.transpose(order).copy())
-    plain = tuple(n for n in shape if n != 1)
-    squeezed = keep.squeeze()
-    if (squeezed.shape, plain) == (keep.shape, tuple(shape)) or keep.size != prod(shape):
-        return None
-    inner = _laid_out(squeezed, plain)  # one side has an axis of length 1 more
-    return None if inner is None else inner.reshape(tuple(shape))

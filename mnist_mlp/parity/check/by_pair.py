@@ -18,9 +18,7 @@ from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.not_exercised import early_stopping
-from mnist_mlp.parity.outcome import (
-    Outcome,
-)
+from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.arrange import laid_like
 from mnist_mlp.parity.pair.breaks import Explained, explained
@@ -262,8 +260,7 @@ def _double(
     rows, other_rows, epochs = fed.a[facts_a.chosen], fed.b[facts_b.chosen], EPOCHS
     if not weights.whole:  # a bias that one side lacks is zero in the first step, and only there
         rows, other_rows, epochs = _first_batch(rows), _first_batch(other_rows), 1
-
-    schedules = _schedules(original, port, (facts_a, facts_b), lengths, seen)
+    schedules = _schedules(original, port, both, lengths, seen)
 
     def run_of(rows: PairRows) -> PairRun:
         steps = original.worker.pair_fit(PairJob(rows, epochs, (first,)))
@@ -292,7 +289,7 @@ def _double(
         return
     result = explained(run)
     _guess(seen, run, result, fed, facts_b)
-    _leave_open(seen, result, (facts_a, facts_b))
+    _leave_open(seen, result, both)
     seen.judged = True
     seen.breaks += result.breaks
     seen.noted += result.noted

@@ -85,19 +85,11 @@ def of_inputs(run: PairRun, index: int, mended: Sequence[Mend]) -> Iterator[Trie
 
 
 class Operations:
-    """See `mnist_mlp.ports.recurrent.Operations`, of arrays; nothing is computed but readings."""
-
-    def activation(self, name: str, x: Array) -> Array:
-        """Not needed."""
-        raise NotImplementedError
+    """See `mnist_mlp.ports.recurrent.ReadOperations`; of arrays."""
 
     def where(self, condition: Array, x: Array, y: Array) -> Array:
         """Element by element."""
         return np.where(condition, x, y)
-
-    def stacked(self, steps: Sequence[Array]) -> Array:
-        """Steps (n, units) as (n, steps, units)."""
-        return np.stack(list(steps), axis=1)
 
     def joined(self, parts: Sequence[Array]) -> Array:
         """Along the last axis."""
