@@ -269,6 +269,7 @@ ONLY_ONE_HAS = {
         "layers",
         "pair_gates",
         "pair_inputs",
+        "pair_loop",
         "listener",
         "loop",
         "plain",

@@ -34,7 +34,8 @@ from mnist_mlp_torch.port.functions import passing_by
 from mnist_mlp_torch.port.gradient import watch_clipping
 from mnist_mlp_torch.port.load import load, make_trainer, overrides
 from mnist_mlp_torch.port.own_data import own_data
-from mnist_mlp_torch.port.pair import LoopSide, TorchSide
+from mnist_mlp_torch.port.pair import TorchSide
+from mnist_mlp_torch.port.pair_loop import LoopSide
 from mnist_mlp_torch.port.recorder import Recorder
 from mnist_mlp_torch.port.state import parameters_of, set_tensors
 

@@ -1,0 +1,273 @@
+"""The layers of a torch module, watched while it takes a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+from torch.overrides import TorchFunctionMode
+
+from mnist_mlp.ports.pair import (
+    Mend,
+    PairLayer,
+    layer_and_role,
+    tensor_name,
+)
+from mnist_mlp.ports.trials import mends_of_layers
+from mnist_mlp.reference import Array, Tensors
+from mnist_mlp_torch.port.layers import to_array
+from mnist_mlp_torch.port.pair_draws import Draws
+from mnist_mlp_torch.port.pair_layers import (
+    LOSSES,
+    WITH_WEIGHTS,
+    Call,
+    activation,
+    call_of,
+    from_canonical,
+    settings_of,
+    tensors_of,
+    to_canonical,
+)
+from mnist_mlp_torch.port.pair_mends import followed, performed
+from mnist_mlp_torch.port.pair_recurrent import FUNCTIONS as RECURRENT_FUNCTIONS
+from mnist_mlp_torch.port.pair_recurrent import Sequences, apart, first_of, pack
+
+
+@contextmanager
+def default_type(dtype: torch.dtype) -> Iterator[None]:
+    """Let new tensors of real numbers have a type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+class Observer:
+    """The layers of one step, in the order in which they ran.
+
+    With the observer of an earlier step as `like`, layers have its numbers.
+    """
+
+    def __init__(
+        self, module: Any, like: Observer | None = None, mends: Sequence[Mend] = ()
+    ) -> None:
+        self._module = module
+        self.paths = {id(p): name for name, p in module.named_parameters()}
+        self.paths |= {id(b): name for name, b in module.named_buffers()}
+        self.named: dict[str, tuple[str, str]] = dict(like.named) if like else {}
+        self.mends: Mapping[int, Sequence[Mend]] = mends_of_layers(mends)
+        self.layers: list[PairLayer] = []
+        self.losses: list[PairLayer] = []
+        self.repeated: list[str] = []
+        self.inputs: dict[int, Array] = {}
+        self.outputs: dict[int, Array] = {}
+        self.rough: list[str] = []
+        self.loss: float | None = None
+        """What the step's first backward pass began with."""
+        self.sequences = Sequences()
+        self.draws = Draws()
+        self._made: dict[int, tuple[int, Any]] = {}
+        """By its id, each result of a layer with weights, kept so that the id stays its own."""
+        self._seen: set[str] = set()
+        self._stack: list[str] = []
+        self._modules = {id(m): path for path, m in module.named_modules()}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Observe what is called, while this lasts."""
+        with ExitStack() as stack:
+            for handle in (
+                torch.nn.modules.module.register_module_forward_pre_hook(self._enter),
+                torch.nn.modules.module.register_module_forward_hook(self._leave),
+            ):
+                stack.callback(handle.remove)
+            stack.enter_context(_Calls(self))
+            yield
+
+    def _enter(self, module: Any, args: Any) -> None:
+        self._stack.append(self._modules.get(id(module), ""))
+        if args and isinstance(args[0], PackedSequence):
+            self.sequences.unsorted = args[0].unsorted_indices
+
+    def _leave(self, module: Any, args: Any, output: Any) -> None:
+        if self._stack:
+            self._stack.pop()
+
+    @property
+    def here(self) -> int:
+        """The number that the next layer gets."""
+        return len(self.layers)
+
+    def called(self, call: Call, own: Any) -> Any:
+        """One call: done, perhaps otherwise, and noted."""
+        tensors = {
+            role: self.paths[id(tensor)]
+            for role, tensor in tensors_of(call).items()
+            if id(tensor) in self.paths
+        } if call.kind in WITH_WEIGHTS else {}  # fmt: skip
+        number = len(self.layers)
+        again = bool(tensors) and not self._seen.isdisjoint(tensors.values())
+        mends = [] if again else self.mends.get(number, [])
+        call, own = self.sequences.reading(call, own, mends)
+        data = copied(call.input) if tensors else None
+        self.draws.source = self._made.get(id(call.input), (None, None))[0]
+        result = performed(call, own, mends, self.sequences) if mends else own()
+        for mend in mends:
+            if mend.field == "penalty":
+                result = result + self._penalty(dict(mend.value))
+        if again and call.name.endswith("_cell"):
+            self._one_step_more(call, result, data, tensors["kernel"])
+            return result
+        if again:
+            self.repeated.append(self._stack[-1] if self._stack else call.name)
+            return result
+        self._seen |= set(tensors.values())
+        layer = PairLayer(
+            number=number,
+            name=self._name(call),
+            kind=call.kind,
+            settings=settings_of(call),
+            shapes={
+                role: to_canonical(call.kind, role, to_array(tensors_of(call)[role])).shape
+                for role in tensors
+            },
+        )
+        self.layers.append(layer)
+        for role, path in tensors.items():
+            self.named[path] = (tensor_name(number, role), call.kind)
+        self.sequences.note(call, number, result)
+        given = first_of(result)
+        if tensors:
+            self._made[id(given)] = number, given
+            self.draws.source = number
+        steps = (slice(None), None) if call.name.endswith("_cell") else ...
+        if data is not None:
+            self.inputs[number] = data[steps]
+        if call.kind in LOSSES:
+            self.losses.append(layer)
+        if isinstance(given, Tensor):
+            self.outputs[number] = copied(given)[steps]
+            if given.dtype not in (torch.get_default_dtype(), torch.int64):
+                self.rough.append(f"{layer.name} ({str(given.dtype).removeprefix('torch.')})")
+        return followed(call, result, mends)
+
+    def _one_step_more(self, call: Call, result: Any, data: Array | None, path: str) -> None:
+        """A recurrent cell in a loop: its steps together are one layer."""
+        number, _ = layer_and_role(self.named[path][0])
+        self.sequences.note(call, number, result)
+        for kept, new in ((self.inputs, data), (self.outputs, copied(first_of(result)))):
+            if new is not None:
+                kept[number] = np.concatenate([kept[number], new[:, None]], axis=1)
+
+    def _penalty(self, factors: Mapping[int, float]) -> Any:
+        """The sum of squares of some layers' kernels, by number, times a factor each."""
+        kernels = {name: path for path, (name, _) in self.named.items()}
+        return sum(
+            factor
+            * self._module.get_parameter(kernels[tensor_name(number, "kernel")]).square().sum()
+            for number, factor in factors.items()
+        )
+
+    def _name(self, call: Call) -> str:
+        path = self._stack[-1] if self._stack else ""
+        name = call.label or call.name
+        return f"{path}: {name}" if path else name
+
+    # --- Weights ----------------------------------------------------------------------------------
+
+    def train(self, module: Any, mend: Mend) -> None:
+        """Let a layer's weights be trained, or one of them not."""
+        for path, (name, _) in self.named.items():
+            number, role = layer_and_role(name)
+            if number == mend.layer and path in dict(module.named_parameters()):
+                if mend.field == "trained" and role != "recurrent_bias":
+                    module.get_parameter(path).requires_grad_(requires_grad=True)
+                elif mend.value == role:
+                    module.get_parameter(path).requires_grad_(requires_grad=False)
+
+    def read(self, module: Any, *, gradients: bool = False) -> Tensors:
+        """Weights and running statistics, or gradients, in canonical layout."""
+        found: dict[str, Array] = {}
+        for path, tensor in _tensors(module).items():
+            if path not in self.named:
+                continue
+            name, kind = self.named[path]
+            value = tensor.grad if gradients else tensor
+            if value is not None:
+                value = value.to_dense()  # an embedding's gradient may be sparse
+                role = layer_and_role(name)[1]
+                found[name] = to_canonical(kind, role, to_array(value)).copy()
+        return found
+
+    def write(self, module: Any, values: Tensors, *, gradients: bool = False) -> None:
+        """Set them."""
+        with torch.no_grad():
+            for path, tensor in _tensors(module).items():
+                name, kind = self.named.get(path, ("", ""))
+                into = tensor.grad if gradients else tensor
+                if name not in values or into is None:
+                    continue
+                value = from_canonical(kind, layer_and_role(name)[1], np.asarray(values[name]))
+                made = torch.from_numpy(np.ascontiguousarray(value))
+                if into.is_sparse:
+                    tensor.grad = made.to(into.dtype).to_sparse(1)
+                else:
+                    into.copy_(made)
+
+
+def _tensors(module: Any) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def copied(tensor: Tensor) -> Array:
+    """Its values, in float64, as they are now."""
+    return np.array(to_array(tensor), np.float64)
+
+
+class _Calls(TorchFunctionMode):
+    """Shows calls of layers' work to an observer; what these call themselves is not shown."""
+
+    def __init__(self, observer: Observer) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if torch.get_default_dtype() is torch.float64:
+            func, args, given = _kept_double(func, args, given)
+        if func is Tensor.backward and self._observer.loss is None:
+            self._observer.loss = float(args[0].detach())
+        if func is torch._VF._pack_padded_sequence:
+            return pack(self._observer.sequences, func, args, given)
+        if func in RECURRENT_FUNCTIONS:
+            return apart(self._observer, func, args, given)
+        call = call_of(func, args, given)
+        if call is None:
+            return func(*args, **given)
+
+        def own(**instead: Any) -> Any:
+            if call.kind == "hard_sigmoid":
+                return activation(call.kind, instead.get("input", call.input), {})
+            if not instead:
+                return func(*args, **given)
+            return func(**{**call.arguments, **instead})
+
+        return self._observer.called(call, own)
+
+
+def _kept_double(
+    func: Any, args: Sequence[Any], given: Mapping[str, Any]
+) -> tuple[Any, Sequence[Any], Mapping[str, Any]]:
+    """A cast to float32, as `y.float()`, is one to float64 where the run is."""
+    if func is Tensor.float:
+        return Tensor.double, args, given
+    single, double = torch.float32, torch.float64
+    args = [double if a is single else a for a in args]
+    return func, args, {k: double if v is single else v for k, v in given.items()}
