@@ -24,6 +24,7 @@ from mnist_mlp.parity.findings import UNKNOWN
 from mnist_mlp.parity.outcome import Outcome, as_text
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker
+from mnist_mlp.worker.warm import warm_workers
 
 PAIRS = Path(__file__).parent / "pairs"
 
@@ -146,4 +147,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with warm_workers():
+        main()

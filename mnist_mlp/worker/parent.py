@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from mnist_mlp import errors
+from mnist_mlp import errors, streams
 from mnist_mlp.contract import (
     Capabilities,
     Environment,
@@ -46,6 +46,7 @@ from mnist_mlp.ports.script import ARGUMENTS
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
+from mnist_mlp.worker.warm import ForkedProcess, forked
 from mnist_mlp.worker.watch import Watch, log
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -163,21 +164,27 @@ class Worker:
             # The files stay open as long as the child runs; `close` closes them.
             self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115
             self._stacks = tempfile.TemporaryFile()  # noqa: SIM115
-            # In its own session, the child does not receive Ctrl-C. Only the parent does, and it
-            # ends the child.
-            self._process = subprocess.Popen(
-                isolated(
-                    "mnist_mlp.worker.child",
-                    *(target, backend),
-                    *(str(timeout) if timeout and posix else "", str(self._stacks.fileno())),
-                    *own_modules,
-                ),
+            limit, file = str(timeout) if timeout and posix else "", self._stacks.fileno()
+            process: ForkedProcess | None = None
+            if not own_modules:
+                process = forked(
+                    target,
+                    backend,
+                    limit=limit,
+                    environment=environment,
+                    stderr=self._log.fileno() if self._log else streams.STDERR,
+                    stacks=file,
+                )
+            self._process = process or subprocess.Popen(
+                isolated("mnist_mlp.worker.child", target, backend, limit, str(file), *own_modules),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 env=environment,
+                # In its own session, the child does not receive Ctrl-C. Only the parent does, and
+                # it ends the child.
                 start_new_session=True,
-                pass_fds=(self._stacks.fileno(),) if posix else (),
+                pass_fds=(file,) if posix else (),
             )
         except OSError as error:
             raise errors.SetupError(f"no worker process can be started: {error}") from None
