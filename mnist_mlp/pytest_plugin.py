@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def _warm_workers() -> Iterator[None]:
     """From the third check of a session on, the frameworks are not imported again."""
-    from mnist_mlp.worker.warm import warm_workers
+    from mnist_mlp.testing import warm_workers
 
     with warm_workers():
         yield

@@ -11,6 +11,9 @@ from mnist_mlp.data import Dataset, load_dataset
 from mnist_mlp.parity.outcome import Outcome, as_text, break_text
 from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
+from mnist_mlp.worker.warm import warm_workers
+
+__all__ = ["assert_same_training", "judged", "require_same", "warm_workers"]
 
 
 def assert_same_training(

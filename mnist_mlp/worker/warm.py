@@ -44,6 +44,14 @@ def warm_workers() -> Iterator[None]:
     """Let later workers of this process, and of those that it starts, be forked.
 
     It does nothing where that cannot be done: on other systems than Linux.
+
+    Examples
+    --------
+    ::
+
+        with warm_workers():
+            for port in ports:
+                assert_same_training(port, "original.py:build", dataset="digits")
     """
     if not sys.platform.startswith("linux") or FOLDER in os.environ:
         yield
