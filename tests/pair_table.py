@@ -76,7 +76,7 @@ class PairResult:
         noted = {cause.name for cause in outcome.noted} & TOLERATED
         if noted != set(expected.get("noted", ())):
             found.append(f"noted {sorted(noted)}")
-        if expected.get("words", "") not in outcome.text:
+        if expected.get("words", "") not in as_text(outcome):
             found.append(f"does not say {expected['words']!r}")
         return found
 

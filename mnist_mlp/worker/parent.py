@@ -42,6 +42,7 @@ from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.script import ARGUMENTS
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
@@ -372,6 +373,11 @@ class Worker:
         """One real `fit`, each of its steps recorded."""
         steps: tuple[PairStep, ...] = self._port("pair_fit", job)
         return steps
+
+    def pair_reported(self) -> Reports:
+        """What the model reported of the epochs of the last `pair_fit`."""
+        reports: Reports = self._port("pair_reported")
+        return reports
 
     def pair_rates(self, at: Sequence[int], *, interval: str | None = None) -> Mapping[str, Array]:
         """Learning rate and momentum of some updates, from the schedules alone."""

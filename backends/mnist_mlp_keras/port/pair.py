@@ -23,6 +23,7 @@ from mnist_mlp.ports.pair import (
     RunLength,
     tensor_name,
 )
+from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import path_of, user_errors
@@ -58,6 +59,7 @@ from mnist_mlp_keras.port.pair_mends import (
 )
 from mnist_mlp_keras.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_keras.port.pair_optimizers import Experiment, by_tensor
+from mnist_mlp_keras.port.pair_reported import meant_by
 from mnist_mlp_keras.port.pair_schedules import (
     HARMLESS,
     SETTLED,
@@ -70,7 +72,7 @@ from mnist_mlp_keras.port.pair_schedules import (
 )
 from mnist_mlp_keras.port.pair_schedules import followed as once_an_epoch
 from mnist_mlp_keras.port.recorder import innermost
-from mnist_mlp_keras.port.run import as_one_step, passed_on
+from mnist_mlp_keras.port.run import as_one_step, passed_on, plain_numbers
 from mnist_mlp_keras.port.scripts import found_in
 from mnist_mlp_keras.port.state import number
 
@@ -195,7 +197,18 @@ class KerasSide:
         with default_type(self.precision):
             run = _Run(self, self._model(), job)
             run.fit()
+        self._reports = Reports(tuple(run.logs), meant_by(run.fitted))
         return tuple(run.steps)
+
+    def reported(self) -> Reports:
+        """See `PairSide.reported`."""
+        return self._reports
+
+    @property
+    def validates(self) -> bool:
+        """Whether the user's `fit` validates; without its arguments it may."""
+        keys = ("validation_data", "validation_split")
+        return not self.given.fit or any(self.given.fit.get(key) is not None for key in keys)
 
     def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
         """See `PairSide.rates`."""
@@ -230,6 +243,7 @@ class _Run(keras.callbacks.Callback):
         super().__init__()
         self.side, self.fitted, self.job = side, model, job
         self.steps: list[PairStep] = []
+        self.logs: list[dict[str, float]] = []
         known = side.observer
         self.known = Observer.like(known, model) if known is not None else None
         self.observer = Observer(model)
@@ -275,6 +289,10 @@ class _Run(keras.callbacks.Callback):
             model.run_eagerly, model.train_function = True, None
             self.optimizer.apply = self._applying(own_apply)
             orders = np.tile(np.arange(len(rows.y)), (self.job.epochs, 1))
+            if self.job.validation is not None and side.validates:
+                options["validation_data"] = planned_dataset(
+                    side.fed(rows.x), side.fed(rows.y), orders[:1], batch_size=rows.batch_size
+                )
             try:
                 with watched_gradients(self._gradients):
                     model.fit(
@@ -292,6 +310,7 @@ class _Run(keras.callbacks.Callback):
                     self._open.close()
                 del self.optimizer.apply, self.optimizer.finalize_variable_values
                 model.run_eagerly, model.train_function = before, None
+                model.test_function = None
             self._close()
 
     def enter(self) -> None:
@@ -407,6 +426,23 @@ class _Run(keras.callbacks.Callback):
         self._twice()
         self._pending = True
 
+    def validate(self) -> None:
+        """Before a validation, and before any callback of the user's in it."""
+        if self.known is not None:
+            self._trained = self.known.read()
+            self.known.write(self.job.validated_with(len(self.logs)))
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """The end of `fit`'s validation: training goes on with its own weights."""
+        del logs
+        if self.known is not None:
+            self.known.write(self._trained)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keep what is reported of the epoch."""
+        del epoch
+        self.logs.append(plain_numbers(logs or {}))
+
     def _twice(self) -> None:
         """Let a bias move twice as far, as two biases that are added do."""
         for mend in self.job.mends:
@@ -447,6 +483,11 @@ class _First(keras.callbacks.Callback):
         """Let the run begin a step."""
         del batch, logs
         self.run.enter()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Let the run begin a validation."""
+        del logs
+        self.run.validate()
 
 
 def _loss(model: Any, place: int) -> PairLayer | None:

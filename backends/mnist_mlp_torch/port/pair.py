@@ -27,6 +27,7 @@ from mnist_mlp.ports.pair import (
     PairStep,
     RunLength,
 )
+from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import user_errors
@@ -45,6 +46,7 @@ from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_inputs import Fed, called
 from mnist_mlp_torch.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
+from mnist_mlp_torch.port.pair_reported import Reported
 from mnist_mlp_torch.port.pair_schedules import (
     HARMLESS,
     SETTLED,
@@ -160,7 +162,12 @@ class TorchSide:
         with default_type(self.dtype):
             run = self.run_of(self._module(seed=0), job)
             run.fit()
+        self._reports = run.reported.reports
         return tuple(run.steps)
+
+    def reported(self) -> Reports:
+        """See `PairSide.reported`; a loop reports nothing."""
+        return self._reports
 
     def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
         """See `PairSide.rates`."""
@@ -211,6 +218,7 @@ class PairRun:
         self.schedulers: list[Any] = []
         self.asks_length = False
         self.observer = Observer(module)
+        self.reported = Reported(module)
         self._open: ExitStack | None = None
         self._closing: dict[str, Any] | None = None
         self._unfreeze(module)
@@ -240,13 +248,17 @@ class PairRun:
             epochs=self.job.epochs,
             first={
                 "on_train_start": self._start,
+                "on_train_epoch_start": lambda trainer, _: self.reported.close(trainer),
                 "on_train_batch_start": self._enter,
+                "on_validation_start": self._validate,
+                "on_train_epoch_end": lambda *_: self.reported.batches_end(),
                 "on_after_backward": lambda *_: self._gradients(),
             },
             last={
                 "on_train_batch_end": self._leave,
+                "on_validation_end": self._validated,
                 "on_train_epoch_end": self._stop,
-                "on_train_end": lambda *_: self._close(),
+                "on_train_end": self._finish,
             },
             one_batch=one_batch,
             without=SETTLED,
@@ -263,7 +275,7 @@ class PairRun:
             register_optimizer_step_post_hook(lambda *_: self._note_settings()),
         )
         try:
-            with user_errors(self.side.given.path):
+            with user_errors(self.side.given.path), self.reported.listening():
                 trainer.fit(self.module, loader, loader)
         finally:
             for hook in hooks:
@@ -281,6 +293,21 @@ class PairRun:
 
         own = {"estimated_stepping_batches": property(total)}
         trainer.__class__ = type("Trainer", (type(trainer),), own)
+
+    def _validate(self, trainer: Any, module: Any) -> None:
+        self.reported.batches_end()
+        known = self.side.observer
+        if known is not None:
+            self._trained = known.read(module)
+            known.write(module, self.job.validated_with(trainer.current_epoch))
+
+    def _validated(self, trainer: Any, module: Any) -> None:
+        if self.side.observer is not None:
+            self.side.observer.write(module, self._trained)
+
+    def _finish(self, trainer: Any, module: Any) -> None:
+        self.reported.close(trainer)
+        self._close()
 
     def _stop(self, trainer: Any, module: Any) -> None:
         if trainer.current_epoch + 1 >= self.job.epochs:
@@ -328,6 +355,7 @@ class PairRun:
 
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
         self._close()
+        self.reported.step()
         known = self.side.observer
         forced = self.job.forced_at(len(self.steps))
         if known is not None:

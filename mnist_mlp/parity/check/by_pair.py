@@ -14,6 +14,7 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.causes.data import SCALINGS
 from mnist_mlp.parity.check.pair_data import PIXELS, Brought, against_original
+from mnist_mlp.parity.check.pair_metrics import look_at_metrics
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
@@ -263,7 +264,7 @@ def _double(
     schedules = _schedules(original, port, both, lengths, seen)
 
     def run_of(rows: PairRows) -> PairRun:
-        steps = original.worker.pair_fit(PairJob(rows, epochs, (first,)))
+        steps = original.worker.pair_fit(PairJob(rows, epochs, (first,), validation=()))
         _refuse_strange(original, steps)
         return PairRun(
             port.worker.pair_fit,
@@ -275,6 +276,7 @@ def _double(
             epochs,
             arithmetic.conditioning(start.a, steps[0]),
             schedules,
+            reported_b=port.worker.pair_reported,
         )
 
     run = run_of(rows)
@@ -283,7 +285,7 @@ def _double(
         rows = replace(rows, x=seen_by_b)
         run = run_of(rows)
         own = run.steps_b()
-    steps = run.steps_a
+    steps, reports = run.steps_a, original.worker.pair_reported()
     if len(own) != len(steps):
         seen.not_judged.append(f"the port stops after {len(own)} of {len(steps)} steps")
         return
@@ -300,6 +302,7 @@ def _double(
         seen.leave_out("predictions", reason="a tensor has no counterpart")
     elif not seen.broken("data", "forward", "loss", "gradient", "update"):
         _predictions(seen, original, port, run, rows.x)
+    look_at_metrics(seen, run, reports, rows, original.worker.pair_predict)
 
 
 def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> Array | None:

@@ -38,7 +38,6 @@ class PairEvidence(Evidence):
 
 LEFT_OUT = {
     "trajectory": "a pair is judged step by step",
-    "metrics": "the numbers that such a pair reports are not compared",
     "report": "a port leaves no run folder",
 }
 
@@ -107,7 +106,7 @@ def _verdict(
         return "inconclusive", "Nothing breaks, but no training step was judged."
     return unbroken(
         rungs,
-        optional=(*LEFT_OUT, "predictions", "order"),
+        optional=(*LEFT_OUT, "metrics", "predictions", "order"),
         but_for=seen.data.but_for,
         clean="in float64 the port takes the original's steps",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,19 +13,23 @@ from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.inputs import arrays_of
 from mnist_mlp.ports.pair import Draw, Forced, Mend, PairFacts, PairJob, PairRows, PairStep
-from mnist_mlp.reference import Array
+from mnist_mlp.ports.reported import Reports
+from mnist_mlp.reference import Array, Tensors
 
 EPOCHS = 2
 """Judged epochs: what happens once in each is seen, and the optimizers' memories matter."""
 
 Fit = Callable[[PairJob], tuple[PairStep, ...]]
 
+Reported = Callable[[], Reports]
+
 
 @dataclass(eq=False)
 class PairRun:
     """Both sides, opened in float64 and fed; `weights` learns the orders of
     features that the two frameworks flatten otherwise, and `draw_orders` those of the draws of a
-    dropout between flattening and a dense layer, by their number in a step."""
+    dropout between flattening and a dense layer, by their number in a step. `reports` are what the
+    port reported of the epochs as it stands."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -37,6 +41,8 @@ class PairRun:
     gradient_limits: Mapping[str, float] = field(default_factory=dict)
     schedules: Schedules | None = None
     draw_orders: dict[int, Array] = field(default_factory=dict)
+    reported_b: Reported = Reports
+    reports: Reports = field(default_factory=Reports)
     _judged: dict[str, Judged] = field(default_factory=dict)
     _own: Sequence[PairStep] = ()
 
@@ -60,7 +66,14 @@ class PairRun:
         mends = [mend for mend in mends if mend.field != "inputs"]
         if first_only:
             rows, epochs = rows.first(rows.batch_size), 1
-        return self.fit_b(PairJob(rows, epochs, forced, tuple(mends)))
+        validation = None if mends or first_only else tuple(self._ends())
+        return self.fit_b(PairJob(rows, epochs, forced, tuple(mends), validation))
+
+    def _ends(self) -> Iterator[Tensors]:
+        """The original's weights at the end of each epoch, as the port has them."""
+        steps = self.rows_b.steps
+        for last in self.steps_a[steps - 1 : steps * self.epochs : steps]:
+            yield self.weights.to_b(last.after)
 
     def _draws(self, step: PairStep) -> tuple[Draw, ...]:
         orders = self.draw_orders
@@ -89,7 +102,7 @@ class PairRun:
     def _judge(self, mends: Sequence[Mend]) -> Judged:
         steps = self.steps_b(mends)
         if not mends:
-            self._own = steps
+            self._own, self.reports = steps, self.reported_b()
         return judge(
             self.steps_a,
             steps,
