@@ -19,6 +19,7 @@ from math import prod
 from typing import Any, Protocol
 
 from mnist_mlp.ports.inputs import Inputs, each
+from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.protocol import OwnData
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.reference import Array, Tensors
@@ -60,6 +61,8 @@ class PairLayer:
         Canonical shape of each of its tensors, by role.
     behind : int or None
         The number of the layer whose result it is given as it is, where that is known.
+    line : UserLine or None
+        Where the user's code makes it, or calls the function that it is.
     """
 
     number: int
@@ -68,6 +71,7 @@ class PairLayer:
     settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     behind: int | None = None
+    line: UserLine | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,6 +274,8 @@ class PairFacts:
         What a training run does that these short ones don't show, in words.
     loop : bool
         Whether a user's own loop makes the steps.
+    lines : dict
+        The user's own lines by what they are about: `loss`, `optimizer`, `fit` and others.
     """
 
     framework: str
@@ -289,6 +295,7 @@ class PairFacts:
     trainer_given: bool = True
     open_questions: tuple[str, ...] = ()
     loop: bool = False
+    lines: Mapping[str, UserLine] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
