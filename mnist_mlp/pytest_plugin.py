@@ -30,8 +30,9 @@ def same_training(
     """`mnist_mlp.testing.assert_same_training`, which also records its result.
 
     With `--junitxml`, the test has the properties `mnist_mlp.verdict` and, if the port differs,
-    `mnist_mlp.place` and `mnist_mlp.cause` of the first break. After several calls in one test,
-    each property is there for each call.
+    `mnist_mlp.place` and `mnist_mlp.cause` of the first break; `mnist_mlp.line` and
+    `mnist_mlp.line_of_original` are the lines to blame, as far as they are known. After several
+    calls in one test, each property is there for each call.
 
     Examples
     --------
@@ -51,6 +52,9 @@ def same_training(
         if first is not None:
             record_property("mnist_mlp.place", place_text(first))
             record_property("mnist_mlp.cause", first.cause.name)
+            for side, line in sorted(first.lines.items(), reverse=True):
+                name = "line" if side == "b" else "line_of_original"
+                record_property(f"mnist_mlp.{name}", str(line))
         require_same(outcome)
 
     return assert_same

@@ -12,6 +12,7 @@ SUITE = """
 import pytest
 from mnist_mlp.parity.findings import Break, Cause, Place
 from mnist_mlp.parity.outcome import NamedSide, Outcome, Rung
+from mnist_mlp.ports.lines import UserLine
 
 SIDES = {side: NamedSide(label=side, path=side) for side in "ab"}
 STEPS = ("spec", "data", "order", "init", "forward", "loss", "gradient", "update")
@@ -19,6 +20,7 @@ STEPS = ("spec", "data", "order", "init", "forward", "loss", "gradient", "update
 
 def outcome(broken):
     found = Break(side="b", rung="loss", place=Place(1, 2, 0, "mean"), cause=Cause("loss_sum"))
+    found = found.blaming({"b": UserLine("wrong.py", 7, "loss = MSELoss()", "loss")})
     rungs = [Rung(name=name, status="clean", compared=1) for name in STEPS if name != broken]
     if broken:
         rungs.append(Rung(name=broken, status="broken"))
@@ -50,7 +52,8 @@ def test_verdict_place_and_cause_are_in_the_report(pytester: pytest.Pytester) ->
     pytester.makepyfile(SUITE)
     ran = pytester.runpytest_subprocess("--junitxml=report.xml", "-p", "no:xdist")
     ran.assert_outcomes(passed=1, failed=1)
-    ran.stdout.fnmatch_lines(["*AssertionError: text", "*breaks at rung loss, epoch 1, step 2*"])
+    ran.stdout.fnmatch_lines(["*AssertionError: text", "*breaks at rung loss, epoch 1, step 2*",
+                               "*in the port: wrong.py:7: loss = MSELoss()"])  # fmt: skip
     right, wrong = (
         {item.get("name"): item.get("value") for item in case.iter("property")}
         for case in ElementTree.parse(pytester.path / "report.xml").iter("testcase")
@@ -60,6 +63,7 @@ def test_verdict_place_and_cause_are_in_the_report(pytester: pytest.Pytester) ->
         "mnist_mlp.verdict": "different",
         "mnist_mlp.place": "rung loss, epoch 1, step 2, layer 0, mean",
         "mnist_mlp.cause": "loss_sum",
+        "mnist_mlp.line": "wrong.py:7: loss = MSELoss()",
     }
 
 

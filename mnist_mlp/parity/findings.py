@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from pydantic import (
 )
 
 from mnist_mlp.contract import State, StepRecord
+from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.reference import Array
 
 # The order of cause and effect: if a rung breaks, the rungs after it differ as a consequence.
@@ -128,7 +130,8 @@ class Break(Value):
     """A rung that broke on one side: where, by how much, and why.
 
     `size` is the distance in roundings, if it was measured. `layers` are all layers that show the
-    break, if they were searched; the layer of `place` is the first of them. In JSON the fields of
+    break, if they were searched; the layer of `place` is the first of them. `lines` are the lines
+    of users' code that are to blame, of each side, as far as they are known. In JSON the fields of
     `place` are written beside the others.
     """
 
@@ -140,6 +143,7 @@ class Break(Value):
     expected: str = ""
     batch: str | None = None
     cause: Cause = Cause(UNKNOWN)
+    lines: Mapping[Side, UserLine] = {}
     layers: Annotated[tuple[int, ...], Field(exclude=True)] = ()
 
     @property
@@ -165,6 +169,10 @@ class Break(Value):
     def caused_by(self, cause: Cause) -> Break:
         """The same break with another cause."""
         return self.model_copy(update={"cause": cause})
+
+    def blaming(self, lines: Mapping[Side, UserLine]) -> Break:
+        """The same break with the lines that are to blame."""
+        return self.model_copy(update={"lines": lines})
 
     @model_validator(mode="before")
     @classmethod

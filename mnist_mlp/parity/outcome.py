@@ -15,6 +15,7 @@ from pydantic import (
 
 from mnist_mlp.errors import EXIT_DIFFERENT, EXIT_INCONCLUSIVE, EXIT_OK
 from mnist_mlp.parity.findings import RUNGS, STEP_RUNGS, Break, Cause, Measured, Side, Value
+from mnist_mlp.ports.lines import UserLine
 
 SCHEMA_VERSION = 1
 
@@ -262,6 +263,7 @@ def break_text(item: Break, sides: Mapping[Side, NamedSide]) -> str:
     """One break as text of a few lines."""
     label = sides[item.side].label
     lines = [f"{label} ({item.side}) breaks at {place_text(item)}"]
+    lines += [f"  {whose}: {line}" for whose, line in blamed_lines(item)]
     if item.got or item.expected:
         size = "" if item.size is None else f"   ({item.size:.3g} roundings)"
         lines.append(f"  got {item.got}, expected {item.expected}{size}")
@@ -271,6 +273,16 @@ def break_text(item: Break, sides: Mapping[Side, NamedSide]) -> str:
     if item.cause.fix:
         lines.append(f"  cure:  {item.cause.fix}")
     return "\n".join(lines)
+
+
+def blamed_lines(item: Break) -> list[tuple[str, UserLine]]:
+    """The user's lines to blame, the port's first, with words for whose they are."""
+    words: dict[Side, str] = {"b": "in the port", "a": "in the original"}
+    return [
+        (f"{whose}, after" if item.lines[side].role == "before" else whose, item.lines[side])
+        for side, whose in words.items()
+        if side in item.lines
+    ]
 
 
 def place_text(item: Break) -> str:

@@ -19,6 +19,7 @@ from math import prod
 from typing import Any, Protocol
 
 from mnist_mlp.ports.inputs import Inputs, each
+from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.protocol import OwnData
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.update_rules import Settings
@@ -61,6 +62,8 @@ class PairLayer:
         Canonical shape of each of its tensors, by role.
     behind : int or None
         The number of the layer whose result it is given as it is, where that is known.
+    line : UserLine or None
+        Where the user's code makes it, or calls the function that it is.
     """
 
     number: int
@@ -69,6 +72,7 @@ class PairLayer:
     settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     behind: int | None = None
+    line: UserLine | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,6 +281,8 @@ class PairFacts:
         What a training run does that these short ones don't show, in words.
     loop : bool
         Whether a user's own loop makes the steps.
+    lines : dict
+        The user's own lines by what they are about: `loss`, `optimizer`, `fit` and others.
     """
 
     framework: str
@@ -296,6 +302,7 @@ class PairFacts:
     trainer_given: bool = True
     open_questions: tuple[str, ...] = ()
     loop: bool = False
+    lines: Mapping[str, UserLine] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

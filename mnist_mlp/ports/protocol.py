@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mnist_mlp.contract import Runtime, State, StepRecord, TrainingData
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import Part
+from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.reference import Array, Tensors
 
 
@@ -31,7 +32,8 @@ class PortLayer:
     `torch.nn.functional`). `inputs` and `units` are set for dense layers only; `bias` says whether
     a dense layer has a bias. `dtype` is the type of its weights. `settings` are the relevant
     settings of the layer under their Keras names (`rate`, `epsilon`, `momentum`). `native` says
-    whether its class is the framework's, not a user's.
+    whether its class is the framework's, not a user's. `line` is where the user's code makes it, or
+    calls the function.
     """
 
     name: str
@@ -43,6 +45,7 @@ class PortLayer:
     dtype: str = ""
     settings: Mapping[str, float] = field(default_factory=dict)
     native: bool = True
+    line: UserLine | None = field(default=None, compare=False)
 
     @property
     def dense(self) -> bool:
@@ -220,6 +223,9 @@ class PortFacts:
     not_judged : tuple of str
         Requested features that are not available here, described for the user. With any of them,
         the port cannot be called identical.
+    lines : dict
+        The user's own lines by what they are about: `loss`, `optimizer`, `fit` and others;
+        `activation K` is the call of a function behind the dense layer K.
     """
 
     framework: str
@@ -235,6 +241,7 @@ class PortFacts:
     left_out: tuple[str, ...] = ()
     not_judged: tuple[str, ...] = ()
     hidden: tuple[str, ...] | None = None
+    lines: Mapping[str, UserLine] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mnist_mlp.parity.causes.catalogue import Entry, catalogue
 from mnist_mlp.parity.causes.catalogue_page import ABOUT_RUNGS, is_code
 from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break
-from mnist_mlp.parity.outcome import Outcome, Rung, evidence_of
+from mnist_mlp.parity.outcome import Outcome, Rung, blamed_lines, evidence_of
+from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.report import curves, digits, facts, gap, pictures, portmap, scores
 from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.headline import RUNG_NAMES, cause_title, judge
@@ -58,6 +59,7 @@ class BreakCard:
     expected: str
     size: str
     entry: Entry | None
+    lines: tuple[tuple[str, UserLine], ...]
     fixes: tuple[tuple[str, str, bool], ...]
 
 
@@ -263,6 +265,7 @@ def _card(item: Break, names: Mapping[str, str]) -> BreakCard:
         expected=item.expected,
         size="" if item.size is None else f"{item.size:,.3g} roundings",
         entry=known,
+        lines=tuple(blamed_lines(item)),
         fixes=_fixes(item, known),
     )
 

@@ -22,6 +22,7 @@ from mnist_mlp.cli.app import app
 from mnist_mlp.parity.check.port import Checked
 from mnist_mlp.parity.findings import RUNGS, Break, Cause, Place
 from mnist_mlp.parity.outcome import Chaos, NamedSide, Outcome, Predictions, Proof, Rung
+from mnist_mlp.ports.lines import UserLine
 
 KEYS = json.loads((Path(__file__).parent / "json_keys.json").read_text(encoding="utf-8"))
 PORT = "from keras import Model\n"
@@ -76,6 +77,7 @@ def everything() -> Outcome:
         size=9.5,
         batch="stress",
         cause=cause,
+        lines={side: UserLine("train.py", 7, "x = 1", "layer") for side in ("b", "a")},
     )
     return Outcome(
         verdict="different",

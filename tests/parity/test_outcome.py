@@ -30,9 +30,11 @@ from mnist_mlp.parity.outcome import (
     ordered,
     worst,
 )
+from mnist_mlp.ports.lines import UserLine
 
 BREAK_KEYS = {
     "rung", "epoch", "step", "batch", "layer", "tensor", "side", "size", "got", "expected", "cause",
+    "lines",
 }  # fmt: skip
 OUTCOME_KEYS = {
     "schema_version", "verdict", "breaks", "first_break", "cause", "rungs", "not_exercised",
@@ -316,6 +318,25 @@ def test_text_names_side_place_and_cause() -> None:
         "proof failed",
     ):
         assert part in text
+
+
+def test_lines_to_blame_stand_right_under_the_break() -> None:
+    here, there = UserLine("port.py", 34, "x = 1", "before"), UserLine("keras.py", 7, "y", "layer")
+    found = a_break("update", 3, side="b").blaming({"a": there, "b": here})
+    given = outcome("different", breaks=(found,))
+    lines = as_text(given).splitlines()
+    at = next(n for n, line in enumerate(lines) if "breaks at" in line)
+    assert lines[at + 1 : at + 3] == [
+        "  in the port, after: port.py:34: x = 1",
+        "  in the original: keras.py:7: y",
+    ]
+    assert Outcome.model_validate(strict(given.document())) == given
+    assert strict(given.document())["first_break"]["lines"]["a"] == {
+        "file": "keras.py",
+        "line": 7,
+        "text": "y",
+        "role": "layer",
+    }
 
 
 WHOLE_TEXT = """\

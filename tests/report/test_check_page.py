@@ -13,6 +13,7 @@ import pytest
 
 from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.outcome import NamedSide, Outcome, Rung
+from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.report.check_page import check_html
 from mnist_mlp.spec import Spec
 
@@ -64,6 +65,23 @@ def test_the_first_screenful_answers(
     first = page.one("header")
     assert first.one("h1").text.startswith(sentence)
     assert ("What to write instead: leave classifier.7 out" in first.text) is bool(breaks)
+
+
+HERE = UserLine("port.py", 34, 'self.bn = nn.BatchNorm2d(32)  # <b>"a" & b</b>', "layer")
+THERE = UserLine("original.ipynb, cell 2", 7, "keras.layers.Dense(3),", "before")
+
+
+def test_the_lines_to_blame_are_in_the_first_screenful(read_page: Any) -> None:
+    blamed = SOFTMAX.blaming({"b": HERE, "a": THERE})
+    page = read_page(check_html(outcome("different", blamed, NO_NAME)))
+    first = page.one("header").text.replace(" ", "")
+    assert f"Intheportport.py:34{HERE.text}".replace(" ", "") in first
+    assert "Intheoriginal,afteroriginal.ipynb,cell2:7keras.layers.Dense(3)," in first
+    cards = page.all("article")
+    assert "port.py:34" in cards[0].text
+    assert "In the port" not in cards[1].text
+    silent = read_page(check_html(outcome("different", NO_NAME, blamed))).one("header")
+    assert "In the port" not in silent.text  # the first break has none: no other's is taken
 
 
 def test_below_are_all_breaks_rungs_and_what_was_left_open(read_page: Any) -> None:

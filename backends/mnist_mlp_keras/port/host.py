@@ -10,12 +10,14 @@ import numpy as np
 
 from mnist_mlp.contract import Array, Plan, Tensors, TrainingData
 from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.lines import follow
 from mnist_mlp.ports.pair import PairHost
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp_keras.engine import eager_functions, planned_dataset
 from mnist_mlp_keras.port.describe import describe
 from mnist_mlp_keras.port.facts import draws, optimizer_settings
+from mnist_mlp_keras.port.lines import roles, watch
 from mnist_mlp_keras.port.load import (
     Given,
     dense_of,
@@ -57,6 +59,8 @@ class KerasPort(PairHost):
     def __init__(self, target: str) -> None:
         self.target = target
         self.path = path_of(target)
+        watch()
+        follow(self.path)
         with user_errors(self.path):
             self.given = Given(found_in(target), target=target)
             self.description = describe(self.given.first())
@@ -96,6 +100,7 @@ class KerasPort(PairHost):
                 for key, value in fit.items()
                 if key not in ("batch_size", "epochs", "shuffle", "validation_data", *DATA)
             },
+            lines=roles(model, passed_on(fit)["callbacks"], self.given.loader),
         )
         return self.facts
 

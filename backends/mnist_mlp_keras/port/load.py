@@ -12,6 +12,7 @@ from keras.src.models.functional import Functional  # it has no public name
 
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UsageError, UserCodeError
+from mnist_mlp.ports.lines import line_of
 from mnist_mlp.ports.protocol import PortLayer
 from mnist_mlp.ports.user_code import split_target
 from mnist_mlp.reference import scale_pixels
@@ -301,6 +302,7 @@ def described(layer: Any) -> PortLayer:
         dtype=str(layer.variable_dtype) if layer.weights else "",
         settings=settings_of(layer),
         native=is_native(layer),
+        line=line_of(layer),
     )
 
 

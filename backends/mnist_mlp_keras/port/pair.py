@@ -37,6 +37,7 @@ from mnist_mlp_keras.engine import (
     planned_dataset,
     watched_gradients,
 )
+from mnist_mlp_keras.port.lines import roles
 from mnist_mlp_keras.port.load import (
     ONE_HOT_LOSSES,
     Given,
@@ -154,6 +155,7 @@ class KerasSide:
             trainer_given=bool(self.given.fit),
             early_stopping=early_stopping_of(run.callbacks),
             open_questions=tuple(_open_questions(run)),
+            lines=roles(run.fitted, run.callbacks, self.given.loader),
         )
 
     def _build(self, model: Any) -> None:

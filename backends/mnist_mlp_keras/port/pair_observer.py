@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mnist_mlp.ports.lines import line_of
 from mnist_mlp.ports.pair import (
     Mend,
     PairLayer,
@@ -193,7 +194,13 @@ class Observer:
             layer.activation = function
         name = activation_name(function)
         self.layers.append(
-            PairLayer(len(self.layers), f"{layer.name}: {name}", name, activation_settings(name))
+            PairLayer(
+                len(self.layers),
+                f"{layer.name}: {name}",
+                name,
+                activation_settings(name),
+                line=line_of(layer),
+            )
         )
         self._keep(len(self.layers) - 1, result)
         return result
@@ -214,6 +221,7 @@ class Observer:
                     role: to_canonical(layer, role, number(v)).shape
                     for role, v in tensors_of(layer).items()
                 },
+                line=line_of(layer),
             )
         )
         if result is not None:

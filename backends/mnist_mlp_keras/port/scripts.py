@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.script import Catch, other_seeds, patched, run_script
 from mnist_mlp.ports.source import read_source
 from mnist_mlp.ports.user_code import is_script, load_object, path_of
@@ -62,6 +63,7 @@ def _watching(catch: Catch) -> Iterator[None]:
 
     def fit(self: Any, *args: Any, **options: Any) -> Any:
         given = inspect.signature(own["fit"]).bind(self, *args, **options).arguments
+        note("fit", self, name="fit")
         catch.offer(lambda: _kept({"epochs": 1, **given}))
         with ExitStack() as stack:  # within an earlier training, nothing else counts as one
             stack.enter_context(patched(keras.Model, **own))
@@ -69,6 +71,7 @@ def _watching(catch: Catch) -> Iterator[None]:
 
     def train_on_batch(self: Any, *args: Any, **options: Any) -> Any:
         given = inspect.signature(own["train_on_batch"]).bind(self, *args, **options).arguments
+        note("fit", self, name="train_on_batch")
         # Which batches come is up to the script's own loop, and not known.
         catch.offer(lambda: _kept({k: given[k] for k in ("self", "class_weight") if k in given}))
         return own["train_on_batch"](self, *args, **options)

@@ -17,6 +17,7 @@ from mnist_mlp.ports.trials import DRAWS
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.feed import Rows, loader_in_order
 from mnist_mlp_torch.port.layers import Dense, Watch
+from mnist_mlp_torch.port.lines import roles
 from mnist_mlp_torch.port.load import Given, left_out, make_trainer, not_judged
 from mnist_mlp_torch.port.own_data import batch_size_of
 from mnist_mlp_torch.port.state import canonical, parameters_of
@@ -55,6 +56,7 @@ def probe(
 
     def on_train_start(trainer: Any, module: Any) -> None:
         seen["optimizer"] = optimizer_settings(trainer.optimizers)
+        seen["optimizers"] = list(trainer.optimizers)
         seen["watch"] = Watch(module)
         seen["weights"] = {name: p.detach().clone() for name, p in module.named_parameters()}
 
@@ -101,6 +103,10 @@ def probe(
         },
         left_out=left_out(given),
         not_judged=not_judged(given),
+        lines={
+            **roles(seen["optimizers"], watch.loss_line, given.trainer),
+            **watch.activations,
+        },
     )
     return Probed(dense, facts)
 

@@ -27,6 +27,14 @@ NAMES = {
 }
 """Names by function, in `torch.nn.functional`."""
 
+_ACTIVATIONS = {
+    function
+    for owner in (functional, torch, Tensor)
+    for name in ("relu", "relu_", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid",
+                 "tanh", "softplus", "softmax", "log_softmax")
+    if (function := getattr(owner, name, None)) is not None
+}  # fmt: skip
+
 _STATISTICS = {
     function
     for owner in (torch, Tensor)
@@ -48,6 +56,11 @@ class Called:
         return bool(_LOSSES.search(self.name))
 
     @property
+    def is_activation(self) -> bool:
+        """Whether it is an activation."""
+        return self.name == "activation"
+
+    @property
     def is_statistic(self) -> bool:
         """Whether it takes a mean or a variance."""
         return self.name == "statistic"
@@ -64,6 +77,8 @@ class Functions(TorchFunctionMode):
         name = NAMES.get(func)
         if name is not None:
             self._tell(Called(name, _settings(func, args, kwargs or {})))
+        elif func in _ACTIVATIONS:
+            self._tell(Called("activation"))
         elif func in _STATISTICS:
             self._tell(Called("statistic"))
         return func(*args, **(kwargs or {}))

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from mnist_mlp.contract import Array, Plan, Runtime, Tensors, TrainingData
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.lines import follow
 from mnist_mlp.ports.pair import PairHost
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
-from mnist_mlp.ports.user_code import user_errors
+from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp.reference import kernel_name
 from mnist_mlp_torch.port.describe import described
 from mnist_mlp_torch.port.facts import Probed, probe
@@ -32,6 +33,7 @@ from mnist_mlp_torch.port.feed import (
 from mnist_mlp_torch.port.forward import ForwardTaker
 from mnist_mlp_torch.port.functions import passing_by
 from mnist_mlp_torch.port.gradient import watch_clipping
+from mnist_mlp_torch.port.lines import watch
 from mnist_mlp_torch.port.load import load, make_trainer, overrides
 from mnist_mlp_torch.port.own_data import own_data
 from mnist_mlp_torch.port.pair import TorchSide
@@ -55,6 +57,8 @@ class Port(PairHost):
             torch.set_num_interop_threads(1)
         torch._dynamo.config.disable = True  # compiled modules have no layers to look into
         watch_clipping()
+        watch()
+        follow(path_of(target))
         self.runtime = runtime
         self.given = load(target)
         self.description: PortDescription = described(self.given)

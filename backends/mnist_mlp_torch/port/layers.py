@@ -13,8 +13,10 @@ from torch.nn.parameter import UninitializedParameter
 from torchmetrics import Metric, MetricCollection
 
 from mnist_mlp.contract import Array
+from mnist_mlp.ports.lines import UserLine, line_of
 from mnist_mlp.ports.protocol import PortLayer
 from mnist_mlp_torch.port.functions import Called, Functions
+from mnist_mlp_torch.port.lines import of_call
 from mnist_mlp_torch.port.products import Product, Products
 
 
@@ -64,6 +66,9 @@ class Watch:
         self.seen: dict[str, nn.Module] = {}
         self.dense: dict[str, Dense] = {}
         self.losses: list[str] = []
+        self.loss_line: UserLine | None = None
+        self.activations: dict[str, UserLine] = {}
+        """Calls of functions behind dense layers, the first behind each, by the layer's number."""
         self._settings: dict[str, dict[str, float]] = {}
         self._products: dict[str, Product] = {}
         self._functions: dict[str, PortLayer] = {}
@@ -101,6 +106,8 @@ class Watch:
             self._inside -= is_native(module)
             self._calls.append(path)
             self._settings.setdefault(path, settings_of(module))
+            if isinstance(module, nn.modules.loss._Loss):
+                self.loss_line = line_of(module)
             if path not in self.seen:
                 self.seen[path] = module
                 layer = dense_layer(path, module, inputs, output)
@@ -120,11 +127,18 @@ class Watch:
             return
         if function.is_loss:
             self.losses.append(function.name)
+            self.loss_line = of_call(None)
+        elif function.is_activation:
+            behind = sum(key in self.dense for key in dict.fromkeys(self._calls)) - 1
+            if (line := of_call(None)) is not None:
+                self.activations.setdefault(f"activation {behind}", line)
         elif function.is_statistic:
             self._statistics.append(len(self._calls))
         else:
             name = f"functional.{function.name}"
-            layer = PortLayer(name=name, kind=function.name, settings=function.settings)
+            layer = PortLayer(
+                name=name, kind=function.name, settings=function.settings, line=of_call(None)
+            )
             self._functions[f"{name} {len(self._functions)}"] = layer
             self._calls.append(list(self._functions)[-1])
 
@@ -226,6 +240,7 @@ def module_layer(
         dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "",
         settings=settings,
         native=is_native(module),
+        line=line_of(module),
     )
 
 

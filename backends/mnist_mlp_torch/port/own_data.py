@@ -20,6 +20,7 @@ from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.layers import to_array
+from mnist_mlp_torch.port.lines import note_loader
 from mnist_mlp_torch.port.load import Given, overrides, seed_everything
 
 EPOCHS = 3
@@ -47,6 +48,7 @@ def own_data(given: Given, *, several: bool = False) -> OwnData | None:
             return None
         seed_everything(SEED)
         train, validation = make()
+        note_loader(train, given.loader)
         table = RowTable()
 
         targets: list[Array] = []

@@ -19,6 +19,7 @@ from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import Inputs, each
+from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.pair import (
     PairBrought,
     PairFacts,
@@ -32,6 +33,7 @@ from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array, Tensors
+from mnist_mlp_torch.port.lines import roles
 from mnist_mlp_torch.port.load import (
     Given,
     left_out,
@@ -136,6 +138,11 @@ class TorchSide:
             early_stopping=early_stopping_of(own_callbacks(self.given)),
             open_questions=tuple(_open_questions(run, own_callbacks(self.given))),
             loop=self.given.loop is not None,
+            lines=roles(
+                run.made_by,
+                observer.losses[-1].line if observer.losses else None,
+                self.given.trainer,
+            ),
         )
 
     def _module(self, *, seed: int) -> Any:
@@ -314,6 +321,11 @@ class PairRun:
             trainer.should_stop = True
 
     @property
+    def made_by(self) -> list[Any]:
+        """The optimizers that make the updates."""
+        return self._optimizers
+
+    @property
     def schedules(self) -> list[Any]:
         """Those that Lightning asks, and not the user's own code."""
         return [] if self.by_hand else [c for c in self.schedulers if not c.reduce_on_plateau]
@@ -375,6 +387,7 @@ class PairRun:
         """Before an update; Lightning's own begins with the forward pass, in a closure."""
         self._experiment.set_arguments(optimizer)
         if self.by_hand:
+            note("step")
             self._gradients()
 
     def _by_rule(self) -> None:

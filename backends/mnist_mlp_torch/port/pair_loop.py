@@ -17,6 +17,7 @@ from torch.optim.optimizer import (
 from torch.utils.data import DataLoader
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.pair import (
     PairJob,
 )
@@ -148,6 +149,7 @@ class _LoopRun(PairRun):
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         if any(optimizer is known for known in self._optimizers):
+            note("step")
             self._experiment.set_arguments(optimizer)
 
     def _after_step(self, optimizer: Any, *_: Any) -> None:

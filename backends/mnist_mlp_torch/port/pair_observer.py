@@ -21,6 +21,7 @@ from mnist_mlp.ports.pair import (
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_torch.port.layers import to_array
+from mnist_mlp_torch.port.lines import of_call
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_layers import (
     LOSSES,
@@ -77,6 +78,8 @@ class Observer:
         """By its id, each result of a layer with weights, kept so that the id stays its own."""
         self._seen: set[str] = set()
         self._stack: list[str] = []
+        self._running: list[Any] = []
+        self._first = like is None  # what it sees is told; later steps need no lines
         self._modules = {id(m): path for path, m in module.named_modules()}
 
     @contextmanager
@@ -93,12 +96,14 @@ class Observer:
 
     def _enter(self, module: Any, args: Any) -> None:
         self._stack.append(self._modules.get(id(module), ""))
+        self._running.append(module)
         if args and isinstance(args[0], PackedSequence):
             self.sequences.unsorted = args[0].unsorted_indices
 
     def _leave(self, module: Any, args: Any, output: Any) -> None:
         if self._stack:
             self._stack.pop()
+            self._running.pop()
 
     @property
     def here(self) -> int:
@@ -138,6 +143,7 @@ class Observer:
                 role: to_canonical(call.kind, role, to_array(tensors_of(call)[role])).shape
                 for role in tensors
             },
+            line=of_call(self._running[-1] if self._running else None) if self._first else None,
         )
         self.layers.append(layer)
         for role, path in tensors.items():

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
 from mnist_mlp.ports.source import read_source
 from mnist_mlp.ports.user_code import path_of
@@ -110,11 +111,13 @@ def _trainer_watched(kind: Any, catch: Catch) -> Iterator[None]:
     def init(self: Any, *args: Any, **options: Any) -> None:
         given = dict(inspect.signature(own_init).bind(self, *args, **options).arguments)
         del given["self"]
+        note("trainer", self, name="__init__")
         arguments[id(self)] = given
         own_init(self, **{**given, **{k: v for k, v in HERE.items() if k in given}})
 
     def fit(self: Any, *args: Any, **options: Any) -> Any:
         given = inspect.signature(own_fit).bind(self, *args, **options).arguments
+        note("fit", self, name="fit")
         catch.offer(lambda: _kept(given, arguments.get(id(self), {})))
         return own_fit(self, *args, **options)
 

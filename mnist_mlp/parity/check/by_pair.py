@@ -13,6 +13,7 @@ import numpy as np
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.causes.data import SCALINGS
+from mnist_mlp.parity.check.blame import blamed_data
 from mnist_mlp.parity.check.pair_data import PIXELS, Brought, against_original
 from mnist_mlp.parity.check.pair_metrics import look_at_metrics
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
@@ -196,6 +197,7 @@ def _single(
     """Look at both in float32, as they are: layers, initial weights, and one step."""
     facts_a = original.worker.pair_open(fed.a, precision="float32", length=lengths[0])
     facts_b = port.worker.pair_open(fed.b, precision="float32", length=lengths[1])
+    seen.lines = facts_a.lines, facts_b.lines
     unmapped = [
         f"{side.target.text}: {', '.join(facts.unmapped)}: weights of no layer that can be mapped"
         for side, facts in ((original, facts_a), (port, facts_b))
@@ -551,7 +553,7 @@ def _own_data(
     elif any(item.rung == "data" for item in found.breaks):
         seen.breaks = [item for item in seen.breaks if item.rung != "data"]
     seen.data = found
-    seen.breaks += found.breaks
+    seen.breaks += blamed_data(found.breaks, *seen.lines)
     seen.noted += found.noted
     seen.compared |= found.compared
     seen.told += found.not_exercised

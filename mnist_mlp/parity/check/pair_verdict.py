@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mnist_mlp.parity.causes.catalogue import described, entry
+from mnist_mlp.parity.check.blame import Roles, blamed
 from mnist_mlp.parity.check.own_data import DataVerdict
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import unbroken
@@ -26,7 +27,7 @@ from mnist_mlp.parity.outcome import (
 class PairEvidence(Evidence):
     """What two models showed of each other.
 
-    `not_judged` leaves the verdict open, `told` does not.
+    `not_judged` leaves the verdict open, `told` does not. `lines` are those of both users' code.
     """
 
     not_judged: list[str] = field(default_factory=list)
@@ -34,6 +35,7 @@ class PairEvidence(Evidence):
     data: DataVerdict = field(default_factory=DataVerdict)
     judged: bool = False
     different: int = 0
+    lines: tuple[Roles, Roles] = ({}, {})
 
 
 LEFT_OUT = {
@@ -46,7 +48,8 @@ def pair_outcome(original: Target, port: Target, seen: PairEvidence) -> Outcome:
     """The outcome of `check` where two models were each other's measure."""
     framework = port.framework
     breaks = tuple(
-        item.caused_by(described(item.cause, framework=framework)) for item in ordered(seen.breaks)
+        item.caused_by(described(item.cause, framework=framework))
+        for item in ordered(blamed(seen.breaks, *seen.lines))
     )
     noted = tuple(described(cause, framework=framework) for cause in seen.noted)
     rungs = tuple(_rung(name, breaks, noted, seen) for name in RUNGS)

@@ -18,6 +18,7 @@ from mnist_mlp.parity.causes.data import SCALINGS
 from mnist_mlp.parity.causes.explain import Explanation
 from mnist_mlp.parity.causes.forward import without_biases
 from mnist_mlp.parity.check import metrics
+from mnist_mlp.parity.check.blame import blamed_data
 from mnist_mlp.parity.check.own_data import DataVerdict, against_plan
 from mnist_mlp.parity.check.pair_data import Brought, against_original
 from mnist_mlp.parity.check.steps import PortRun, Setting, look_at_steps
@@ -241,7 +242,8 @@ def _own_data(
         original.breaks = [item for item in original.breaks if not _of_scaling(item)]
     if found.steps_judged:
         seen.breaks = [item for item in seen.breaks if item.cause.name != "steps_missing"]
-    seen.breaks += found.breaks
+    lines = original.facts.lines if original else {}
+    seen.breaks += blamed_data(found.breaks, lines, seen.facts.lines)
     seen.noted += found.noted
     seen.missing |= found.missing
     if original is None:

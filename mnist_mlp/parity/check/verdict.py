@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mnist_mlp.parity.causes.catalogue import described, entry
 from mnist_mlp.parity.causes.explain import LINKS
+from mnist_mlp.parity.check.blame import blamed_dense
 from mnist_mlp.parity.check.original import blind_rungs, habits_of_original
 from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
@@ -31,7 +32,8 @@ def port_outcome(
     first: PortEvidence | None, second: PortEvidence, given: Setting, spec: Spec
 ) -> Outcome:
     """What a port showed (`second`), held against its original (`first`) where there is one."""
-    breaks = tuple(_described(item, first, second, given, spec) for item in ordered(second.breaks))
+    found = blamed_dense(second.breaks, first.facts if first else None, second.facts)
+    breaks = tuple(_described(item, first, second, given, spec) for item in ordered(found))
     noted = tuple(described(cause, framework=second.framework) for cause in second.noted)
     blind = blind_rungs(first)
     not_judged = _not_judged(first, second)

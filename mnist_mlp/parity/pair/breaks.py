@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.pair.blame import lines_of
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
 from mnist_mlp.parity.pair.judge import Finding, Judged
 from mnist_mlp.parity.pair.run import PairRun
@@ -61,7 +62,7 @@ def explained(run: PairRun) -> Explained:
                 break
             found = explain(finding, run, mends)
             if found is None:
-                seen.breaks.append(_break(finding, run, Cause(UNKNOWN, _size(finding))))
+                seen.breaks.append(_break(finding, run, Cause(UNKNOWN, _size(finding)), ()))
                 seen.open_stages += _behind(finding)
                 break
             for each in found:
@@ -70,7 +71,7 @@ def explained(run: PairRun) -> Explained:
                 else:
                     fix = each.cause.fix or _fix(each.mends, run)
                     cause = replace(each.cause, fix=fix)
-                    seen.breaks.append(_break(finding, run, cause))
+                    seen.breaks.append(_break(finding, run, cause, each.mends))
                 mends += each.mends
     seen.noted += [
         Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
@@ -112,7 +113,7 @@ def _size(finding: Finding) -> str:
     return f"{finding.size:.2g} of the largest element of {finding.tensor}"
 
 
-def _break(finding: Finding, run: PairRun, cause: Cause) -> Break:
+def _break(finding: Finding, run: PairRun, cause: Cause, mends: Sequence[Mend]) -> Break:
     rung, layer, tensor = _place(finding)
     if cause.name in WITHIN_LAYER:
         rung, layer, tensor = "forward", finding.layer, "pre_activation"
@@ -124,6 +125,7 @@ def _break(finding: Finding, run: PairRun, cause: Cause) -> Break:
         got=finding.got,
         expected=finding.expected,
         cause=cause,
+        lines=lines_of(finding, mends, run),
     )
 
 

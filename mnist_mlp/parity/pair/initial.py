@@ -9,6 +9,7 @@ import numpy as np
 
 from mnist_mlp.parity.causes import init
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.pair.blame import of_pair, of_weights
 from mnist_mlp.parity.pair.initial_recurrent import recurrent_breaks
 from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap, roles_of_one
 from mnist_mlp.ports.pair import PairLayer, tensor_name
@@ -35,6 +36,10 @@ def initial_breaks(
     breaks += _drawn(a, b, embeddings)
     breaks += recurrent_breaks(a, b, weights)
     breaks += _constants(a[0], b[0], weights)
+    breaks = [
+        item if item.layer is None else item.blaming(of_weights(weights, item.layer))
+        for item in breaks
+    ]
     return breaks, sum(len(pair.a.shapes) for pair in weights.pairs)
 
 
@@ -139,14 +144,15 @@ def unlike_breaks(unlike: Unlike) -> list[Break]:
     breaks = []
     for layer in unlike.missing:
         name = "normalisation_missing" if layer.kind in NORMS else "layers_missing"
-        breaks.append(_unlike(name, f"{layer.name} of the original", "none", layer.name))
+        item = _unlike(name, f"{layer.name} of the original", "none", layer.name)
+        breaks.append(item.blaming(of_pair(layer, None)))
     for layer in unlike.extra:
-        breaks.append(_unlike("extra_layer", layer.name, layer.name, "none"))
+        item = _unlike("extra_layer", layer.name, layer.name, "none")
+        breaks.append(item.blaming(of_pair(None, layer)))
     for a, b in unlike.reshaped:
         got, expected = _shape(b), _shape(a)
-        breaks.append(
-            _unlike("other_shapes", f"{b.name} {got}, {a.name} {expected}", got, expected)
-        )
+        item = _unlike("other_shapes", f"{b.name} {got}, {a.name} {expected}", got, expected)
+        breaks.append(item.blaming(of_pair(a, b)))
     return breaks
 
 
