@@ -117,6 +117,7 @@ class KerasSide:
                 for key, value in fit.items()
                 if isinstance(value, bool | int | float | str) and key not in ("batch_size",)
             },
+            left_out=("what the loop does after its first two epochs",) if given.loop else (),
         )
 
     def open(
@@ -136,8 +137,7 @@ class KerasSide:
             self._build(model)
             self.given.remember()
         self.observer: Observer | None = None  # the layers are numbered by this step
-        run = _Run(self, self._model(), PairJob(rows.first(rows.batch_size), epochs=1))
-        run.fit()
+        run = self.ran(PairJob(rows.first(rows.batch_size), epochs=1))
         observer = self.observer = run.observer
         mapped = {id(v) for v, _, _ in observer.tensors.values()}
         return PairFacts(
@@ -152,11 +152,24 @@ class KerasSide:
             schedules=tuple(described(run.fitted, run.callbacks)),
             accumulated=run.accumulated,
             plateau=plateau_of(run.callbacks),
-            trainer_given=bool(self.given.fit),
+            trainer_given=bool(self.given.fit) and self.given.loop is None,
             early_stopping=early_stopping_of(run.callbacks),
             open_questions=tuple(_open_questions(run)),
             lines=roles(run.fitted, run.callbacks, self.given.loader),
+            own_rates=self.writes_rates,
+            loop=self.given.loop is not None,
         )
+
+    @property
+    def writes_rates(self) -> bool:
+        """Whether a script sets learning rates itself."""
+        return False
+
+    def ran(self, job: PairJob) -> PairRun:
+        """One run of the model."""
+        run = PairRun(self, self._model(), job)
+        run.fit()
+        return run
 
     def _build(self, model: Any) -> None:
         if not model.built:
@@ -197,8 +210,7 @@ class KerasSide:
     def fit(self, job: PairJob) -> tuple[PairStep, ...]:
         """See `PairSide.fit`."""
         with default_type(self.precision):
-            run = _Run(self, self._model(), job)
-            run.fit()
+            run = self.ran(job)
         self._reports = Reports(tuple(run.logs), meant_by(run.fitted))
         return tuple(run.steps)
 
@@ -215,7 +227,7 @@ class KerasSide:
     def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
         """See `PairSide.rates`."""
         with default_type(self.precision):
-            run = _Run(self, self._model(), PairJob(self.rows, 1))
+            run = PairRun(self, self._model(), PairJob(self.rows, 1))
             with user_errors(self.path), exact_scalars():
                 return rates(run.fitted, run.callbacks, at, self.length, interval)
 
@@ -229,8 +241,12 @@ class KerasSide:
             options = {"training": False} if model._call_has_training_arg else {}
             watched = exact_scalars(), eager_functions(), observer.watching(Draws())
             with user_errors(self.path), watched[0], watched[1], watched[2]:
-                result = model(self.fed(x), **options)
+                result = model(self.module_input(x), **options)
         return observer.outputs[max(observer.inputs)], copied(result)
+
+    def module_input(self, x: Inputs) -> Any:
+        """What the model is called with for rows."""
+        return self.fed(x)
 
     def fed(self, x: Inputs) -> Inputs:
         """Rows in the run's precision; whole numbers stay such."""
@@ -238,7 +254,7 @@ class KerasSide:
         return fed
 
 
-class _Run(keras.callbacks.Callback):
+class PairRun(keras.callbacks.Callback):
     """One `fit` of a model, with every step recorded; the last of its callbacks."""
 
     def __init__(self, side: KerasSide, model: Any, job: PairJob) -> None:
@@ -252,7 +268,6 @@ class _Run(keras.callbacks.Callback):
         self._open: ExitStack | None = None
         self._pending = False
         self.repeated_rows: list[str] = []
-        self.optimizer = innermost(model.optimizer)
         self._settings: dict[str, Settings] = {}
         self._applied: Tensors = {}
         with user_errors(side.path):
@@ -260,16 +275,22 @@ class _Run(keras.callbacks.Callback):
         self._experiment = Experiment(
             job.optimizer_mends, epoch_steps=job.rows.steps, callbacks=once_an_epoch(self.callbacks)
         )
-        self.accumulated = getattr(self.optimizer, "gradient_accumulation_steps", None) or 1
-        if self.optimizer is not None:
-            self.optimizer.gradient_accumulation_steps = None
-        schedule = schedule_of(model)
-        if schedule is not None and side.precision == "float64":
-            exact(schedule)
+        self.take_charge(innermost(model.optimizer))
         if known is not None:
             leaves = self.observer.leaves
             numbers = [known.of_leaf.get(leaf) for leaf in range(len(leaves))]
             train(leaves, numbers, job.mends)
+
+    def take_charge(self, optimizer: Any) -> None:
+        """Of the optimizer that makes the updates."""
+        self.optimizer = optimizer
+        self.accumulated = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+        if optimizer is None:
+            return
+        optimizer.gradient_accumulation_steps = None
+        schedule = schedule_of(self.fitted)
+        if schedule is not None and self.side.precision == "float64":
+            exact(schedule)
 
     def fit(self) -> None:
         """Run it.
@@ -477,7 +498,7 @@ class _Run(keras.callbacks.Callback):
 class _First(keras.callbacks.Callback):
     """The first of all callbacks, as the run is the last."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: PairRun) -> None:
         super().__init__()
         self.run = run
 
@@ -500,8 +521,10 @@ def _loss(model: Any, place: int) -> PairLayer | None:
     return PairLayer(place, name, kind, loss_settings(kind, model.loss))
 
 
-def _open_questions(run: _Run) -> Iterator[str]:
+def _open_questions(run: PairRun) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
+    if run.side.writes_rates:
+        yield "the learning rates that the script sets after the first steps"
     rate = run.optimizer._learning_rate
     if not isinstance(rate, keras.Variable) and schedule_of(run.fitted) is None:
         yield "the learning rate, which is a function, after the first steps"

@@ -114,6 +114,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             pair = run.weights.pairs[finding.layer]
             yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
+            yield from optimizers.scaled(run)
             yield from (Hypothesis(*each) for each in sequences.of_update(run))
             both = optimizers.Optimizers.of(run)
             yield from optimizers.hypotheses(both) if both.known else ()
