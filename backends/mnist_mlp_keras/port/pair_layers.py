@@ -107,7 +107,7 @@ def settings_of(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
         case "conv":
             return _conv_settings(layer, shape)
         case "conv_transpose":
-            return {"stride": _tuple(layer.strides, layer.rank), "groups": 1}
+            return _transposed_settings(layer, shape)
         case "batch_norm":
             return {
                 "epsilon": float(layer.epsilon),
@@ -165,6 +165,20 @@ def _conv_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
         "groups": int(channels) if _depthwise(layer) else int(layer.groups),
         "pads": _pads(layer.padding, _spatial(layer, shape), window, stride, dilation),
     }
+
+
+def _transposed_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
+    stride = _tuple(layer.strides, layer.rank)
+    dilation = _tuple(layer.dilation_rate, layer.rank)
+    crops = []
+    made = _spatial(layer, layer.compute_output_shape(tuple(shape)))
+    for n, o, k, s, d in zip(
+        _spatial(layer, shape), made, layer.kernel_size, stride, dilation, strict=True
+    ):
+        total = (n - 1) * s + d * (k - 1) + 1 - o
+        before = max(total, 0) // 2 if layer.padding == "same" else 0
+        crops.append((before, total - before))
+    return {"stride": stride, "dilation": dilation, "groups": 1, "crops": tuple(crops)}
 
 
 def _pool_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:

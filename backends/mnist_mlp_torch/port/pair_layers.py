@@ -160,8 +160,7 @@ def _settings_of_layer(call: Call) -> dict[str, Any]:
         case "conv":
             return _conv_settings(given)
         case "conv_transpose":
-            rank = given["weight"].dim() - 2
-            return {"stride": _tuple(given["stride"], rank), "groups": given["groups"]}
+            return _transposed_settings(given)
         case "batch_norm":
             momentum = given.get("momentum")
             settings = {"epsilon": float(given["eps"]), "training": bool(given["training"])}
@@ -213,6 +212,17 @@ def _conv_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         "dilation": dilation,
         "groups": int(given["groups"]),
         "pads": pads,
+    }
+
+
+def _transposed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    rank = given["weight"].dim() - 2
+    before, more = (_tuple(given[name], rank) for name in ("padding", "output_padding"))
+    return {
+        "stride": _tuple(given["stride"], rank),
+        "dilation": _tuple(given["dilation"], rank),
+        "groups": int(given["groups"]),
+        "crops": tuple((b, b - m) for b, m in zip(before, more, strict=True)),
     }
 
 

@@ -22,7 +22,7 @@ from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
-from mnist_mlp.parity.pair.arrange import laid_like
+from mnist_mlp.parity.pair.arrange import laid_like, windows_like
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
@@ -488,7 +488,7 @@ def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x
         return
     laid = laid_like(theirs, ours)
     if laid is None:
-        laid = np.full_like(ours, np.nan)
+        laid, ours = windows_like(theirs, ours) or (np.full_like(ours, np.nan), ours)
     apart = np.abs(laid - ours).reshape(len(ours), -1).max(axis=1)
     moved = ~(apart <= PREDICTED * float(np.abs(ours).max()))
     seen.compared["predictions"] = len(ours)

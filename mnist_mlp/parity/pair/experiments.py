@@ -142,6 +142,8 @@ def _settings(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
             yield Hypothesis(mends, Cause("normalisation_settings", text))
         elif a.kind == "conv":
             yield Hypothesis(mends, Cause("convolution_settings", text))
+        elif a.kind == "conv_transpose":
+            yield Hypothesis(mends, Cause("transposed_convolution_settings", text))
         elif a.kind == "embedding":
             yield Hypothesis(mends, Cause("embedding_settings", text))
 
