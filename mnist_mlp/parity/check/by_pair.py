@@ -22,6 +22,7 @@ from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.arrange import laid_like
+from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
@@ -30,6 +31,7 @@ from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import Schedules, compared, settings_break, whole_words
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
 from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.ports.attention import BLIND
 from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.pair import (
     Forced,
@@ -211,6 +213,12 @@ def _single(
             seen.not_judged.append(
                 f"a recurrent layer that one side has written out: {', '.join(by_hand)} run more "
                 f"than once in a step"
+            )
+            return None
+        if any(layer.kind == ATTENTION for layer in (*facts_a.layers, *facts_b.layers)):
+            seen.not_judged.append(
+                "an attention that the two sides have in other layers: only one with a dense layer "
+                "each for query, key, value and result can be mapped"
             )
             return None
         seen.breaks += unlike_breaks(weights)
@@ -410,12 +418,22 @@ def _guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts:
 def _leave_open(seen: PairEvidence, result: Explained, facts: tuple[PairFacts, PairFacts]) -> None:
     """Differences that these short runs may have made themselves, and not the port."""
     kept = []
+    blind = any(
+        side.framework == "keras" and x.settings.get("mask") == BLIND
+        for side in facts
+        for x in side.layers
+    )
     for item in result.breaks:
         late = (item.step or 0) > 1 and item.rung == "update"
         if late and any(side.open_questions for side in facts):
             seen.not_judged.append(
                 f"updates from step {item.step} on, which differ: what is scheduled or called back "
                 f"may follow the length of a run"
+            )
+        elif item.rung in ("forward", "loss", "gradient") and blind:
+            seen.not_judged.append(
+                f"the {item.rung}, which differs: an attention of Keras lets padded steps look at "
+                f"everything, which may not matter later"
             )
         elif item.rung in ("loss", "gradient") and any(side.repeated for side in facts):
             names = dict.fromkeys(name for side in facts for name in side.repeated)
