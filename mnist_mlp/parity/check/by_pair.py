@@ -26,7 +26,7 @@ from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
-from mnist_mlp.parity.pair.judge import LIMITS, STAGES
+from mnist_mlp.parity.pair.judge import LIMITS, STAGES, Judged
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import Schedules, compared, settings_break, whole_words
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
@@ -304,7 +304,7 @@ def _double(
     seen.breaks += result.breaks
     seen.noted += result.noted
     seen.breaks += _beyond_the_steps(run, seen)
-    _margins(seen, result)
+    _margins(seen, result, run.judged())
     _arithmetic(seen, start, steps[0], own[0])
     if not weights.whole:
         seen.leave_out("predictions", reason="a tensor has no counterpart")
@@ -446,15 +446,19 @@ def _leave_open(seen: PairEvidence, result: Explained, facts: tuple[PairFacts, P
     result.breaks[:] = kept
 
 
-def _margins(seen: PairEvidence, result: Explained) -> None:
-    """What is left when all that has a name is mended."""
+def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:
+    """What is left when all that has a name is mended, and what was there before."""
     for stage in STAGES:
         rung = "update" if stage == "state" else stage
+        if stage in before.margins:
+            seen.found[rung] = max(before.margins[stage], seen.found.get(rung, 0.0))
         if stage in result.open_stages:
             seen.leave_out(rung, reason="an earlier rung breaks")
         elif stage in result.judged.margins:
             margin = result.judged.margins[stage]
             seen.margins[rung] = max(margin, seen.margins.get(rung, 0.0))
+    if "data" in before.margins:
+        seen.found["data"] = before.margins["data"]
     if "data" in result.judged.margins:
         seen.margins["data"] = result.judged.margins["data"]
     if result.judged.rough:
