@@ -3,7 +3,8 @@
     python tests/pair_table.py [PATTERN]     # for instance lenet/bn; `make faults` runs it whole
 
 What must be said of each pair stands in `tests/pairs/expected.toml`. Each framework has one worker
-for all pairs, so that a pair takes a second or two.
+for all pairs, so that a pair takes a second or two. At the end it says which limits one half of the
+pairs would give, and what becomes of the other half by them (`pair_halves`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pair_halves import lines, measured
 
 from mnist_mlp.data import Dataset, load_dataset
 from mnist_mlp.parity.check.by_pair import Side, check_pair
@@ -143,6 +146,8 @@ def main() -> None:
     for worker in running.values():
         worker.close()
     print(summary(judged))
+    found = [each for item in judged for each in measured(item.entry.name, item.outcome)]
+    print(*lines(found), sep="\n")
     sys.exit(any(item.faults for item in judged))
 
 

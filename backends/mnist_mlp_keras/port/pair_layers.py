@@ -10,6 +10,7 @@ import numpy as np
 
 from mnist_mlp.reference import Array
 from mnist_mlp_keras.port.load import is_native, is_recurrent
+from mnist_mlp_keras.port.pair_attention import as_dense, is_projection
 
 _DIMENSIONS = ("1D", "2D", "3D")
 
@@ -74,6 +75,8 @@ def kind_of(layer: Any) -> str:
     name = type(layer).__name__
     if not is_native(layer):
         return name
+    if is_projection(layer):
+        return "dense"
     if name == "Activation":
         return activation_name(layer.activation)
     if name == "ReLU":
@@ -236,10 +239,12 @@ def recurrent_tensors(layer: Any) -> dict[str, Any]:
 
 
 def to_canonical(layer: Any, role: str, value: Array) -> Array:
-    """Kernels of a depthwise convolution as those of one in groups, each bias of a GRU for itself;
-    all else as it is."""
+    """Kernels of a depthwise convolution as those of one in groups, each bias of a GRU for itself,
+    a projection's features in one axis; all else as it is."""
     if is_recurrent(layer) and value.ndim > 1 and role in ("bias", "recurrent_bias"):
         return np.asarray(value[int(role == "recurrent_bias")])
+    if is_projection(layer):
+        return as_dense(layer, role, value)
     if role == "kernel" and _depthwise(layer):
         return value.reshape(*value.shape[:-2], 1, value.shape[-2] * value.shape[-1])
     return value
@@ -251,6 +256,8 @@ def from_canonical(layer: Any, role: str, value: Array, into: Array) -> Array:
         made = into.copy()
         made[int(role == "recurrent_bias")] = value
         return made
+    if is_projection(layer):
+        return value.reshape(into.shape)
     if role == "kernel" and _depthwise(layer):
         return value.reshape(tensors_of(layer)["kernel"].shape)
     return value

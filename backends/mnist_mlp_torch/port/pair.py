@@ -44,6 +44,7 @@ from mnist_mlp_torch.port.load import (
     own_callbacks,
 )
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
+from mnist_mlp_torch.port.pair_attention import whole
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_inputs import Fed, called
 from mnist_mlp_torch.port.pair_observer import Observer, copied, default_type
@@ -118,6 +119,7 @@ class TorchSide:
         run.fit(one_batch=True)
         observer = run.observer
         self.observer = observer
+        mapped = set(map(whole, observer.named))
         return PairFacts(
             framework="torch",
             layers=tuple(observer.layers),
@@ -126,7 +128,7 @@ class TorchSide:
             unmapped=tuple(
                 name
                 for name, parameter in module.named_parameters()
-                if name not in observer.named and parameter.requires_grad
+                if name not in mapped and parameter.requires_grad
             ),
             repeated=tuple(observer.repeated),
             schedules=tuple(map(described, run.schedules)),
@@ -356,10 +358,8 @@ class PairRun:
 
     def _take_charge(self, module: Any, trainer: Any) -> None:
         """Begin an experiment on the optimizers of a trainer, or of what stands for one."""
-        known = self.side.observer.named if self.side.observer is not None else {}
-        self._names = {
-            id(p): known[path][0] for path, p in module.named_parameters() if path in known
-        }
+        known = self.side.observer
+        self._names = known.names(module) if known is not None else {}
         self._clipping = clipping_of(trainer)
         self._optimizers = list(trainer.optimizers)
         self._experiment = Experiment(self.job.optimizer_mends, self._names)

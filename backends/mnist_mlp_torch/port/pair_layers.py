@@ -54,6 +54,7 @@ KINDS = {
     **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), "average_pool"),
     **{f"adaptive_avg_pool{d}d": "adaptive_average_pool" for d in (1, 2, 3)},
     **{f"adaptive_max_pool{d}d": "adaptive_max_pool" for d in (1, 2, 3)},
+    "scaled_dot_product_attention": "attention",
     "pad": "pad",
     "dropout": "dropout",
     **dict.fromkeys(("dropout1d", "dropout2d", "dropout3d"), "spatial_dropout"),
@@ -151,6 +152,8 @@ def settings_of(call: Call) -> dict[str, Any]:
     """Settings by the names that both frameworks share."""
     if call.name in RECURRENT:
         return recurrent_settings(call)
+    if call.kind == "attention":
+        return dict(call.arguments["settings"])
     return _loss_settings(call.arguments) if call.kind in LOSSES else _settings_of_layer(call)
 
 

@@ -96,6 +96,8 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
         return own(**arguments)
     if kind == "embedding":
         return own(**{EMBEDDING[name]: v for name, v in fields.items() if name in EMBEDDING})
+    if kind == "attention":
+        return own(**fields)
     if kind in LOSSES:
         return _loss(call, own, fields)
     chosen = fields.get("kind", (kind, settings))

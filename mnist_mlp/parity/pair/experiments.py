@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
-from mnist_mlp.parity.pair import optimizers, sequences
+from mnist_mlp.parity.pair import attention, optimizers, sequences
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
@@ -252,6 +252,9 @@ def _extra(layer: PairLayer) -> Iterator[Hypothesis]:
 
 def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
     """The same sort of work, done otherwise."""
+    if a.kind == attention.KIND:
+        yield from (Hypothesis(*each) for each in attention.of_settings(a, b))
+        return
     unlike = list(differing(a, b))
     if a.kind == b.kind and not unlike:
         return

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 import numpy as np
 
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
+from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
@@ -123,7 +125,11 @@ class PairRun:
             at = self._first_other_inputs(step)
             changed = None
             if at is not None:
-                changed = self._exchanged(at, step) or self._reordered(at, step, mends)
+                changed = (
+                    self._exchanged(at, step)
+                    or self._reordered(at, step, mends)
+                    or self._projected(at, mends)
+                )
             if changed is None:
                 break
             self.weights = changed
@@ -155,6 +161,30 @@ class PairRun:
             changed[other] = replace(pairs[other], b=pairs[at].b)
             if inputs_of(changed[at], self.steps_a[0], step)[0] <= LIMITS["forward"]:
                 return WeightMap(tuple(changed))
+        return None
+
+    def _projected(self, at: int, mends: Sequence[Mend]) -> WeightMap | None:
+        """With the query, key and value in front of an attention matched in another order: they
+        have one input, so that only what comes of them tells them apart."""
+        layers = (*self.facts_a.layers, *self.facts_b.layers)
+        if not any(layer.kind == ATTENTION for layer in layers):
+            return None
+        before, pairs = self.weights, self.weights.pairs
+        group = [k for k in range(max(at - 3, 0), at) if pairs[k].b.kind == "dense"]
+        for order in list(permutations(group))[1:]:
+            if any(
+                pairs[k].b.shapes != pairs[j].b.shapes for k, j in zip(group, order, strict=True)
+            ):
+                continue
+            changed = list(pairs)
+            for k, j in zip(group, order, strict=True):
+                changed[k] = replace(pairs[k], b=pairs[j].b)
+            self.weights = WeightMap(tuple(changed))
+            step = self.steps_b(mends, first_only=True)[0]
+            better, self.weights = self.weights, before
+            near = (inputs_of(changed[k], self.steps_a[0], step)[0] for k in (*group, at))
+            if all(apart <= LIMITS["forward"] for apart in near):
+                return better
         return None
 
     def _reordered(self, at: int, step: PairStep, mends: Sequence[Mend]) -> WeightMap | None:
