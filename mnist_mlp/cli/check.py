@@ -173,7 +173,8 @@ def _write(out: Path, checked: Checked, document: Mapping[str, Any]) -> None:
     from mnist_mlp.run.files import json_bytes, write_atomically
 
     write_atomically(out / "check.json", json_bytes(document))
-    page = check_html(checked.outcome, cost=checked.cost)
+    spec = None if checked.by_original else checked.spec
+    page = check_html(checked.outcome, cost=checked.cost, spec=spec)
     write_atomically(out / "report.html", page.encode(errors="replace"))
 
 

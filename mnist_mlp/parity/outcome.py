@@ -84,6 +84,26 @@ class Predictions(Value):
     different: int = 0
 
 
+class ShownLayer(Value):
+    """A layer of one side: its name and kind, its settings as text, and the user's line."""
+
+    name: str
+    kind: str
+    settings: Mapping[str, str] = {}
+    line: UserLine | None = None
+
+
+class LayerRow(Value):
+    """A layer of the original and its counterpart in the port; None where there is none.
+
+    `differing` are the settings that both have with other values; `kind` may be among them.
+    """
+
+    a: ShownLayer | None = None
+    b: ShownLayer | None = None
+    differing: tuple[str, ...] = ()
+
+
 class Proof(Value):
     """The float64 proof: the largest difference of the final weights, and its allowed `bound`.
 
@@ -116,7 +136,8 @@ class Outcome(Value):
     """The complete result of a comparison.
 
     `document` writes it as JSON, and `Outcome.model_validate` reads such a document back. In JSON
-    the rungs are a mapping from their names.
+    the rungs are a mapping from their names. `layers` are those of two models side by side, in the
+    original's order of execution; two runs have none.
     """
 
     verdict: Verdict
@@ -130,6 +151,7 @@ class Outcome(Value):
     report_identical: bool | None = None
     proof: Proof = Proof(status="not_run")
     chaos: Chaos | None = None
+    layers: tuple[LayerRow, ...] = ()
 
     @property
     def first_break(self) -> Break | None:

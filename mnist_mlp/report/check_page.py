@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mnist_mlp.parity.outcome import NamedSide, Outcome
+from mnist_mlp.report import portmap
 from mnist_mlp.report.headline import RUNG_NAMES, Judgement, cause_title, clean_rungs, when
 from mnist_mlp.report.page import LadderView, environment, ladder_view
 from mnist_mlp.report.words import count, listed, percent, small
+from mnist_mlp.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class CheckedPair:
         return {"a": self.a.label, "b": self.b.label}
 
 
-def check_html(outcome: Outcome, *, cost: Mapping[str, float] | None = None) -> str:
+def check_html(
+    outcome: Outcome, *, cost: Mapping[str, float] | None = None, spec: Spec | None = None
+) -> str:
     """The HTML of a check: self-contained, without scripts. The same outcome gives the same text.
 
     Parameters
@@ -43,6 +47,9 @@ def check_html(outcome: Outcome, *, cost: Mapping[str, float] | None = None) -> 
     cost : mapping, optional
         Accuracies from the port's own initial weights (`as_it_is`) and from the specified ones
         (`with_specified_start`).
+    spec : Spec, optional
+        The specification that the port was judged by; none where two models judge each other. Its
+        port map is on the page.
     """
     view: LadderView = ladder_view(CheckedPair(outcome))
     return (
@@ -54,6 +61,9 @@ def check_html(outcome: Outcome, *, cost: Mapping[str, float] | None = None) -> 
             ladders=(view,),
             document="check.json",
             cost=cost,
+            layers=outcome.layers,
+            port_map=portmap.port_map(spec) if spec is not None else (),
+            spec_name=spec.name if spec is not None else "",
             percent=percent,
             count=count,
             small=small,

@@ -212,6 +212,10 @@ def test_a_keras_port_of_a_torch_module(tmp_path: Path) -> None:
     (unknown,) = [x for x in outcome.breaks if x.cause.name == "unknown"]
     assert unknown.lines["b"].role == "before"
     assert f"in the port, after: {beside}:5: return layers.Batch" in as_text(outcome)
+    (norm,) = [row for row in outcome.layers if row.b and row.b.kind == "batch_norm"]
+    assert norm.differing == ("epsilon",)
+    assert norm.a is not None
+    assert norm.a.line == unknown.lines["a"].as_role("layer")
     assert found(outcome, "a") == {
         "normalisation_settings": (str(original), line_with(TORCH, "norm")),
         "unknown": (str(original), line_with(TORCH, "norm")),

@@ -21,7 +21,16 @@ from mnist_mlp import reference
 from mnist_mlp.cli.app import app
 from mnist_mlp.parity.check.port import Checked
 from mnist_mlp.parity.findings import RUNGS, Break, Cause, Place
-from mnist_mlp.parity.outcome import Chaos, NamedSide, Outcome, Predictions, Proof, Rung
+from mnist_mlp.parity.outcome import (
+    Chaos,
+    LayerRow,
+    NamedSide,
+    Outcome,
+    Predictions,
+    Proof,
+    Rung,
+    ShownLayer,
+)
 from mnist_mlp.ports.lines import UserLine
 
 KEYS = json.loads((Path(__file__).parent / "json_keys.json").read_text(encoding="utf-8"))
@@ -67,6 +76,14 @@ def ask(
     return call
 
 
+SHOWN = ShownLayer(
+    name="bn",
+    kind="batch_norm",
+    settings={"epsilon": "0.1"},
+    line=UserLine("train.py", 7, "x = 1", "layer"),
+)
+
+
 def everything() -> Outcome:
     """An outcome in which no field is left empty."""
     cause = Cause("weight_decay", "0.0001 on all tensors", "what it is", "weight_decay=0")
@@ -94,6 +111,7 @@ def everything() -> Outcome:
         proof=Proof(
             status="failed", max_abs_difference=1e-3, bound=1e-10, reason="reason", further="a"
         ),
+        layers=(LayerRow(a=SHOWN, b=SHOWN, differing=("epsilon",)),),
         chaos=Chaos(backend="keras", spread=(22, 31), different=3, explained=3, margin=1e-4),
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break, Cause, Place
-from mnist_mlp.parity.outcome import NamedSide, Outcome, Rung
+from mnist_mlp.parity.outcome import LayerRow, NamedSide, Outcome, Rung, ShownLayer
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.report.check_page import check_html
 from mnist_mlp.spec import Spec
@@ -84,6 +84,48 @@ def test_the_lines_to_blame_are_in_the_first_screenful(read_page: Any) -> None:
     assert "In the port" not in silent.text  # the first break has none: no other's is taken
 
 
+NORM = ShownLayer(
+    name="bn: BatchNormalization",
+    kind="batch_norm",
+    settings={"epsilon": "0.001", "momentum": "0.9"},
+    line=THERE,
+)
+OTHER = NORM.model_copy(
+    update={"name": "features.1", "settings": {"epsilon": "1e-05", "momentum": "0.9"}, "line": HERE}
+)
+ROWS = (
+    LayerRow(a=NORM, b=OTHER, differing=("epsilon",)),
+    LayerRow(a=NORM),
+    LayerRow(b=OTHER.model_copy(update={"line": None})),
+)
+
+
+def test_both_layer_lists_stand_side_by_side(read_page: Any) -> None:
+    found = outcome("different", SOFTMAX).model_copy(update={"layers": ROWS})
+    page = read_page(check_html(found))
+    first, second, third = page.by_id("layers").one("tbody").all("tr")
+    # Marked by a sign and a word, not by the colour alone; what is equal is not marked.
+    assert [x.text for x in first.all("span", "differs")] == [
+        "≠differs: epsilon",
+        "≠differs: epsilon 0.001",
+        "≠differs: epsilon 1e-05",
+    ]
+    assert "port.py:34" in first.text
+    assert second.all("td")[1].text == "no counterpart"
+    assert third.all("td")[0].text == "no counterpart"
+    assert not second.all("span", "differs") + third.all("span", "differs")
+    assert Outcome.model_validate(json.loads(json.dumps(found.document()))) == found
+
+
+def test_a_specification_brings_its_port_map(read_page: Any) -> None:
+    spec = Spec.model_validate({})
+    page = read_page(check_html(outcome("identical"), spec=spec))
+    assert "nn.Linear(784, 128)" in page.by_id("port-map").text
+    assert not [x for x in page.all("section") if x.attributes.get("id") == "layers"]
+    without = read_page(check_html(outcome("identical")))
+    assert [x.attributes["id"] for x in without.all("section")] == ["ladder"]
+
+
 def test_below_are_all_breaks_rungs_and_what_was_left_open(read_page: Any) -> None:
     page = read_page(check_html(outcome("different", SOFTMAX, NO_NAME)))
     cards = page.all("article")
@@ -111,7 +153,8 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def check_port(*_: Any, **__: Any) -> Any:
         found = outcome("different", SOFTMAX)
-        return SimpleNamespace(outcome=found, spec=Spec.model_validate({}), cost=None)
+        spec = Spec.model_validate({})
+        return SimpleNamespace(outcome=found, spec=spec, cost=None, by_original=False)
 
     monkeypatch.setattr("mnist_mlp.parity.check.port.check_port", check_port)
 

@@ -28,6 +28,7 @@ from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import LIMITS, STAGES, Judged
+from mnist_mlp.parity.pair.layer_lists import layer_rows
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import Schedules, compared, settings_break, whole_words
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
@@ -209,6 +210,7 @@ def _single(
         seen.not_judged += unmapped
         return None
     weights = match(facts_a.layers, facts_b.layers)
+    seen.layers = layer_rows(facts_a, facts_b, weights)
     if isinstance(weights, Unlike):
         by_hand = dict.fromkeys((*facts_a.repeated, *facts_b.repeated))
         if by_hand and any(x.kind in RECURRENT for x in (*weights.missing, *weights.extra)):
@@ -300,6 +302,7 @@ def _double(
         seen.not_judged.append(f"the port stops after {len(own)} of {len(steps)} steps")
         return
     result = explained(run)
+    seen.layers = layer_rows(facts_a, facts_b, run.weights)  # by now, values have settled the match
     _guess(seen, run, result, fed, facts_b)
     _leave_open(seen, result, both)
     seen.judged = True

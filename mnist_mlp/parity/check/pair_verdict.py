@@ -12,6 +12,7 @@ from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import unbroken
 from mnist_mlp.parity.findings import RUNGS, Break, Cause, Evidence
 from mnist_mlp.parity.outcome import (
+    LayerRow,
     NamedSide,
     Outcome,
     Predictions,
@@ -27,7 +28,8 @@ from mnist_mlp.parity.outcome import (
 class PairEvidence(Evidence):
     """What two models showed of each other.
 
-    `not_judged` leaves the verdict open, `told` does not. `lines` are those of both users' code.
+    `not_judged` leaves the verdict open, `told` does not. `lines` are those of both users' code,
+    `layers` the layers of both side by side.
     """
 
     not_judged: list[str] = field(default_factory=list)
@@ -38,6 +40,7 @@ class PairEvidence(Evidence):
     lines: tuple[Roles, Roles] = ({}, {})
     found: dict[str, float] = field(default_factory=dict)
     """The margins as the port stands; `margins` are those when all that has a name is mended."""
+    layers: tuple[LayerRow, ...] = ()
 
 
 MOST = 1e30
@@ -75,6 +78,7 @@ def pair_outcome(original: Target, port: Target, seen: PairEvidence) -> Outcome:
             total=seen.compared.get("predictions", 0), different=seen.different
         ),
         proof=Proof(status="not_run", reason="a port is judged step by step"),
+        layers=seen.layers,
     )
 
 

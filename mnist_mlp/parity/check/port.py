@@ -34,11 +34,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Checked:
-    """The outcome, the specification it was judged by, and what the port's start costs."""
+    """The outcome, the specification it was judged by, and what the port's start costs.
+
+    With `by_original`, no specification judged it, but the original alone.
+    """
 
     outcome: Outcome
     spec: Spec
     cost: Mapping[str, float] | None = None
+    by_original: bool = False
 
     def _repr_html_(self) -> str:
         """How a notebook shows it."""
@@ -139,7 +143,7 @@ def check_port(
                 image_shape=image_shape,
                 say=say,
             )
-            return Checked(outcome, spec)
+            return Checked(outcome, spec, by_original=True)
         facts_a = open_described(
             *(worker_a, original, looked, given, rows), _shape(image_shape, given), measure=True
         )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from mnist_mlp.parity.causes.catalogue import described, entry
 from mnist_mlp.parity.causes.explain import LINKS
 from mnist_mlp.parity.check.blame import blamed_dense
+from mnist_mlp.parity.check.layer_lists import dense_rows
 from mnist_mlp.parity.check.original import blind_rungs, habits_of_original
 from mnist_mlp.parity.check.side import PortEvidence
 from mnist_mlp.parity.check.steps import Setting
@@ -71,6 +72,7 @@ def port_outcome(
             None if _stopped(second) or "predictions" in missing else second.different == 0
         ),
         proof=Proof(status="not_run", reason="a port is judged step by step"),
+        layers=dense_rows(first.facts if first else None, second.facts),
     )
 
 
