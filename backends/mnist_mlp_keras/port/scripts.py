@@ -12,7 +12,7 @@ import keras
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
 from mnist_mlp.ports.source import read_source
-from mnist_mlp.ports.user_code import is_script, load_object, path_of
+from mnist_mlp.ports.user_code import HELD, is_script, load_object, path_of
 from mnist_mlp_keras.engine import casts_to_double, seeding
 from mnist_mlp_keras.port.loop import LoopWatch, refusal
 from mnist_mlp_keras.port.slices import BatchWatch
@@ -89,7 +89,39 @@ class Script:
 
 def found_in(target: str) -> Any:
     """What stands under a name in a user's file, or the script that the file is."""
-    return Script(target) if is_script(target) else load_object(target)
+    if is_script(target):
+        return Script(target)
+    found = load_object(target)
+    return in_default_type(found) if target in HELD else found
+
+
+def in_default_type(found: Any) -> Any:
+    """A model that was made elsewhere, in the type that new layers have now."""
+    if isinstance(found, Mapping):
+        return {key: in_default_type(value) for key, value in found.items()}
+    kind = keras.config.floatx()
+    if not isinstance(found, keras.Model) or all(v.dtype == kind for v in found.trainable_weights):
+        return found
+    made = keras.saving.deserialize_keras_object(
+        _typed(keras.saving.serialize_keras_object(found), kind)
+    )
+    made.set_weights(found.get_weights())
+    return made
+
+
+def _typed(config: Any, kind: str) -> Any:
+    """A configuration with another type in the place of float32."""
+    if isinstance(config, Mapping):
+        # A rate is kept in float32: what the user wrote has fewer digits.
+        return {
+            key: float(f"{value:.7g}")
+            if key == "learning_rate" and isinstance(value, float)
+            else _typed(value, kind)
+            for key, value in config.items()
+        }
+    if isinstance(config, list | tuple):
+        return type(config)(_typed(value, kind) for value in config)
+    return kind if config == "float32" else config
 
 
 def _kept(given: Mapping[str, Any]) -> dict[str, Any]:
