@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import keras
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.downloads import apart
 from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
 from mnist_mlp.ports.source import read_source
 from mnist_mlp.ports.user_code import HELD, is_script, load_object, path_of
@@ -52,7 +55,8 @@ class Script:
         # Layers are called as in the first run: their names are counted from the start.
         keras.utils.clear_session(free_memory=False)
         double = casts_to_double() if keras.config.floatx() == "float64" else nullcontext()
-        with other_seeds(seed, {keras.utils: ("set_random_seed",), **seeding()}), double:
+        seeds = other_seeds(seed, {keras.utils: ("set_random_seed",), **seeding()})
+        with seeds, double, _downloads_apart():
             return run_script(self.target, watching)
 
     def _untrained(self) -> str:
@@ -85,6 +89,29 @@ class Script:
 
         with loop.watching(), patched(keras.Model, fit=fit, train_on_batch=train_on_batch):
             yield
+
+
+@contextmanager
+def _downloads_apart() -> Iterator[None]:
+    """Let no other process fill the same cache meanwhile, wherever `get_file` has been imported."""
+    own = keras.utils.get_file
+    waiting = apart(own, _cache_of)
+    places = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == "keras" and vars(module).get("get_file") is own
+    ]
+    with ExitStack() as stack:
+        for module in places:
+            stack.enter_context(patched(module, get_file=waiting))
+        yield
+
+
+def _cache_of(*args: Any, **options: Any) -> str:
+    """The folder that `get_file` writes to."""
+    given = inspect.signature(keras.utils.get_file).bind(*args, **options).arguments
+    home = given.get("cache_dir") or os.environ.get("KERAS_HOME") or "~/.keras"
+    return os.path.join(home, given.get("cache_subdir", "datasets"))  # noqa: PTH118
 
 
 def found_in(target: str) -> Any:
