@@ -40,6 +40,7 @@ from mnist_mlp.contract import (
 )
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import Inputs
+from mnist_mlp.ports.live import Live
 from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.reported import Reports
@@ -122,6 +123,8 @@ class Worker:
         default there is no limit, and a message tells of long silence.
     arguments : sequence of str
         What a user's script finds in `sys.argv`.
+    live : Live, optional
+        The user's model, where it is an object of this process and stands in no file.
 
     Raises
     ------
@@ -141,7 +144,9 @@ class Worker:
         verbose: bool = False,
         timeout: float | None = None,
         arguments: Sequence[str] = (),
+        live: Live | None = None,
     ) -> None:
+        self.live = live
         self.backend = backend
         self.label = label_of(backend)
         self.accelerator = accelerator
@@ -313,7 +318,7 @@ class Worker:
         The next call must be `describe_port` with the same target. It waits for the result.
         """
         self._watch.target = target
-        self._send("describe_port", target, self.accelerator, self.threads)
+        self._send("describe_port", target, self.accelerator, self.threads, self.live)
         self._describing = target
 
     def open_port(

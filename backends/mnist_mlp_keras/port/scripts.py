@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import keras
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.downloads import apart
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
 from mnist_mlp.ports.source import read_source
-from mnist_mlp.ports.user_code import is_script, load_object, path_of
+from mnist_mlp.ports.user_code import HELD, is_script, load_object, path_of
 from mnist_mlp_keras.engine import casts_to_double, seeding
 from mnist_mlp_keras.port.loop import LoopWatch, refusal
 from mnist_mlp_keras.port.slices import BatchWatch
@@ -53,7 +56,8 @@ class Script:
         # Layers are called as in the first run: their names are counted from the start.
         keras.utils.clear_session(free_memory=False)
         double = casts_to_double() if keras.config.floatx() == "float64" else nullcontext()
-        with other_seeds(seed, {keras.utils: ("set_random_seed",), **seeding()}), double:
+        seeds = other_seeds(seed, {keras.utils: ("set_random_seed",), **seeding()})
+        with seeds, double, _downloads_apart():
             return run_script(self.target, watching)
 
     def _untrained(self) -> str:
@@ -90,9 +94,64 @@ class Script:
             yield
 
 
+@contextmanager
+def _downloads_apart() -> Iterator[None]:
+    """Let no other process fill the same cache meanwhile, wherever `get_file` has been imported."""
+    own = keras.utils.get_file
+    waiting = apart(own, _cache_of)
+    places = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == "keras" and vars(module).get("get_file") is own
+    ]
+    with ExitStack() as stack:
+        for module in places:
+            stack.enter_context(patched(module, get_file=waiting))
+        yield
+
+
+def _cache_of(*args: Any, **options: Any) -> str:
+    """The folder that `get_file` writes to."""
+    given = inspect.signature(keras.utils.get_file).bind(*args, **options).arguments
+    home = given.get("cache_dir") or os.environ.get("KERAS_HOME") or "~/.keras"
+    return os.path.join(home, given.get("cache_subdir", "datasets"))  # noqa: PTH118
+
+
 def found_in(target: str) -> Any:
     """What stands under a name in a user's file, or the script that the file is."""
-    return Script(target) if is_script(target) else load_object(target)
+    if is_script(target):
+        return Script(target)
+    found = load_object(target)
+    return in_default_type(found) if target in HELD else found
+
+
+def in_default_type(found: Any) -> Any:
+    """A model that was made elsewhere, in the type that new layers have now."""
+    if isinstance(found, Mapping):
+        return {key: in_default_type(value) for key, value in found.items()}
+    kind = keras.config.floatx()
+    if not isinstance(found, keras.Model) or all(v.dtype == kind for v in found.trainable_weights):
+        return found
+    made = keras.saving.deserialize_keras_object(
+        _typed(keras.saving.serialize_keras_object(found), kind)
+    )
+    made.set_weights(found.get_weights())
+    return made
+
+
+def _typed(config: Any, kind: str) -> Any:
+    """A configuration with another type in the place of float32."""
+    if isinstance(config, Mapping):
+        # A rate is kept in float32: what the user wrote has fewer digits.
+        return {
+            key: float(f"{value:.7g}")
+            if key == "learning_rate" and isinstance(value, float)
+            else _typed(value, kind)
+            for key, value in config.items()
+        }
+    if isinstance(config, list | tuple):
+        return type(config)(_typed(value, kind) for value in config)
+    return kind if config == "float32" else config
 
 
 def _kept(given: Mapping[str, Any]) -> dict[str, Any]:
