@@ -418,6 +418,15 @@ def test_masks_may_differ_by_axes_of_one_and_must_have_as_many_elements() -> Non
     assert laid_out(keep, (2, 4), channels_last=True) is None
 
 
+def test_a_batch_as_large_as_its_images_and_channels() -> None:
+    """What has the same size along all axes may be anything; the numbers tell."""
+    a = RNG.normal(size=(6, 6, 6, 6))
+    for order in ((0, 1, 2, 3), (0, 3, 1, 2), (1, 0, 2, 3)):
+        laid = laid_like(a.transpose(order), a)
+        assert laid is not None
+        np.testing.assert_array_equal(laid, a)
+
+
 # --- Windows of a layer's result ------------------------------------------------------------------
 
 

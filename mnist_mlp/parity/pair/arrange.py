@@ -33,17 +33,17 @@ def laid_like(b: Array, a: Array) -> Array | None:
     """
     if b.size != a.size or not b.ndim or not a.ndim:
         return None
+    found = []
+    if len(a) == len(b):
+        found = [
+            b.transpose(0, *(axis + 1 for axis in order))
+            for order in layouts(b.shape[1:])
+            if tuple(b.shape[1:][axis] for axis in order) == a.shape[1:]
+        ]
     if b.ndim > 1 and a.shape == (b.shape[1], b.shape[0], *b.shape[2:]):
-        turned = b.swapaxes(0, 1)
-        if a.shape != b.shape or _apart(turned, a) < _apart(b, a):
-            return turned
-    if len(a) != len(b):
+        found.append(b.swapaxes(0, 1))
+    if not found and len(a) != len(b):
         return None
-    found = [
-        b.transpose(0, *(axis + 1 for axis in order))
-        for order in layouts(b.shape[1:])
-        if tuple(b.shape[1:][axis] for axis in order) == a.shape[1:]
-    ]
     if not found:
         squeezed_a, squeezed_b = _squeezed(a), _squeezed(b)
         if (squeezed_a.shape, squeezed_b.shape) == (a.shape, b.shape):
