@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy_side import NumpySide
-from small_problems import problem, spec_of
+from small_problems import made_up, problem, spec_of
 
 from mnist_mlp.contract import State
 from mnist_mlp.parity.findings import Finding
@@ -22,7 +22,7 @@ from mnist_mlp.parity.steps.recipe import entering
 from mnist_mlp.parity.steps.sampling import between, merged, place, windows
 from mnist_mlp.parity.steps.stress import STRESS_GAP, stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
-from mnist_mlp.plan import Plan, stream
+from mnist_mlp.plan import Plan, make_plan, stream, training_data
 from mnist_mlp.reference import activate, clip_by_global_norm, forward, scale_pixels
 from mnist_mlp.spec import OptimizerSpec
 
@@ -983,3 +983,9 @@ def test_the_stress_batch_has_large_logits_and_unchanged_hidden_layers(factor: f
     assert stress.state.step == 0
     assert stress.state.slots.keys() == {"first_moment", "second_moment"}
     assert not any(t.any() for tensors in stress.state.slots.values() for t in tensors.values())
+
+
+def test_the_stress_batch_has_at_most_64_rows() -> None:
+    spec = spec_of(batch_size=100)
+    plan = make_plan(spec, made_up())
+    assert len(stress_batch(plan, training_data(plan, made_up())).labels) == 64
