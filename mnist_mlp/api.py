@@ -198,9 +198,11 @@ def compare(
 
 
 def check(
-    port: str,
-    original: str | None = None,
+    port: Any,
+    original: Any = None,
     *,
+    framework_a: str | None = None,
+    framework_b: str | None = None,
     spec: Spec | str | Path | None = None,
     dataset: Dataset | None = None,
     data_dir: str | Path | None = None,
@@ -212,9 +214,13 @@ def check(
 
     Parameters
     ----------
-    port, original : str
-        `FILE.py:NAME`, or a script that trains (`FILE.py`, `FILE.ipynb`). Without `original`, the
-        port is judged against `spec`.
+    port, original : str, or any object
+        `FILE.py:NAME`, or a script that trains (`FILE.py`, `FILE.ipynb`); or what stands under such
+        a name, as in a notebook: a model or module, a class or function that makes one, or a
+        dictionary with one. Objects are pickled into a process of their framework. Without
+        `original`, the port is judged against `spec`.
+    framework_a, framework_b : {"keras", "torch"}, optional
+        Of the original and of the port, where it cannot be told from what they import.
     spec, dataset, data_dir, **settings
         As for `train`.
     image_shape : sequence of int
@@ -225,17 +231,25 @@ def check(
     Returns
     -------
     Checked
-        `outcome` is the verdict, `spec` the specification that the port was judged against.
+        `outcome` is the verdict, `spec` the specification that the port was judged against. A
+        notebook shows the verdict, the place, the cause and its cure.
+
+    Warns
+    -----
+    UserWarning
+        torch and TensorFlow are both loaded in this process.
     """
+    from mnist_mlp.parity.check.live import target_of
     from mnist_mlp.parity.check.port import check_port
-    from mnist_mlp.parity.check.target import parse_target
 
     chosen = specification(spec, settings)
     return check_port(
-        parse_target(port),
+        target_of(port, framework=framework_b),
         spec=chosen,
         dataset=dataset or _rows(chosen, data_dir),
-        original=parse_target(original) if original else None,
+        original=None
+        if original is None
+        else target_of(original, framework=framework_a, option="framework_a"),
         image_shape=tuple(image_shape),
         timeout=timeout,
     )

@@ -11,11 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def _warm_workers() -> Iterator[None]:
+    """From the third check of a session on, the frameworks are not imported again."""
+    from mnist_mlp.testing import warm_workers
+
+    with warm_workers():
+        yield
 
 
 @pytest.fixture
-def same_training(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+def same_training(
+    _warm_workers: None, record_property: Callable[[str, object], None]
+) -> Callable[..., None]:
     """`mnist_mlp.testing.assert_same_training`, which also records its result.
 
     With `--junitxml`, the test has the properties `mnist_mlp.verdict` and, if the port differs,

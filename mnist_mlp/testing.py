@@ -11,11 +11,14 @@ from mnist_mlp.data import Dataset, load_dataset
 from mnist_mlp.parity.outcome import Outcome, as_text, break_text
 from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
+from mnist_mlp.worker.warm import warm_workers
+
+__all__ = ["assert_same_training", "judged", "require_same", "warm_workers"]
 
 
 def assert_same_training(
-    port: str,
-    expected: str | Path | Spec | None = None,
+    port: Any,
+    expected: Any = None,
     *,
     dataset: Dataset | str = "auto",
     image_shape: Sequence[int] = (),
@@ -26,9 +29,10 @@ def assert_same_training(
 
     Parameters
     ----------
-    port : str
-        `FILE.py:NAME`, or a script that trains (`FILE.py`, `FILE.ipynb`); see `docs/porting.md`.
-    expected : str, Path or Spec, optional
+    port : str, or any object
+        `FILE.py:NAME`, or a script that trains (`FILE.py`, `FILE.ipynb`); see `docs/porting.md`. Or
+        what stands under such a name: a model or module, a class or function that makes one.
+    expected : str, Path, Spec, or any object, optional
         An original (the same), a specification, or a TOML file; the tutorial by default.
     dataset : Dataset or {"auto", "mnist", "digits"}
         `digits` needs no download.
@@ -64,8 +68,8 @@ def assert_same_training(
 
 
 def judged(
-    port: str,
-    expected: str | Path | Spec | None = None,
+    port: Any,
+    expected: Any = None,
     *,
     dataset: Dataset | str = "auto",
     image_shape: Sequence[int] = (),
@@ -73,11 +77,14 @@ def judged(
     **settings: Any,
 ) -> Outcome:
     """The outcome that `assert_same_training` asserts."""
-    is_original = isinstance(expected, str) and (".py:" in expected or is_script(expected))
+    if isinstance(expected, str):
+        is_original = ".py:" in expected or is_script(expected)
+    else:
+        is_original = not isinstance(expected, Path | Spec | None)
     spec = specification(None if is_original else expected, settings)
     return check(
         port,
-        str(expected) if is_original else None,
+        expected if is_original else None,
         spec=spec,
         dataset=load_dataset(dataset) if isinstance(dataset, str) else dataset,  # type: ignore[arg-type]
         image_shape=image_shape,

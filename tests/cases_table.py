@@ -25,6 +25,7 @@ from case_rows import Answer, Row, faults_of, kinds, table
 from case_world import ROOT, World, world
 
 from mnist_mlp.run.machine import describe_machine
+from mnist_mlp.worker.warm import warm_workers
 
 PAGE = ROOT / "docs" / "cases.md"
 TIME_LIMIT = 600.0
@@ -186,4 +187,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with warm_workers():
+        main()

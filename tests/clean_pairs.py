@@ -28,6 +28,7 @@ from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.spec import Spec, parse_spec
 from mnist_mlp.training import train
+from mnist_mlp.worker.warm import warm_workers
 
 PAGE = Path(__file__).parent.parent / "docs" / "false-alarms.md"
 BACKENDS = ("numpy", "keras", "torch")
@@ -178,4 +179,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with warm_workers():
+        main()

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -37,6 +38,7 @@ from mnist_mlp.run.folder import Run  # noqa: E402
 from mnist_mlp.spec import Spec, parse_spec  # noqa: E402
 from mnist_mlp.training import train  # noqa: E402
 from mnist_mlp.worker.parent import Worker  # noqa: E402
+from mnist_mlp.worker.warm import warm_workers  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -51,6 +53,14 @@ settings.load_profile("quick")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--accelerator gpu`: the shared workers compute on a GPU; `make gpu` runs conformance so."""
     parser.addoption("--accelerator", choices=("cpu", "gpu"), default="cpu")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All processes of this session fork their workers from the same two."""
+    if not hasattr(config, "workerinput"):  # xdist's processes have the environment of this one
+        stack = ExitStack()
+        stack.enter_context(warm_workers())
+        config.add_cleanup(stack.close)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -30,6 +30,7 @@ from mnist_mlp.parity.findings import UNKNOWN
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.run.machine import describe_machine
 from mnist_mlp.spec import Spec, parse_spec
+from mnist_mlp.worker.warm import warm_workers
 
 FAULTS = Path(__file__).parent / "faults"
 PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
@@ -226,4 +227,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with warm_workers():
+        main()

@@ -3,7 +3,8 @@
     python tests/pair_table.py [PATTERN]     # for instance lenet/bn; `make faults` runs it whole
 
 What must be said of each pair stands in `tests/pairs/expected.toml`. Each framework has one worker
-for all pairs, so that a pair takes a second or two.
+for all pairs, so that a pair takes a second or two. At the end it says which limits one half of the
+pairs would give, and what becomes of the other half by them (`pair_halves`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pair_halves import lines, measured
+
 from mnist_mlp.data import Dataset, load_dataset
 from mnist_mlp.parity.check.by_pair import Side, check_pair
 from mnist_mlp.parity.check.target import parse_target
@@ -24,6 +27,7 @@ from mnist_mlp.parity.findings import UNKNOWN
 from mnist_mlp.parity.outcome import Outcome, as_text
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker
+from mnist_mlp.worker.warm import warm_workers
 
 PAIRS = Path(__file__).parent / "pairs"
 
@@ -75,7 +79,7 @@ class PairResult:
         noted = {cause.name for cause in outcome.noted} & TOLERATED
         if noted != set(expected.get("noted", ())):
             found.append(f"noted {sorted(noted)}")
-        if expected.get("words", "") not in outcome.text:
+        if expected.get("words", "") not in as_text(outcome):
             found.append(f"does not say {expected['words']!r}")
         return found
 
@@ -142,8 +146,11 @@ def main() -> None:
     for worker in running.values():
         worker.close()
     print(summary(judged))
+    found = [each for item in judged for each in measured(item.entry.name, item.outcome)]
+    print(*lines(found), sep="\n")
     sys.exit(any(item.faults for item in judged))
 
 
 if __name__ == "__main__":
-    main()
+    with warm_workers():
+        main()

@@ -26,6 +26,7 @@ from typing import Any
 from case_world import made
 
 from mnist_mlp.data import load_dataset
+from mnist_mlp.worker.warm import warm_workers
 
 SCRIPTS = Path(__file__).parent / "scripts"
 ROWS, TRAIN = 2000, 1600
@@ -174,4 +175,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with warm_workers():
+        main()

@@ -269,12 +269,9 @@ ONLY_ONE_HAS = {
         "layers",
         "pair_gates",
         "pair_inputs",
-        "pair_loop",
         "listener",
-        "loop",
         "plain",
         "products",
-        "slices",
         "wrap",
     },
 }

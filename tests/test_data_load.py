@@ -162,6 +162,20 @@ def test_auto_falls_back_aloud(cache: Path) -> None:
     ]
 
 
+def test_auto_without_a_download(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For those who bring data of their own, nothing is fetched, and nothing is said."""
+
+    def never(*_: object, **__: object) -> str:
+        raise AssertionError("it was downloaded")
+
+    monkeypatch.setattr(load, "download_mnist", never)
+    said: list[str] = []
+    assert load_dataset("auto", download=False, say=said.append) is DIGITS
+    assert not said
+    with pytest.raises(AssertionError, match="downloaded"):
+        load_dataset("mnist", download=False)
+
+
 def test_auto_falls_back_when_the_cache_cannot_be_written(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

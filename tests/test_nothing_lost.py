@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from mnist_mlp.errors import SetupError, UsageError
-from mnist_mlp.run.claim import claimed, new_folder
+from mnist_mlp.run.claim import claimed, claimed_for_several, new_folder
 from mnist_mlp.run.folder import Run
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -56,6 +56,18 @@ def test_a_folder_that_is_being_written_is_taken(tmp_path: Path) -> None:
     with claimed(out, overwrite=False):
         pass
     assert not out.exists(), "a run that never began leaves nothing"
+
+
+def test_one_of_two_comparisons_has_the_folder(cli: Cli, idx_dir: Path, tmp_path: Path) -> None:
+    """Each trains two runs below it: with one folder each, both would fail."""
+    words = ("compare", "numpy", "numpy", "--set", "model.layer_sizes=[30,9,4]", "--epochs", 1)
+    words += ("--data-dir", idx_dir, "--progress", "none", "--out", "both")
+    with claimed_for_several(tmp_path / "both"):
+        refused = cli(*words)
+        assert refused.returncode == 2
+        assert "--out both: another run is being written there" in refused.stderr
+        assert list((tmp_path / "both").iterdir()) == []
+    assert cli(*words).returncode == 0
 
 
 def test_the_folder_is_free_again_when_its_process_is_killed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -136,17 +137,22 @@ class Sink:
 
 
 @contextmanager
-def watched_gradients(seen: Callable[[Any, Sequence[Any], Sequence[Any]], None]) -> Iterator[None]:
+def watched_gradients(
+    seen: Callable[[Any, Sequence[Any], Sequence[Any]], Sequence[Any] | None],
+) -> Iterator[None]:
     """Context in which every call of `GradientTape.gradient` also calls `seen`.
 
-    The arguments of `seen` are target, sources and gradients.
+    The arguments of `seen` are target, sources and gradients. If it gives other gradients, the call
+    gives those.
     """
     original = tf.GradientTape.gradient
 
     def gradient(tape: Any, target: Any, sources: Any, *args: Any, **options: Any) -> Any:
         result = original(tape, target, sources, *args, **options)
         if tf.is_tensor(target):
-            seen(target, keras.tree.flatten(sources), keras.tree.flatten(result))
+            others = seen(target, keras.tree.flatten(sources), keras.tree.flatten(result))
+            if others is not None:
+                return keras.tree.pack_sequence_as(result, list(others))
         return result
 
     tf.GradientTape.gradient = gradient
@@ -156,20 +162,94 @@ def watched_gradients(seen: Callable[[Any, Sequence[Any], Sequence[Any]], None])
         tf.GradientTape.gradient = original
 
 
+@contextmanager
+def watched_tapes(moved: Callable[[int], None]) -> Iterator[None]:
+    """Context in which `moved` is called with 1 when a tape begins to record, and with -1 when it
+    ends."""
+    enter, leave = tf.GradientTape.__enter__, tf.GradientTape.__exit__
+
+    def entered(tape: Any) -> Any:
+        moved(1)
+        return enter(tape)
+
+    def left(tape: Any, *error: Any) -> Any:
+        moved(-1)
+        return leave(tape, *error)
+
+    tf.GradientTape.__enter__, tf.GradientTape.__exit__ = entered, left
+    try:
+        yield
+    finally:
+        tf.GradientTape.__enter__, tf.GradientTape.__exit__ = enter, leave
+
+
+@contextmanager
+def iterated_datasets(
+    instead: Callable[[Any, Callable[[Any], Any]], Any],
+) -> Iterator[None]:
+    """Context in which iterating a `tf.data.Dataset` gives `instead(dataset, own)`."""
+    own = tf.data.Dataset.__iter__
+    tf.data.Dataset.__iter__ = lambda dataset: instead(dataset, own)
+    try:
+        yield
+    finally:
+        tf.data.Dataset.__iter__ = own
+
+
+def is_endless(dataset: Any) -> bool:
+    """Whether a data set repeats itself without an end."""
+    return bool(dataset.cardinality() == tf.data.INFINITE_CARDINALITY)
+
+
+@contextmanager
+def casts_to_double() -> Iterator[None]:
+    """Context in which a user's cast to float32 is one to float64; Keras's own stay what they are.
+
+    Keras's own code has the function of its backend, and a `keras.ops` of its own.
+    """
+    own, of_keras = tf.cast, keras.ops.cast
+
+    def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
+        caller = str(sys._getframe(1).f_globals.get("__name__", ""))
+        return own(x, dtype if caller.startswith("keras.") else wide(dtype), name)
+
+    def wide(dtype: Any) -> Any:
+        return tf.float64 if tf.as_dtype(dtype) == tf.float32 else dtype
+
+    def cast_of_keras(x: Any, dtype: Any) -> Any:
+        return of_keras(
+            x, "float64" if keras.backend.standardize_dtype(dtype) == "float32" else dtype
+        )
+
+    tf.cast, keras.ops.cast = cast, cast_of_keras
+    try:
+        yield
+    finally:
+        tf.cast, keras.ops.cast = own, of_keras
+
+
+def modules_of_losses() -> tuple[Any, ...]:
+    """Where a user's code finds the functions that are losses."""
+    return keras.losses, tf.keras.losses
+
+
 def graph_being_built() -> Any:
     """The graph that TensorFlow is tracing; each branch of a `tf.cond` has one of its own."""
     return tf.compat.v1.get_default_graph()
 
 
 @contextmanager
-def eager_functions() -> Iterator[None]:
-    """Context in which functions decorated with `tf.function` run as plain Python."""
+def eager_functions(*, eagerly: bool = True) -> Iterator[None]:
+    """Context in which functions decorated with `tf.function` run as plain Python, or do not."""
     before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(run_eagerly=True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(run_eagerly=before)
+    tf.config.run_functions_eagerly(run_eagerly=eagerly)
+    with warnings.catch_warnings():
+        # Functions of data sets are still compiled, and TensorFlow warns of that.
+        warnings.filterwarnings("ignore", message="Even though the `tf.config")
+        try:
+            yield
+        finally:
+            tf.config.run_functions_eagerly(run_eagerly=before)
 
 
 def is_sparse(gradient: Any) -> bool:

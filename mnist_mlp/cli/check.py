@@ -95,6 +95,7 @@ def check(
     from mnist_mlp.errors import UsageError
     from mnist_mlp.parity.check.port import check_port, original_spec
     from mnist_mlp.parity.check.target import parse_target
+    from mnist_mlp.ports.user_code import is_script
 
     if not 1 <= len(models) <= 2:
         raise UsageError(
@@ -112,7 +113,9 @@ def check(
     _require_free(out, sarif, overwrite=overwrite)
 
     def rows() -> Dataset:
-        return request.load_dataset(spec.data.dataset)
+        # Scripts train on data of their own.
+        scripts = all(is_script(target.text) for target in targets)
+        return request.load_dataset(spec.data.dataset, download=not scripts)
 
     if print_spec:
         _print_spec(

@@ -164,6 +164,7 @@ def _train_all(
     from mnist_mlp.cli.progress import shown
     from mnist_mlp.divergence import telling_where
     from mnist_mlp.logs.parent import logged, together
+    from mnist_mlp.run.claim import claimed_for_several
     from mnist_mlp.run.writer import check_free
     from mnist_mlp.training import Observer, default_folder, train
     from mnist_mlp.worker.accelerator import require_gpu
@@ -196,7 +197,8 @@ def _train_all(
         return run
 
     most = how_many(accelerator=options["accelerator"], threads=options["threads"])
-    with shown(list(names.values()), spec, style=options["progress"]) as screens:
+    style = options["progress"]
+    with claimed_for_several(folder), shown(list(names.values()), spec, style=style) as screens:
         jobs = [job(number, screen) for number, screen in zip(names, screens, strict=True)]
         made = train_at_once(jobs, most=most)
     runs.update(zip(names, made, strict=True))

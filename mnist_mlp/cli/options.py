@@ -179,7 +179,7 @@ class Request:
             flags=flags,
         )
 
-    def load_dataset(self, choice: str) -> Dataset:
+    def load_dataset(self, choice: str, *, download: bool = True) -> Dataset:
         """Load the data set; messages about it (a fallback, a download) go to stderr."""
         from mnist_mlp.data import load_dataset
 
@@ -188,6 +188,7 @@ class Request:
             data_dir=self.options["data_dir"],
             source=self.options["source"],
             mirror=self.options["mirror"],
+            download=download or self.options["mirror"] is not None,
             say=lambda line: typer.echo(line, err=True),
         )
 

@@ -8,10 +8,11 @@ repeatedly. None of that may interrupt the cleaning up.
 
 from __future__ import annotations
 
-import os
 import signal
+import sys
 import threading
 import time
+import zipfile
 from types import FrameType
 
 from mnist_mlp.errors import TerminatedRun
@@ -23,32 +24,56 @@ still runs after that, it is stuck, and the next signal must be able to end it."
 _STOPS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
-def _would_be_ignored(frame: FrameType | None) -> bool:
-    """Whether Python would only print an exception, as it does in a callback of its imports."""
+def _in_archive(frame: FrameType | None) -> bool:
+    """Whether a zip archive is being read or written.
+
+    If that is interrupted, closing the archive raises another exception.
+    """
     while frame is not None:
-        code = frame.f_code
-        if (code.co_filename, code.co_name) == ("<frozen importlib._bootstrap>", "cb"):
+        if frame.f_code.co_filename == zipfile.__file__:
             return True
         frame = frame.f_back
     return False
 
 
 def raise_on_signals() -> None:
-    """Install the handlers. A signal that this process was told to ignore stays ignored."""
+    """Install the handlers. A signal that this process was told to ignore stays ignored.
+
+    Python only prints what is raised in a callback of a weak reference or in `__del__`. The signal
+    is then sent again, so that it is not lost.
+    """
     stopped_at = -CLEANING_S
+    last = 0
+    print_unraisable = sys.unraisablehook
+
+    def send_again(number: int) -> None:
+        nonlocal stopped_at
+        stopped_at = -CLEANING_S
+        # To the main thread itself: only that ends a `sleep`.
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    def send_later(number: int) -> None:
+        threading.Timer(0.01, send_again, (number,)).start()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped_at
-        if _would_be_ignored(frame):
-            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()  # again, outside of it
-            return
+        nonlocal stopped_at, last
         if time.monotonic() - stopped_at < CLEANING_S:
             return
-        stopped_at = time.monotonic()
+        if _in_archive(frame):
+            send_later(number)
+            return
+        stopped_at, last = time.monotonic(), number
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise TerminatedRun(f"terminated by {signal.Signals(number).name}")
 
+    def unraisable(ignored: sys.UnraisableHookArgs) -> None:
+        if last and isinstance(ignored.exc_value, KeyboardInterrupt | TerminatedRun):
+            send_later(last)
+        else:
+            print_unraisable(ignored)
+
+    sys.unraisablehook = unraisable
     for name in _STOPS:
         number = getattr(signal, name, None)
         # nohup makes a process ignore SIGHUP, and shells do so with SIGINT for background jobs.

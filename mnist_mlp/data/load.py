@@ -26,6 +26,7 @@ def load_dataset(
     data_dir: Path | None = None,
     source: str | None = None,
     mirror: str | None = None,
+    download: bool = True,
     say: Say = quiet,
 ) -> Dataset:
     """Load all rows of a data set: first the rows of the training files, then the test files'.
@@ -44,6 +45,8 @@ def load_dataset(
         an error even with `auto`, because the user named it.
     mirror : str, optional
         URL to download from, instead of the known mirrors.
+    download : bool
+        Without it, `auto` uses the embedded set where MNIST is not in the cache, and says nothing.
     say : function of one line
         Called with messages for the user: a fallback, other data than MNIST, a download.
 
@@ -69,7 +72,10 @@ def load_dataset(
     if folder is not None:
         return _from_folder(folder, dataset, say)
     try:
-        return _from_cache(cache_dir() / "mnist", say) or _from_mirror(mirror, say)
+        cached = _from_cache(cache_dir() / "mnist", say)
+        if cached is None and not download and dataset == "auto":
+            return load_embedded()
+        return cached or _from_mirror(mirror, say)
     except (DataError, SetupError) as err:
         if dataset == "mnist":
             raise

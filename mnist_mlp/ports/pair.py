@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.protocol import OwnData
+from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.reference import Array, Tensors
 
@@ -191,17 +192,23 @@ class PairJob:
     """A training run of a few short epochs.
 
     `forced` has one entry for each step of side b. With fewer entries than steps, the model runs
-    freely after them.
+    freely after them. With `validation`, each epoch ends with a validation on the same rows, which
+    has one entry's weights in each of side b's epochs.
     """
 
     rows: PairRows
     epochs: int
     forced: tuple[Forced, ...] = ()
     mends: tuple[Mend, ...] = ()
+    validation: tuple[Tensors, ...] | None = None
 
     def forced_at(self, step: int) -> Forced:
         """What is forced in a step, from 0; nothing where the model runs freely."""
         return self.forced[step] if step < len(self.forced) else Forced({}, {})
+
+    def validated_with(self, epoch: int) -> Tensors:
+        """The weights of an epoch's validation, from 0; none where it has the model's own."""
+        return self.validation[epoch] if self.validation and epoch < len(self.validation) else {}
 
     @property
     def optimizer_mends(self) -> list[Mend]:
@@ -344,6 +351,10 @@ class PairSide(Protocol):
         """One real `fit`, each of its steps recorded."""
         ...
 
+    def reported(self) -> Reports:
+        """What the model reported of the epochs of the last `fit`."""
+        ...
+
     def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
         """`learning_rate` and `momentum` of the updates `at` (from 0, rising) of the run that is
         meant, from its schedules alone.
@@ -388,6 +399,10 @@ class PairHost:
     def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
         """See `PairSide.fit`."""
         return self._side.fit(job)
+
+    def pair_reported(self) -> Reports:
+        """See `PairSide.reported`."""
+        return self._side.reported()
 
     def pair_rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
         """See `PairSide.rates`."""

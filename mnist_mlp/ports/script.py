@@ -50,7 +50,8 @@ class Catch:
         self.loops: list[int | None] = []
         """Loops of the script that it is in now, in all its functions: how often each runs."""
         self.on_left: Callable[[], None] = lambda: None
-        """Called when it leaves the outermost."""
+        """Called when it leaves the outermost, but not if an error ends it."""
+        self._handled: list[BaseException | None] = []
 
     def offer(self, make: Callable[[], Any]) -> None:
         """A training begins. It returns if an earlier one is to be run first.
@@ -77,10 +78,14 @@ class Catch:
         """What the script's code is made to call (`_Unwound`)."""
         return {
             CAUGHT: lambda: self.found is not None,
-            ENTERED: lambda: self.loops.append(None),
+            ENTERED: self._entered,
             OVER: self._over,
             LEFT: self._left,
         }
+
+    def _entered(self) -> None:
+        self.loops.append(None)
+        self._handled.append(sys.exc_info()[1])
 
     def _over(self, iterable: Any) -> Any:
         """What the innermost loop goes over; not all such things have a length."""
@@ -91,7 +96,8 @@ class Catch:
 
     def _left(self) -> None:
         self.loops.pop()
-        if not self.loops and self.found is None:
+        raised = sys.exc_info()[1] is not self._handled.pop()
+        if not self.loops and self.found is None and not raised:
             self.on_left()
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb
@@ -20,6 +20,13 @@ _LONGEST = 300  # most characters of a user's error text in a message
 
 SUFFIXES = (".py", ".ipynb")
 """Of files that can be run."""
+
+
+HELD: dict[str, Callable[[], Any]] = {}
+"""What gives the objects that have come into this process without a file, by target (`live`)."""
+
+CELLS: dict[str, str] = {}
+"""What cells of a running notebook are called, by what Python calls their file."""
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -51,6 +58,9 @@ def load_object(target: str) -> Any:
     """
     file, name = split_target(target)
     path = Path(file)
+    if target in HELD:
+        with user_errors(path):
+            return HELD[target]()
     if not name:
         raise UsageError(f"{target}: expected FILE.py:NAME")
     if not path.is_file():
@@ -128,6 +138,8 @@ def belongs_to_user(file: Path, path: Path) -> bool:
 
     A cell of a notebook belongs to it.
     """
+    if str(file) in CELLS:
+        return True
     file, own = Path(without_cell(str(file))).resolve(), path.resolve()
     if file == own:
         return True
@@ -154,6 +166,8 @@ def _ours(error: BaseException) -> bool:
 
 def shown_path(file: Path, path: Path) -> str:
     """A path for messages: the user's file is shown as the user wrote it."""
+    if str(file) in CELLS:
+        return CELLS[str(file)]
     own = without_cell(str(file))
     same = Path(own).resolve() == path.resolve()
     return f"{path}{str(file).removeprefix(own)}" if same else str(file)

@@ -230,7 +230,9 @@ def _rungs(rungs: Sequence[Rung]) -> tuple[RungLine, ...]:
                 mark=mark,
                 word=word,
                 text=known.title if known else rung.text or _counted(rung),
-                margin="" if rung.margin is None else percent(rung.margin, decimals=0),
+                margin=""
+                if rung.margin is None or rung.status == "broken"
+                else percent(rung.margin, decimals=0),
                 width=0.0 if rung.margin is None else round(min(100.0, 100 * rung.margin), 1),
             )
         )

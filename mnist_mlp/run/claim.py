@@ -136,6 +136,22 @@ def claimed(out: Path, *, overwrite: bool) -> Iterator[Claim]:
                 raise
 
 
+@contextmanager
+def claimed_for_several(folder: Path) -> Iterator[None]:
+    """Keep other commands that train several runs out of a folder during the block.
+
+    Each run claims its own folder below it. Otherwise each of two commands could claim one of them,
+    and both would fail.
+
+    Raises
+    ------
+    UsageError
+        Another command is writing there.
+    """
+    with _locked(folder), _gone_if_empty(folder):
+        yield
+
+
 def new_folder(stem: str, *, parent: Path = Path("runs")) -> Path:
     """Make the folder `parent/<time>-<stem>`; if it exists, append a number.
 

@@ -44,6 +44,7 @@ from mnist_mlp.errors import (
     SetupError,
     UsageError,
 )
+from mnist_mlp.ports.live import Live, hold
 from mnist_mlp.ports.protocol import PortDescription, PortFacts, PortHost
 from mnist_mlp.run.machine import peak_memory
 from mnist_mlp.stopping import stops
@@ -240,8 +241,12 @@ class _Server:
     def predict(self, *arguments: Any) -> Any:
         return self.backend.predict(*arguments)
 
-    def describe_port(self, target: str, accelerator: str, threads: int) -> PortDescription:
+    def describe_port(
+        self, target: str, accelerator: str, threads: int, live: Live | None = None
+    ) -> PortDescription:
         self.user_model = target
+        if live is not None:
+            hold(target, live)
         load_port = self._optional("open_port", refusal="cannot run a model of your own")
         chosen = self._device(accelerator, self.backend.environment())
         port: PortHost = load_port(target, Runtime(accelerator=chosen, threads=threads))

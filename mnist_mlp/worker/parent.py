@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from mnist_mlp import errors
+from mnist_mlp import errors, streams
 from mnist_mlp.contract import (
     Capabilities,
     Environment,
@@ -40,12 +40,15 @@ from mnist_mlp.contract import (
 )
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import Inputs
+from mnist_mlp.ports.live import Live
 from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.script import ARGUMENTS
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
+from mnist_mlp.worker.warm import ForkedProcess, forked
 from mnist_mlp.worker.watch import Watch, log
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -120,6 +123,8 @@ class Worker:
         default there is no limit, and a message tells of long silence.
     arguments : sequence of str
         What a user's script finds in `sys.argv`.
+    live : Live, optional
+        The user's model, where it is an object of this process and stands in no file.
 
     Raises
     ------
@@ -139,7 +144,9 @@ class Worker:
         verbose: bool = False,
         timeout: float | None = None,
         arguments: Sequence[str] = (),
+        live: Live | None = None,
     ) -> None:
+        self.live = live
         self.backend = backend
         self.label = label_of(backend)
         self.accelerator = accelerator
@@ -163,21 +170,27 @@ class Worker:
             # The files stay open as long as the child runs; `close` closes them.
             self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115
             self._stacks = tempfile.TemporaryFile()  # noqa: SIM115
-            # In its own session, the child does not receive Ctrl-C. Only the parent does, and it
-            # ends the child.
-            self._process = subprocess.Popen(
-                isolated(
-                    "mnist_mlp.worker.child",
-                    *(target, backend),
-                    *(str(timeout) if timeout and posix else "", str(self._stacks.fileno())),
-                    *own_modules,
-                ),
+            limit, file = str(timeout) if timeout and posix else "", self._stacks.fileno()
+            process: ForkedProcess | None = None
+            if not own_modules:
+                process = forked(
+                    target,
+                    backend,
+                    limit=limit,
+                    environment=environment,
+                    stderr=self._log.fileno() if self._log else streams.STDERR,
+                    stacks=file,
+                )
+            self._process = process or subprocess.Popen(
+                isolated("mnist_mlp.worker.child", target, backend, limit, str(file), *own_modules),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 env=environment,
+                # In its own session, the child does not receive Ctrl-C. Only the parent does, and
+                # it ends the child.
                 start_new_session=True,
-                pass_fds=(self._stacks.fileno(),) if posix else (),
+                pass_fds=(file,) if posix else (),
             )
         except OSError as error:
             raise errors.SetupError(f"no worker process can be started: {error}") from None
@@ -305,7 +318,7 @@ class Worker:
         The next call must be `describe_port` with the same target. It waits for the result.
         """
         self._watch.target = target
-        self._send("describe_port", target, self.accelerator, self.threads)
+        self._send("describe_port", target, self.accelerator, self.threads, self.live)
         self._describing = target
 
     def open_port(
@@ -365,6 +378,11 @@ class Worker:
         """One real `fit`, each of its steps recorded."""
         steps: tuple[PairStep, ...] = self._port("pair_fit", job)
         return steps
+
+    def pair_reported(self) -> Reports:
+        """What the model reported of the epochs of the last `pair_fit`."""
+        reports: Reports = self._port("pair_reported")
+        return reports
 
     def pair_rates(self, at: Sequence[int], *, interval: str | None = None) -> Mapping[str, Array]:
         """Learning rate and momentum of some updates, from the schedules alone."""

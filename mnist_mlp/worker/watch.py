@@ -23,6 +23,7 @@ from typing import IO
 
 from mnist_mlp.errors import TimeLimitError
 from mnist_mlp.worker.stack import frames_of, place, written
+from mnist_mlp.worker.warm import ForkedProcess
 
 TICK_S = 1.0
 SILENCE_S = 30.0
@@ -43,7 +44,7 @@ class Watch:
 
     Parameters
     ----------
-    process : subprocess.Popen
+    process : subprocess.Popen or ForkedProcess
         The worker; it leads its own process group.
     label : str
         The backend's name in messages.
@@ -55,7 +56,7 @@ class Watch:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: subprocess.Popen[bytes] | ForkedProcess,
         *,
         label: str,
         limit: float | None,

@@ -69,6 +69,37 @@ def autoencoder():
     return model
 
 
+def enlarged():
+    """An autoencoder whose transposed convolutions double the size of their maps."""
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(4, 2, strides=2, activation="relu"),
+            layers.Conv2D(6, 2, strides=2, activation="relu"),
+            layers.Conv2DTranspose(4, 3, strides=2, padding="same", activation="relu"),
+            layers.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    return model
+
+
+def causal():
+    """Dilated convolutions that look back only, over the rows of `series`."""
+    rows = series()["fit"]
+    model = keras.Sequential(
+        [
+            keras.Input((20, 3)),
+            layers.Conv1D(6, 3, padding="causal", activation="relu"),
+            layers.Conv1D(6, 3, padding="causal", dilation_rate=2, activation="relu"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(4, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    return {"model": model, "fit": rows}
+
+
 def table():
     """Rows of a table."""
     rng = np.random.default_rng(0)

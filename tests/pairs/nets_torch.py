@@ -125,6 +125,54 @@ def autoencoder():
     return Fitted(net, F.binary_cross_entropy, sgd(0.1))
 
 
+class Crop(nn.Module):
+    """Leaves the last numbers of each axis of space out."""
+
+    def __init__(self, behind, axes=2):
+        super().__init__()
+        self.cut = (..., *[slice(None, -behind)] * axes)
+
+    def forward(self, x):
+        return x[self.cut]
+
+
+def enlarged(crop=True):
+    settings = {} if crop else {"padding": 1, "output_padding": 1}
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 2, stride=2), nn.ReLU(), nn.Conv2d(4, 6, 2, stride=2), nn.ReLU(),
+        nn.ConvTranspose2d(6, 4, 3, stride=2, **settings),
+        Crop(1) if crop else nn.Identity(), nn.ReLU(),
+        nn.ConvTranspose2d(4, 1, 3, stride=2, **settings),
+        Crop(1) if crop else nn.Identity(), nn.Sigmoid(),
+    )  # fmt: skip
+    return Fitted(net, F.binary_cross_entropy, sgd(0.1))
+
+
+def enlarged_elsewhere():
+    return enlarged(crop=False)
+
+
+def causal(padding=(2, 4)):
+    net = nn.Sequential(
+        nn.Conv1d(3, 6, 3, padding=padding[0]), Crop(2, 1), nn.ReLU(),
+        nn.Conv1d(6, 6, 3, padding=padding[1], dilation=2), Crop(4, 1), nn.ReLU(),
+        nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 4),
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 20, 3)).astype("float32").transpose(0, 2, 1)
+    y = rng.integers(0, 4, 200)
+    rows = TensorDataset(torch.from_numpy(x.copy()), torch.from_numpy(y))
+    module = Fitted(net, F.cross_entropy, sgd(0.1))
+    return {"module": module, "loader": DataLoader(rows, batch_size=20, shuffle=True)}
+
+
+def causal_before():
+    """The beginning is cut off where the end has to be."""
+    given = causal()
+    given["module"].net[1].cut = (..., slice(2, None))
+    return given
+
+
 def table():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(160, 7)).astype("float32")

@@ -179,6 +179,12 @@ def test_what_is_not_finite_is_infinitely_far_off() -> None:
     assert distances.tolist() == [np.inf, np.inf, 0]
 
 
+def test_distances_that_overflow_are_infinite_without_a_warning() -> None:
+    """Here warnings are errors."""
+    judged = Expected(np.array([np.inf, 0.0]), np.array([np.inf, 0.0]))
+    assert arbiter.units(np.array([np.inf, 1e300]), judged, eps=EPS).tolist() == [np.inf, np.inf]
+
+
 def test_denormals_may_be_flushed() -> None:
     """TensorFlow does so on a CPU."""
     judged = Expected(np.array([1e-40]), np.array([1e-40]))

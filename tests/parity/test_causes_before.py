@@ -217,6 +217,26 @@ def test_400_inputs_alone_fit_two_initialisers() -> None:
     assert [item.cause.name for item in alone] == ["unknown", "unknown"]
 
 
+@pytest.mark.parametrize("draws", [1, 10])
+def test_a_single_column_is_not_orthogonal_by_itself(draws: int) -> None:
+    """The last layer of a regression: nothing is there that it could be orthogonal to."""
+    rng = np.random.default_rng(0)
+    layers = ((160, 1, ""),)
+    several = [
+        {
+            "layers.0.kernel": rng.uniform(-1, 1, (160, 1)) / np.sqrt(160),
+            "layers.0.bias": np.zeros(1),
+        }
+        for _ in range(draws)
+    ]
+    found = init.native_breaks(several, layers, side="b")
+    assert [item.cause.name for item in found] == ["torch_default_kernel_init"]
+    for draw in several:
+        draw["layers.0.kernel"] /= np.linalg.norm(draw["layers.0.kernel"])
+    found = init.native_breaks(several, layers, side="b")
+    assert ("orthogonal" in [item.cause.name for item in found]) is (draws > 1)
+
+
 # --- Epoch numbers --------------------------------------------------------------------------------
 
 COUNTED = EpochMeasures(

@@ -28,6 +28,7 @@ from mnist_mlp.parity.outcome import (
     document,
     evidence_of,
     ordered,
+    place_text,
     worst,
 )
 from mnist_mlp.ports.lines import UserLine
@@ -404,6 +405,13 @@ def test_a_broken_rung_rests_on_nothing_else() -> None:
     assert evidence_of(Rung(name="loss", status="broken")) == ""
 
 
+def test_the_text_of_a_place_leaves_out_what_does_not_apply() -> None:
+    where = a_break("update", 3, epoch=1, layer=0, tensor="kernel")
+    assert place_text(where) == "rung update, epoch 1, step 3, layer 0, kernel"
+    assert place_text(a_break("init", 0)) == "rung init, step 0"
+    assert place_text(a_break("loss", None, batch="stress")) == "rung loss, stress batch"
+
+
 def test_an_empty_last_line_is_no_line() -> None:
     text = as_text(outcome("inconclusive"))
     assert text == text.strip()
@@ -417,5 +425,7 @@ def test_a_notebook_shows_the_text_and_runs_nothing_of_it() -> None:
     found = outcome().model_copy(update={"sides": {"a": side, "b": side}})
     page = found._repr_html_()
     assert "<script>" not in page
-    assert page.startswith("<pre><b>&lt;script&gt;alert(1)&lt;/script&gt; (a) against")
+    bold, _, _ = page.partition("</b>")
+    assert bold.startswith("<pre><b>&lt;script&gt;alert(1)&lt;/script&gt; (a) against")
+    assert "\n" not in bold
     assert unescape(page.replace("<b>", "").replace("</b>", ""))[5:-6] == as_text(found)

@@ -15,6 +15,7 @@ from mnist_mlp.parity.pair.optimizers import (
     clipping_of,
     explain,
     hypotheses,
+    scaling_of,
 )
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.schedules import SAMPLES, compared, settings_break
@@ -396,3 +397,15 @@ def test_clipping_is_told_by_what_the_optimizer_took() -> None:
     assert told(1.0, 1.0, limit=3.5) == {"clip": "value", "clip_at": 3.5}
     # One tensor halved, and of the other one element: no clipping that has a name.
     assert told(1.0, 0.5, limit=3.5) == {}
+
+
+def test_the_same_factor_in_every_step_is_no_clipping() -> None:
+    given = [{"a": np.array([3.0, 4.0])}, {"a": np.array([0.6, 0.8])}]
+    halved = [{"a": 0.5 * step["a"]} for step in given]
+    assert scaling_of(given, halved) == pytest.approx(0.5, rel=1e-13)
+    assert clipping_of(given, halved, "keras") == {}
+    assert scaling_of(given[:1], halved[:1]) is None
+    assert scaling_of(given, [halved[0], given[1]]) is None
+    assert scaling_of(given, [halved[0], {"a": 0.4 * given[1]["a"]}]) is None
+    assert scaling_of(given, given) is None
+    assert scaling_of(given, [{}, {}]) is None

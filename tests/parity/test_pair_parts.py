@@ -15,7 +15,7 @@ from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.findings import Cause
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
-from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
+from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like, windows_like
 from mnist_mlp.parity.pair.breaks import _fix, explained
 from mnist_mlp.parity.pair.judge import LIMITS, judge
 from mnist_mlp.parity.pair.run import PairRun
@@ -416,3 +416,37 @@ def test_masks_may_differ_by_axes_of_one_and_must_have_as_many_elements() -> Non
     assert found is not None
     np.testing.assert_array_equal(found, keep.reshape(2, 3, 1, 1))
     assert laid_out(keep, (2, 4), channels_last=True) is None
+
+
+# --- Windows of a layer's result ------------------------------------------------------------------
+
+
+def test_a_window_of_a_larger_result_in_another_layout() -> None:
+    a = RNG.normal(size=(4, 5, 6, 3))
+    b = np.zeros((4, 3, 7, 6))
+    b[:, :, 2:, :] = a.transpose(0, 3, 1, 2)
+    found = windows_like(b, a)
+    assert found is not None
+    np.testing.assert_array_equal(found[0], found[1])
+    assert found[1].shape == a.shape
+    b[1, 2, 3, 4] += 1e-9  # what differs within the window is not hidden
+    found = windows_like(b, a)
+    assert found is not None
+    assert np.abs(found[0] - found[1]).max() == pytest.approx(1e-9, rel=1e-3)
+
+
+def test_the_original_may_be_the_larger_one() -> None:
+    a = RNG.normal(size=(2, 9, 3))
+    found = windows_like(a[:, 1:8].transpose(0, 2, 1), a)
+    assert found is not None
+    np.testing.assert_array_equal(found[0], found[1])
+    assert found[0].shape == (2, 7, 3)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(4, 3, 7, 4), (4, 2, 7, 6), (3, 3, 7, 6), (4, 3, 5, 6), (4, 126)],
+    ids=["one axis smaller", "fewer channels", "fewer rows", "as large", "flat"],
+)
+def test_what_is_no_window(shape: tuple[int, ...]) -> None:
+    assert windows_like(np.zeros(shape), np.zeros((4, 5, 6, 3))) is None

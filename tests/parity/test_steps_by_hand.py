@@ -242,6 +242,7 @@ def test_a_finding_is_the_worst_element() -> None:
 def test_what_has_another_shape_or_is_not_judged() -> None:
     other = measured(np.zeros(3), np.zeros(2), np.ones(2))
     assert (other.size, other.note) == (np.inf, "shape (3,), expected (2,)")
+    assert np.isnan([other.got, other.expected]).all()
     for judged in (unjudged(np.zeros(2)), Expected(np.zeros(0), np.zeros(0))):
         none = measured(np.zeros(len(judged.value)), judged.value, judged.terms)
         assert (none.size, none.note) == (0.0, judge.NOT_JUDGED)
@@ -360,6 +361,13 @@ def test_a_weighted_fit() -> None:
     )
 
 
+def test_columns_of_very_different_sizes_are_fitted() -> None:
+    columns = {"step": np.array([1e-9, 0.0, 1e-9]), "weight": np.array([0.0, 1.0, 1.0])}
+    found = fit(2 * columns["step"] + 3 * columns["weight"], columns, np.ones(3))
+    assert found is not None
+    assert found.value == pytest.approx({"step": 2.0, "weight": 3.0})
+
+
 def test_the_deviation_of_a_rounding() -> None:
     """Uniform within one unit in the last place, and twice that of the step."""
     w, new, move = np.array([1.0, -4.0]), np.array([-2.0, 3.0]), np.array([3.0, 0.5])
@@ -374,8 +382,14 @@ def test_elements_that_are_rounded_alike_count_once() -> None:
     assert coefficients._sharing(w, move).tolist() == [2, 2, 1, 1]
     different = np.arange(1.0, 41)
     assert coefficients._sharing(different, different).tolist() == [1] * 40
-    few = np.concatenate([different, [40.0]])  # under a tenth: not worth the grouping
-    assert coefficients._sharing(few, few).tolist() == [1] * 41
+    # An eleventh has the size of another one: not worth the grouping. A tenth is.
+    few = np.concatenate([np.arange(1.0, 21), [20.0, 20.0]])
+    assert coefficients._sharing(few, few).tolist() == [1] * 22
+    enough = few[2:]
+    assert coefficients._sharing(enough, enough).tolist() == [1] * 17 + [3] * 3
+    # The exponents are those of 1/2, 1/4 and 0.
+    near = np.array([0.5, 0.75, 0.25, 0.0])
+    assert coefficients._sharing(near, np.full(4, 0.1)).tolist() == [3, 3, 1, 3]
 
 
 def test_the_relative_error_that_a_rate_may_have() -> None:
@@ -390,7 +404,7 @@ def test_the_relative_error_that_a_rate_may_have() -> None:
 def test_which_coefficient_is_off() -> None:
     columns = {"step": np.full(4, 2.0), "weight": np.full(4, 10.0)}
     # A step may be off by 8 errors and the slack; a weight by 8 errors and a fifth of the slack.
-    for value, error in (({"step": 8.9}, 1.0), ({"step": -8.9}, 1.0), ({"weight": 0.19}, 0.0)):
+    for value, error in (({"step": 9.0}, 1.0), ({"step": -9.0}, 1.0), ({"weight": 0.19}, 0.0)):
         found = Fit(value, dict.fromkeys(value, error))
         assert coefficients._worst(found, columns, 1.0) is None
     for name, value, size in (("step", -18.0, 2.0), ("weight", 8.4, 8.4 / 8.2)):
@@ -405,6 +419,94 @@ def test_which_coefficient_is_off() -> None:
     off = coefficients._worst(both, columns | {"velocity": np.full(4, 2.0)}, 1.0)
     assert off is not None
     assert off.text == "coefficient of the weights off by 82 +- 1"
+
+
+EPS = GIVEN.recipe.eps
+
+
+def updated(
+    tensors: dict[str, tuple[Any, Any, Any]], *, step: int = 1, own: bool = False, **slots: Any
+) -> tuple[judge.Moment, dict[str, Expected]]:
+    """A moment and its exact new weights: old, exact and actual new weights by name.
+
+    A slot has the same values in every tensor. If it is the side's `own`, it is found nowhere.
+    """
+    old, exact, new = ({name: np.asarray(w[i]) for name, w in tensors.items()} for i in range(3))
+    kept = {slot: dict.fromkeys(tensors, values) for slot, values in slots.items()}
+    record = replace(MOMENT.now.record, state=State(step, new, {} if own else kept))
+    now = replace(MOMENT.now, step=step, shared=State(step - 1, old, kept), record=record)
+    return judge.Moment(now), {name: Expected(w, np.abs(w)) for name, w in exact.items()}
+
+
+PLAIN = replace(GIVEN.recipe, spec=spec_of())
+
+
+def test_a_step_that_is_half_too_long() -> None:
+    """Four weights move by 12 eps, not by 8 eps, so the residual is half of what is expected.
+
+    The four are rounded alike and count as one. So the error is that of one rounding, divided by
+    8 eps. The weights, a second column, are parallel to the step, so that the step is fitted alone.
+    The fifth weight should move by 7 eps, and is left out. So are a tensor that does not move at
+    all and one in which three weights move.
+    """
+    one = np.ones(5)
+    exact = one - EPS * np.array([8, 8, 8, 8, 7])
+    new = one - EPS * np.array([12, 12, 12, 12, 0])
+    still = (np.zeros(5), np.zeros(5), np.zeros(5))
+    few = (one, exact + EPS * np.array([7, 7, 0, 0, 0]), new)
+    moment, judged = updated({"still": still, "few": few, "four": (one, exact, new)})
+    found = coefficients.off_coefficients(PLAIN, moment, judged)
+    assert list(found) == ["four"]
+    off = found["four"]
+    assert off.value == pytest.approx(0.5)
+    rounding = sqrt((EPS**2 + 4 * (8 * EPS**2) ** 2) / 12)
+    assert off.error == pytest.approx(rounding / (8 * EPS), rel=1e-6)
+    assert off.size == pytest.approx(0.5 / (8 * off.error + 4 * EPS))
+    assert off.text == "coefficient of the step off by 0.5 +- 0.04"
+
+
+DRAWN = np.random.default_rng(3).normal(size=(3, 20, 10))
+OLD, MOVE = DRAWN[0], 0.1 * DRAWN[1]
+EXACT = OLD - MOVE
+
+
+@pytest.mark.parametrize(
+    ("residual", "text"),
+    [
+        (2e-5 * OLD, "coefficient of the weights off by 2e-05 +- "),
+        (-2e-4 * MOVE, "coefficient of the step off by -0.0002 +- "),
+        (2e-5 * DRAWN[2], "coefficient of the old velocity off by 2e-05 +- "),
+    ],
+)
+def test_what_is_planted_in_one_tensor_is_named(residual: Any, text: str) -> None:
+    """The side's new weights are in float32, as they come."""
+    new = (EXACT - residual).astype(np.float32)
+    tensors = {"clean": (OLD, EXACT, EXACT.astype(np.float32)), "w": (OLD, EXACT, new)}
+    moment, judged = updated(tensors, velocity=DRAWN[2])
+    found = coefficients.off_coefficients(PLAIN, moment, judged)
+    assert list(found) == ["w"]
+    assert found["w"].text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("step", "own", "fitted"),
+    [(1, False, True), (1, True, True), (2, False, True), (2, True, False)],
+)
+def test_updates_by_a_hidden_velocity_are_not_fitted(step: int, own: bool, fitted: bool) -> None:
+    """But for step 1, before which it is known to be 0."""
+    tensors = {"w": (OLD, EXACT, EXACT - 1e-4 * MOVE)}
+    moment, judged = updated(tensors, step=step, own=own, velocity=DRAWN[2])
+    assert is_own(moment) is own
+    assert bool(coefficients.off_coefficients(PLAIN, moment, judged)) is fitted
+
+
+def test_a_coefficient_is_a_finding_of_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    off = coefficients.Off(value=0.25, error=0.01, size=2.0, text="the coefficient")
+    monkeypatch.setattr(judge, "off_coefficients", lambda *given: {"layers.1.bias": off})
+    *_, last = judge.judge_step(GIVEN.recipe, MOMENT)
+    assert last == Finding(
+        "update", 1, 1, 1, "bias", 2 * 3.0, got=0.25, expected=0.0, note="the coefficient"
+    )
 
 
 # --- Exact values and their terms -----------------------------------------------------------------
@@ -459,6 +561,15 @@ def test_exact_values_are_float64_whatever_comes_in() -> None:
     cube = OtherActivation("cube", lambda x: x**3, lambda x: 3 * x**2)
     assert cube.judged(z).value.tolist() == [exact**3]
     assert cube.slope(z).value.tolist() == [3 * exact**2]
+    logits, labels = np.float32([[0.1, 0.7], [3, 0.3]]), np.array([1, 0])
+    for function, given in (
+        (lambda t: arbiter.slope("tanh", t, z), z),
+        (lambda t: arbiter.slope("tanh", z, t), z),
+        (lambda t: arbiter.mean_cross_entropy(t, labels), logits),
+        (lambda t: arbiter.logit_gradient(t, labels), logits),
+    ):
+        for single, double in zip(function(given), function(given.astype(np.float64)), strict=True):
+            np.testing.assert_array_equal(single, double)
 
 
 @pytest.mark.parametrize(
@@ -514,9 +625,15 @@ def test_terms_of_loss_and_its_gradient() -> None:
         [[-3 / 8, 3 / 8], [1 / 8, -1 / 8]],
         [[first / 2, second / 2], [(first - 1) / 2, (second + 1) / 2]],
     )
+    # A row whose logits are all higher has the same probabilities and terms.
+    higher = arbiter.logit_gradient(two + np.array([[0], [4]]), np.array([0, 0]))
+    same(higher, [[-3 / 8, 3 / 8]] * 2, [[first / 2, second / 2]] * 2)
 
 
-@pytest.mark.parametrize("hidden", ["relu", OtherActivation("same", lambda z: z, np.ones_like)])
+PARABOLA = OtherActivation("parabola", lambda z: z * z / 2 - 2 * z, lambda z: z - 2)
+
+
+@pytest.mark.parametrize("hidden", ["relu", PARABOLA])
 def test_terms_of_gradients(hidden: Any) -> None:
     """One unit a layer: x = -2, z = a = 3, a kernel of -5 above, and 0.5 +- 4 at the logits."""
     x, a, w = np.array([[-2.0]]), np.array([[3.0]]), np.array([[-5.0]])
@@ -531,6 +648,13 @@ def test_terms_of_gradients(hidden: Any) -> None:
     same(found["layers.1.bias"], [0.5], [4])
     same(found["layers.0.kernel"], [[5.0]], [[2 * 20 * steep]])
     same(found["layers.0.bias"], [-2.5], [20 * steep])
+
+
+def test_each_bias_has_its_own_terms() -> None:
+    """Two rows and two logits."""
+    at_logits = Expected(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0], [7.0, 8.0]]))
+    found = arbiter.gradients({}, ["softmax"], ForwardValues(np.ones((2, 1)), [], []), at_logits)
+    same(found["layers.0.bias"], [4, 6], [12, 14])
 
 
 def test_how_adam_magnifies_a_rounding() -> None:
@@ -706,6 +830,15 @@ def test_a_velocity_that_is_hidden(options: dict[str, Any]) -> None:
     assert found is not None
     gradient = clip_by_global_norm(first.gradient, spec.optimizer.clip_norm)
     rate, now = spec.optimizer.rate_at(1), spec.optimizer.rate_at(2)
+    recipe = problem(spec).recipe
+    plain = arbiter.update_terms(
+        spec.optimizer,
+        weights=second.weights,
+        slots=found.slots,
+        new_slots={},
+        gradient=clip_by_global_norm(second.gradient, spec.optimizer.clip_norm),
+        step=2,
+    )
     for name, w in first.weights.items():
         d = gradient[name] + spec.optimizer.weight_decay * w
         velocity = 0.75 * first.slots["velocity"][name] + d
@@ -714,6 +847,10 @@ def test_a_velocity_that_is_hidden(options: dict[str, Any]) -> None:
         np.testing.assert_allclose(found.terms[name], terms)
         error = np.abs(found.slots["velocity"][name] - velocity)
         assert (error <= 4 * GIVEN.recipe.eps * (np.abs(w) + np.abs(new)) / rate + 1e-9).all()
+        # What is not known of the velocity widens the terms of the weights that it moves.
+        judged = recipe.updated(second).weights[name]
+        loose = recipe.step_slack / recipe.eps * np.abs(second.weights[name] - judged.value)
+        np.testing.assert_allclose(judged.terms, plain[name] + loose + terms)
     assert memory_of(spec.optimizer, replace(second, before=())) is None
 
 
@@ -745,6 +882,25 @@ def test_a_state_is_rounded_to_the_precision_of_the_specification() -> None:
     name = "layers.0.kernel"
     np.testing.assert_allclose(single.weights[name], state.weights[name], atol=1e-4)
     assert (single.weights[name] != state.weights[name]).any()
+
+
+def test_a_run_computes_in_its_own_precision() -> None:
+    for dtype in (np.float32, np.float64):
+        run = ReferenceRun(GIVEN.plan, GIVEN.data, dtype=dtype)
+        run.epochs(1)
+        for _, state in run._between.values():
+            tensors = [
+                *state.weights.values(),
+                *(t for s in state.slots.values() for t in s.values()),
+            ]
+            assert {tensor.dtype for tensor in tensors} == {np.dtype(dtype)}
+
+
+def test_the_first_step_of_adam_is_as_long_as_the_learning_rate() -> None:
+    """Its second step is not: the bias corrections of both moments depend on the step."""
+    states = ReferenceRun(GIVEN.plan, GIVEN.data).states([1, 2])
+    moved = states[2].weights["layers.2.bias"] - states[1].weights["layers.2.bias"]
+    np.testing.assert_allclose(np.abs(moved), 0.01, rtol=1e-3)
 
 
 def test_epochs_are_computed_only_as_far_as_they_are_asked_for(
@@ -792,8 +948,12 @@ def test_what_is_computed_in_the_background_holds_up_no_end(
 # --- The stress batch -----------------------------------------------------------------------------
 
 
-def test_the_stress_batch_has_large_logits_and_unchanged_hidden_layers() -> None:
-    plan = GIVEN.plan
+@pytest.mark.parametrize("factor", [1, 0.01])
+def test_the_stress_batch_has_large_logits_and_unchanged_hidden_layers(factor: float) -> None:
+    """However small the logits are at first."""
+    weights = dict(GIVEN.plan.initial_weights)
+    weights["layers.2.kernel"] = weights["layers.2.kernel"] * np.float32(factor)
+    plan = replace(GIVEN.plan, initial_weights=weights)
     stress = stress_batch(plan, GIVEN.data)
     rows = plan.order(1)[:32]
     np.testing.assert_array_equal(stress.images, GIVEN.data.train_images[rows])

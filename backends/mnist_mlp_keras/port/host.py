@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -33,6 +34,7 @@ from mnist_mlp_keras.port.load import (
 )
 from mnist_mlp_keras.port.own_data import DATA, OF_ALL, OF_ARRAYS, own_data
 from mnist_mlp_keras.port.pair import KerasSide
+from mnist_mlp_keras.port.pair_loop import LoopSide
 from mnist_mlp_keras.port.recorder import Recorder
 from mnist_mlp_keras.port.run import (
     PASSED_ON,
@@ -63,7 +65,8 @@ class KerasPort(PairHost):
         follow(self.path)
         with user_errors(self.path):
             self.given = Given(found_in(target), target=target)
-            self.description = describe(self.given.first())
+            looped = self.given.loop is not None
+            self.description = replace(describe(self.given.first()), loop=looped)
 
     def open(self, *, data: TrainingData, image_shape: tuple[int, ...]) -> PortFacts:
         """Run a few rows, shaped as the model wants them, and tell what was seen."""
@@ -106,7 +109,8 @@ class KerasPort(PairHost):
 
     def make_side(self) -> KerasSide:
         """The same model, as one side of a pair."""
-        return KerasSide(self.target, self.given)
+        kind = KerasSide if self.given.loop is None else LoopSide
+        return kind(self.target, self.given)
 
     # --- Judged training --------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@ class Given:
         self.found = found
         self.fit: Mapping[str, Any] = {}
         self.loader: Any = None
+        self.loop: Any = None
+        """What a script's own loop is made of (`loop.Loop`)."""
         if callable(found) and not isinstance(found, keras.Model | type):
             first = found()
             if isinstance(first, Mapping):
@@ -65,7 +67,10 @@ class Given:
         self._snapshot: list[tuple[Any, Array]] | None = None
 
     def _read(self, given: Mapping[str, Any]) -> None:
-        unknown = [str(key) for key in given if key not in KEYS]
+        self.loop = given.get("loop") if isinstance(self.found, Script) else None
+        unknown = [
+            str(key) for key in given if key not in (*KEYS, *(["loop"] if self.loop else []))
+        ]
         if unknown or "model" not in given:
             what = f"unknown key {unknown[0]!r}" if unknown else "no key 'model'"
             raise UserCodeError(f"{self.target}: {what}; a dictionary may hold {', '.join(KEYS)}")
@@ -80,7 +85,7 @@ class Given:
                 f"one, or a dictionary with 'model' in it.\nOf a training loop, put what one batch "
                 f"does into the train_step of a keras.Model, compile it, and name what makes it."
             )
-        if not getattr(model, "compiled", False):
+        if self.loop is None and not getattr(model, "compiled", False):
             if isinstance(self.found, Script):
                 raise UsageError(f"{self.target}: it calls fit on a model that is not compiled")
             file, name = split_target(self.target)

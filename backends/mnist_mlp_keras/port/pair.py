@@ -23,6 +23,7 @@ from mnist_mlp.ports.pair import (
     RunLength,
     tensor_name,
 )
+from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import path_of, user_errors
@@ -59,6 +60,7 @@ from mnist_mlp_keras.port.pair_mends import (
 )
 from mnist_mlp_keras.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_keras.port.pair_optimizers import Experiment, by_tensor
+from mnist_mlp_keras.port.pair_reported import meant_by
 from mnist_mlp_keras.port.pair_schedules import (
     HARMLESS,
     SETTLED,
@@ -71,7 +73,7 @@ from mnist_mlp_keras.port.pair_schedules import (
 )
 from mnist_mlp_keras.port.pair_schedules import followed as once_an_epoch
 from mnist_mlp_keras.port.recorder import innermost
-from mnist_mlp_keras.port.run import as_one_step, passed_on
+from mnist_mlp_keras.port.run import as_one_step, passed_on, plain_numbers
 from mnist_mlp_keras.port.scripts import found_in
 from mnist_mlp_keras.port.state import number
 
@@ -115,6 +117,7 @@ class KerasSide:
                 for key, value in fit.items()
                 if isinstance(value, bool | int | float | str) and key not in ("batch_size",)
             },
+            left_out=("what the loop does after its first two epochs",) if given.loop else (),
         )
 
     def open(
@@ -134,8 +137,7 @@ class KerasSide:
             self._build(model)
             self.given.remember()
         self.observer: Observer | None = None  # the layers are numbered by this step
-        run = _Run(self, self._model(), PairJob(rows.first(rows.batch_size), epochs=1))
-        run.fit()
+        run = self.ran(PairJob(rows.first(rows.batch_size), epochs=1))
         observer = self.observer = run.observer
         mapped = {id(v) for v, _, _ in observer.tensors.values()}
         return PairFacts(
@@ -150,11 +152,24 @@ class KerasSide:
             schedules=tuple(described(run.fitted, run.callbacks)),
             accumulated=run.accumulated,
             plateau=plateau_of(run.callbacks),
-            trainer_given=bool(self.given.fit),
+            trainer_given=bool(self.given.fit) and self.given.loop is None,
             early_stopping=early_stopping_of(run.callbacks),
             open_questions=tuple(_open_questions(run)),
             lines=roles(run.fitted, run.callbacks, self.given.loader),
+            own_rates=self.writes_rates,
+            loop=self.given.loop is not None,
         )
+
+    @property
+    def writes_rates(self) -> bool:
+        """Whether a script sets learning rates itself."""
+        return False
+
+    def ran(self, job: PairJob) -> PairRun:
+        """One run of the model."""
+        run = PairRun(self, self._model(), job)
+        run.fit()
+        return run
 
     def _build(self, model: Any) -> None:
         if not model.built:
@@ -195,14 +210,24 @@ class KerasSide:
     def fit(self, job: PairJob) -> tuple[PairStep, ...]:
         """See `PairSide.fit`."""
         with default_type(self.precision):
-            run = _Run(self, self._model(), job)
-            run.fit()
+            run = self.ran(job)
+        self._reports = Reports(tuple(run.logs), meant_by(run.fitted))
         return tuple(run.steps)
+
+    def reported(self) -> Reports:
+        """See `PairSide.reported`."""
+        return self._reports
+
+    @property
+    def validates(self) -> bool:
+        """Whether the user's `fit` validates; without its arguments it may."""
+        keys = ("validation_data", "validation_split")
+        return not self.given.fit or any(self.given.fit.get(key) is not None for key in keys)
 
     def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
         """See `PairSide.rates`."""
         with default_type(self.precision):
-            run = _Run(self, self._model(), PairJob(self.rows, 1))
+            run = PairRun(self, self._model(), PairJob(self.rows, 1))
             with user_errors(self.path), exact_scalars():
                 return rates(run.fitted, run.callbacks, at, self.length, interval)
 
@@ -216,8 +241,12 @@ class KerasSide:
             options = {"training": False} if model._call_has_training_arg else {}
             watched = exact_scalars(), eager_functions(), observer.watching(Draws())
             with user_errors(self.path), watched[0], watched[1], watched[2]:
-                result = model(self.fed(x), **options)
+                result = model(self.module_input(x), **options)
         return observer.outputs[max(observer.inputs)], copied(result)
+
+    def module_input(self, x: Inputs) -> Any:
+        """What the model is called with for rows."""
+        return self.fed(x)
 
     def fed(self, x: Inputs) -> Inputs:
         """Rows in the run's precision; whole numbers stay such."""
@@ -225,20 +254,20 @@ class KerasSide:
         return fed
 
 
-class _Run(keras.callbacks.Callback):
+class PairRun(keras.callbacks.Callback):
     """One `fit` of a model, with every step recorded; the last of its callbacks."""
 
     def __init__(self, side: KerasSide, model: Any, job: PairJob) -> None:
         super().__init__()
         self.side, self.fitted, self.job = side, model, job
         self.steps: list[PairStep] = []
+        self.logs: list[dict[str, float]] = []
         known = side.observer
         self.known = Observer.like(known, model) if known is not None else None
         self.observer = Observer(model)
         self._open: ExitStack | None = None
         self._pending = False
         self.repeated_rows: list[str] = []
-        self.optimizer = innermost(model.optimizer)
         self._settings: dict[str, Settings] = {}
         self._applied: Tensors = {}
         with user_errors(side.path):
@@ -246,16 +275,22 @@ class _Run(keras.callbacks.Callback):
         self._experiment = Experiment(
             job.optimizer_mends, epoch_steps=job.rows.steps, callbacks=once_an_epoch(self.callbacks)
         )
-        self.accumulated = getattr(self.optimizer, "gradient_accumulation_steps", None) or 1
-        if self.optimizer is not None:
-            self.optimizer.gradient_accumulation_steps = None
-        schedule = schedule_of(model)
-        if schedule is not None and side.precision == "float64":
-            exact(schedule)
+        self.take_charge(innermost(model.optimizer))
         if known is not None:
             leaves = self.observer.leaves
             numbers = [known.of_leaf.get(leaf) for leaf in range(len(leaves))]
             train(leaves, numbers, job.mends)
+
+    def take_charge(self, optimizer: Any) -> None:
+        """Of the optimizer that makes the updates."""
+        self.optimizer = optimizer
+        self.accumulated = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+        if optimizer is None:
+            return
+        optimizer.gradient_accumulation_steps = None
+        schedule = schedule_of(self.fitted)
+        if schedule is not None and self.side.precision == "float64":
+            exact(schedule)
 
     def fit(self) -> None:
         """Run it.
@@ -277,6 +312,10 @@ class _Run(keras.callbacks.Callback):
             model.run_eagerly, model.train_function = True, None
             self.optimizer.apply = self._applying(own_apply)
             orders = np.tile(np.arange(len(rows.y)), (self.job.epochs, 1))
+            if self.job.validation is not None and side.validates:
+                options["validation_data"] = planned_dataset(
+                    side.fed(rows.x), side.fed(rows.y), orders[:1], batch_size=rows.batch_size
+                )
             try:
                 with watched_gradients(self._gradients):
                     model.fit(
@@ -294,6 +333,7 @@ class _Run(keras.callbacks.Callback):
                     self._open.close()
                 del self.optimizer.apply, self.optimizer.finalize_variable_values
                 model.run_eagerly, model.train_function = before, None
+                model.test_function = None
             self._close()
 
     def enter(self) -> None:
@@ -409,6 +449,23 @@ class _Run(keras.callbacks.Callback):
         self._twice()
         self._pending = True
 
+    def validate(self) -> None:
+        """Before a validation, and before any callback of the user's in it."""
+        if self.known is not None:
+            self._trained = self.known.read()
+            self.known.write(self.job.validated_with(len(self.logs)))
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """The end of `fit`'s validation: training goes on with its own weights."""
+        del logs
+        if self.known is not None:
+            self.known.write(self._trained)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keep what is reported of the epoch."""
+        del epoch
+        self.logs.append(plain_numbers(logs or {}))
+
     def _twice(self) -> None:
         """Let a bias move twice as far, as two biases that are added do."""
         for mend in self.job.mends:
@@ -441,7 +498,7 @@ class _Run(keras.callbacks.Callback):
 class _First(keras.callbacks.Callback):
     """The first of all callbacks, as the run is the last."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: PairRun) -> None:
         super().__init__()
         self.run = run
 
@@ -449,6 +506,11 @@ class _First(keras.callbacks.Callback):
         """Let the run begin a step."""
         del batch, logs
         self.run.enter()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Let the run begin a validation."""
+        del logs
+        self.run.validate()
 
 
 def _loss(model: Any, place: int) -> PairLayer | None:
@@ -459,8 +521,10 @@ def _loss(model: Any, place: int) -> PairLayer | None:
     return PairLayer(place, name, kind, loss_settings(kind, model.loss))
 
 
-def _open_questions(run: _Run) -> Iterator[str]:
+def _open_questions(run: PairRun) -> Iterator[str]:
     """What short epochs don't show: what happens at steps or losses far from the start."""
+    if run.side.writes_rates:
+        yield "the learning rates that the script sets after the first steps"
     rate = run.optimizer._learning_rate
     if not isinstance(rate, keras.Variable) and schedule_of(run.fitted) is None:
         yield "the learning rate, which is a function, after the first steps"

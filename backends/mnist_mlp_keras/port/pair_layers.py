@@ -10,6 +10,7 @@ import numpy as np
 
 from mnist_mlp.reference import Array
 from mnist_mlp_keras.port.load import is_native, is_recurrent
+from mnist_mlp_keras.port.pair_attention import as_dense, is_projection
 
 _DIMENSIONS = ("1D", "2D", "3D")
 
@@ -74,6 +75,8 @@ def kind_of(layer: Any) -> str:
     name = type(layer).__name__
     if not is_native(layer):
         return name
+    if is_projection(layer):
+        return "dense"
     if name == "Activation":
         return activation_name(layer.activation)
     if name == "ReLU":
@@ -107,7 +110,7 @@ def settings_of(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
         case "conv":
             return _conv_settings(layer, shape)
         case "conv_transpose":
-            return {"stride": _tuple(layer.strides, layer.rank), "groups": 1}
+            return _transposed_settings(layer, shape)
         case "batch_norm":
             return {
                 "epsilon": float(layer.epsilon),
@@ -167,6 +170,20 @@ def _conv_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
     }
 
 
+def _transposed_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
+    stride = _tuple(layer.strides, layer.rank)
+    dilation = _tuple(layer.dilation_rate, layer.rank)
+    crops = []
+    made = _spatial(layer, layer.compute_output_shape(tuple(shape)))
+    for n, o, k, s, d in zip(
+        _spatial(layer, shape), made, layer.kernel_size, stride, dilation, strict=True
+    ):
+        total = (n - 1) * s + d * (k - 1) + 1 - o
+        before = max(total, 0) // 2 if layer.padding == "same" else 0
+        crops.append((before, total - before))
+    return {"stride": stride, "dilation": dilation, "groups": 1, "crops": tuple(crops)}
+
+
 def _pool_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
     sizes = _spatial(layer, shape)
     window = _tuple(layer.pool_size, len(sizes))
@@ -222,10 +239,12 @@ def recurrent_tensors(layer: Any) -> dict[str, Any]:
 
 
 def to_canonical(layer: Any, role: str, value: Array) -> Array:
-    """Kernels of a depthwise convolution as those of one in groups, each bias of a GRU for itself;
-    all else as it is."""
+    """Kernels of a depthwise convolution as those of one in groups, each bias of a GRU for itself,
+    a projection's features in one axis; all else as it is."""
     if is_recurrent(layer) and value.ndim > 1 and role in ("bias", "recurrent_bias"):
         return np.asarray(value[int(role == "recurrent_bias")])
+    if is_projection(layer):
+        return as_dense(layer, role, value)
     if role == "kernel" and _depthwise(layer):
         return value.reshape(*value.shape[:-2], 1, value.shape[-2] * value.shape[-1])
     return value
@@ -237,6 +256,8 @@ def from_canonical(layer: Any, role: str, value: Array, into: Array) -> Array:
         made = into.copy()
         made[int(role == "recurrent_bias")] = value
         return made
+    if is_projection(layer):
+        return value.reshape(into.shape)
     if role == "kernel" and _depthwise(layer):
         return value.reshape(tensors_of(layer)["kernel"].shape)
     return value

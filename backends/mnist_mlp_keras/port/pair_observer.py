@@ -17,6 +17,7 @@ from mnist_mlp.ports.pair import (
 )
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
+from mnist_mlp_keras.port import pair_attention
 from mnist_mlp_keras.port.load import (
     is_recurrent,
     leaves_of,
@@ -62,8 +63,12 @@ class Observer:
     """The layers of one step, in the order in which they ran."""
 
     def __init__(self, model: Any, mends: Sequence[Mend] = ()) -> None:
+        self.model = model
+        within = pair_attention.softmaxes_of(model)
         self.leaves = [
-            layer for layer in leaves_of(model) if not isinstance(layer, keras.layers.InputLayer)
+            layer
+            for layer in leaves_of(model)
+            if not isinstance(layer, keras.layers.InputLayer) and id(layer) not in within
         ]
         self.mends = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
@@ -102,7 +107,7 @@ class Observer:
         for leaf, layer in enumerate(self.leaves):
             layer.call = self._call(layer, leaf, draws)
         try:
-            with draws.watching():
+            with draws.watching(), pair_attention.watching(self.model, self._attention):
                 yield
         finally:
             for layer in self.leaves:
@@ -129,7 +134,7 @@ class Observer:
             if weights:
                 self._map(layer, here)
                 self.of_leaf[leaf] = here
-                self.inputs[here] = copied(x)
+                self.inputs[here] = _in_one_axis(layer, copied(x))
             draws.rate = layer.rate if kind_of(layer) in DROPOUTS and layer.rate else None
             draws.source = self._made.get(id(x), (None, None))[0]
             before = variance_before(layer, mends)
@@ -145,6 +150,13 @@ class Observer:
             return followed(layer, x, result, mends)
 
         return call
+
+    def _attention(self, layer: Any, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is between the projections of an attention; answers with its experiments."""
+        here = len(self.layers)
+        name = f"{layer.name}: MultiHeadAttention"
+        self.layers.append(PairLayer(here, name, "attention", settings))
+        return {mend.field: mend.value for mend in self.mends.get(here, [])}
 
     def _strand(
         self,
@@ -180,6 +192,8 @@ class Observer:
         ):
             result = own(*args, **options)
             self._keep(here, result)
+            if here in self.outputs:
+                self.outputs[here] = _in_one_axis(layer, self.outputs[here])
             return result
 
         def activated(z: Any) -> Any:
@@ -250,6 +264,11 @@ class Observer:
             if name in values:
                 whole = number(variable)
                 variable.assign(from_canonical(layer, role, np.asarray(values[name]), whole))
+
+
+def _in_one_axis(layer: Any, x: Array) -> Array:
+    """Features that a projection has in heads."""
+    return x.reshape(*x.shape[:2], -1) if pair_attention.is_projection(layer) else x
 
 
 def copied(tensor: Any) -> Array:

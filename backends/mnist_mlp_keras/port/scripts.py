@@ -1,20 +1,25 @@
-"""A Keras script as it is: what its `Model.fit` is called with."""
+"""A Keras script as it is: what its `Model.fit` is called with, or what its loop is made of."""
 
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import keras
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.downloads import apart
 from mnist_mlp.ports.lines import note
-from mnist_mlp.ports.script import Catch, other_seeds, patched, run_script
+from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
 from mnist_mlp.ports.source import read_source
-from mnist_mlp.ports.user_code import is_script, load_object, path_of
-from mnist_mlp_keras.engine import seeding
+from mnist_mlp.ports.user_code import HELD, is_script, load_object, path_of
+from mnist_mlp_keras.engine import casts_to_double, seeding
+from mnist_mlp_keras.port.loop import LoopWatch, refusal
+from mnist_mlp_keras.port.slices import BatchWatch
 
 WRITERS = ("BackupAndRestore", "CSVLogger", "ModelCheckpoint", "RemoteMonitor", "TensorBoard")
 """Callbacks that leave files of a training; the judged steps are none that a user wants to keep."""
@@ -25,59 +30,128 @@ class Script:
 
     def __init__(self, target: str) -> None:
         self.target = target
+        self.text = "".join(piece.text for piece in read_source(path_of(target)).pieces)
+        self._known: dict[str, Any] = {}
+        """What the batches are that its loop makes itself; they are recorded once."""
 
     def __call__(self, *, seed: int = 0) -> Mapping[str, Any]:
-        """The model and the arguments of `fit`, after other seeds than the script's own."""
-        # Layers are called as in the first run: their names are counted from the start.
-        keras.utils.clear_session(free_memory=False)
-        with other_seeds(seed, {keras.utils: ("set_random_seed",), **seeding()}):
-            found = run_script(self.target, _watching)
+        """The model and the arguments of `fit`, after other seeds than the script's own.
+
+        Raises
+        ------
+        UsageError
+            It does not train, or by a loop that cannot be judged.
+        """
+        found = self.run(self._watching, seed=seed)
         if found is None:
             raise UsageError(self._untrained())
+        if "refused" in found:
+            raise UsageError(refusal(self.target, found["refused"]))
+        if "loader" in found:
+            self._known = {key: found[key] for key in found if key in ("loader", "loop", "fit")}
         return dict(found)
+
+    def run(self, watching: Watching, *, seed: int = 0) -> Any:
+        """Run it; what was caught."""
+        # Layers are called as in the first run: their names are counted from the start.
+        keras.utils.clear_session(free_memory=False)
+        double = casts_to_double() if keras.config.floatx() == "float64" else nullcontext()
+        seeds = other_seeds(seed, {keras.utils: ("set_random_seed",), **seeding()})
+        with seeds, double, _downloads_apart():
+            return run_script(self.target, watching)
 
     def _untrained(self) -> str:
         path = path_of(self.target)
-        text = "".join(piece.text for piece in read_source(path).pieces)
-        if "GradientTape" in text:
-            return (
-                f"{path}: it trains by a loop of its own (GradientTape), which check cannot follow."
-                f"\nPut what one batch does into the train_step of a keras.Model, and call its fit."
-            )
         which = "" if self.target == str(path) else f", or not as often as {self.target} says"
         return (
-            f"{path}: it ended without calling Model.fit or train_on_batch{which}.\n"
-            f"Name what makes the model instead: {path}:NAME"
+            f"{path}: it ended without training: neither Model.fit or train_on_batch nor apply of "
+            f"an optimizer was called{which}.\nName what makes the model instead: {path}:NAME"
         )
+
+    @contextmanager
+    def _watching(self, catch: Catch) -> Iterator[None]:
+        """Offer each training of any model."""
+        own = {name: getattr(keras.Model, name) for name in ("fit", "train_on_batch")}
+        loop, batches = LoopWatch(catch, self._known), BatchWatch(catch, self._known)
+
+        def fit(self: Any, *args: Any, **options: Any) -> Any:
+            given = inspect.signature(own["fit"]).bind(self, *args, **options).arguments
+            note("fit", self, name="fit")
+            catch.offer(lambda: _kept({"epochs": 1, **given}))
+            # Within an earlier training, nothing else counts as one.
+            with patched(keras.Model, **own), loop.at_rest():
+                return own["fit"](self, *args, **options)
+
+        def train_on_batch(self: Any, *args: Any, **options: Any) -> Any:
+            given = inspect.signature(own["train_on_batch"]).bind(self, *args, **options).arguments
+            note("fit", self, name="train_on_batch")
+            known: dict[str, Any] = {k: given[k] for k in given if k in ("self", "class_weight")}
+            with loop.at_rest():
+                batches.called(self, given["x"], given.get("y"), lambda: _kept(known))
+                return own["train_on_batch"](self, *args, **options)
+
+        with loop.watching(), patched(keras.Model, fit=fit, train_on_batch=train_on_batch):
+            yield
+
+
+@contextmanager
+def _downloads_apart() -> Iterator[None]:
+    """Let no other process fill the same cache meanwhile, wherever `get_file` has been imported."""
+    own = keras.utils.get_file
+    waiting = apart(own, _cache_of)
+    places = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == "keras" and vars(module).get("get_file") is own
+    ]
+    with ExitStack() as stack:
+        for module in places:
+            stack.enter_context(patched(module, get_file=waiting))
+        yield
+
+
+def _cache_of(*args: Any, **options: Any) -> str:
+    """The folder that `get_file` writes to."""
+    given = inspect.signature(keras.utils.get_file).bind(*args, **options).arguments
+    home = given.get("cache_dir") or os.environ.get("KERAS_HOME") or "~/.keras"
+    return os.path.join(home, given.get("cache_subdir", "datasets"))  # noqa: PTH118
 
 
 def found_in(target: str) -> Any:
     """What stands under a name in a user's file, or the script that the file is."""
-    return Script(target) if is_script(target) else load_object(target)
+    if is_script(target):
+        return Script(target)
+    found = load_object(target)
+    return in_default_type(found) if target in HELD else found
 
 
-@contextmanager
-def _watching(catch: Catch) -> Iterator[None]:
-    """Offer each training of any model."""
-    own = {name: getattr(keras.Model, name) for name in ("fit", "train_on_batch")}
+def in_default_type(found: Any) -> Any:
+    """A model that was made elsewhere, in the type that new layers have now."""
+    if isinstance(found, Mapping):
+        return {key: in_default_type(value) for key, value in found.items()}
+    kind = keras.config.floatx()
+    if not isinstance(found, keras.Model) or all(v.dtype == kind for v in found.trainable_weights):
+        return found
+    made = keras.saving.deserialize_keras_object(
+        _typed(keras.saving.serialize_keras_object(found), kind)
+    )
+    made.set_weights(found.get_weights())
+    return made
 
-    def fit(self: Any, *args: Any, **options: Any) -> Any:
-        given = inspect.signature(own["fit"]).bind(self, *args, **options).arguments
-        note("fit", self, name="fit")
-        catch.offer(lambda: _kept({"epochs": 1, **given}))
-        with ExitStack() as stack:  # within an earlier training, nothing else counts as one
-            stack.enter_context(patched(keras.Model, **own))
-            return own["fit"](self, *args, **options)
 
-    def train_on_batch(self: Any, *args: Any, **options: Any) -> Any:
-        given = inspect.signature(own["train_on_batch"]).bind(self, *args, **options).arguments
-        note("fit", self, name="train_on_batch")
-        # Which batches come is up to the script's own loop, and not known.
-        catch.offer(lambda: _kept({k: given[k] for k in ("self", "class_weight") if k in given}))
-        return own["train_on_batch"](self, *args, **options)
-
-    with patched(keras.Model, fit=fit, train_on_batch=train_on_batch):
-        yield
+def _typed(config: Any, kind: str) -> Any:
+    """A configuration with another type in the place of float32."""
+    if isinstance(config, Mapping):
+        # A rate is kept in float32: what the user wrote has fewer digits.
+        return {
+            key: float(f"{value:.7g}")
+            if key == "learning_rate" and isinstance(value, float)
+            else _typed(value, kind)
+            for key, value in config.items()
+        }
+    if isinstance(config, list | tuple):
+        return type(config)(_typed(value, kind) for value in config)
+    return kind if config == "float32" else config
 
 
 def _kept(given: Mapping[str, Any]) -> dict[str, Any]:

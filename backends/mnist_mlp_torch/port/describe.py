@@ -16,12 +16,14 @@ from mnist_mlp_torch.port.load import Given
 
 
 def described(given: Given) -> PortDescription:
-    """Its leaf modules and its losses; a module does not say what it takes."""
+    """Its leaf modules, each attention, and its losses; a module does not say what it takes."""
     module = given.fresh(seed=0)
     leaves = [
         (path, leaf)
         for path, leaf in module.named_modules()
-        if path and not list(leaf.children()) and not is_metric(path, module)
+        if path
+        and (not list(leaf.children()) or isinstance(leaf, nn.MultiheadAttention))
+        and not is_metric(path, module)
     ]
     losses = [(path, leaf) for path, leaf in leaves if _is_loss(leaf)]
     return PortDescription(

@@ -94,7 +94,7 @@ class Listener:
         wrappers = {
             "training_step": returns,
             "configure_gradient_clipping": clips,
-            "log": self._logs,
+            "log": self.logs,
         }
         if overrides(self.module, "validation_step"):
             wrappers["validation_step"] = returns
@@ -117,7 +117,9 @@ class Listener:
                 else:
                     setattr(self.module, name, value)
 
-    def _logs(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def logs(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A module's `log` that also notes which numbers are an epoch's."""
+
         def log(name: str, value: Any, *arguments: Any, **options: Any) -> Any:
             whole = options.get("on_epoch")
             if whole or (whole is None and not self.per_step):

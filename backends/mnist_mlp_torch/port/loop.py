@@ -30,8 +30,9 @@ from torch.optim.optimizer import (
 )
 from torch.utils.data import DataLoader
 
+from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
-from mnist_mlp_torch.port.slices import Recording, SliceWatch, Targets
+from mnist_mlp_torch.port.slices import SliceWatch, Targets
 
 Batch = tuple[Tensor, Tensor]
 

@@ -28,6 +28,7 @@ from mnist_mlp.ports.pair import (
     PairStep,
     RunLength,
 )
+from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import user_errors
@@ -43,10 +44,12 @@ from mnist_mlp_torch.port.load import (
     own_callbacks,
 )
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
+from mnist_mlp_torch.port.pair_attention import whole
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_inputs import Fed, called
 from mnist_mlp_torch.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
+from mnist_mlp_torch.port.pair_reported import Reported
 from mnist_mlp_torch.port.pair_schedules import (
     HARMLESS,
     SETTLED,
@@ -116,6 +119,7 @@ class TorchSide:
         run.fit(one_batch=True)
         observer = run.observer
         self.observer = observer
+        mapped = set(map(whole, observer.named))
         return PairFacts(
             framework="torch",
             layers=tuple(observer.layers),
@@ -124,7 +128,7 @@ class TorchSide:
             unmapped=tuple(
                 name
                 for name, parameter in module.named_parameters()
-                if name not in observer.named and parameter.requires_grad
+                if name not in mapped and parameter.requires_grad
             ),
             repeated=tuple(observer.repeated),
             schedules=tuple(map(described, run.schedules)),
@@ -167,7 +171,12 @@ class TorchSide:
         with default_type(self.dtype):
             run = self.run_of(self._module(seed=0), job)
             run.fit()
+        self._reports = run.reported.reports
         return tuple(run.steps)
+
+    def reported(self) -> Reports:
+        """See `PairSide.reported`; a loop reports nothing."""
+        return self._reports
 
     def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
         """See `PairSide.rates`."""
@@ -218,6 +227,7 @@ class PairRun:
         self.schedulers: list[Any] = []
         self.asks_length = False
         self.observer = Observer(module)
+        self.reported = Reported(module)
         self._open: ExitStack | None = None
         self._closing: dict[str, Any] | None = None
         self._unfreeze(module)
@@ -247,13 +257,17 @@ class PairRun:
             epochs=self.job.epochs,
             first={
                 "on_train_start": self._start,
+                "on_train_epoch_start": lambda trainer, _: self.reported.close(trainer),
                 "on_train_batch_start": self._enter,
+                "on_validation_start": self._validate,
+                "on_train_epoch_end": lambda *_: self.reported.batches_end(),
                 "on_after_backward": lambda *_: self._gradients(),
             },
             last={
                 "on_train_batch_end": self._leave,
+                "on_validation_end": self._validated,
                 "on_train_epoch_end": self._stop,
-                "on_train_end": lambda *_: self._close(),
+                "on_train_end": self._finish,
             },
             one_batch=one_batch,
             without=SETTLED,
@@ -270,7 +284,7 @@ class PairRun:
             register_optimizer_step_post_hook(lambda *_: self._note_settings()),
         )
         try:
-            with user_errors(self.side.given.path):
+            with user_errors(self.side.given.path), self.reported.listening():
                 trainer.fit(self.module, loader, loader)
         finally:
             for hook in hooks:
@@ -288,6 +302,21 @@ class PairRun:
 
         own = {"estimated_stepping_batches": property(total)}
         trainer.__class__ = type("Trainer", (type(trainer),), own)
+
+    def _validate(self, trainer: Any, module: Any) -> None:
+        self.reported.batches_end()
+        known = self.side.observer
+        if known is not None:
+            self._trained = known.read(module)
+            known.write(module, self.job.validated_with(trainer.current_epoch))
+
+    def _validated(self, trainer: Any, module: Any) -> None:
+        if self.side.observer is not None:
+            self.side.observer.write(module, self._trained)
+
+    def _finish(self, trainer: Any, module: Any) -> None:
+        self.reported.close(trainer)
+        self._close()
 
     def _stop(self, trainer: Any, module: Any) -> None:
         if trainer.current_epoch + 1 >= self.job.epochs:
@@ -329,10 +358,8 @@ class PairRun:
 
     def _take_charge(self, module: Any, trainer: Any) -> None:
         """Begin an experiment on the optimizers of a trainer, or of what stands for one."""
-        known = self.side.observer.named if self.side.observer is not None else {}
-        self._names = {
-            id(p): known[path][0] for path, p in module.named_parameters() if path in known
-        }
+        known = self.side.observer
+        self._names = known.names(module) if known is not None else {}
         self._clipping = clipping_of(trainer)
         self._optimizers = list(trainer.optimizers)
         self._experiment = Experiment(self.job.optimizer_mends, self._names)
@@ -340,6 +367,7 @@ class PairRun:
 
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
         self._close()
+        self.reported.step()
         known = self.side.observer
         forced = self.job.forced_at(len(self.steps))
         if known is not None:

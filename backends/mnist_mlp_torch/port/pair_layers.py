@@ -54,6 +54,7 @@ KINDS = {
     **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), "average_pool"),
     **{f"adaptive_avg_pool{d}d": "adaptive_average_pool" for d in (1, 2, 3)},
     **{f"adaptive_max_pool{d}d": "adaptive_max_pool" for d in (1, 2, 3)},
+    "scaled_dot_product_attention": "attention",
     "pad": "pad",
     "dropout": "dropout",
     **dict.fromkeys(("dropout1d", "dropout2d", "dropout3d"), "spatial_dropout"),
@@ -151,6 +152,8 @@ def settings_of(call: Call) -> dict[str, Any]:
     """Settings by the names that both frameworks share."""
     if call.name in RECURRENT:
         return recurrent_settings(call)
+    if call.kind == "attention":
+        return dict(call.arguments["settings"])
     return _loss_settings(call.arguments) if call.kind in LOSSES else _settings_of_layer(call)
 
 
@@ -160,8 +163,7 @@ def _settings_of_layer(call: Call) -> dict[str, Any]:
         case "conv":
             return _conv_settings(given)
         case "conv_transpose":
-            rank = given["weight"].dim() - 2
-            return {"stride": _tuple(given["stride"], rank), "groups": given["groups"]}
+            return _transposed_settings(given)
         case "batch_norm":
             momentum = given.get("momentum")
             settings = {"epsilon": float(given["eps"]), "training": bool(given["training"])}
@@ -213,6 +215,17 @@ def _conv_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         "dilation": dilation,
         "groups": int(given["groups"]),
         "pads": pads,
+    }
+
+
+def _transposed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    rank = given["weight"].dim() - 2
+    before, more = (_tuple(given[name], rank) for name in ("padding", "output_padding"))
+    return {
+        "stride": _tuple(given["stride"], rank),
+        "dilation": _tuple(given["dilation"], rank),
+        "groups": int(given["groups"]),
+        "crops": tuple((b, b - m) for b, m in zip(before, more, strict=True)),
     }
 
 

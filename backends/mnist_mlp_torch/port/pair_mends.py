@@ -87,6 +87,8 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
             "groups": settings["groups"],
         }  # fmt: skip
         return own(**arguments)
+    if kind == "conv_transpose":
+        return _cropped(call, own, settings)
     if kind in ("batch_norm", "layer_norm", "group_norm"):
         arguments = {"eps": settings["epsilon"]}
         if "momentum" in fields:
@@ -94,12 +96,28 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
         return own(**arguments)
     if kind == "embedding":
         return own(**{EMBEDDING[name]: v for name, v in fields.items() if name in EMBEDDING})
+    if kind == "attention":
+        return own(**fields)
     if kind in LOSSES:
         return _loss(call, own, fields)
     chosen = fields.get("kind", (kind, settings))
     if kind in DROPOUTS and "rate" in fields:
         return own(p=fields["rate"], training=True)
     return work(chosen[0], given["input"], chosen[1])
+
+
+def _cropped(call: Call, own: OwnWay, settings: Mapping[str, Any]) -> Tensor:
+    """A transposed convolution whose whole result is cropped, or goes on as if by zeros."""
+    bias = call.arguments.get("bias")
+    whole = own(
+        bias=None, padding=0, output_padding=0,
+        **{name: settings[name] for name in ("stride", "dilation", "groups")},
+    )  # fmt: skip
+    crops = [-n for pair in reversed(settings["crops"]) for n in pair]
+    cropped = F.pad(whole, crops)
+    if bias is None:
+        return cropped
+    return cropped + bias.reshape(-1, *[1] * (whole.dim() - 2))
 
 
 def _loss(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:

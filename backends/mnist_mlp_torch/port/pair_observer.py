@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
@@ -22,6 +23,7 @@ from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_torch.port.layers import to_array
 from mnist_mlp_torch.port.lines import of_call
+from mnist_mlp_torch.port.pair_attention import attended, part_of, whole
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_layers import (
     LOSSES,
@@ -62,6 +64,8 @@ class Observer:
         self._module = module
         self.paths = {id(p): name for name, p in module.named_parameters()}
         self.paths |= {id(b): name for name, b in module.named_buffers()}
+        self.kept: list[Any] = []
+        """Parts of parameters that are alive, so that their ids stay their own."""
         self.named: dict[str, tuple[str, str]] = dict(like.named) if like else {}
         self.mends: Mapping[int, Sequence[Mend]] = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
@@ -176,9 +180,9 @@ class Observer:
         """The sum of squares of some layers' kernels, by number, times a factor each."""
         kernels = {name: path for path, (name, _) in self.named.items()}
         return sum(
-            factor
-            * self._module.get_parameter(kernels[tensor_name(number, "kernel")]).square().sum()
+            factor * part_of(path, self._module.get_parameter(whole(path))).square().sum()
             for number, factor in factors.items()
+            if (path := kernels[tensor_name(number, "kernel")])
         )
 
     def _name(self, call: Call) -> str:
@@ -188,26 +192,34 @@ class Observer:
 
     # --- Weights ----------------------------------------------------------------------------------
 
+    def names(self, module: Any) -> dict[int, list[tuple[str, str]]]:
+        """Names and paths of what each parameter holds, by its identity."""
+        found: dict[int, list[tuple[str, str]]] = {}
+        known = dict(module.named_parameters())
+        for path, (name, _) in self.named.items():
+            if whole(path) in known:
+                found.setdefault(id(known[whole(path)]), []).append((name, path))
+        return found
+
     def train(self, module: Any, mend: Mend) -> None:
         """Let a layer's weights be trained, or one of them not."""
         for path, (name, _) in self.named.items():
             number, role = layer_and_role(name)
-            if number == mend.layer and path in dict(module.named_parameters()):
+            if number == mend.layer and whole(path) in dict(module.named_parameters()):
                 if mend.field == "trained" and role != "recurrent_bias":
-                    module.get_parameter(path).requires_grad_(requires_grad=True)
+                    module.get_parameter(whole(path)).requires_grad_(requires_grad=True)
                 elif mend.value == role:
-                    module.get_parameter(path).requires_grad_(requires_grad=False)
+                    module.get_parameter(whole(path)).requires_grad_(requires_grad=False)
 
     def read(self, module: Any, *, gradients: bool = False) -> Tensors:
         """Weights and running statistics, or gradients, in canonical layout."""
         found: dict[str, Array] = {}
-        for path, tensor in _tensors(module).items():
-            if path not in self.named:
-                continue
-            name, kind = self.named[path]
-            value = tensor.grad if gradients else tensor
+        tensors = _tensors(module)
+        for path, (name, kind) in self.named.items():
+            tensor = tensors.get(whole(path))
+            value = tensor.grad if gradients and tensor is not None else tensor
             if value is not None:
-                value = value.to_dense()  # an embedding's gradient may be sparse
+                value = part_of(path, value.to_dense())  # an embedding's gradient may be sparse
                 role = layer_and_role(name)[1]
                 found[name] = to_canonical(kind, role, to_array(value)).copy()
         return found
@@ -215,17 +227,24 @@ class Observer:
     def write(self, module: Any, values: Tensors, *, gradients: bool = False) -> None:
         """Set them."""
         with torch.no_grad():
-            for path, tensor in _tensors(module).items():
-                name, kind = self.named.get(path, ("", ""))
+            tensors = _tensors(module)
+            for path, (name, kind) in self.named.items():
+                tensor = tensors.get(whole(path))
+                if name not in values or tensor is None:
+                    continue
                 into = tensor.grad if gradients else tensor
-                if name not in values or into is None:
+                if into is None:
                     continue
                 value = from_canonical(kind, layer_and_role(name)[1], np.asarray(values[name]))
                 made = torch.from_numpy(np.ascontiguousarray(value))
                 if into.is_sparse:
                     tensor.grad = made.to(into.dtype).to_sparse(1)
                 else:
-                    into.copy_(made)
+                    part_of(path, into).copy_(made)
+
+
+ATTENTION = (F.multi_head_attention_forward, F.scaled_dot_product_attention)
+"""Functions that are taken apart."""
 
 
 def _tensors(module: Any) -> dict[str, Tensor]:
@@ -252,6 +271,8 @@ class _Calls(TorchFunctionMode):
             self._observer.loss = float(args[0].detach())
         if func is torch._VF._pack_padded_sequence:
             return pack(self._observer.sequences, func, args, given)
+        if func in ATTENTION:
+            return attended(self._observer, func, args, given)
         if func in RECURRENT_FUNCTIONS:
             return apart(self._observer, func, args, given)
         call = call_of(func, args, given)

@@ -24,6 +24,7 @@ from mnist_mlp.ports.update_rules import (
 from mnist_mlp.reference import Array
 from mnist_mlp_torch.port.facts import kind_of_optimizer
 from mnist_mlp_torch.port.layers import to_array
+from mnist_mlp_torch.port.pair_attention import part_of
 
 KINDS = {"AdamW": "Adam", "NAdam": "Nadam"}
 
@@ -73,8 +74,8 @@ def clipping_of(trainer: Any) -> dict[str, Any]:
     return {"clip": "global", "clip_at": float(at), "clip_slack": CLIP_SLACK}
 
 
-Names = Mapping[int, str]
-"""Canonical names of parameters, by identity."""
+Names = Mapping[int, Sequence[tuple[str, str]]]
+"""Canonical names and paths of what parameters hold, by identity."""
 
 
 def by_tensor(
@@ -86,8 +87,8 @@ def by_tensor(
         for group in optimizer.param_groups:
             settings = of_group(optimizer, group)
             for parameter in group["params"] if settings else ():
-                if id(parameter) in names:
-                    found[names[id(parameter)]] = {**settings, **clipping}
+                for name, _ in names.get(id(parameter), ()):
+                    found[name] = {**settings, **clipping}
     return found
 
 
@@ -178,15 +179,13 @@ class Experiment:
         for group in optimizer.param_groups:
             of_all = {**of_group(optimizer, group), **clipping}
             for w in group["params"]:
-                name = self.names.get(id(w))
-                if name is None or w.grad is None:
+                if w.grad is None:
                     continue
-                settings[name] = changed(of_all, self.changes, self.step, name)
-                weights[name], gradients[name] = (
-                    to_array(w).copy(),
-                    to_array(w.grad.to_dense()).copy(),
-                )
-                tensors[name] = w
+                for name, path in self.names.get(id(w), ()):
+                    settings[name] = changed(of_all, self.changes, self.step, name)
+                    tensors[name] = part_of(path, w)
+                    weights[name] = to_array(tensors[name]).copy()
+                    gradients[name] = to_array(part_of(path, w.grad.to_dense())).copy()
         with torch.no_grad():
             for name, new in self._updates.taken(weights, gradients, settings).items():
                 tensors[name].copy_(torch.from_numpy(np.ascontiguousarray(new)))

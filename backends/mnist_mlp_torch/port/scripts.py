@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.downloads import apart
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
 from mnist_mlp.ports.source import read_source
@@ -60,7 +61,7 @@ class Script:
         for package in self.packages:
             seeds[package] = ("seed_everything",)
         double = _AllDouble() if torch.get_default_dtype() is torch.float64 else nullcontext()
-        with other_seeds(seed, seeds), double:
+        with other_seeds(seed, seeds), double, _downloads_apart(self.text):
             return run_script(self.target, watching)
 
     def _untrained(self) -> str:
@@ -78,6 +79,20 @@ class Script:
                 stack.enter_context(_trainer_watched(package.Trainer, catch))
             stack.enter_context(LoopWatch(catch).watching())
             yield
+
+
+@contextmanager
+def _downloads_apart(text: str) -> Iterator[None]:
+    """Let no other process download the same data set of torchvision into the same folder."""
+    with ExitStack() as stack:
+        if "torchvision" in text:  # it takes a second to import
+            datasets = importlib.import_module("torchvision.datasets")
+            kinds = [kind for kind in vars(datasets).values() if isinstance(kind, type)]
+            for kind in kinds:
+                if "download" in vars(kind):
+                    waiting = apart(vars(kind)["download"], lambda dataset: dataset.root)
+                    stack.enter_context(patched(kind, download=waiting))
+        yield
 
 
 def _refusal(path: Path, reason: str) -> str:

@@ -128,10 +128,12 @@ def same_distribution(a: Sequence[Tensors], b: Sequence[Tensors], name: str) -> 
 def _is_orthogonal(draws: Sequence[Tensors], name: str) -> bool:
     """Whether the rows or the columns of every drawn kernel are orthogonal and equally long.
 
-    This needs its own test, since the elements alone look like draws from a normal distribution.
+    This needs its own test, since the elements alone look like draws from a normal distribution. A
+    single row or column is orthogonal only if it has the same length in several draws.
     """
     if not is_kernel(name):
         return False
+    lengths = []
     for draw in draws:
         kernel = np.asarray(draw[name], np.float64)
         kernel = kernel if kernel.shape[0] >= kernel.shape[1] else kernel.T
@@ -139,7 +141,9 @@ def _is_orthogonal(draws: Sequence[Tensors], name: str) -> bool:
         length = float(gram.trace()) / len(gram)
         if not length or np.abs(gram - length * np.eye(len(gram))).max() > 1e-4 * length:
             return False
-    return True
+        lengths.append(length)
+    several = len(draws) > 1 or len(gram) > 1
+    return several and float(np.ptp(lengths)) <= 1e-4 * max(lengths)
 
 
 def _full_name(cause: str, part: str) -> str:

@@ -15,22 +15,25 @@ from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.causes.data import SCALINGS
 from mnist_mlp.parity.check.blame import blamed_data
 from mnist_mlp.parity.check.pair_data import PIXELS, Brought, against_original
+from mnist_mlp.parity.check.pair_metrics import look_at_metrics
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
-from mnist_mlp.parity.pair.arrange import laid_like
+from mnist_mlp.parity.pair.arrange import laid_like, windows_like
+from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
-from mnist_mlp.parity.pair.judge import LIMITS, STAGES
+from mnist_mlp.parity.pair.judge import LIMITS, STAGES, Judged
 from mnist_mlp.parity.pair.layer_lists import layer_rows
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import Schedules, compared, settings_break, whole_words
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
 from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.ports.attention import BLIND
 from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.pair import (
     Forced,
@@ -216,6 +219,12 @@ def _single(
                 f"than once in a step"
             )
             return None
+        if any(layer.kind == ATTENTION for layer in (*facts_a.layers, *facts_b.layers)):
+            seen.not_judged.append(
+                "an attention that the two sides have in other layers: only one with a dense layer "
+                "each for query, key, value and result can be mapped"
+            )
+            return None
         seen.breaks += unlike_breaks(weights)
         return None
     if not weights.pairs:
@@ -267,7 +276,7 @@ def _double(
     schedules = _schedules(original, port, both, lengths, seen)
 
     def run_of(rows: PairRows) -> PairRun:
-        steps = original.worker.pair_fit(PairJob(rows, epochs, (first,)))
+        steps = original.worker.pair_fit(PairJob(rows, epochs, (first,), validation=()))
         _refuse_strange(original, steps)
         return PairRun(
             port.worker.pair_fit,
@@ -279,6 +288,7 @@ def _double(
             epochs,
             arithmetic.conditioning(start.a, steps[0]),
             schedules,
+            reported_b=port.worker.pair_reported,
         )
 
     run = run_of(rows)
@@ -287,7 +297,7 @@ def _double(
         rows = replace(rows, x=seen_by_b)
         run = run_of(rows)
         own = run.steps_b()
-    steps = run.steps_a
+    steps, reports = run.steps_a, original.worker.pair_reported()
     if len(own) != len(steps):
         seen.not_judged.append(f"the port stops after {len(own)} of {len(steps)} steps")
         return
@@ -299,12 +309,13 @@ def _double(
     seen.breaks += result.breaks
     seen.noted += result.noted
     seen.breaks += _beyond_the_steps(run, seen)
-    _margins(seen, result)
+    _margins(seen, result, run.judged())
     _arithmetic(seen, start, steps[0], own[0])
     if not weights.whole:
         seen.leave_out("predictions", reason="a tensor has no counterpart")
     elif not seen.broken("data", "forward", "loss", "gradient", "update"):
         _predictions(seen, original, port, run, rows.x)
+    look_at_metrics(seen, run, reports, rows, original.worker.pair_predict)
 
 
 def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> Array | None:
@@ -412,12 +423,22 @@ def _guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts:
 def _leave_open(seen: PairEvidence, result: Explained, facts: tuple[PairFacts, PairFacts]) -> None:
     """Differences that these short runs may have made themselves, and not the port."""
     kept = []
+    blind = any(
+        side.framework == "keras" and x.settings.get("mask") == BLIND
+        for side in facts
+        for x in side.layers
+    )
     for item in result.breaks:
         late = (item.step or 0) > 1 and item.rung == "update"
         if late and any(side.open_questions for side in facts):
             seen.not_judged.append(
                 f"updates from step {item.step} on, which differ: what is scheduled or called back "
                 f"may follow the length of a run"
+            )
+        elif item.rung in ("forward", "loss", "gradient") and blind:
+            seen.not_judged.append(
+                f"the {item.rung}, which differs: an attention of Keras lets padded steps look at "
+                f"everything, which may not matter later"
             )
         elif item.rung in ("loss", "gradient") and any(side.repeated for side in facts):
             names = dict.fromkeys(name for side in facts for name in side.repeated)
@@ -430,15 +451,19 @@ def _leave_open(seen: PairEvidence, result: Explained, facts: tuple[PairFacts, P
     result.breaks[:] = kept
 
 
-def _margins(seen: PairEvidence, result: Explained) -> None:
-    """What is left when all that has a name is mended."""
+def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:
+    """What is left when all that has a name is mended, and what was there before."""
     for stage in STAGES:
         rung = "update" if stage == "state" else stage
+        if stage in before.margins:
+            seen.found[rung] = max(before.margins[stage], seen.found.get(rung, 0.0))
         if stage in result.open_stages:
             seen.leave_out(rung, reason="an earlier rung breaks")
         elif stage in result.judged.margins:
             margin = result.judged.margins[stage]
             seen.margins[rung] = max(margin, seen.margins.get(rung, 0.0))
+    if "data" in before.margins:
+        seen.found["data"] = before.margins["data"]
     if "data" in result.judged.margins:
         seen.margins["data"] = result.judged.margins["data"]
     if result.judged.rough:
@@ -488,7 +513,7 @@ def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x
         return
     laid = laid_like(theirs, ours)
     if laid is None:
-        laid = np.full_like(ours, np.nan)
+        laid, ours = windows_like(theirs, ours) or (np.full_like(ours, np.nan), ours)
     apart = np.abs(laid - ours).reshape(len(ours), -1).max(axis=1)
     moved = ~(apart <= PREDICTED * float(np.abs(ours).max()))
     seen.compared["predictions"] = len(ours)

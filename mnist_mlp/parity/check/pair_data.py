@@ -554,12 +554,12 @@ def _pixels(pair: Pair, own: OwnPass, *, step: int, where: str) -> Iterator[Brea
 
 
 def _laid_out(x: Array, shape: tuple[int, ...], wanted: tuple[int, ...]) -> Array:
-    """Images with their channels last as those with their channels first, or the other way."""
-    if len(shape) != 3 or len(wanted) != 3 or shape == wanted:
-        return x
-    for axes in ((2, 0, 1), (1, 2, 0)):
-        if tuple(shape[axis] for axis in axes) == wanted:
-            moved = x.reshape(len(x), *shape).transpose(0, *(axis + 1 for axis in axes))
+    """Images and sequences with their channels last as those with their channels first, or the
+    other way; `shape` and `wanted` are those of one row."""
+    axes = tuple(range(len(shape)))
+    for order in ((*axes[-1:], *axes[:-1]), (*axes[1:], *axes[:1])):
+        if shape != wanted and tuple(shape[axis] for axis in order) == wanted:
+            moved = x.reshape(len(x), *shape).transpose(0, *(axis + 1 for axis in order))
             return moved.reshape(len(x), -1)
     return x
 

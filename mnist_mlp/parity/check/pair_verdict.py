@@ -38,12 +38,16 @@ class PairEvidence(Evidence):
     judged: bool = False
     different: int = 0
     lines: tuple[Roles, Roles] = ({}, {})
+    found: dict[str, float] = field(default_factory=dict)
+    """The margins as the port stands; `margins` are those when all that has a name is mended."""
     layers: tuple[LayerRow, ...] = ()
 
 
+MOST = 1e30
+"""A number that is not finite is told as so many times what is allowed."""
+
 LEFT_OUT = {
     "trajectory": "a pair is judged step by step",
-    "metrics": "the numbers that such a pair reports are not compared",
     "report": "a port leaves no run folder",
 }
 
@@ -83,7 +87,9 @@ def _rung(name: str, breaks: Sequence[Break], noted: Sequence[Cause], seen: Pair
     remarks = [cause.name for cause in noted if entry(cause.name).rung == name]
     margin, compared = seen.margins.get(name), seen.compared.get(name)
     if mine:
-        return Rung(name=name, status="broken", text=", ".join(dict.fromkeys(mine)))
+        apart = min(seen.found.get(name, 0.0), MOST)
+        shown = apart if apart > 1 else None  # what broke may be no difference of a step
+        return Rung(name=name, status="broken", margin=shown, text=", ".join(dict.fromkeys(mine)))
     if name in seen.missing or name in LEFT_OUT:
         reason = seen.missing.get(name) or LEFT_OUT[name]
         return Rung(name=name, status="not_exercised", text=reason)
@@ -114,7 +120,7 @@ def _verdict(
         return "inconclusive", "Nothing breaks, but no training step was judged."
     return unbroken(
         rungs,
-        optional=(*LEFT_OUT, "predictions", "order"),
+        optional=(*LEFT_OUT, "metrics", "predictions", "order"),
         but_for=seen.data.but_for,
         clean="in float64 the port takes the original's steps",
     )

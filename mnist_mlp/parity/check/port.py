@@ -100,6 +100,7 @@ def check_port(
                     verbose=verbose,
                     timeout=timeout,
                     arguments=target.arguments,
+                    live=target.live,
                 )
             )
             worker.start_describing(target.text)
@@ -256,7 +257,11 @@ def original_spec(
     """The specification read off an original; `spec` gives what it does not tell."""
     say(f"starting {original.framework} for {original.text}")
     with Worker(
-        original.framework, accelerator="cpu", timeout=timeout, arguments=original.arguments
+        original.framework,
+        accelerator="cpu",
+        timeout=timeout,
+        arguments=original.arguments,
+        live=original.live,
     ) as worker:
         given = setting(spec, dataset)
         facts = open_described(

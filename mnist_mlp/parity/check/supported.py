@@ -88,6 +88,9 @@ LAYERS = (
     Row("an embedding", "refused", ("Embedding*", "embedding*")),
     Row("recurrent", "refused", ("LSTM", "GRU", "SimpleRNN", "RNN", "*Cell"), pair=True),
     Row("recurrent", "refused", ("*GRU*", "*LSTM*", "*RNN*", "Bidirectional", "TimeDistributed")),
+    Row("attention", "refused", ("EinsumDense", "MultiheadAttention", "MultiHeadAttention",
+                                 "NonDynamicallyQuantizableLinear",
+                                 "scaled_dot_product_attention"), pair=True),
     Row("attention", "refused", ("*Attention*", "*attention*", "Transformer*")),
     Row("merging", "refused", ("Bilinear", "Dot")),
     Row("merging", "refused", ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply",
@@ -358,7 +361,8 @@ def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
     return (
         f"{label} cannot be judged: {'; '.join(reasons)}.\n"
         f"What can be: any inputs and one output, dense layers, convolutions, embeddings, "
-        f"recurrent layers, pooling, normalisation, dropout, activations, merging and resizing. "
+        f"recurrent layers, attention of several heads, pooling, normalisation, dropout, "
+        f"activations, merging and resizing. "
         f"It is made of {kinds}{losses}."
         f"\nGive check the part without the others as a model of its own, in both files."
     )

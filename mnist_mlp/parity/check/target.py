@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.live import Live
 from mnist_mlp.ports.source import read_source
 from mnist_mlp.ports.user_code import SUFFIXES, is_script, split_target
 
@@ -27,7 +28,8 @@ class Target:
     """`path/to/file.py:NAME`, or a script, and the backend of its framework.
 
     A script has no `name`, or a number: which of its trainings is meant. It finds `arguments` in
-    `sys.argv`. `left_out` says which lines of a notebook don't run.
+    `sys.argv`. `left_out` says which lines of a notebook don't run. `live` is an object of this
+    process, which stands in no file.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class Target:
     framework: str
     arguments: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    live: Live | None = None
 
     @property
     def text(self) -> str:

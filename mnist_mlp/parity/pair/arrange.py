@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import permutations, product
 from math import prod
 
 import numpy as np
@@ -12,6 +12,9 @@ from mnist_mlp.reference import Array
 
 MOST_AXES = 5
 """Of (rows, three axes of space, channels)."""
+
+MOST_WINDOWS = 4096
+"""Windows of a layer's result that are looked at."""
 
 
 def layouts(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -48,6 +51,33 @@ def laid_like(b: Array, a: Array) -> Array | None:
         inner = laid_like(squeezed_b, squeezed_a)
         return None if inner is None else inner.reshape(a.shape)
     return min(found, key=lambda each: _apart(each, a)) if len(found) > 1 else found[0]
+
+
+def windows_like(b: Array, a: Array) -> tuple[Array, Array] | None:
+    """The smaller of two arrays, and the window of the larger in which the numbers are nearest.
+
+    `b` comes first, in the layout of `a`, rows first in both. One model may crop what a layer gives
+    where the other's layer gives no more: the end of a causal convolution, the edge of a transposed
+    one. None if neither can be a window of the other.
+    """
+    if b.ndim != a.ndim or len(b) != len(a) or b.ndim < 3:  # rows, space and channels
+        return None
+    found: list[tuple[float, int, tuple[Array, Array]]] = []
+    for order in layouts(b.shape[1:]):
+        laid = b.transpose(0, *(axis + 1 for axis in order))
+        rest = [m - n for m, n in zip(laid.shape, a.shape, strict=True)]
+        # The channels, which are last in the original, must be all there.
+        if rest[-1] or not any(rest) or (min(rest) < 0 < max(rest)):
+            continue
+        large, small = (laid, a) if max(rest) > 0 else (a, laid)
+        places = [range(abs(n) + 1) for n in rest]
+        if prod(map(len, places)) > MOST_WINDOWS:
+            continue
+        for start in product(*places):
+            cut = tuple(slice(i, i + n) for i, n in zip(start, small.shape, strict=True))
+            pair = (large[cut], a) if large is laid else (laid, large[cut])
+            found.append((_apart(*pair), len(found), pair))
+    return min(found)[2] if found else None
 
 
 def _squeezed(x: Array) -> Array:

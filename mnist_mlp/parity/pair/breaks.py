@@ -30,8 +30,13 @@ ARGUMENTS = {
 }
 """What a framework calls the settings that are plain numbers."""
 
-WITHIN_LAYER = ("convolution_settings", "batch_first_missing", "sequence_reversed",
-                "inputs_swapped")  # fmt: skip
+WITHIN_LAYER = (
+    "convolution_settings",
+    "transposed_convolution_settings",
+    "batch_first_missing",
+    "sequence_reversed",
+    "inputs_swapped",
+)
 """Settings of a layer that show in what it gets, as a convolution's padding in front of it."""
 
 MOST = 12

@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
-from mnist_mlp.parity.pair import optimizers, sequences
+from mnist_mlp.parity.pair import attention, optimizers, sequences
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
@@ -114,6 +114,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             pair = run.weights.pairs[finding.layer]
             yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
+            yield from optimizers.scaled(run)
             yield from (Hypothesis(*each) for each in sequences.of_update(run))
             both = optimizers.Optimizers.of(run)
             yield from optimizers.hypotheses(both) if both.known else ()
@@ -141,6 +142,8 @@ def _settings(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
             yield Hypothesis(mends, Cause("normalisation_settings", text))
         elif a.kind == "conv":
             yield Hypothesis(mends, Cause("convolution_settings", text))
+        elif a.kind == "conv_transpose":
+            yield Hypothesis(mends, Cause("transposed_convolution_settings", text))
         elif a.kind == "embedding":
             yield Hypothesis(mends, Cause("embedding_settings", text))
 
@@ -249,6 +252,9 @@ def _extra(layer: PairLayer) -> Iterator[Hypothesis]:
 
 def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
     """The same sort of work, done otherwise."""
+    if a.kind == attention.KIND:
+        yield from (Hypothesis(*each) for each in attention.of_settings(a, b))
+        return
     unlike = list(differing(a, b))
     if a.kind == b.kind and not unlike:
         return

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mnist_mlp.parity.pair.arrange import laid_like
+from mnist_mlp.parity.pair.arrange import laid_like, windows_like
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.pair import STATISTICS, PairLayer, PairStep, layer_and_role
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
@@ -25,6 +25,9 @@ output or gradient, to the largest movement of a tensor."""
 ZERO = 1e-9
 """A gradient below this share of the network's largest is zero but for rounding, as that of a bias
 in front of batch normalisation."""
+
+CROPPED = ("conv", "conv_transpose")
+"""Layers whose result a model may crop. What the next layer gets is compared whole."""
 
 NOTHING = 1e-300
 """So that nothing is divided by zero."""
@@ -157,6 +160,8 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
         theirs = theirs[..., np.argsort(order)]
     # A recurrent layer has its features last, and goes through the axis before.
     laid = theirs if pair.a.kind in RECURRENT else laid_like(theirs, ours)
+    if laid is None and outputs and pair.a.kind in CROPPED:
+        laid, ours = windows_like(theirs, ours) or (laid, ours)
     if laid is None and not outputs and pair.a.kind == "conv":
         # A port may pad in front of a convolution that the original lets pad.
         ours, theirs = _padded(ours, pair.a, last=True), _padded(theirs, pair.b, last=False)

@@ -456,6 +456,8 @@ def clipping_of(
 ) -> dict[str, Any]:
     """How a user's own code clipped, told by what the optimizer took; empty if it did not, or in
     no way that has a name."""
+    if scaling_of(gradients, applied) is not None:
+        return {}
     for given, taken in zip(gradients, applied, strict=True):
         names = [n for n in given if n in taken and taken[n].shape == given[n].shape]
         ratios = {n: _ratio(given[n], taken[n]) for n in names if np.any(given[n])}
@@ -475,6 +477,29 @@ def clipping_of(
             return {"clip": "global", "clip_at": at, "clip_slack": slack}
         return {"clip": "tensor", "clip_at": max(_norm([taken[n]]) for n in ratios)}
     return {}
+
+
+def scaling_of(gradients: Sequence[Tensors], applied: Sequence[Tensors]) -> float | None:
+    """The one number by which a user's own code multiplies the gradients of every step; no clipping
+    has the same for all. None if it does not, or if there is one step only."""
+    found = []
+    for given, taken in zip(gradients, applied, strict=True):
+        names = [n for n in given if n in taken and taken[n].shape == given[n].shape]
+        found += [_ratio(given[n], taken[n]) for n in names if np.any(given[n])]
+        if not names:
+            return None
+    known = [ratio for ratio in found if ratio is not None]
+    same = bool(known) and len(known) == len(found) and max(known) - min(known) <= ALIKE
+    return known[0] if same and len(gradients) > 1 and abs(known[0] - 1) > ALIKE else None
+
+
+def scaled(run: PairRun) -> Iterator[Hypothesis]:
+    """Gradients that the port's own code multiplies by a number before its update."""
+    steps = run.steps_b()
+    factor = scaling_of([step.gradients for step in steps], [step.applied for step in steps])
+    if factor is not None:
+        mends = (Mend(None, "clip", ""), Mend(None, "clip_at", 0.0))
+        yield Hypothesis(mends, Cause("gradient_scaled", f"{factor:.9g} times"))
 
 
 def _ratio(given: Array, taken: Array) -> float | None:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 import numpy as np
 
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
+from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.inputs import arrays_of
 from mnist_mlp.ports.pair import Draw, Forced, Mend, PairFacts, PairJob, PairRows, PairStep
-from mnist_mlp.reference import Array
+from mnist_mlp.ports.reported import Reports
+from mnist_mlp.reference import Array, Tensors
 
 EPOCHS = 2
 """Judged epochs: what happens once in each is seen, and the optimizers' memories matter."""
 
 Fit = Callable[[PairJob], tuple[PairStep, ...]]
 
+Reported = Callable[[], Reports]
+
 
 @dataclass(eq=False)
 class PairRun:
     """Both sides, opened in float64 and fed; `weights` learns the orders of
     features that the two frameworks flatten otherwise, and `draw_orders` those of the draws of a
-    dropout between flattening and a dense layer, by their number in a step."""
+    dropout between flattening and a dense layer, by their number in a step. `reports` are what the
+    port reported of the epochs as it stands."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -37,6 +43,8 @@ class PairRun:
     gradient_limits: Mapping[str, float] = field(default_factory=dict)
     schedules: Schedules | None = None
     draw_orders: dict[int, Array] = field(default_factory=dict)
+    reported_b: Reported = Reports
+    reports: Reports = field(default_factory=Reports)
     _judged: dict[str, Judged] = field(default_factory=dict)
     _own: Sequence[PairStep] = ()
 
@@ -60,7 +68,14 @@ class PairRun:
         mends = [mend for mend in mends if mend.field != "inputs"]
         if first_only:
             rows, epochs = rows.first(rows.batch_size), 1
-        return self.fit_b(PairJob(rows, epochs, forced, tuple(mends)))
+        validation = None if mends or first_only else tuple(self._ends())
+        return self.fit_b(PairJob(rows, epochs, forced, tuple(mends), validation))
+
+    def _ends(self) -> Iterator[Tensors]:
+        """The original's weights at the end of each epoch, as the port has them."""
+        steps = self.rows_b.steps
+        for last in self.steps_a[steps - 1 : steps * self.epochs : steps]:
+            yield self.weights.to_b(last.after)
 
     def _draws(self, step: PairStep) -> tuple[Draw, ...]:
         orders = self.draw_orders
@@ -89,7 +104,7 @@ class PairRun:
     def _judge(self, mends: Sequence[Mend]) -> Judged:
         steps = self.steps_b(mends)
         if not mends:
-            self._own = steps
+            self._own, self.reports = steps, self.reported_b()
         return judge(
             self.steps_a,
             steps,
@@ -110,7 +125,11 @@ class PairRun:
             at = self._first_other_inputs(step)
             changed = None
             if at is not None:
-                changed = self._exchanged(at, step) or self._reordered(at, step, mends)
+                changed = (
+                    self._exchanged(at, step)
+                    or self._reordered(at, step, mends)
+                    or self._projected(at, mends)
+                )
             if changed is None:
                 break
             self.weights = changed
@@ -142,6 +161,30 @@ class PairRun:
             changed[other] = replace(pairs[other], b=pairs[at].b)
             if inputs_of(changed[at], self.steps_a[0], step)[0] <= LIMITS["forward"]:
                 return WeightMap(tuple(changed))
+        return None
+
+    def _projected(self, at: int, mends: Sequence[Mend]) -> WeightMap | None:
+        """With the query, key and value in front of an attention matched in another order: they
+        have one input, so that only what comes of them tells them apart."""
+        layers = (*self.facts_a.layers, *self.facts_b.layers)
+        if not any(layer.kind == ATTENTION for layer in layers):
+            return None
+        before, pairs = self.weights, self.weights.pairs
+        group = [k for k in range(max(at - 3, 0), at) if pairs[k].b.kind == "dense"]
+        for order in list(permutations(group))[1:]:
+            if any(
+                pairs[k].b.shapes != pairs[j].b.shapes for k, j in zip(group, order, strict=True)
+            ):
+                continue
+            changed = list(pairs)
+            for k, j in zip(group, order, strict=True):
+                changed[k] = replace(pairs[k], b=pairs[j].b)
+            self.weights = WeightMap(tuple(changed))
+            step = self.steps_b(mends, first_only=True)[0]
+            better, self.weights = self.weights, before
+            near = (inputs_of(changed[k], self.steps_a[0], step)[0] for k in (*group, at))
+            if all(apart <= LIMITS["forward"] for apart in near):
+                return better
         return None
 
     def _reordered(self, at: int, step: PairStep, mends: Sequence[Mend]) -> WeightMap | None:

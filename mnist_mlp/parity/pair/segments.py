@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.ports.pair import PairLayer
 
@@ -20,7 +21,8 @@ ACTIVATIONS = (
 
 def family(kind: str) -> str:
     """What sort of work it is; empty for what is not held side by side."""
-    for name, kinds in (("pool", POOLS), ("dropout", DROPOUTS), ("activation", ACTIVATIONS)):
+    families = ("pool", POOLS), ("dropout", DROPOUTS), ("activation", ACTIVATIONS)
+    for name, kinds in (*families, (ATTENTION, (ATTENTION,))):
         if kind in kinds:
             return name
     return ""

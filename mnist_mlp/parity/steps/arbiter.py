@@ -64,7 +64,7 @@ def eps_of(precision: str) -> float:
 def units(got: Array, judged: Expected, *, eps: float) -> Array:
     """Distance from the exact value in roundings (`eps * terms`); infinite for NaN and infinity."""
     with np.errstate(invalid="ignore", over="ignore"):
-        distance = np.abs(np.asarray(got, np.float64) - judged.value)
+        distance = np.abs(got - judged.value)
         result = distance / (eps * judged.terms + TINY)
     return np.where(np.isfinite(distance), result, np.inf)
 
@@ -202,13 +202,12 @@ def gradients(
     dz = at_logits
     for layer in reversed(range(len(activations))):
         below = passed.activations[layer - 1] if layer else passed.inputs
-        below = np.asarray(below, np.float64)
         result[kernel_name(layer)] = Expected(
             below.T @ dz.value, np.abs(below).T @ np.maximum(dz.terms, np.abs(dz.value))
         )
         result[bias_name(layer)] = Expected(dz.value.sum(axis=0), dz.terms.sum(axis=0))
         if layer:
-            kernel = np.asarray(weights[kernel_name(layer)], np.float64)
+            kernel = weights[kernel_name(layer)]
             da = Expected(dz.value @ kernel.T, dz.terms @ np.abs(kernel).T)
             name, z = activations[layer - 1], passed.pre_activations[layer - 1]
             s = slope(name, z, below) if isinstance(name, str) else name.slope(z)

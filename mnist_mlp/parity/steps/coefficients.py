@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnist_mlp.parity.steps.arbiter import Expected, adam_cancellation
+from mnist_mlp.parity.steps.drift import rms
 from mnist_mlp.parity.steps.memory import is_own
-from mnist_mlp.parity.steps.moment import Moment
+from mnist_mlp.parity.steps.moment import Moment, doubles
 from mnist_mlp.reference import Array
 
 if TYPE_CHECKING:
@@ -99,9 +100,9 @@ def off_coefficients(
         # the residual and the columns, so their errors are not independent.
         return result
     slack = relative_slack(recipe, moment)
+    weights, after = moment.weights, doubles(moment.now.record.state.weights)
     for name, judged in exact.items():
-        w = moment.weights[name].ravel()
-        new = np.asarray(moment.now.record.state.weights[name], np.float64).ravel()
+        w, new = weights[name].ravel(), after[name].ravel()
         move = w - judged.value.ravel()
         moving = np.abs(move) >= STALLED * recipe.eps * np.maximum(np.abs(w), np.abs(new))
         if np.count_nonzero(moving) < FEWEST:
@@ -161,20 +162,14 @@ def _sharing(w: Array, move: Array) -> Array:
 
 
 def _worst(fitted: Fit, columns: Mapping[str, Array], slack: float) -> Off | None:
-    worst: Off | None = None
-    moved = float(np.sqrt(np.mean(columns["step"] ** 2)))
+    found = []
     for name, value in fitted.value.items():
         error = fitted.error[name]
-        if name == "step":
-            allowed = slack
-        else:
-            # Rounding of the learning rate is a share of the step, so it is scaled to this column.
-            allowed = slack * moved / float(np.sqrt(np.mean(columns[name] ** 2)))
+        # Rounding of the learning rate is a share of the step, so it is scaled to each column.
+        allowed = slack * rms(columns["step"]) / rms(columns[name])
         size = abs(value) / (SIGMAS * error + allowed)
-        if size <= 1:
-            continue
-        what = {"step": "the step", "weight": "the weights", "velocity": "the old velocity"}[name]
-        if worst is None or size > worst.size:
-            text = f"coefficient of {what} off by {value:.3g} +- {error:.1g}"
-            worst = Off(value=value, error=error, size=size, text=text)
-    return worst
+        if size > 1:
+            what = {"step": "step", "weight": "weights", "velocity": "old velocity"}[name]
+            text = f"coefficient of the {what} off by {value:.3g} +- {error:.1g}"
+            found.append(Off(value=value, error=error, size=size, text=text))
+    return max(found, key=lambda off: off.size, default=None)

@@ -142,13 +142,11 @@ def _measure(
     if not judged.is_judged:
         return Finding(size=0.0, got=np.nan, expected=np.nan, note=NOT_JUDGED, **common)
     distance = units(got, judged, eps=recipe.eps)
-    if distance.size == 0:
-        return Finding(size=0.0, got=np.nan, expected=np.nan, note=NOT_JUDGED, **common)
     worst = np.unravel_index(int(distance.argmax()), distance.shape)
     at = f"[{', '.join(str(int(i)) for i in worst)}]" if worst else ""
     return Finding(
         size=float(distance[worst]),
-        got=float(np.asarray(got, np.float64)[worst]),
+        got=float(got[worst]),
         expected=float(judged.value[worst]),
         note=at,
         **common,

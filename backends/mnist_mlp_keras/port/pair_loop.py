@@ -1,0 +1,162 @@
+"""A user's own training loop in Keras as one side of a pair."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.inputs import Inputs
+from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.reference import Array
+from mnist_mlp_keras.engine import exact_scalars
+from mnist_mlp_keras.port.loop import Drive, as_compiled
+from mnist_mlp_keras.port.pair import KerasSide, PairRun
+from mnist_mlp_keras.port.pair_observer import default_type
+from mnist_mlp_keras.port.pair_schedules import rates
+
+SETS_RATES = re.compile(r"\.(learning_rate|lr)(\s*=(?!=)|\.assign\b)|\bset_value\(")
+"""In a script's code, what changes the rate of an optimizer."""
+
+
+class LoopSide(KerasSide):
+    """The loop of a user's script."""
+
+    def ran(self, job: PairJob) -> PairRun:
+        """One run of the script, up to the last judged step of its loop."""
+        rows = job.rows
+        if not isinstance(rows.x, np.ndarray):
+            raise UsageError(f"{self.path}: its loop gives its model one tensor, not several")
+        cuts = range(rows.batch_size, len(rows.y), rows.batch_size)
+        parts = [np.split(np.asarray(self.fed(whole)), cuts) for whole in (rows.x, rows.y)]
+        epoch = [
+            tuple(map(keras.ops.convert_to_tensor, batch)) for batch in zip(*parts, strict=True)
+        ]
+        epochs = [epoch] * job.epochs
+        run, steps = self._driven(job, epochs)
+        if steps < sum(map(len, epochs)):
+            # Its own epochs are fewer: all batches in one.
+            run, _ = self._driven(job, [[batch for each in epochs for batch in each]])
+        if run is None:
+            raise UsageError(f"{self.target}: its loop takes none of the batches that it is given")
+        return run
+
+    def _driven(
+        self, job: PairJob, epochs: Sequence[Sequence[tuple[Any, ...]]]
+    ) -> tuple[LoopRun | None, int]:
+        run: LoopRun | None = None
+
+        def stepped(model: Any) -> bool:
+            nonlocal run
+            if run is None:
+                as_compiled(model, None, None)
+                run = LoopRun(self, model, job)
+            run.enter()
+            return any(mend.field == "training_mode" for mend in job.loop_mends)
+
+        def updated(optimizer: Any, own: Callable[..., Any], gradients: Any, given: Any) -> Any:
+            assert run is not None
+            return run.updated(optimizer, own, gradients, given)
+
+        drive = Drive(
+            self.given.loop,
+            epochs,
+            on_step=stepped,
+            on_update=updated,
+            on_taken=lambda *taken: run.taken(*taken) if run is not None else None,
+            on_end=lambda: run.ended() if run is not None else None,
+        )
+        try:
+            with exact_scalars():
+                self.given.found.run(drive.driving)
+        finally:
+            if run is not None:
+                run.stop_watching()
+        if run is not None:
+            as_compiled(run.fitted, run.optimizer, drive.losses.loss)
+        self._rows: Any = job.rows.x
+        self._inputs = drive.inputs[: job.rows.steps]
+        return run, drive.steps
+
+    @property
+    def writes_rates(self) -> bool:
+        """Whether the script sets learning rates itself."""
+        return bool(SETS_RATES.search(self.given.found.text))
+
+    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
+        """See `PairSide.rates`: one rate, unless own code changes it (`PairFacts.own_rates`)."""
+        with default_type(self.precision):
+            run = self.ran(PairJob(self.rows.first(self.rows.batch_size), 1))
+            with exact_scalars():
+                return rates(run.fitted, (), at, self.length, interval)
+
+    def module_input(self, x: Inputs) -> Any:
+        """As the loop does it, which may scale and reshape its batches.
+
+        Raises
+        ------
+        UsageError
+            The loop was not run on these rows.
+        """
+        if not isinstance(x, np.ndarray) or not np.array_equal(x, self._rows):
+            raise UsageError(f"{self.path}: what its loop makes of these rows is not known")
+        return keras.ops.concatenate(list(self._inputs))
+
+
+class LoopRun(PairRun):
+    """The steps of a loop, recorded."""
+
+    def enter(self) -> None:
+        """A step begins."""
+        super().enter()
+        self._updated = False
+
+    def taken(
+        self, target: Any, sources: Sequence[Any], gradients: Sequence[Any]
+    ) -> Sequence[Any] | None:
+        """A tape has given gradients: the other side's instead, with which the loop goes on.
+
+        What it calls from now on is no part of the step.
+        """
+        self._gradients(target, sources, gradients)
+        if not self._raw:
+            return None
+        self.stop_watching()
+        names = self._names()
+        return [
+            super(LoopRun, self)._replaced(gradient, source, names.get(id(source), ()))
+            for source, gradient in zip(sources, gradients, strict=True)
+        ]
+
+    def _replaced(self, gradient: Any, variable: Any, names: Sequence[str]) -> Any:
+        """What the loop has made of them, unless an experiment undoes its clipping."""
+        if "clip" not in self._experiment.changes:
+            return gradient
+        return super()._replaced(gradient, variable, names)
+
+    def updated(
+        self, optimizer: Any, own: Callable[..., Any], gradients: list[Any], given: Any
+    ) -> Any:
+        """The optimizer makes an update."""
+        if self.optimizer is None:
+            as_compiled(self.fitted, optimizer, None)
+            self.take_charge(optimizer)
+        return self._applying(own)(gradients, given)
+
+    def stop_watching(self) -> None:
+        """Observe no more calls."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def ended(self) -> None:
+        """A step is over, with whatever the loop has done after its update."""
+        if self.optimizer is None or self._pending or not self._raw:
+            return
+        self.on_train_batch_end(0)
+        self._close()
+        self._raw = {}

@@ -1,0 +1,60 @@
+"""Batches that a training loop makes itself, recorded while it runs for a few of its epochs.
+
+An epoch ends where a row comes again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from mnist_mlp.reference import Array
+
+EPOCHS = 3
+LEAST = 2
+"""Epochs of which the order in each can be told; with fewer, the data are not known."""
+
+LONGEST_S = 10.0
+"""Time for running the loop itself."""
+
+
+class Recording:
+    """The batches of a loop's first epochs; iterated once for each of them, as a loader is."""
+
+    def __init__(self) -> None:
+        self.epochs: list[list[Any]] = []
+        self.whole = False
+        """Whether the last of them is known to be whole."""
+        self._rows: set[bytes] = set()
+        self._start = time.perf_counter()
+        self._next = 0
+
+    def add(self, x: Array, batch: Any) -> bool:
+        """One more batch, of the rows `x` (n, ...); whether it is enough, or took too long."""
+        if x[:1].tobytes() in self._rows or not self.epochs:
+            if len(self.epochs) == EPOCHS:
+                self.whole = True
+                return True
+            self.epochs.append([])
+            self._rows.clear()
+        self._rows |= {row.tobytes() for row in x}
+        self.epochs[-1].append(batch)
+        return time.perf_counter() - self._start > LONGEST_S
+
+    def close(self, *, ended: bool) -> None:
+        """No batch comes any more; `ended` says that the loop has come to its end."""
+        if not (ended or self.whole):
+            self.epochs.pop()
+
+    @property
+    def known(self) -> bool:
+        """Whether there are enough epochs to compare."""
+        return len(self.epochs) >= LEAST
+
+    def __iter__(self) -> Iterator[Any]:
+        self._next += 1
+        return iter(self.epochs[(self._next - 1) % len(self.epochs)])
+
+    def __len__(self) -> int:
+        return len(self.epochs[0])
