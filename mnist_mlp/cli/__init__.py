@@ -9,6 +9,7 @@ import errno
 import json
 import sys
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,7 +51,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if words[0].startswith("-") and words[0] not in _TOP_LEVEL:
         words = ["train", *words]
-    as_json = "--json" in words
+    as_json = not {"--json", "--format=json"}.isdisjoint(words)
+    as_json = as_json or ("--format", "json") in pairwise(words)
     try:
         raise_on_signals()
         from mnist_mlp.cli.app import app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
 
     from mnist_mlp.data import Dataset
     from mnist_mlp.parity.check.port import Checked
+    from mnist_mlp.parity.check.read_spec import ReadSpec
+
+
+class Format(StrEnum):
+    """How the result is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
 
 
 def check(
@@ -65,20 +75,27 @@ def check(
     ] = None,
     overwrite: o.Overwrite = False,
     timeout: o.Timeout = None,
+    sarif: Annotated[
+        Path | None, typer.Option(help="A file for the result in SARIF 2.1.0, for code scanning.")
+    ] = None,
     verbose: o.Verbose = False,
+    format_: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="text (the default), json, or github: annotations of a workflow."
+        ),
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Say whether a port is faithful, or where it first differs and why; exit code 1 if it differs.
 
     Example: python -m mnist_mlp check examples/textbook_port.py:TextbookPort --cost
     """
-    from mnist_mlp.cli.output import print_json, tell
+    from mnist_mlp.cli.output import tell
     from mnist_mlp.errors import UsageError
     from mnist_mlp.parity.check.port import check_port, original_spec
     from mnist_mlp.parity.check.target import parse_target
-    from mnist_mlp.parity.outcome import as_text
     from mnist_mlp.ports.user_code import is_script
-    from mnist_mlp.spec import ACTIVATIONS
 
     if not 1 <= len(models) <= 2:
         raise UsageError(
@@ -92,8 +109,8 @@ def check(
     request = o.Request(context.params)
     spec = request.resolve().spec
     shape = _shape(image_shape)
-    if out is not None:
-        _require_free(out, overwrite=overwrite)
+    form = _form(format_, json=json)
+    _require_free(out, sarif, overwrite=overwrite)
 
     def rows() -> Dataset:
         # Scripts train on data of their own.
@@ -101,19 +118,12 @@ def check(
         return request.load_dataset(spec.data.dataset, download=not scripts)
 
     if print_spec:
-        read = original_spec(
-            targets[0], spec=spec, dataset=rows(), image_shape=shape, timeout=timeout, say=tell
+        _print_spec(
+            original_spec(
+                targets[0], spec=spec, dataset=rows(), image_shape=shape, timeout=timeout, say=tell
+            ),
+            label=targets[0].text,
         )
-        if read.unknown:
-            layers = ", ".join(map(str, read.unknown))
-            raise UsageError(
-                f"{targets[0].text}: a specification cannot express the activation of layer "
-                f"{layers}, so it cannot be printed.\n"
-                f"Known activations: {', '.join(ACTIVATIONS)}, leaky_relu(x)."
-            )
-        for remark in read.remarks:
-            typer.echo(f"# {remark}")
-        typer.echo(read.spec.as_toml())
         return
     checked = check_port(
         targets[-1],
@@ -131,21 +141,9 @@ def check(
     document = {**checked.outcome.document(), **extra}
     if out is not None:
         _write(out, checked, document)
-    if json:
-        print_json(document)
-    else:
-        typer.echo(as_text(checked.outcome))
-        if checked.cost:
-            epochs = checked.spec.training.epochs
-            typer.echo(
-                f"\naccuracy after {epochs} epochs: {checked.cost['as_it_is']:.4f} from the port's "
-                f"own initial weights, {checked.cost['with_specified_start']:.4f} from the "
-                f"specified ones"
-            )
-        if out is not None:
-            typer.echo("")
-            for name in FILES:
-                typer.echo(out / name)
+    if sarif is not None:
+        _write_sarif(sarif, checked)
+    _print(checked, form, document, out)
     raise typer.Exit(checked.outcome.exit_code)
 
 
@@ -153,11 +151,66 @@ FILES = ("check.json", "report.html")
 """What `--out` writes."""
 
 
-def _require_free(out: Path, *, overwrite: bool) -> None:
+def _form(form: Format | None, *, json: bool) -> Format:
+    from mnist_mlp.errors import UsageError
+
+    if json and form not in (None, Format.JSON):
+        raise UsageError(f"--json is --format json, and --format {form} was given as well")
+    return Format.JSON if json else form or Format.TEXT
+
+
+def _print_spec(read: ReadSpec, *, label: str) -> None:
+    from mnist_mlp.errors import UsageError
+    from mnist_mlp.spec import ACTIVATIONS
+
+    if read.unknown:
+        layers = ", ".join(map(str, read.unknown))
+        raise UsageError(
+            f"{label}: a specification cannot express the activation of layer "
+            f"{layers}, so it cannot be printed.\n"
+            f"Known activations: {', '.join(ACTIVATIONS)}, leaky_relu(x)."
+        )
+    for remark in read.remarks:
+        typer.echo(f"# {remark}")
+    typer.echo(read.spec.as_toml())
+
+
+def _print(checked: Checked, form: Format, document: Mapping[str, Any], out: Path | None) -> None:
+    from mnist_mlp.cli.output import print_json
+    from mnist_mlp.parity.outcome import as_text
+    from mnist_mlp.report.annotations import annotated
+
+    if form is Format.JSON:
+        print_json(document)
+        return
+    if form is Format.GITHUB:
+        for line in annotated(checked.outcome):
+            typer.echo(line)
+        return
+    typer.echo(as_text(checked.outcome))
+    if checked.cost:
+        epochs = checked.spec.training.epochs
+        typer.echo(
+            f"\naccuracy after {epochs} epochs: {checked.cost['as_it_is']:.4f} from the port's "
+            f"own initial weights, {checked.cost['with_specified_start']:.4f} from the "
+            f"specified ones"
+        )
+    if out is not None:
+        typer.echo("")
+        for name in FILES:
+            typer.echo(out / name)
+
+
+def _require_free(out: Path | None, sarif: Path | None, *, overwrite: bool) -> None:
     """Refuse to overwrite without `--overwrite`, and a page that is not of this program."""
     from mnist_mlp.errors import UsageError
     from mnist_mlp.report import refuse_foreign
 
+    if sarif is not None and sarif.exists() and (sarif.is_dir() or not overwrite):
+        advice = "name a file" if sarif.is_dir() else "add --overwrite or choose another file"
+        raise UsageError(f"--sarif {sarif}: exists already; {advice}")
+    if out is None:
+        return
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; name a folder")
     for name in FILES:
@@ -176,6 +229,13 @@ def _write(out: Path, checked: Checked, document: Mapping[str, Any]) -> None:
     spec = None if checked.by_original else checked.spec
     page = check_html(checked.outcome, cost=checked.cost, spec=spec)
     write_atomically(out / "report.html", page.encode(errors="replace"))
+
+
+def _write_sarif(path: Path, checked: Checked) -> None:
+    from mnist_mlp.report.sarif import sarif
+    from mnist_mlp.run.files import json_bytes, write_atomically
+
+    write_atomically(path, json_bytes(sarif(checked.outcome)))
 
 
 def _shape(text: str | None) -> tuple[int, ...]:
