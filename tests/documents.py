@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 
@@ -68,8 +67,3 @@ def alike(wanted: str, got: list[str]) -> bool:
     pairs = zip(NUMBER.findall(wanted), NUMBER.findall(got[0]), strict=True)
     values = [[float(text.replace(",", "").rstrip(".")) for text in pair] for pair in pairs]
     return all(abs(a - b) <= max(0.02, 0.02 * abs(a)) for a, b in values)
-
-
-def contains_code(block: str, *files: Path) -> bool:
-    """Whether a block of code stands in one of some files, word for word."""
-    return any(block.strip() in file.read_text(encoding="utf-8") for file in files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import re
 import subprocess
@@ -12,12 +11,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from documents import Shown, alike, assert_prints, blocks, contains_code, shown
+from documents import Shown, alike, assert_prints, shown
 
 from mnist_mlp.run.folder import Run
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PAGES = {
     page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8")
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -74,32 +72,6 @@ def test_a_command_prints_what_is_shown(page: str, command: Shown, printed: Prin
 def test_what_make_run_does_is_what_is_shown() -> None:
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "-m mnist_mlp compare keras torch --out runs/tutorial --overwrite" in make
-
-
-@pytest.mark.parametrize("page", [name for name, page in PAGES.items() if ">>>" in page])
-def test_a_session_answers_what_is_shown(
-    page: str, monkeypatch: pytest.MonkeyPatch, mnist_dir: Path
-) -> None:
-    """`pycon` blocks, one session a page."""
-    monkeypatch.setenv("MNIST_MLP_DATA", str(mnist_dir))
-    text = "\n\n".join(blocks(PAGES[page], "pycon"))
-    case = doctest.DocTestParser().get_doctest(text, {}, page, page, 0)
-    told: list[str] = []
-    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    result = doctest.DocTestRunner(optionflags=options).run(case, out=told.append)
-    assert result.attempted > 3
-    assert result.failed == 0, "".join(told)
-
-
-@pytest.mark.parametrize("page", [name for name in PAGES if name.endswith("tutorial.md")])
-def test_shown_code_is_the_examples_code(page: str) -> None:
-    """Models shown as Python, word for word."""
-    code = [
-        block for block in blocks(PAGES[page], "python") if "class " in block or "def " in block
-    ]
-    assert code
-    for block in code:
-        assert contains_code(block, *EXAMPLES), block
 
 
 def test_links_lead_somewhere() -> None:

@@ -208,9 +208,25 @@ for a, b in data:{STEP}
 """
 
 
+ADVERSARIES = """
+maker = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
+maker_optimizer = keras.optimizers.Adam(0.1)
+for a, b in data:
+    with tf.GradientTape() as of_maker, tf.GradientTape() as of_net:
+        made = net(maker(tf.random.normal((8, 2))))
+        own = keras.ops.mean(made) - keras.ops.mean(net(a))
+        other = -keras.ops.mean(made)
+    gradients = of_maker.gradient(other, maker.trainable_variables)
+    own_gradients = of_net.gradient(own, net.trainable_variables)
+    maker_optimizer.apply_gradients(zip(gradients, maker.trainable_variables))
+    optimizer.apply_gradients(zip(own_gradients, net.trainable_variables))
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (ADVERSARIES, "takes gradients 2 times"),
         (
             f"for a, b in [(x, y)] * 3:{STEP}".replace("loss_of(b, net", "tf.norm(b - net"),
             "its loss is none of Keras's",
@@ -241,7 +257,16 @@ for a, b in data:{STEP}
         ),
         ("for a, b in data:\n    net(a)\n", "ended without training"),
     ],
-    ids=["own loss", "one epoch", "twice", "two gradients", "beside", "three parts", "none"],
+    ids=[
+        "adversaries",
+        "own loss",
+        "one epoch",
+        "twice",
+        "two gradients",
+        "beside",
+        "three parts",
+        "none",
+    ],
 )
 def test_what_cannot_be_followed_is_refused_in_words(
     text: str, words: str, tmp_path: Path, workers: Workers
