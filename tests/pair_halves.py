@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mnist_mlp.parity.check.pair_verdict import MOST
 from mnist_mlp.parity.outcome import Outcome
 
 RUNGS = ("data", "forward", "loss", "gradient", "update")
@@ -41,7 +42,8 @@ def measured(pair: str, outcome: Outcome) -> Iterator[Measured]:
         if rung.name not in RUNGS:
             continue
         broken = rung.status == "broken"
-        if rung.margin is not None and rung.status != "not_exercised":
+        # A tensor that is missing is no matter of limits.
+        if rung.margin is not None and rung.margin < MOST and rung.status != "not_exercised":
             yield Measured(pair, rung.name, max(rung.margin, SMALLEST), broken)
         if broken:
             return

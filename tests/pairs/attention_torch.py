@@ -185,12 +185,6 @@ def interleaved():
     return Port(Interleaved())
 
 
-def as_torch_draws():
-    port = Port(Packed())
-    port.attention.attention._reset_parameters()
-    return port
-
-
 class Adamax(Port):
     def configure_optimizers(self):
         return torch.optim.Adamax(self.parameters(), lr=0.01, eps=1e-7)

@@ -203,3 +203,30 @@ def entities():
         "model": compiled(keras.Model(inputs, z)),
         "fit": {"x": fields, "y": y, "batch_size": 20},
     }
+
+
+def steps():
+    rng = np.random.default_rng(5)
+    return rng.normal(size=(90, 5, 6)).astype("float32"), rng.integers(0, 4, (90, 5))
+
+
+def of_each_step(*layers_between):
+    x, y = steps()
+    model = keras.Sequential(
+        [
+            keras.Input((5, 6)),
+            layers.TimeDistributed(layers.Dense(7, activation="tanh")),
+            *layers_between,
+            layers.TimeDistributed(layers.Dense(4, activation="softmax")),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 30}}
+
+
+def each_step():
+    return of_each_step()
+
+
+def normalised_at_each_step():
+    return of_each_step(layers.TimeDistributed(layers.LayerNormalization()))

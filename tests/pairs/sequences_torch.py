@@ -534,3 +534,39 @@ def entities(net=Entities):
 
 def entities_without():
     return entities(type("Net", (Entities,), {"rate": 0.0}))
+
+
+class EachStep(L.LightningModule):
+    activation = staticmethod(torch.tanh)
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.out = nn.Linear(6, 7), nn.Linear(7, 4)
+        for layer in (self.wide, self.out):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x):
+        return self.out(self.activation(self.wide(x)))
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return F.cross_entropy(self(x).transpose(1, 2), y)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def of_each_step(module):
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(90, 5, 6)).astype("float32"), rng.integers(0, 4, (90, 5))
+    rows = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    return {"module": module, "loader": DataLoader(rows, batch_size=30, shuffle=True)}
+
+
+def each_step():
+    return of_each_step(EachStep())
+
+
+def each_step_by_relu():
+    return of_each_step(type("Port", (EachStep,), {"activation": staticmethod(torch.relu)})())

@@ -514,3 +514,47 @@ def test_no_activation_is_printed_that_was_not_seen(bench: Bench, cli: Cli, idx_
     done = cli("check", f"{odd}:build", "--print-spec", *small)
     assert (done.returncode, done.stdout) == (2, "")
     assert "a specification cannot express the activation of layer 0" in done.stderr
+
+
+TWO_OUTPUTS = """
+import keras
+from keras import layers
+
+
+def build():
+    x = keras.Input((6,))
+    heads = {"kind": layers.Dense(3, name="kind")(x), "size": layers.Dense(1, name="size")(x)}
+    model = keras.Model(x, heads)
+    model.compile("sgd", {"kind": "sparse_categorical_crossentropy", "size": "mse"})
+    return model
+"""
+
+AT_EACH_STEP = """
+import keras
+from keras import layers
+
+
+def build():
+    each = layers.TimeDistributed(layers.LAYER)
+    model = keras.Sequential([keras.Input((5, 6)), each, layers.Dense(4)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (TWO_OUTPUTS, "it has 2 outputs (loss sparse_categorical_crossentropy, mse)"),
+        (AT_EACH_STEP.replace("LAYER", "LayerNormalization()"), "it has TimeDistributed"),
+        (AT_EACH_STEP.replace("LAYER", "Dense(3)"), None),
+    ],
+    ids=["two outputs", "a layer at each step", "a dense layer at each step"],
+)
+def test_what_no_port_can_be_held_against_is_named(
+    text: str, told: str | None, bench: Bench, workers: Workers
+) -> None:
+    described = workers("keras").describe_port(f"{bench.write(text)}:build")
+    found = supported.refusal_of_pair(described, label="it")
+    assert (found is None) == (told is None)
+    assert (told or "") in (found or "")

@@ -10,14 +10,16 @@ import keras
 
 from mnist_mlp.ports.protocol import PortDescription
 from mnist_mlp_keras.port.facts import optimizer_settings
-from mnist_mlp_keras.port.load import described, leaves_of, loss_name
+from mnist_mlp_keras.port.load import described, leaves_of, loss_names
+from mnist_mlp_keras.port.pair_recurrent import at_each_step, works_on_all_steps
 
 Shape = tuple[int | None, ...]
 
 
 def describe(model: Any) -> PortDescription:
-    """Its layers, the shapes of what it takes and gives, and the loss it was compiled with."""
-    loss = loss_name(model)
+    """Its layers, and wrappers that call another than a dense one at each step of a sequence; the
+    shapes of what it takes and gives, and the loss it was compiled with."""
+    others = [layer for layer in at_each_step(model) if not works_on_all_steps(layer)]
     inputs = _shapes(model, "input_shape")
     known = getattr(model, "inputs", None) or []
     words = tuple(map(partial(_vocabulary, model), known))
@@ -25,10 +27,10 @@ def describe(model: Any) -> PortDescription:
     names = tuple(sorted(structure)) if isinstance(structure, Mapping) else ()
     return PortDescription(
         framework="keras",
-        layers=tuple(described(layer) for layer in leaves_of(model)),
+        layers=tuple(described(layer) for layer in (*leaves_of(model), *others)),
         inputs=inputs,
         outputs=_shapes(model, "output_shape"),
-        losses=(loss,) if loss else (),
+        losses=tuple(dict.fromkeys(loss_names(model))),
         constraints=tuple(_constraints(model)),
         optimizer=str(optimizer_settings(model).get("kind", "")),
         input_names=names,

@@ -168,9 +168,19 @@ def wanted_shape(model: Any, asked: tuple[int, ...]) -> tuple[int, ...]:
 
 def loss_name(model: Any) -> str:
     """Name of the compiled loss."""
+    return loss_names(model)[0] if len(loss_names(model)) == 1 else ""
+
+
+def loss_names(model: Any) -> tuple[str, ...]:
+    """Names of the compiled losses, one for each output that has its own."""
     loss = getattr(model, "loss", None)
-    if isinstance(loss, list | tuple) and len(loss) == 1:
-        loss = loss[0]
+    if isinstance(loss, Mapping):
+        loss = list(loss.values())
+    losses = loss if isinstance(loss, list | tuple) else [loss]
+    return tuple(name for each in losses if (name := _named_loss(each)))
+
+
+def _named_loss(loss: Any) -> str:
     if isinstance(loss, str):
         return loss
     if loss is None or callable(getattr(loss, "__func__", None)):

@@ -39,7 +39,7 @@ from mnist_mlp_keras.port.pair_mends import (
     set_layer,
     variance_before,
 )
-from mnist_mlp_keras.port.pair_recurrent import Sequences, run
+from mnist_mlp_keras.port.pair_recurrent import Sequences, all_steps_at_once, of_one_step, run
 from mnist_mlp_keras.port.pair_recurrent import settings_of as recurrent_settings
 from mnist_mlp_keras.port.state import number
 
@@ -64,7 +64,7 @@ class Observer:
 
     def __init__(self, model: Any, mends: Sequence[Mend] = ()) -> None:
         self.model = model
-        within = pair_attention.softmaxes_of(model)
+        within = pair_attention.softmaxes_of(model) | of_one_step(model)
         self.leaves = [
             layer
             for layer in leaves_of(model)
@@ -107,7 +107,8 @@ class Observer:
         for leaf, layer in enumerate(self.leaves):
             layer.call = self._call(layer, leaf, draws)
         try:
-            with draws.watching(), pair_attention.watching(self.model, self._attention):
+            attentions = pair_attention.watching(self.model, self._attention)
+            with draws.watching(), attentions, all_steps_at_once(self.model):
                 yield
         finally:
             for layer in self.leaves:

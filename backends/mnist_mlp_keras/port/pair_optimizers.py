@@ -72,6 +72,8 @@ def by_tensor(optimizer: Any, names: Names) -> dict[str, Settings]:
     found: dict[str, Settings] = {}
     for variable in optimizer._trainable_variables:
         own = names.get(id(variable), ())
+        if not own:  # of a layer that cannot be mapped
+            continue
         decays = optimizer._use_weight_decay(variable)
         here = settings if decays else {**settings, "weight_decay": 0.0}
         found |= dict.fromkeys(own, here if len(own) == 1 else {**here, "part_of": own[0]})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp.ports.recurrent import Strand, read, unrolled
+from mnist_mlp_keras.port.load import is_native
 from mnist_mlp_keras.port.pair_layers import activation_name, kind_of, recurrent_tensors
 
 UNROLLED = ("reset_after", "masked", "state")
@@ -150,3 +152,51 @@ def _written_out(
         x = OPERATIONS.flipped(x)
         mask = None if mask is None else OPERATIONS.flipped(mask)
     return unrolled(kind_of(layer), x, tensors, settings, state, OPERATIONS, mask)
+
+
+# --- A layer at each step -------------------------------------------------------------------------
+
+
+def at_each_step(model: Any) -> list[Any]:
+    """Keras's own wrappers that call a layer at each step of a sequence."""
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if type(layer).__name__ == "TimeDistributed" and is_native(layer)
+    ]
+
+
+def of_one_step(model: Any) -> set[int]:
+    """The ids of layers that cannot be observed, as they see one step at a time."""
+    return {
+        id(inner)
+        for wrapper in at_each_step(model)
+        if not works_on_all_steps(wrapper)
+        for inner in wrapper._flatten_layers(include_self=False)
+    }
+
+
+def works_on_all_steps(wrapper: Any) -> bool:
+    """Whether the layer within gives the same of all steps at once: it works on the last axis."""
+    return isinstance(wrapper.layer, keras.layers.Dense)
+
+
+@contextmanager
+def all_steps_at_once(model: Any) -> Iterator[None]:
+    """Let such layers be called once, while this lasts."""
+    changed = [wrapper for wrapper in at_each_step(model) if works_on_all_steps(wrapper)]
+
+    def called(wrapper: Any) -> Callable[..., Any]:
+        def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+            del training, mask
+            return wrapper.layer(inputs)
+
+        return call
+
+    for wrapper in changed:
+        wrapper.call = called(wrapper)
+    try:
+        yield
+    finally:
+        for wrapper in changed:
+            del wrapper.call
