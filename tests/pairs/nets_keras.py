@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 
@@ -114,6 +115,37 @@ def regression():
     )
     model.compile(keras.optimizers.SGD(0.01), "mse")
     return {"model": model, "fit": {"x": x, "y": y, "batch_size": 16}}
+
+
+class ByHand(keras.Model):
+    """Makes its gradients itself."""
+
+    def __init__(self, net, factor):
+        super().__init__()
+        self.net, self.factor = net, factor
+
+    def call(self, x, training=False):
+        return self.net(x, training=training)
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        made = [self.factor * gradient for gradient in gradients]
+        self.optimizer.apply_gradients(zip(made, self.trainable_variables, strict=True))
+        return {"loss": loss}
+
+
+def regression_by_hand(factor=1.0):
+    given = regression()
+    made = ByHand(given["model"], factor)
+    made.compile(given["model"].optimizer, given["model"].loss)
+    return {**given, "model": made}
+
+
+def regression_halved():
+    return regression_by_hand(0.5)
 
 
 def huber():

@@ -317,7 +317,7 @@ class PairRun(keras.callbacks.Callback):
                     side.fed(rows.x), side.fed(rows.y), orders[:1], batch_size=rows.batch_size
                 )
             try:
-                with watched_gradients(self._gradients):
+                with watched_gradients(self.taken):
                     model.fit(
                         planned_dataset(
                             side.fed(rows.x), side.fed(rows.y), orders, batch_size=rows.batch_size
@@ -351,9 +351,37 @@ class PairRun(keras.callbacks.Callback):
         self._open = ExitStack()
         self._open.enter_context(self.observer.watching(self._draws))
 
-    def _gradients(self, target: Any, sources: Sequence[Any], gradients: Sequence[Any]) -> None:
+    @property
+    def exchanges_early(self) -> bool:
+        """Whether the user's own code stands between the gradients and the update."""
+        return type(self.fitted).train_step is not keras.Model.train_step
+
+    def taken(
+        self, target: Any, sources: Sequence[Any], gradients: Sequence[Any]
+    ) -> Sequence[Any] | None:
+        """A tape has given gradients: others, with which the user's own code goes on, if any."""
         if self._open is None or self._raw:
-            return
+            return None
+        self._gradients(target, sources, gradients)
+        if not self.exchanges_early:
+            return None
+        names = self._names()
+        return [
+            gradient
+            if is_sparse(gradient)
+            else self._replaced(gradient, source, names.get(id(source), ()))
+            for source, gradient in zip(sources, gradients, strict=True)
+        ]
+
+    def _at_update(self, gradient: Any, variable: Any, names: Sequence[str]) -> Any:
+        """What an optimizer is given: what the user's own code has made of exchanged gradients,
+        unless an experiment undoes its clipping."""
+        raw = self._raw.get(id(variable), self._raw.get(id(variable.value)))
+        if self.exchanges_early and not is_sparse(raw) and "clip" not in self._experiment.changes:
+            return gradient
+        return self._replaced(gradient, variable, names)
+
+    def _gradients(self, target: Any, sources: Sequence[Any], gradients: Sequence[Any]) -> None:
         self._loss = float(np.sum(number(target)))
         for source, gradient in zip(sources, gradients, strict=True):
             if gradient is not None:
@@ -377,7 +405,7 @@ class PairRun(keras.callbacks.Callback):
                 self._settings = by_tensor(optimizer, names)
                 self._applied = if_other(self._taken(gradients, variables), self._left())
             replaced = [
-                self._replaced(g, v, names.get(id(v), ()))
+                self._at_update(g, v, names.get(id(v), ()))
                 for g, v in zip(gradients, variables, strict=True)
             ]
             if not self._experiment.by_rule:
@@ -403,6 +431,7 @@ class PairRun(keras.callbacks.Callback):
         found: dict[int, tuple[str, ...]] = {}
         for name, (variable, _, _) in (self.known or self.observer).tensors.items():
             found[id(variable)] = (*found.get(id(variable), ()), name)
+            found[id(variable.value)] = found[id(variable)]
         return found
 
     def _taken(self, gradients: Sequence[Any], variables: Sequence[Any]) -> dict[str, Array]:

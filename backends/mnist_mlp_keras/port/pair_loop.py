@@ -110,6 +110,8 @@ class LoopSide(KerasSide):
 class LoopRun(PairRun):
     """The steps of a loop, recorded."""
 
+    exchanges_early = True
+
     def enter(self) -> None:
         """A step begins."""
         super().enter()
@@ -122,21 +124,10 @@ class LoopRun(PairRun):
 
         What it calls from now on is no part of the step.
         """
-        self._gradients(target, sources, gradients)
-        if not self._raw:
-            return None
-        self.stop_watching()
-        names = self._names()
-        return [
-            super(LoopRun, self)._replaced(gradient, source, names.get(id(source), ()))
-            for source, gradient in zip(sources, gradients, strict=True)
-        ]
-
-    def _replaced(self, gradient: Any, variable: Any, names: Sequence[str]) -> Any:
-        """What the loop has made of them, unless an experiment undoes its clipping."""
-        if "clip" not in self._experiment.changes:
-            return gradient
-        return super()._replaced(gradient, variable, names)
+        found = super().taken(target, sources, gradients)
+        if self._raw:
+            self.stop_watching()
+        return found
 
     def updated(
         self, optimizer: Any, own: Callable[..., Any], gradients: list[Any], given: Any
