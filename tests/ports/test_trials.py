@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -28,6 +29,15 @@ def test_a_model_that_seeds_itself_is_drawn_once() -> None:
 
 def test_draws_end_with_the_time() -> None:
     assert len(distinct_draws(draws(*range(1000)), seconds=0)) == 1
+
+
+def test_waiting_for_a_busy_machine_costs_no_draws() -> None:
+    def slow() -> Iterator[Tensors]:
+        for each in draws(1, 2, 3):
+            time.sleep(0.3)
+            yield each
+
+    assert len(distinct_draws(slow(), seconds=0.25)) == 3
 
 
 def test_the_first_rows_that_a_model_takes() -> None:
