@@ -117,6 +117,16 @@ def regression():
     return {"model": model, "fit": {"x": x, "y": y, "batch_size": 16}}
 
 
+def standardised():
+    """Its model brings its features to mean 0 and deviation 1."""
+    x, y = table()
+    first = layers.Normalization()
+    first.adapt(3 * x + 1)
+    model = keras.Sequential([keras.Input((7,)), first, layers.Dense(9, "relu"), layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    return {"model": model, "fit": {"x": 3 * x + 1, "y": y, "batch_size": 16}}
+
+
 class ByHand(keras.Model):
     """Makes its gradients itself."""
 

@@ -190,6 +190,28 @@ def regression(loss=F.mse_loss):
     return {"module": Fitted(net, loss, sgd(0.01)), "loader": loader(lambda y: y)}
 
 
+class Standardised(nn.Module):
+    def __init__(self, x, unbiased=False):
+        super().__init__()
+        self.mean = torch.from_numpy(x.mean(0))
+        self.deviation = torch.from_numpy(x.std(0, ddof=int(unbiased)))
+        self.net = nn.Sequential(nn.Linear(7, 9), nn.ReLU(), nn.Linear(9, 1), nn.Flatten(0))
+
+    def forward(self, x):
+        return self.net((x - self.mean) / self.deviation)
+
+
+def standardised(unbiased=False):
+    x, y = table()
+    rows = TensorDataset(torch.from_numpy(3 * x + 1), torch.from_numpy(y))
+    module = Fitted(Standardised(3 * x + 1, unbiased), F.mse_loss, sgd(0.01))
+    return {"module": module, "loader": DataLoader(rows, batch_size=16, shuffle=True)}
+
+
+def standardised_unbiased():
+    return standardised(unbiased=True)
+
+
 def regression_in_columns():
     net = nn.Sequential(nn.Linear(7, 9), nn.ReLU(), nn.Linear(9, 1))
     return {"module": Fitted(net, F.mse_loss, sgd(0.01)), "loader": loader(lambda y: y[:, None])}

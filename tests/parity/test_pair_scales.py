@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from mnist_mlp.data import Dataset
@@ -64,3 +65,34 @@ def test_a_model_may_make_up_for_its_data(
     assert not seen.breaks
     (open_question,) = seen.not_judged
     assert "how the port scales its inputs" in open_question
+
+
+# --- Rows that are moved to what the port gets ----------------------------------------------------
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("shape", [(40, 5), (40, 4, 4, 2)], ids=["features", "images"])
+def test_rows_are_moved_through_a_scale_of_the_model(shape: tuple[int, ...]) -> None:
+    x = RNG.normal(size=shape)
+    scale, mean = RNG.uniform(0.5, 2, shape[1:]), RNG.normal(size=shape[1:])
+    wanted = (x - mean) / (scale * (1 + 1e-7))
+    moved = by_pair._moved(x, (x - mean) / scale, wanted)
+    assert moved is not None
+    np.testing.assert_allclose((moved - mean) / scale, wanted, rtol=0, atol=1e-13)
+    assert np.abs(moved - x).max() < 1e-5
+
+
+def test_a_feature_that_never_changes_may_stay() -> None:
+    x = RNG.normal(size=(20, 3))
+    x[:, 1] = 4
+    made = 2 * x
+    moved = by_pair._moved(x, made, made * (1 + 1e-7 * np.array([1, 0, 1])))
+    assert moved is not None
+    np.testing.assert_array_equal(moved[:, 1], 4)
+    assert by_pair._moved(x, made, made * (1 + 1e-7)) is None, "no row of its can be moved"
+
+
+def test_a_model_that_does_more_than_scale() -> None:
+    x = RNG.normal(size=(20, 3))
+    assert by_pair._moved(x, np.tanh(x), np.tanh(x) + 1e-7) is None

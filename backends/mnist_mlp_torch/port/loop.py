@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +36,15 @@ from mnist_mlp.ports.script import Catch, patched
 from mnist_mlp_torch.port.slices import SliceWatch, Targets
 
 Batch = tuple[Tensor, Tensor]
+
+
+def refusal(path: Path, reason: str) -> str:
+    """Why a loop is not judged, and what to do."""
+    return (
+        f"{path}: its training loop cannot be judged: {reason}.\n"
+        f"Name its parts instead, {path}:NAME, with NAME = {{'module': net, 'loss': loss, "
+        f"'optimizer': optimizer, 'loader': loader}}"
+    )
 
 
 @dataclass(frozen=True)

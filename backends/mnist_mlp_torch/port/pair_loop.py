@@ -16,7 +16,7 @@ from torch.optim.optimizer import (
 )
 from torch.utils.data import DataLoader
 
-from mnist_mlp.errors import UsageError
+from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.pair import (
     PairJob,
@@ -25,13 +25,17 @@ from mnist_mlp.reference import Array
 from mnist_mlp_torch.port.load import (
     seed_everything,
 )
-from mnist_mlp_torch.port.loop import Drive
+from mnist_mlp_torch.port.loop import Drive, refusal
 from mnist_mlp_torch.port.pair import PairRun, TorchSide
 from mnist_mlp_torch.port.pair_inputs import Fed
 from mnist_mlp_torch.port.pair_observer import default_type
 from mnist_mlp_torch.port.pair_schedules import (
     rates,
 )
+
+CHANGED_MEANWHILE = "modified by an inplace operation"
+"""What torch says where weights were used, as for a penalty, before those of the judged step were
+set: they are set when the loop calls its model."""
 
 
 class LoopSide(TorchSide):
@@ -138,6 +142,14 @@ class _LoopRun(PairRun):
         seed_everything(0)
         try:
             script.run(drive.watching)
+        except UserCodeError as error:
+            if CHANGED_MEANWHILE not in str(error):
+                raise
+            raise UsageError(
+                refusal(
+                    self.side.given.path, "it uses the model's weights before it calls the model"
+                )
+            ) from error
         finally:
             for hook in hooks:
                 hook.remove()

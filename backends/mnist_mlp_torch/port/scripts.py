@@ -6,7 +6,6 @@ import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +20,7 @@ from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
 from mnist_mlp.ports.source import read_source
 from mnist_mlp.ports.user_code import path_of
-from mnist_mlp_torch.port.loop import LoopWatch
+from mnist_mlp_torch.port.loop import LoopWatch, refusal
 
 HERE: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1}
 """What a script's own `Trainer` is given, where it asks for what this process does not have."""
@@ -49,7 +48,7 @@ class Script:
         if found is None:
             raise UsageError(self._untrained())
         if "refused" in found:
-            raise UsageError(_refusal(path_of(self.target), found["refused"]))
+            raise UsageError(refusal(path_of(self.target), found["refused"]))
         return dict(found)
 
     def run(self, watching: Watching, *, seed: int = 0) -> Any:
@@ -93,14 +92,6 @@ def _downloads_apart(text: str) -> Iterator[None]:
                     waiting = apart(vars(kind)["download"], lambda dataset: dataset.root)
                     stack.enter_context(patched(kind, download=waiting))
         yield
-
-
-def _refusal(path: Path, reason: str) -> str:
-    return (
-        f"{path}: its training loop cannot be judged: {reason}.\n"
-        f"Name its parts instead, {path}:NAME, with NAME = {{'module': net, 'loss': loss, "
-        f"'optimizer': optimizer, 'loader': loader}}"
-    )
 
 
 class _AllDouble(TorchFunctionMode):

@@ -59,6 +59,10 @@ PREDICTED = 1e-9
 """Largest relative difference of two outputs in evaluation."""
 
 
+AFFINE = 1e-9
+"""How far from scaled by a constant numbers may be, as a share of their range, in float64."""
+
+
 @dataclass(frozen=True)
 class Side:
     """One of the two models, described by its worker."""
@@ -319,24 +323,44 @@ def _double(
 
 
 def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> Array | None:
-    """The original's rows (m, ...) with the numbers that the port's first layer gets of its own.
+    """The original's rows (m, ...), moved so that its first layer gets the port's numbers.
 
-    The two may scale the same images at different places: one before float32, the other in the
-    model or in its loop. Here, in float64, they then differ by float32's rounding. None where they
-    don't differ, or by more, or where the original's model changes its rows itself.
+    The two may scale the same rows at different places: one before float32, the other in the model
+    or in its loop. Here, in float64, they then differ by float32's rounding. None where they don't
+    differ, or by more, or where the original's model does more to its rows than to scale them.
     """
-    pair, parts, apart = run.weights.pairs[0], [], 0.0
     if not isinstance(rows.x, np.ndarray):  # several inputs
         return None
-    batches = np.split(rows.x, range(rows.batch_size, len(rows.x), rows.batch_size))
-    for x, a, b in zip(batches, run.steps_a, own, strict=False):
-        ours, theirs = a.inputs[pair.a.number], b.inputs.get(pair.b.number)
-        laid = None if theirs is None else laid_like(theirs, ours)
-        if laid is None or x.size != ours.size or not np.array_equal(x.ravel(), ours.ravel()):
+    pair, ours, theirs = run.weights.pairs[0], [], []
+    for a, b in zip(run.steps_a[: rows.steps], own, strict=False):
+        got = b.inputs.get(pair.b.number)
+        ours.append(a.inputs[pair.a.number])
+        laid = None if got is None else laid_like(got, ours[-1])
+        if laid is None:
             return None
-        apart = max(apart, float(np.abs(laid - ours).max()) / float(np.ptp(rows.x) or 1.0))
-        parts.append(laid.reshape(x.shape))
-    return np.concatenate(parts) if LIMITS["forward"] < apart <= PIXELS else None
+        theirs.append(laid)
+    got_a, got_b = np.concatenate(ours), np.concatenate(theirs)
+    apart = float(np.abs(got_b - got_a).max()) / float(np.ptp(got_a) or 1.0)
+    if rows.x.size != got_a.size or not LIMITS["forward"] < apart <= PIXELS:
+        return None
+    return _moved(rows.x, got_a, got_b)
+
+
+def _moved(x: Array, made: Array, wanted: Array) -> Array | None:
+    """Rows of which a model makes `wanted`, where it makes `made` of `x` by scaling each number.
+
+    None if it does more than that.
+    """
+    before, after, aim = (each.reshape(len(x), -1) for each in (x, made, wanted))
+    from_x, from_made = before - before.mean(axis=0), after - after.mean(axis=0)
+    spread = (from_x**2).sum(axis=0)
+    same = spread == 0  # a feature that is the same in all rows
+    slope = (from_x * from_made).sum(axis=0) / np.where(same, 1.0, spread)
+    stuck = (slope == 0) & np.any(after != aim, axis=0)
+    if stuck.any() or np.abs(from_made - slope * from_x).max() > AFFINE * np.ptp(made):
+        return None
+    moved: Array = before + (aim - after) / np.where(slope == 0, 1.0, slope)
+    return moved.reshape(x.shape)
 
 
 def _schedules(
