@@ -155,6 +155,7 @@ def by_epoch():
 def watched():
     return compiled(
         keras.optimizers.SGD(0.01),
+        epochs=12,  # long enough for both to act
         callbacks=[
             keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=5),
             keras.callbacks.EarlyStopping(patience=3),

@@ -376,20 +376,24 @@ def plateau(patience, mode="abs"):
     return schedule
 
 
+def trained(callback):
+    return {"max_epochs": 12, "callbacks": [callback]}
+
+
 def watched():
     stopping = L.pytorch.callbacks.EarlyStopping("val_loss", patience=3)
-    return scheduled(plateau(4), "epoch", 0.01, {"callbacks": [stopping]}, monitor="val_loss")
+    return scheduled(plateau(4), "epoch", 0.01, trained(stopping), monitor="val_loss")
 
 
 def watched_longer():
     """Keras's patience."""
     stopping = L.pytorch.callbacks.EarlyStopping("val_loss", patience=3)
-    return scheduled(plateau(5), "epoch", 0.01, {"callbacks": [stopping]}, monitor="val_loss")
+    return scheduled(plateau(5), "epoch", 0.01, trained(stopping), monitor="val_loss")
 
 
 def stopped_later():
     stopping = L.pytorch.callbacks.EarlyStopping("val_loss", patience=5)
-    return scheduled(plateau(4), "epoch", 0.01, {"callbacks": [stopping]}, monitor="val_loss")
+    return scheduled(plateau(4), "epoch", 0.01, trained(stopping), monitor="val_loss")
 
 
 def exponential_by_epoch():

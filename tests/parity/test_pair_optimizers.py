@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from mnist_mlp.parity.check import by_pair
 from mnist_mlp.parity.pair.optimizers import (
     NEGLIGIBLE,
     Hypothesis,
@@ -409,3 +410,16 @@ def test_the_same_factor_in_every_step_is_no_clipping() -> None:
     assert scaling_of(given, [halved[0], {"a": 0.4 * given[1]["a"]}]) is None
     assert scaling_of(given, given) is None
     assert scaling_of(given, [{}, {}]) is None
+
+
+# --- What waits for epochs without progress -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("epochs", "acts"), [(4, False), (5, True)])
+def test_patience_as_long_as_the_run_changes_nothing(epochs: int, acts: bool) -> None:
+    settings = {"epochs": 3}
+    known = RunLength(epochs, 10), RunLength(2, 10)
+    assert by_pair._acting(settings, known) == (settings if acts else None)
+    guessed = RunLength(epochs, 10), RunLength(2, 10, guessed=True)
+    assert by_pair._acting(settings, guessed) == settings
+    assert by_pair._acting(None, known) is None

@@ -140,5 +140,6 @@ def early_stopping_of(callbacks: Sequence[Any]) -> Mapping[str, Any] | None:
                 "mode": _mode(callback),
                 "epochs": max(int(callback.patience), 1),
                 "min_delta": abs(float(callback.min_delta)),
+                "best_weights": bool(callback.restore_best_weights),
             }
     return None

@@ -29,6 +29,7 @@ _MAX_POOL = {"input": None, "kernel_size": None, "stride": None, "padding": 0, "
 _AVERAGE_POOL = {"input": None, "kernel_size": None, "stride": None, "padding": 0,
                  "ceil_mode": False, "count_include_pad": True,
                  "divisor_override": None}  # fmt: skip
+_ADAPTIVE_MAX_POOL = {"input": None, "output_size": None, "return_indices": False}
 _ONE = {"input": None}
 
 PARAMETERS: dict[str, Mapping[str, Any]] = {
@@ -37,6 +38,8 @@ PARAMETERS: dict[str, Mapping[str, Any]] = {
     **{f"conv_transpose{d}d": _CONV_TRANSPOSE for d in (1, 2, 3)},
     **{f"max_pool{d}d": _MAX_POOL for d in (1, 2, 3)},
     **{f"avg_pool{d}d": _AVERAGE_POOL for d in (1, 2, 3)},
+    # Its signature names no arguments: it is made of two functions.
+    **{f"adaptive_max_pool{d}d": _ADAPTIVE_MAX_POOL for d in (1, 2, 3)},
     "gelu": {"input": None, "approximate": "none"},
     "softplus": {"input": None, "beta": 1, "threshold": 20},
     "logsigmoid": _ONE,

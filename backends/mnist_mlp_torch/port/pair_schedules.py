@@ -130,5 +130,6 @@ def early_stopping_of(callbacks: Sequence[Any]) -> Mapping[str, Any] | None:
                 "mode": callback.mode,
                 "epochs": max(int(callback.patience), 1),
                 "min_delta": abs(float(callback.min_delta)),
+                "best_weights": False,  # a checkpoint has them, and nobody loads it
             }
     return None

@@ -5,8 +5,9 @@ Dense networks under cross-entropy are judged by exact arithmetic instead (`port
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -312,7 +313,7 @@ def _double(
     seen.judged = True
     seen.breaks += result.breaks
     seen.noted += result.noted
-    seen.breaks += _beyond_the_steps(run, seen)
+    seen.breaks += _beyond_the_steps(run, seen, lengths)
     _margins(seen, result, run.judged())
     _arithmetic(seen, start, steps[0], own[0])
     if not weights.whole:
@@ -384,7 +385,16 @@ def _schedules(
         return None
 
 
-def _beyond_the_steps(run: PairRun, seen: PairEvidence) -> list[Break]:
+def _acting(settings: Mapping[str, Any] | None, lengths: Lengths) -> Mapping[str, Any] | None:
+    """Settings of what waits for epochs without progress; None if the run is too short for it."""
+    if settings is None or any(length.guessed for length in lengths):
+        return settings
+    longest = max(length.epochs for length in lengths)
+    # The first epoch is always progress, and after the last one nothing is left to change.
+    return settings if settings["epochs"] < longest - 1 else None
+
+
+def _beyond_the_steps(run: PairRun, seen: PairEvidence, lengths: Lengths) -> list[Break]:
     """What the judged steps are too few to show."""
     found: list[Break] = []
     if run.schedules is not None and not seen.broken("update"):
@@ -399,12 +409,17 @@ def _beyond_the_steps(run: PairRun, seen: PairEvidence) -> list[Break]:
             f"that {a.accumulated} batches make one update, of which the last of an epoch may be "
             f"fewer: steps are judged without that"
         )
-    stopping = a.early_stopping, b.early_stopping
+    restored = [
+        bool(side.early_stopping and side.early_stopping["best_weights"]) for side in (a, b)
+    ]
+    if restored[0] != restored[1]:
+        seen.told.append("the weights of the best epoch, which early stopping restores at the end")
+    stopping = _acting(a.early_stopping, lengths), _acting(b.early_stopping, lengths)
     if None in stopping and any(stopping) and not (a.trainer_given and b.trainer_given):
         side = "port" if stopping[0] else "original"
         seen.told.append(f"early stopping: no arguments of the {side}'s training were given")
         stopping = None, None
-    plateaus = a.plateau, b.plateau
+    plateaus = _acting(a.plateau, lengths), _acting(b.plateau, lengths)
     if None in plateaus and any(side.own_rates for side in (a, b)):  # it may be own code's work
         plateaus = None, None
     for each in (

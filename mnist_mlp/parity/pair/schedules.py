@@ -199,7 +199,8 @@ def settings_break(
         told = [
             f"{WORDS.get(key, key)} {_short(b[key])} instead of {_short(a[key])}"
             for key in a
-            if not _same(key, a[key], b[key])
+            if key != "best_weights"  # a script may load them after its training
+            and not _same(key, a[key], b[key])
         ]
         if not told:
             return None
