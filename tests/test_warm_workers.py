@@ -21,7 +21,15 @@ from mnist_mlp.plan import make_plan, training_data
 from mnist_mlp.registry import target_of
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker
-from mnist_mlp.worker.warm import FOLDER, ForkedProcess, conditions, forked, socket_of, warm_workers
+from mnist_mlp.worker.warm import (
+    FOLDER,
+    PLAIN,
+    ForkedProcess,
+    conditions,
+    forked,
+    socket_of,
+    warm_workers,
+)
 
 SPEC = parse_spec(
     {
@@ -125,6 +133,19 @@ def test_what_a_framework_reads_when_it_is_imported(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     with Worker("numpy") as worker:
         assert not isinstance(worker._process, ForkedProcess)
+
+
+def test_a_special_worker_starts_no_process_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER, raising=False)
+    with warm_workers():
+        for _ in range(3):
+            Worker("numpy", threads=2).close()
+        time.sleep(1)
+        folder = Path(os.environ[FOLDER].rpartition(":")[0])
+        assert [path.name for path in folder.iterdir()] == [PLAIN]
+        warmed("numpy")
+        with Worker("numpy") as worker:
+            assert isinstance(worker._process, ForkedProcess)
 
 
 @pytest.mark.usefixtures("folder")

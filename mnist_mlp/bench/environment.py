@@ -14,7 +14,7 @@ from typing import Any
 from mnist_mlp.bench.process import load
 from mnist_mlp.memory import machine_memory
 from mnist_mlp.run.machine import describe_machine
-from mnist_mlp.worker.parent import THREAD_VARIABLES
+from mnist_mlp.worker.warm import THREAD_VARIABLES
 
 PACKAGES = (
     *("mnist-mlp", "numpy", "scipy", "scikit-learn"),

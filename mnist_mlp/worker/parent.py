@@ -48,10 +48,8 @@ from mnist_mlp.ports.script import ARGUMENTS
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
-from mnist_mlp.worker.warm import ForkedProcess, forked
+from mnist_mlp.worker.warm import ForkedProcess, environment_of_worker, forked
 from mnist_mlp.worker.watch import Watch, log
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 # Top-level packages whose types may occur in a message.
 _MESSAGE_PACKAGES = ("_codecs", "builtins", "mnist_mlp", "numpy")
@@ -156,8 +154,7 @@ class Worker:
         self._opening: Spec | None = None
         self._describing = ""
         target = target_of(backend)
-        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
-        environment["PYTHONUNBUFFERED"] = "1"  # if it is killed, its last line must not be lost
+        environment = environment_of_worker(threads)
         environment[ARGUMENTS] = json.dumps(list(arguments))
         if accelerator == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = "-1"

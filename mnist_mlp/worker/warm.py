@@ -20,6 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+PLAIN = "plain.json"
+"""The conditions of a worker with one thread and nothing special, in the folder of the sockets."""
+
 FOLDER = "_MNIST_MLP_WARM_WORKERS"
 """Environment variable: the folder of the sockets, and a colon, and the process that made it."""
 
@@ -57,6 +62,8 @@ def warm_workers() -> Iterator[None]:
         yield
         return
     with TemporaryDirectory(prefix="mnist-mlp-warm-") as folder:
+        plain = json.dumps(conditions(environment_of_worker(1)))
+        (Path(folder) / PLAIN).write_text(plain, encoding="utf-8")
         os.environ[FOLDER] = f"{folder}:{os.getpid()}"
         try:
             yield
@@ -65,6 +72,13 @@ def warm_workers() -> Iterator[None]:
             for server in _servers.pop(Path(folder), ()):
                 server.terminate()
                 server.wait()
+
+
+def environment_of_worker(threads: int) -> dict[str, str]:
+    """This process's environment, for a worker with so many threads."""
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
+    environment["PYTHONUNBUFFERED"] = "1"  # if it is killed, its last line must not be lost
+    return environment
 
 
 class ForkedProcess:
@@ -216,8 +230,17 @@ def _connected(path: Path) -> socket.socket | None:
 
 
 def _prepare(target: str, folder: Path, owner: str, environment: Mapping[str, str]) -> None:
-    """At the second worker of a backend, start the process that the later ones are forked from."""
+    """At the second plain worker of a backend, start the process that later ones are forked from.
+
+    One that was started for another worker would serve no other.
+    """
     name = target.partition(":")[0]
+    try:
+        plain = json.loads((folder / PLAIN).read_text(encoding="utf-8"))
+    except OSError:  # it has ended
+        return
+    if conditions(environment) != plain:
+        return
     for mark in (f"{name}.once", f"{name}.started"):
         try:
             (folder / mark).mkdir()

@@ -42,7 +42,9 @@ def watch() -> None:
         return own_compile(self, *args, **options)
 
     keras.layers.Layer.__new__ = staticmethod(new)
-    keras.Model.compile = compiling
+    # On its own class: Keras compiles no loaded model whose class has a `compile` of its own.
+    trainer = next(base for base in keras.Model.__mro__ if "compile" in vars(base))
+    trainer.compile = compiling
 
 
 COMPILE = "_compile"
