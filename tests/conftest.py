@@ -26,9 +26,9 @@ sys.path += [str(STRANGER), str(HERE)]
 # Broken backends are not registered, and only workers import them: `faulty_backends:Class`.
 FAULTY = HERE / "faulty"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the command line handles these
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    part for part in (os.environ.get("PYTHONPATH"), str(STRANGER), str(FAULTY)) if part
-)
+known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+# Each once: the processes of xdist have them already.
+os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*known, str(STRANGER), str(FAULTY)]))
 
 from mnist_mlp import cli as command_line  # noqa: E402
 from mnist_mlp.data import Dataset, load_dataset  # noqa: E402
