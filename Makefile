@@ -2,12 +2,12 @@
 # make test        set up .venv, lint, type-check, run all tests, the files of two at a time (JOBS=2)
 # make acceptance  the long checks (about 40 minutes); writes docs/acceptance.md
 # make faults      every port of the fault table through check, pairs and scripts, honest pairs through
-#                  compare (an hour, not timed in one piece); writes docs/faults.md and
-#                  docs/false-alarms.md
-# make cases       pairs of originals and ports through check (about 20 minutes); writes docs/cases.md
-# make torture     stops, broken files, odd models, bad networks (about 30 minutes on two cores);
+#                  compare (75 minutes beside other programs, less without them); writes
+#                  docs/faults.md and docs/false-alarms.md
+# make cases       pairs of originals and ports through check (about 12 minutes); writes docs/cases.md
+# make torture     stops, broken files, odd models, bad networks (30 to 45 minutes on two cores);
 #                  writes docs/torture.md. One kind alone: python tests/torture folders
-# make mutation    mutants of the pure modules against their tests (JOBS=2 at a time; not timed in one piece);
+# make mutation    mutants of the pure modules against their tests (about half an hour);
 #                  writes docs/mutation.md
 # make gpu         everything that needs a GPU (10 minutes); writes docs/gpu.md. Without make:
 #                  python tests/gpu_check; for two environments GPU="--keras-python ..."
