@@ -281,3 +281,26 @@ def test_a_loop_alone_is_not_judged_by_a_specification(
     worker.describe_port(target)
     with pytest.raises(UsageError, match=f"check ORIGINAL {target}"):
         worker.open_port(target, data=data, image_shape=(4,))
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_weights_that_are_used_before_the_model_is_called(
+    early: bool, tmp_path: Path, workers: Workers
+) -> None:
+    """They are not yet those of the judged step; torch's own error says nothing of that."""
+    penalty = "penalty = net[0].weight.pow(2).sum()"
+    parts = [penalty, "out = net(a)"] if early else ["out = net(a)", penalty]
+    body = [*parts, "loss = loss_of(out, b) + 0.01 * penalty"]
+    lines = ["optimizer.zero_grad()", *body, "loss.backward()", "optimizer.step()"]
+    step = "".join(f"\n        {line}" for line in lines)
+    loop = f"\nfor epoch in range(3):\n    for a, b in loader:{step}\n"
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + loop))
+    worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1))
+    worker.pair_open([ROWS], precision="float64")
+    job = PairJob(ROWS, 1, (Forced({"0/kernel": np.ones((4, 3))}, {}),))
+    if early:
+        with pytest.raises(UsageError, match="weights before it calls the model"):
+            worker.pair_fit(job)
+    else:
+        assert np.array_equal(worker.pair_fit(job)[0].before["0/kernel"], np.ones((4, 3)))
