@@ -205,10 +205,11 @@ def _require_free(out: Path | None, sarif: Path | None, *, overwrite: bool) -> N
     """Refuse to overwrite without `--overwrite`, and a page that is not of this program."""
     from mnist_mlp.errors import UsageError
     from mnist_mlp.report import refuse_foreign
+    from mnist_mlp.report.sarif import NAME
 
-    if sarif is not None and sarif.exists() and (sarif.is_dir() or not overwrite):
-        advice = "name a file" if sarif.is_dir() else "add --overwrite or choose another file"
-        raise UsageError(f"--sarif {sarif}: exists already; {advice}")
+    if sarif is not None:
+        mark = f'"name": "{NAME}"'
+        refuse_foreign(sarif, overwrite=overwrite, mark=mark, option="--sarif", what="SARIF file")
     if out is None:
         return
     if out.exists() and not out.is_dir():

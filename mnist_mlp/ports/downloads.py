@@ -6,12 +6,13 @@ Two scripts may fill the same cache. The second waits for the first, and then fi
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
+
+from mnist_mlp.data.cache import cache_dir
 
 try:
     import fcntl
@@ -23,15 +24,18 @@ except ImportError:  # Windows has no such locks
 def one_at_a_time(folder: str | Path) -> Iterator[None]:
     """Wait until no other process is in here with the same folder.
 
-    The lock is a file of its own, so that nothing appears in the user's folder. The system frees it
-    when a process ends.
+    The lock is a file in our own cache, so that nothing appears in the user's folder, and nobody
+    else can hold it. The system frees it when a process ends. Where it cannot be made, nobody
+    waits.
     """
-    if fcntl is None:
-        yield
-        return
     key = hashlib.sha256(str(Path(folder).expanduser().resolve()).encode()).hexdigest()[:16]
-    with (Path(tempfile.gettempdir()) / f"mnist-mlp-download-{key}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        if fcntl is not None:
+            with suppress(OSError):
+                locks = cache_dir() / "locks"
+                locks.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context((locks / f"{key}.lock").open("a"))
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -68,26 +68,35 @@ def write_report(
     return len(content)
 
 
-def refuse_foreign(path: Path, *, overwrite: bool) -> None:
-    """Make sure that only a page of ours is overwritten, and only if `overwrite` is set.
+def refuse_foreign(
+    path: Path,
+    *,
+    overwrite: bool,
+    mark: str = GENERATOR,
+    option: str = "--out",
+    what: str = "report",
+) -> None:
+    """Make sure that only a file of ours is overwritten, and only if `overwrite` is set.
+
+    Ours has a `mark` in its first 1,000 bytes. `option` and `what` are for the error.
 
     Raises
     ------
     UsageError
-        The path is something else, or it is a page of ours and `overwrite` is not set.
+        The path is something else, or it is a file of ours and `overwrite` is not set.
     """
     from mnist_mlp.readers.regular import Origin, read_start
 
     if not path.exists() and not path.is_symlink():
         return
     if not path.is_file() or path.is_symlink():
-        raise UsageError(f"--out {path}: is not a file; name a file, such as report.html")
-    if GENERATOR.encode() not in read_start(path, Origin(UsageError), 1000):
+        raise UsageError(f"{option} {path}: is not a file; name a file for the {what}")
+    if mark.encode() not in read_start(path, Origin(UsageError), 1000):
         raise UsageError(
-            f"--out {path}: exists and is not a report of this program; choose another file"
+            f"{option} {path}: exists and is not a {what} of this program; choose another file"
         )
     if not overwrite:
-        raise UsageError(f"--out {path}: exists; add --overwrite or choose another file")
+        raise UsageError(f"{option} {path}: exists; add --overwrite or choose another file")
 
 
 def default_path(runs: Sequence[Run]) -> Path:

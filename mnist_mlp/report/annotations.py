@@ -5,9 +5,8 @@ The format is https://docs.github.com/actions/reference/workflow-commands-for-gi
 
 from __future__ import annotations
 
-from mnist_mlp.parity.findings import Cause
 from mnist_mlp.parity.outcome import Outcome, break_text
-from mnist_mlp.report.places import FilePlace, file_of, place_of
+from mnist_mlp.report.places import FilePlace, file_of, noted_text, place_of
 
 
 def annotated(outcome: Outcome) -> list[str]:
@@ -22,12 +21,8 @@ def annotated(outcome: Outcome) -> list[str]:
     port = file_of(outcome, "b")
     if outcome.verdict == "inconclusive":
         found.append(_annotation("warning", port, "inconclusive", outcome.text))
-    found += [_annotation("notice", port, each.name, _noted(each)) for each in outcome.noted]
+    found += [_annotation("notice", port, each.name, noted_text(each)) for each in outcome.noted]
     return found
-
-
-def _noted(cause: Cause) -> str:
-    return "\n".join(text for text in (cause.value, cause.text) if text) or cause.name
 
 
 def _annotation(level: str, place: FilePlace, title: str, message: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_mlp.parity.findings import Break, Side
+from mnist_mlp.parity.findings import Break, Cause, Side
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.user_code import path_of, without_cell
@@ -42,6 +42,11 @@ def place_of_line(line: UserLine) -> FilePlace:
 def file_of(outcome: Outcome, side: Side) -> FilePlace:
     """The file of a side."""
     return FilePlace(_from_here(path_of(outcome.sides[side].path)))
+
+
+def noted_text(cause: Cause) -> str:
+    """What is noted, in words."""
+    return "\n".join(text for text in (cause.value, cause.text) if text) or cause.name
 
 
 def _from_here(file: Path) -> Path:

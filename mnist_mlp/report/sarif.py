@@ -11,9 +11,12 @@ from urllib.parse import quote
 
 from mnist_mlp.parity.causes.catalogue import Entry, catalogue
 from mnist_mlp.parity.outcome import Outcome, break_text
-from mnist_mlp.report.places import FilePlace, file_of, place_of, place_of_line
+from mnist_mlp.report.places import FilePlace, file_of, noted_text, place_of, place_of_line
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+NAME = "mnist_mlp"
+"""Of the tool. It stands near the beginning of the file, which is known by it."""
 
 OPEN = "inconclusive"
 """The rule of a verdict that is left open."""
@@ -41,12 +44,11 @@ def sarif(outcome: Outcome) -> dict[str, Any]:
     if outcome.verdict == OPEN:
         results.append(_result(OPEN, "warning", outcome.text, _location(port)))
     for cause in outcome.noted:
-        text = "\n".join(part for part in (cause.value, cause.text) if part) or cause.name
-        results.append(_result(cause.name, "note", text, _location(port)))
+        results.append(_result(cause.name, "note", noted_text(cause), _location(port)))
     for found in results:
         if found["ruleId"] in numbers:
             found["ruleIndex"] = numbers[found["ruleId"]]
-    driver = {"name": "mnist_mlp", "rules": rules, **_version()}
+    driver = {"name": NAME, "rules": rules, **_version()}
     run = {
         "tool": {"driver": driver},
         "invocations": [{"executionSuccessful": True, "exitCode": outcome.exit_code}],

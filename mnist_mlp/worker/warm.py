@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +30,9 @@ FOLDER = "_MNIST_MLP_WARM_WORKERS"
 """Environment variable: the folder of the sockets, and a colon, and the process that made it."""
 
 SERVER = "mnist_mlp.worker.fork_server"
+
+PATIENCE_S = 10.0
+"""How long to wait for a forked worker. Without an answer, one is started as always."""
 
 LARGEST = 2**20
 """Bytes of a request; an environment is part of it."""
@@ -107,13 +111,15 @@ class ForkedProcess:
                 self.returncode = int(_received(self._connection)["code"])
             except TimeoutError:
                 raise subprocess.TimeoutExpired("worker", timeout or 0) from None
+            except OSError:  # whoever waited for it was killed, and so nobody knows
+                self.returncode = -signal.SIGKILL
             self._connection.close()
         return self.returncode
 
     def kill(self) -> None:
         """Kill it."""
         with suppress(OSError):
-            os.kill(self.pid, 9)
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def forked(
@@ -156,6 +162,7 @@ def forked(
     (their_in, stdin), (stdout, their_out) = os.pipe(), os.pipe()
     try:
         files = [their_in, their_out, stderr, stacks]
+        connection.settimeout(PATIENCE_S)
         socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], files)
         pid = _received(connection)["pid"]
     except OSError:

@@ -48,6 +48,17 @@ def test_the_second_waits_and_finds_the_file(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["data", "log"]
 
 
+def test_a_cache_that_cannot_be_written_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = tmp_path / "cache"
+    taken.write_text("a file")
+    monkeypatch.setenv("MNIST_MLP_CACHE", str(taken))
+    with one_at_a_time(tmp_path):
+        pass
+    assert taken.read_text() == "a file"
+
+
 def test_other_folders_and_later_calls_do_not_wait(tmp_path: Path) -> None:
     with one_at_a_time(tmp_path / "a"), one_at_a_time(tmp_path / "b"):
         pass

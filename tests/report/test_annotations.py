@@ -262,6 +262,11 @@ def test_the_command_writes_sarif_and_overwrites_none(
     written = json.loads((here / "out" / "check.sarif").read_text(encoding="utf-8"))
     assert written == sarif(outcome(RATE))
     again = cli("check", "port.py:Net", "--sarif", "out/check.sarif")
-    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+    assert (again.returncode, "add --overwrite" in again.stderr) == (2, True)
+    foreign = here / "thesis.md"
+    foreign.write_text("of another tool: sarif-2.1.0.json", encoding="utf-8")
+    refused = cli("check", "port.py:Net", "--sarif", "thesis.md", "--overwrite")
+    assert (refused.returncode, "is not a SARIF file of this" in refused.stderr) == (2, True)
+    assert foreign.read_text(encoding="utf-8").startswith("of another tool")
     assert cli("check", "port.py:Net", "--sarif", "out", "--overwrite").returncode == 2
     assert cli("check", "port.py:Net", "--sarif", "out/check.sarif", "--overwrite").returncode == 1
