@@ -9,15 +9,7 @@ from typing import Any
 import lightning as L  # noqa: N812
 from lightning.pytorch.callbacks import Callback
 
-from mnist_mlp.contract import (
-    EpochRecord,
-    Fallback,
-    Plan,
-    Progress,
-    Runtime,
-    State,
-    TrainingData,
-)
+from mnist_mlp.contract import EpochRecord, Fallback, Plan, Progress, Runtime, State, TrainingData
 from mnist_mlp_torch.captured import why_not_captured
 from mnist_mlp_torch.data import PlannedData
 from mnist_mlp_torch.fast import FastPerceptron, ResidentData

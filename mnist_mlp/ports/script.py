@@ -74,6 +74,12 @@ class Catch:
         """Unwind the script."""
         raise Caught
 
+    def epochs_over(self, batches: int | None) -> int | None:
+        """How often the loop runs in which the innermost stands, if that goes over so many batches,
+        or over something without a length; None if that is not known."""
+        known = len(self.loops) > 1 and self.loops[-1] in (None, batches)
+        return self.loops[-2] if known else None
+
     def names(self) -> dict[str, Callable[..., Any]]:
         """What the script's code is made to call (`_Unwound`)."""
         return {

@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from mnist_mlp.parity.check import by_pair
 from mnist_mlp.parity.pair.optimizers import (
     NEGLIGIBLE,
     Hypothesis,
@@ -19,7 +18,7 @@ from mnist_mlp.parity.pair.optimizers import (
     scaling_of,
 )
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.parity.pair.schedules import SAMPLES, compared, settings_break
+from mnist_mlp.parity.pair.schedules import SAMPLES, acting, compared, settings_break
 from mnist_mlp.parity.pair.sequences import of_update
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.pair import (
@@ -419,7 +418,7 @@ def test_the_same_factor_in_every_step_is_no_clipping() -> None:
 def test_patience_as_long_as_the_run_changes_nothing(epochs: int, acts: bool) -> None:
     settings = {"epochs": 3}
     known = RunLength(epochs, 10), RunLength(2, 10)
-    assert by_pair._acting(settings, known) == (settings if acts else None)
+    assert acting(settings, known) == (settings if acts else None)
     guessed = RunLength(epochs, 10), RunLength(2, 10, guessed=True)
-    assert by_pair._acting(settings, guessed) == settings
-    assert by_pair._acting(None, known) is None
+    assert acting(settings, guessed) == settings
+    assert acting(None, known) is None

@@ -11,6 +11,7 @@ import pytest
 from mnist_mlp.data import Dataset
 from mnist_mlp.parity.check import by_pair
 from mnist_mlp.parity.check.own_data import DataVerdict
+from mnist_mlp.parity.check.pair_rows import moved_rows
 from mnist_mlp.parity.findings import Break, Cause, Place
 from mnist_mlp.ports.pair import PairBrought
 from mnist_mlp.spec import parse_spec
@@ -77,7 +78,7 @@ def test_rows_are_moved_through_a_scale_of_the_model(shape: tuple[int, ...]) -> 
     x = RNG.normal(size=shape)
     scale, mean = RNG.uniform(0.5, 2, shape[1:]), RNG.normal(size=shape[1:])
     wanted = (x - mean) / (scale * (1 + 1e-7))
-    moved = by_pair._moved(x, (x - mean) / scale, wanted)
+    moved = moved_rows(x, (x - mean) / scale, wanted)
     assert moved is not None
     np.testing.assert_allclose((moved - mean) / scale, wanted, rtol=0, atol=1e-13)
     assert np.abs(moved - x).max() < 1e-5
@@ -87,12 +88,12 @@ def test_a_feature_that_never_changes_may_stay() -> None:
     x = RNG.normal(size=(20, 3))
     x[:, 1] = 4
     made = 2 * x
-    moved = by_pair._moved(x, made, made * (1 + 1e-7 * np.array([1, 0, 1])))
+    moved = moved_rows(x, made, made * (1 + 1e-7 * np.array([1, 0, 1])))
     assert moved is not None
     np.testing.assert_array_equal(moved[:, 1], 4)
-    assert by_pair._moved(x, made, made * (1 + 1e-7)) is None, "no row of its can be moved"
+    assert moved_rows(x, made, made * (1 + 1e-7)) is None, "no row of its can be moved"
 
 
 def test_a_model_that_does_more_than_scale() -> None:
     x = RNG.normal(size=(20, 3))
-    assert by_pair._moved(x, np.tanh(x), np.tanh(x) + 1e-7) is None
+    assert moved_rows(x, np.tanh(x), np.tanh(x) + 1e-7) is None

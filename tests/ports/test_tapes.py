@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from loop_steps import ROWS, require_changed_updates, require_own_steps, script
 
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.pair import Forced, Mend, PairJob, PairRows
-from mnist_mlp.ports.update_rules import ByStep, Given, replayed
+from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.ports.update_rules import ByStep
 from mnist_mlp.worker.parent import Worker
 
 Workers = Callable[[str], Worker]
@@ -72,15 +72,6 @@ for epoch in range(7):
         {STEP}
 """
 
-RNG = np.random.default_rng(0)
-ROWS = PairRows(RNG.normal(size=(20, 4)), RNG.normal(size=(20, 1)), 8)
-
-
-def script(folder: Path, text: str) -> str:
-    path = folder / "loop.py"
-    path.write_text(text)
-    return str(path)
-
 
 def brought_by(worker: Worker) -> tuple[int | None, list[tuple[int, ...]]]:
     """Epochs, and the batches of those that were looked at."""
@@ -105,18 +96,7 @@ def test_a_loop_makes_the_judged_steps_and_ends(
     facts = worker.pair_open([ROWS], precision="float64")
     assert (facts.loop, facts.own_rates, facts.open_questions) == (True, False, ())
     steps = worker.pair_fit(PairJob(ROWS, 2))
-    assert len(steps) == 6
-    for before, after in pairwise(steps):
-        for name, value in before.after.items():
-            assert np.array_equal(after.before[name], value)
-    first = steps[0]
-    for name, gradient in first.gradients.items():
-        assert gradient.dtype == np.float64
-        assert np.allclose(first.after[name], first.before[name] - 0.1 * gradient, atol=1e-15)
-    x, y = ROWS.x[:8], ROWS.y[:8]
-    hidden = np.tanh(x @ first.before["0/kernel"] + first.before["0/bias"])
-    out = hidden @ first.before["2/kernel"] + first.before["2/bias"]
-    assert first.loss == pytest.approx(((out - y) ** 2).mean(), rel=1e-14)
+    require_own_steps(steps)
     assert worker.pair_rates([0, 5, 1000])["learning_rate"].tolist() == pytest.approx([0.1] * 3)
     assert not Path(target).with_suffix(".after").exists()
 
@@ -133,18 +113,7 @@ def test_experiments_change_the_updates_of_a_loop(
     worker = workers("keras")
     worker.describe_port(script(tmp_path, HEAD + loop))
     worker.pair_open([ROWS], precision="float64")
-    own = worker.pair_fit(PairJob(ROWS, 2))
-    forced = tuple(Forced(step.before, step.gradients) for step in own)
-    mends = tuple(Mend(None, field, value) for field, value in changes.items())
-    steps = worker.pair_fit(PairJob(ROWS, 2, forced, mends))
-    assert len(steps) == len(own) == 6
-    given = [Given(step.before, step.gradients, step.optimizer) for step in own]
-    for step, expected in zip(steps, replayed(given, changes), strict=True):
-        assert expected.keys() == step.after.keys()
-        for name, value in expected.items():
-            assert np.allclose(step.after[name], value, rtol=0, atol=1e-8)
-    for name, plain in own[-1].after.items():
-        assert not np.allclose(steps[-1].after[name], plain, rtol=0, atol=1e-6)
+    require_changed_updates(worker, changes, within=1e-8)
 
 
 def test_a_loop_may_make_its_batches_itself(tmp_path: Path, workers: Workers) -> None:

@@ -10,6 +10,7 @@ where the optimizer is given them, and the run ends after the last step.
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 import keras
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.driving import Batch, Driving
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
@@ -34,8 +36,6 @@ from mnist_mlp_keras.engine import (
 )
 from mnist_mlp_keras.port.slices import Losses, Start, as_arrays, dataset_of, epochs_of
 from mnist_mlp_keras.port.state import number
-
-Batch = tuple[Any, ...]
 
 Site = tuple[str, int]
 """A file and a line."""
@@ -94,7 +94,7 @@ class _Elements:
     get_next = __next__
 
 
-class Seen:
+class Seen(ABC):
     """Calls of models under a tape, and updates, of the user's own code alone."""
 
     def __init__(self, target: str) -> None:
@@ -168,27 +168,27 @@ class Seen:
 
         return apply
 
+    @abstractmethod
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """What the user's code gets of a data set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_gradients(
         self, target: Any, sources: Sequence[Any], gradients: Sequence[Any]
     ) -> Sequence[Any] | None:
         """A tape has given gradients: others instead, if any."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_call(
         self, model: Any, args: Any, options: dict[str, Any], own: Callable[..., Any]
     ) -> tuple[Any, dict[str, Any]]:
         """A model is called under a tape: what it is called with instead."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_apply(
         self, optimizer: Any, own: Callable[..., Any], gradients: list[Any], variables: Any
     ) -> Any:
         """An optimizer is about to make an update."""
-        raise NotImplementedError
 
 
 # --- Until the first update -----------------------------------------------------------------------
@@ -218,7 +218,6 @@ class LoopWatch(Seen):
         """The optimizer of a loop that makes its batches itself."""
         self.recording = Recording()
         self._loops: list[int | None] = []
-        self._owned: set[int] = set()
 
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """Its own; what a model was given before an element came is no part of a step."""
@@ -321,9 +320,8 @@ class LoopWatch(Seen):
         That is the innermost, and goes over the data set or over something without a length, such
         as `enumerate(dataset)`. In another file it is not seen.
         """
-        loops = self.catch.loops
-        sizes = (None,) if is_endless(dataset) else (None, int(dataset.cardinality()))
-        return loops[-2] if len(loops) > 1 and loops[-1] in sizes else None
+        size = None if is_endless(dataset) else int(dataset.cardinality())
+        return self.catch.epochs_over(size)
 
     # --- Batches that it makes itself -----------------------------------------------------------
 
@@ -367,13 +365,13 @@ def as_compiled(model: Any, optimizer: Any, loss: Any) -> None:
 # --- Judged steps ---------------------------------------------------------------------------------
 
 
-class Drive(Seen):
+class Drive(Driving, Seen):
     """One run of a script in which its loop gets other batches, and is stopped after the last.
 
     Parameters
     ----------
-    epochs : sequence
-        The batches of each epoch.
+    epochs, on_end
+        See `Driving`.
     on_step : callable
         Called with the model when a batch is put into it, before that; whether it is to be in
         training mode in any case.
@@ -381,8 +379,6 @@ class Drive(Seen):
         Called with the optimizer, its own `apply`, gradients and variables, in the place of it.
     on_taken : callable
         Called with target, sources and gradients of a tape; it may give others instead.
-    on_end : callable
-        Called when the loop asks for the next batch, or ends.
     """
 
     def __init__(
@@ -395,63 +391,36 @@ class Drive(Seen):
         on_taken: Callable[[Any, Sequence[Any], Sequence[Any]], Sequence[Any] | None],
         on_end: Callable[[], None],
     ) -> None:
-        super().__init__(loop.target)
-        self.loop, self.epochs = loop, epochs
-        self.on_step, self.on_update = on_step, on_update
-        self.on_taken, self.on_end = on_taken, on_end
-        self.steps = 0
-        self.inputs: list[Any] = []
-        """What the model was called with in each step."""
+        Driving.__init__(self, epochs, on_end)
+        Seen.__init__(self, loop.target)
+        self.loop = loop
+        self.on_step, self.on_update, self.on_taken = on_step, on_update, on_taken
         self._own = [batch for epoch in epochs for batch in epoch] if loop.site is None else []
         self._fresh = loop.site is None
         self._calls = 0
         self._optimizer: Any = None
-        self._catch: Catch | None = None
-
-    @property
-    def wanted(self) -> int:
-        """Steps in all."""
-        return sum(map(len, self.epochs))
 
     @contextmanager
     def driving(self, catch: Catch) -> Iterator[None]:
         """While this lasts; the script's `catch` is for its end."""
-        self._catch = catch
-        catch.on_left = self._left
+        self.begin(catch)
         with self.watching(), patched(keras.Model, evaluate=_one_batch(keras.Model.evaluate)):
             yield
             self.on_end()
-
-    def _over(self) -> None:
-        assert self._catch is not None
-        self.on_end()
-        self._catch.found = self
-        self._catch.end()
-
-    def _left(self) -> None:
-        """No loop of the script's is left to train: what comes now is after its training."""
-        if self.steps:
-            self._over()
 
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """One epoch's batches, or the whole where the data set repeats itself."""
         if site != self.loop.site:
             yield from islice(own(dataset), 1)  # an evaluation, which moves no weight
             return
-        assert self._catch is not None
-        done, rest = self.steps, list(self.epochs)
-        if is_endless(dataset) or not self._catch.loops:
-            # Or the loop stands in another file: whether another epoch follows the first is seen
-            # only when the script goes on to what comes after its training.
-            rest = [[batch for epoch in rest for batch in epoch]]
-        while len(rest) > 1 and done >= len(rest[0]):
-            done -= len(rest.pop(0))
-        for batch in rest[0]:
+        # If the loop stands in another file, whether another epoch follows the first is seen only
+        # when the script goes on to what comes after its training.
+        joined = is_endless(dataset) or not self.catch.loops
+        for batch in self.rest_of_epoch(joined=joined):
             self._fresh = True
             yield batch
             self.on_end()
-            if self.steps >= self.wanted:
-                self._over()
+            self.end_if_done()
 
     def on_call(
         self, model: Any, args: Any, options: dict[str, Any], own: Callable[..., Any]
@@ -495,8 +464,7 @@ class Drive(Seen):
         )
         if self._own:
             self._fresh, self.losses.instead = True, None
-            if self.steps >= self.wanted:
-                self._over()
+            self.end_if_done()
         return result
 
 

@@ -48,16 +48,8 @@ from mnist_mlp_keras.port.load import (
 )
 from mnist_mlp_keras.port.own_data import own_data
 from mnist_mlp_keras.port.pair_draws import Draws
-from mnist_mlp_keras.port.pair_layers import (
-    LOSSES,
-    from_canonical,
-    loss_settings,
-    to_canonical,
-)
-from mnist_mlp_keras.port.pair_mends import (
-    moves_otherwise,
-    train,
-)
+from mnist_mlp_keras.port.pair_layers import LOSSES, from_canonical, loss_settings, to_canonical
+from mnist_mlp_keras.port.pair_mends import moves_otherwise, train
 from mnist_mlp_keras.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_keras.port.pair_optimizers import Experiment, by_tensor
 from mnist_mlp_keras.port.pair_reported import meant_by

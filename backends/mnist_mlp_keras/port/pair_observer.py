@@ -10,18 +10,11 @@ import keras
 import numpy as np
 
 from mnist_mlp.ports.lines import line_of
-from mnist_mlp.ports.pair import (
-    Mend,
-    PairLayer,
-    tensor_name,
-)
+from mnist_mlp.ports.pair import Mend, PairLayer, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.port import pair_attention
-from mnist_mlp_keras.port.load import (
-    is_recurrent,
-    leaves_of,
-)
+from mnist_mlp_keras.port.load import is_recurrent, leaves_of
 from mnist_mlp_keras.port.pair_draws import Draws
 from mnist_mlp_keras.port.pair_layers import (
     activation_name,
@@ -33,12 +26,7 @@ from mnist_mlp_keras.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_keras.port.pair_mends import (
-    as_unbiased,
-    followed,
-    set_layer,
-    variance_before,
-)
+from mnist_mlp_keras.port.pair_mends import as_unbiased, followed, set_layer, variance_before
 from mnist_mlp_keras.port.pair_recurrent import Sequences, all_steps_at_once, of_one_step, run
 from mnist_mlp_keras.port.pair_recurrent import settings_of as recurrent_settings
 from mnist_mlp_keras.port.state import number

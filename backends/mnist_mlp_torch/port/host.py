@@ -23,13 +23,7 @@ from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp.reference import kernel_name
 from mnist_mlp_torch.port.describe import described
 from mnist_mlp_torch.port.facts import Probed, probe
-from mnist_mlp_torch.port.feed import (
-    EVALUATION_BATCH,
-    Feed,
-    Rows,
-    inputs_only,
-    loader_in_order,
-)
+from mnist_mlp_torch.port.feed import EVALUATION_BATCH, Feed, Rows, inputs_only, loader_in_order
 from mnist_mlp_torch.port.forward import ForwardTaker
 from mnist_mlp_torch.port.functions import passing_by
 from mnist_mlp_torch.port.gradient import watch_clipping

@@ -21,21 +21,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.optim.optimizer import (
-    register_optimizer_step_pre_hook,
-)
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
+from mnist_mlp.ports.driving import Batch, Driving
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
 from mnist_mlp_torch.port.slices import SliceWatch, Targets
-
-Batch = tuple[Tensor, Tensor]
 
 
 def refusal(path: Path, reason: str) -> str:
@@ -257,10 +251,7 @@ class LoopWatch:
         That is the innermost, and goes over the loader or over something without a length, such as
         `enumerate(loader)`. In another file it is not seen.
         """
-        loops = self.catch.loops
-        if len(loops) < 2 or loops[-1] not in (None, len(loader)):
-            return None
-        return loops[-2]
+        return self.catch.epochs_over(len(loader))
 
 
 def _is_single(args: Sequence[Any]) -> bool:
@@ -281,19 +272,17 @@ def unwrapped(module: Any) -> Any:
 # --- Judged steps ---------------------------------------------------------------------------------
 
 
-class Drive:
+class Drive(Driving):
     """One run of a script in which its loop gets other batches, and is stopped after the last.
 
     Parameters
     ----------
-    epochs : sequence
-        The batches of each epoch.
+    epochs, on_end
+        See `Driving`.
     on_step : callable
         Called with the module and the optimizers when a batch is put into the module, before that.
     on_gradients : callable
         Called after each `backward` and before each update.
-    on_end : callable
-        Called when the loop asks for the next batch, or ends.
     """
 
     def __init__(
@@ -305,30 +294,21 @@ class Drive:
         on_gradients: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
-        self.loop, self.epochs = loop, epochs
-        self.on_step, self.on_gradients, self.on_end = on_step, on_gradients, on_end
+        super().__init__(epochs, on_end)
+        self.loop = loop
+        self.on_step, self.on_gradients = on_step, on_gradients
         self.made = Made()
-        self.steps = 0
-        self.inputs: list[Any] = []
-        """What the module was called with in each step."""
         self._own = [batch for epoch in epochs for batch in epoch] if loop.loader is None else []
         self._fresh = loop.loader is None
         self._calls = 0
         self._within = False
-        self._catch: Catch | None = None
         self.targets: Targets | None = None
         """Gives the losses the targets of a step, where the loop makes its batches itself."""
-
-    @property
-    def wanted(self) -> int:
-        """Steps in all."""
-        return sum(map(len, self.epochs))
 
     @contextmanager
     def watching(self, catch: Catch) -> Iterator[None]:
         """While this lasts; the script's `catch` is for its end."""
-        self._catch = catch
-        catch.on_left = self._left
+        self.begin(catch)
         with ExitStack() as stack:
             stack.enter_context(self.made.watching())
             for handle in (
@@ -351,29 +331,13 @@ class Drive:
 
     def _batches(self) -> Iterator[Any]:
         """One epoch's: a loader begins anew as often as it is asked."""
-        assert self._catch is not None
-        done, rest = self.steps, list(self.epochs)
-        if not self._catch.loops:
-            # The loop stands in another file. Whether there is another epoch after the first is
-            # seen only when the script goes on to what comes after its training.
-            rest = [[batch for epoch in rest for batch in epoch]]
-        while len(rest) > 1 and done >= len(rest[0]):
-            done -= len(rest.pop(0))
-        for batch in rest[0]:
+        # If the loop stands in another file, whether there is another epoch after the first is seen
+        # only when the script goes on to what comes after its training.
+        for batch in self.rest_of_epoch(joined=not self.catch.loops):
             self._fresh = True
             yield self.loop.kind(batch)
             self.on_end()
-            if self.steps >= self.wanted:
-                self._catch.found = self
-                self._catch.end()
-
-    def _left(self) -> None:
-        """No loop of the script's is left to train: what comes now is after its training."""
-        if self.steps:
-            assert self._catch is not None
-            self.on_end()
-            self._catch.found = self
-            self._catch.end()
+            self.end_if_done()
 
     def _enter(self, module: Any, args: Any) -> Any:
         if not torch.is_grad_enabled():
@@ -413,11 +377,7 @@ class Drive:
         if not self._own or self._fresh or not self.steps:
             return
         self._fresh = True
-        if self.steps >= self.wanted:
-            assert self._catch is not None
-            self.on_end()
-            self._catch.found = self
-            self._catch.end()
+        self.end_if_done()
 
     def _backward(self, own: Callable[..., None]) -> Callable[..., None]:
         def backward(*args: Any, **options: Any) -> None:

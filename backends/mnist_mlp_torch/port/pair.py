@@ -20,14 +20,7 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import note
-from mnist_mlp.ports.pair import (
-    PairBrought,
-    PairFacts,
-    PairJob,
-    PairRows,
-    PairStep,
-    RunLength,
-)
+from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
 from mnist_mlp.ports.update_rules import Settings

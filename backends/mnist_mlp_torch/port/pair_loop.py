@@ -18,20 +18,14 @@ from torch.utils.data import DataLoader
 
 from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.lines import note
-from mnist_mlp.ports.pair import (
-    PairJob,
-)
+from mnist_mlp.ports.pair import PairJob
 from mnist_mlp.reference import Array
-from mnist_mlp_torch.port.load import (
-    seed_everything,
-)
+from mnist_mlp_torch.port.load import seed_everything
 from mnist_mlp_torch.port.loop import Drive, refusal
 from mnist_mlp_torch.port.pair import PairRun, TorchSide
 from mnist_mlp_torch.port.pair_inputs import Fed
 from mnist_mlp_torch.port.pair_observer import default_type
-from mnist_mlp_torch.port.pair_schedules import (
-    rates,
-)
+from mnist_mlp_torch.port.pair_schedules import rates
 
 CHANGED_MEANWHILE = "modified by an inplace operation"
 """What torch says where weights were used, as for a penalty, before those of the judged step were

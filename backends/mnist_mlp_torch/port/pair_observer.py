@@ -13,12 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from mnist_mlp.ports.pair import (
-    Mend,
-    PairLayer,
-    layer_and_role,
-    tensor_name,
-)
+from mnist_mlp.ports.pair import Mend, PairLayer, layer_and_role, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_torch.port.layers import to_array

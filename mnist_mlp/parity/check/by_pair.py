@@ -5,9 +5,8 @@ Dense networks under cross-entropy are judged by exact arithmetic instead (`port
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.causes.data import SCALINGS
 from mnist_mlp.parity.check.blame import blamed_data
-from mnist_mlp.parity.check.pair_data import PIXELS, Brought, against_original
+from mnist_mlp.parity.check.pair_data import Brought, against_original
 from mnist_mlp.parity.check.pair_metrics import look_at_metrics
+from mnist_mlp.parity.check.pair_rows import as_the_port_sees
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
@@ -28,10 +28,16 @@ from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
-from mnist_mlp.parity.pair.judge import LIMITS, STAGES, Judged
+from mnist_mlp.parity.pair.judge import STAGES, Judged
 from mnist_mlp.parity.pair.layer_lists import layer_rows
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
-from mnist_mlp.parity.pair.schedules import Schedules, compared, settings_break, whole_words
+from mnist_mlp.parity.pair.schedules import (
+    Schedules,
+    acting,
+    compared,
+    settings_break,
+    whole_words,
+)
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
 from mnist_mlp.plan import Plan, make_plan
 from mnist_mlp.ports.attention import BLIND
@@ -48,7 +54,7 @@ from mnist_mlp.ports.pair import (
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.user_code import is_script
-from mnist_mlp.reference import Array, Tensors
+from mnist_mlp.reference import Tensors
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
@@ -58,10 +64,6 @@ Lengths = tuple[RunLength, RunLength]
 
 PREDICTED = 1e-9
 """Largest relative difference of two outputs in evaluation."""
-
-
-AFFINE = 1e-9
-"""How far from scaled by a constant numbers may be, as a share of their range, in float64."""
 
 
 @dataclass(frozen=True)
@@ -323,47 +325,6 @@ def _double(
     look_at_metrics(seen, run, reports, rows, original.worker.pair_predict)
 
 
-def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> Array | None:
-    """The original's rows (m, ...), moved so that its first layer gets the port's numbers.
-
-    The two may scale the same rows at different places: one before float32, the other in the model
-    or in its loop. Here, in float64, they then differ by float32's rounding. None where they don't
-    differ, or by more, or where the original's model does more to its rows than to scale them.
-    """
-    if not isinstance(rows.x, np.ndarray):  # several inputs
-        return None
-    pair, ours, theirs = run.weights.pairs[0], [], []
-    for a, b in zip(run.steps_a[: rows.steps], own, strict=False):
-        got = b.inputs.get(pair.b.number)
-        ours.append(a.inputs[pair.a.number])
-        laid = None if got is None else laid_like(got, ours[-1])
-        if laid is None:
-            return None
-        theirs.append(laid)
-    got_a, got_b = np.concatenate(ours), np.concatenate(theirs)
-    apart = float(np.abs(got_b - got_a).max()) / float(np.ptp(got_a) or 1.0)
-    if rows.x.size != got_a.size or not LIMITS["forward"] < apart <= PIXELS:
-        return None
-    return _moved(rows.x, got_a, got_b)
-
-
-def _moved(x: Array, made: Array, wanted: Array) -> Array | None:
-    """Rows of which a model makes `wanted`, where it makes `made` of `x` by scaling each number.
-
-    None if it does more than that.
-    """
-    before, after, aim = (each.reshape(len(x), -1) for each in (x, made, wanted))
-    from_x, from_made = before - before.mean(axis=0), after - after.mean(axis=0)
-    spread = (from_x**2).sum(axis=0)
-    same = spread == 0  # a feature that is the same in all rows
-    slope = (from_x * from_made).sum(axis=0) / np.where(same, 1.0, spread)
-    stuck = (slope == 0) & np.any(after != aim, axis=0)
-    if stuck.any() or np.abs(from_made - slope * from_x).max() > AFFINE * np.ptp(made):
-        return None
-    moved: Array = before + (aim - after) / np.where(slope == 0, 1.0, slope)
-    return moved.reshape(x.shape)
-
-
 def _schedules(
     original: Side,
     port: Side,
@@ -383,15 +344,6 @@ def _schedules(
     except UserCodeError as error:  # some end with an error
         seen.not_judged.append(f"the learning rates of the whole run: {error}")
         return None
-
-
-def _acting(settings: Mapping[str, Any] | None, lengths: Lengths) -> Mapping[str, Any] | None:
-    """Settings of what waits for epochs without progress; None if the run is too short for it."""
-    if settings is None or any(length.guessed for length in lengths):
-        return settings
-    longest = max(length.epochs for length in lengths)
-    # The first epoch is always progress, and after the last one nothing is left to change.
-    return settings if settings["epochs"] < longest - 1 else None
 
 
 def _beyond_the_steps(run: PairRun, seen: PairEvidence, lengths: Lengths) -> list[Break]:
@@ -414,12 +366,12 @@ def _beyond_the_steps(run: PairRun, seen: PairEvidence, lengths: Lengths) -> lis
     ]
     if restored[0] != restored[1]:
         seen.told.append("the weights of the best epoch, which early stopping restores at the end")
-    stopping = _acting(a.early_stopping, lengths), _acting(b.early_stopping, lengths)
+    stopping = acting(a.early_stopping, lengths), acting(b.early_stopping, lengths)
     if None in stopping and any(stopping) and not (a.trainer_given and b.trainer_given):
         side = "port" if stopping[0] else "original"
         seen.told.append(f"early stopping: no arguments of the {side}'s training were given")
         stopping = None, None
-    plateaus = _acting(a.plateau, lengths), _acting(b.plateau, lengths)
+    plateaus = acting(a.plateau, lengths), acting(b.plateau, lengths)
     if None in plateaus and any(side.own_rates for side in (a, b)):  # it may be own code's work
         plateaus = None, None
     for each in (

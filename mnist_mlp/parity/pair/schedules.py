@@ -186,6 +186,17 @@ WORDS = {
 }
 
 
+def acting(
+    settings: Mapping[str, Any] | None, lengths: Sequence[RunLength]
+) -> Mapping[str, Any] | None:
+    """Settings of what waits for epochs without progress; None if the run is too short for it."""
+    if settings is None or any(length.guessed for length in lengths):
+        return settings
+    longest = max(length.epochs for length in lengths)
+    # The first epoch is always progress, and after the last one nothing is left to change.
+    return settings if settings["epochs"] < longest - 1 else None
+
+
 def settings_break(
     a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, *, name: str, rung: str
 ) -> Break | None:
