@@ -38,7 +38,7 @@ from mnist_mlp.run.folder import Run  # noqa: E402
 from mnist_mlp.spec import Spec, parse_spec  # noqa: E402
 from mnist_mlp.training import train  # noqa: E402
 from mnist_mlp.worker.parent import Worker  # noqa: E402
-from mnist_mlp.worker.warm import warm_workers  # noqa: E402
+from mnist_mlp.worker.warm import conditions, warm_workers  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -67,6 +67,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `backend` runs once for each registered backend, strangers' included."""
     if "backend" in metafunc.fixturenames:
         metafunc.parametrize("backend", list(installed()), scope="session")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left() -> Iterator[None]:
+    """No file of tests changes this process for the next: its variables, limits or cores.
+
+    Later workers would then all start as always, and not be forked.
+    """
+    before = conditions()
+    yield
+    assert conditions() == before
 
 
 @pytest.fixture(scope="session")
