@@ -33,6 +33,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*known, str(STRANGER),
 from mnist_mlp import cli as command_line  # noqa: E402
 from mnist_mlp.data import Dataset, load_dataset  # noqa: E402
 from mnist_mlp.data.idx import write_idx  # noqa: E402
+from mnist_mlp.ports.downloads import one_at_a_time  # noqa: E402
 from mnist_mlp.registry import installed  # noqa: E402
 from mnist_mlp.run.folder import Run  # noqa: E402
 from mnist_mlp.spec import Spec, parse_spec  # noqa: E402
@@ -120,11 +121,15 @@ def mnist(mnist_dir: Path) -> Dataset:
 @pytest.fixture(scope="session")
 def tutorial_runs(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """The tutorial on real MNIST, trained once by each of our backends. Not to be changed."""
-    folder = tmp_path_factory.mktemp("tutorial")
-    return {
-        name: train(Spec(), backend=name, dataset=mnist, out=folder / name, accelerator="cpu")
-        for name in ("keras", "torch", "numpy")
-    }
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of xdist share it
+        folder = folder.parent
+    folder /= "tutorial"
+    with one_at_a_time(folder):
+        for name in ("keras", "torch", "numpy"):
+            if not (folder / name).exists():
+                train(Spec(), backend=name, dataset=mnist, out=folder / name, accelerator="cpu")
+    return {name: Run(folder / name) for name in ("keras", "torch", "numpy")}
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import pytest
 from matplotlib.image import imread
 
 from mnist_mlp.data import MNIST_DIGEST, Dataset
-from mnist_mlp.parity.compare.runs import compare_runs
 from mnist_mlp.run.folder import Run
 
 
@@ -58,15 +57,3 @@ def test_other_figures_differ_by_two_grey_levels_at_most(runs: dict[str, Run], f
         gap = np.abs(other - images[0])
         assert gap.max() <= 2
         assert (gap > 0).mean() <= 1e-3
-
-
-def test_the_ladder_finds_them_identical(runs: dict[str, Run], mnist: Dataset) -> None:
-    """Each run is made again: its weights come out bit for bit, in another process.
-
-    Keras and torch are compared by `test_documents`: it is what the README shows.
-    """
-    outcome = compare_runs(runs["keras"], runs["numpy"], dataset=mnist)
-    assert outcome.verdict == "identical", outcome.text
-    assert outcome.breaks == ()
-    statuses = {rung.name: rung.status for rung in outcome.rungs}
-    assert set(statuses.values()) == {"clean"}

@@ -37,8 +37,9 @@ def watching(catch: Catch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def within_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script changes `sys`; and its main module stays."""
+    """A script changes `sys`; its main module stays, and matplotlib's backend."""
     FRAMEWORK.log.clear()
+    monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setattr(sys, "framework", FRAMEWORK, raising=False)
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setattr(sys, "path", list(sys.path))
