@@ -228,6 +228,11 @@ def casts_to_double() -> Iterator[None]:
         tf.cast, keras.ops.cast = own, of_keras
 
 
+def modules_of_functions() -> tuple[Any, ...]:
+    """Where a user's code finds the functions that are activations."""
+    return keras.ops, keras.activations, tf.keras.activations, tf.nn, tf.math, tf
+
+
 def modules_of_losses() -> tuple[Any, ...]:
     """Where a user's code finds the functions that are losses."""
     return keras.losses, tf.keras.losses

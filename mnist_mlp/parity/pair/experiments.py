@@ -19,7 +19,7 @@ from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, family, side_by_side
-from mnist_mlp.parity.pair.settings import differing, told
+from mnist_mlp.parity.pair.settings import differing, short, told
 from mnist_mlp.ports.inputs import arrays_of, orders
 from mnist_mlp.ports.pair import Mend, PairLayer
 
@@ -93,7 +93,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
             yield from _mode(run)
-            yield from _settings(pair.a, pair.b)
+            yield from _settings(pair.a, pair.b, run.facts_b.framework)
             yield from (Hypothesis(*each) for each in sequences.of_outputs(pair))
         case "forward":
             assert finding.layer is not None
@@ -133,19 +133,39 @@ def _mode(run: PairRun) -> Iterator[Hypothesis]:
 # --- Layers ---------------------------------------------------------------------------------------
 
 
-def _settings(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
-    """Settings of one layer in both models."""
+def _settings(a: PairLayer, b: PairLayer, framework: str) -> Iterator[Hypothesis]:
+    """Settings of one layer in both models; the port's framework says how they are written."""
     for name, ours, theirs in differing(a, b):
         text = told(name, ours, theirs, b.name)
         mends = (Mend(b.number, name, ours),)
         if a.kind.endswith("_norm"):
-            yield Hypothesis(mends, Cause("normalisation_settings", text))
+            argument = "num_groups" if framework == "torch" else "groups"
+            fix = f"{argument}={ours} in {b.name}" if name == "groups" else ""
+            yield Hypothesis(mends, Cause("normalisation_settings", text, fix=fix))
         elif a.kind == "conv":
-            yield Hypothesis(mends, Cause("convolution_settings", text))
+            fix = _fix_of_pads(ours, b, framework) if name == "pads" else ""
+            yield Hypothesis(mends, Cause("convolution_settings", text, fix=fix))
         elif a.kind == "conv_transpose":
             yield Hypothesis(mends, Cause("transposed_convolution_settings", text))
         elif a.kind == "embedding":
             yield Hypothesis(mends, Cause("embedding_settings", text))
+
+
+def _fix_of_pads(pads: Sequence[tuple[int, int]], b: PairLayer, framework: str) -> str:
+    """How a convolution of the port pads as the original's does."""
+    if not any(map(any, pads)):
+        none = "0" if framework == "torch" else '"valid"'
+        return f"padding={none} in {b.name}"
+    if framework == "keras":
+        shown = pads[0] if len(pads) == 1 else tuple(pads)
+        rank = f"{len(pads)}D"
+        return (
+            f'keras.layers.ZeroPadding{rank}({shown}) in front of {b.name}, padding="valid" in it'
+        )
+    if all(before == after for before, after in pads):
+        return f"padding={tuple(before for before, _ in pads)} in {b.name}"
+    around = tuple(n for pair in reversed(pads) for n in pair)
+    return f"x = F.pad(x, {around}) in front of {b.name}, padding=0 in it"
 
 
 def _padding(run: PairRun, index: int) -> Iterator[Hypothesis]:
@@ -266,9 +286,8 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         case "activation" if a.kind == b.kind == "gelu":
             yield Hypothesis(instead, Cause("gelu_tanh_approximation", text))
         case "activation":
-            yield Hypothesis(
-                instead, Cause("other_activation", f"{b.name} instead of {a.name}; {text}")
-            )
+            words = "; ".join(filter(None, (f"{b.name} instead of {a.name}", text)))
+            yield Hypothesis(instead, Cause("other_activation", words))
         case "dropout" if a.kind == b.kind:
             rate = (Mend(b.number, "rate", a.settings["rate"]),)
             yield Hypothesis(rate, Cause("dropout_rate", text))
@@ -281,6 +300,9 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
 
 # --- Loss and gradient ----------------------------------------------------------------------------
 
+
+ENTROPIES = ("cross_entropy", "nll_loss")
+"""Two names of one loss, but for the softmax within."""
 
 DOUBLED = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy_with_logits"))
 """Activations that are within a loss already."""
@@ -295,23 +317,9 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
     for layer in run.facts_b.layers:
         if layer.number > last and (layer.kind, b.kind) in DOUBLED:
             yield Hypothesis((Mend(layer.number, "skip"),), Cause("softmax_twice", layer.name))
+    yield from _scores(b)
     if a is not None:
-        for name, ours, theirs in differing(a, b):
-            text = told(name, ours, theirs, b.name)
-            mends = (Mend(here, name, ours),)
-            if name == "reduction" and theirs == "sum":
-                yield Hypothesis(mends, Cause("loss_sum", text))
-            elif name == "smoothing":
-                yield Hypothesis(mends, Cause("label_smoothing", text))
-            else:
-                yield Hypothesis(mends, Cause("other_loss", text))
-        if a.kind != b.kind and a.kind in ("mse_loss", "l1_loss", "huber_loss"):
-            mends = (Mend(here, "kind", (a.kind, dict(a.settings))),)
-            yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
-        if a.kind == "binary_cross_entropy" and b.kind == "cross_entropy":
-            # Of softmax, too, Keras's loss takes the scores, and each by itself.
-            mends = (Mend(here, "kind", ("binary_cross_entropy_with_logits", {})),)
-            yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
+        yield from _of_loss(a, b)
     penalties = {
         pair.b.number: run.facts_a.penalties[f"{pair.a.number}/kernel"]
         for pair in run.weights.pairs
@@ -326,6 +334,44 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
         (Mend(here, "aligned"),),
         Cause("targets_broadcast", f"outputs (n, 1) against targets (n,), in {b.name}"),
     )
+
+
+def _scores(b: PairLayer) -> Iterator[Hypothesis]:
+    """Logits or probabilities: what a loss takes its inputs for."""
+    if "logits" in b.settings:
+        mends = (Mend(b.number, "logits", not b.settings["logits"]),)
+        if b.settings["logits"]:
+            yield Hypothesis(mends, Cause("softmax_twice", f"from_logits=True in {b.name}"))
+        else:
+            yield Hypothesis(mends, Cause("logits_as_probabilities", f"in {b.name}"))
+    if b.kind == "nll_loss":
+        mends = (Mend(b.number, "kind", ("cross_entropy", {})),)
+        yield Hypothesis(mends, Cause("log_softmax_missing", f"in front of {b.name}"))
+
+
+def _of_loss(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
+    """Another loss, or the same with other settings."""
+    for name, ours, theirs in differing(a, b):
+        text = told(name, ours, theirs, b.name)
+        mends = (Mend(b.number, name, ours),)
+        if name == "reduction" and theirs == "sum":
+            yield Hypothesis(mends, Cause("loss_sum", text))
+        elif name == "smoothing":
+            fix = f"label_smoothing={short(ours)} in the loss"
+            yield Hypothesis(mends, Cause("label_smoothing", text, fix=fix))
+        elif name != "logits":
+            yield Hypothesis(mends, Cause("other_loss", text))
+    chosen = None
+    if a.kind != b.kind and a.kind in ("mse_loss", "l1_loss", "huber_loss"):
+        chosen = a.kind, dict(a.settings)
+    elif a.kind.startswith("binary_cross_entropy") and b.kind == "cross_entropy":
+        # Of softmax, too, Keras's loss takes the scores, and each by itself.
+        chosen = "binary_cross_entropy_with_logits", {}
+    elif a.kind in ENTROPIES and b.kind not in ENTROPIES:
+        chosen = "cross_entropy", {}
+    if chosen is not None:
+        mends = (Mend(b.number, "kind", chosen),)
+        yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
 
 
 def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:

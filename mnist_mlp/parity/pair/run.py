@@ -10,6 +10,7 @@ import numpy as np
 
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
+from mnist_mlp.parity.pair.decays import Penalties, change_decay, with_penalties, without
 from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
@@ -31,7 +32,8 @@ class PairRun:
     """Both sides, opened in float64 and fed; `weights` learns the orders of
     features that the two frameworks flatten otherwise, and `draw_orders` those of the draws of a
     dropout between flattening and a dense layer, by their number in a step. `reports` are what the
-    port reported of the epochs as it stands."""
+    port reported of the epochs as it stands. `penalties_b` are those in the port's loss that count
+    as a weight decay (`penalties`)."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -42,6 +44,7 @@ class PairRun:
     epochs: int = EPOCHS
     gradient_limits: Mapping[str, float] = field(default_factory=dict)
     schedules: Schedules | None = None
+    penalties_b: Penalties = field(default_factory=dict)
     draw_orders: dict[int, Array] = field(default_factory=dict)
     reported_b: Reported = Reports
     reports: Reports = field(default_factory=Reports)
@@ -53,14 +56,11 @@ class PairRun:
     ) -> Sequence[PairStep]:
         """Steps of the port from the original's states."""
         steps = self.steps_a[:1] if first_only else self.steps_a
-        forced = tuple(
-            Forced(
-                self.weights.to_b(s.before),
-                self.weights.to_b(s.gradients, gradients=True),
-                self.weights.draws_to_b(self._draws(s)),
-            )
-            for s in steps
-        )
+        instead = bool(self.penalties_b) and change_decay(mends)
+        penalties = {} if instead else self.penalties_b
+        if instead and not any(mend.field == "decoupled" for mend in mends):
+            mends = [*mends, Mend(None, "decoupled", value=False)]
+        forced = tuple(self._forced(step, penalties) for step in steps)
         rows, epochs = self.rows_b, self.epochs
         for mend in mends:
             if mend.field == "inputs":
@@ -69,7 +69,15 @@ class PairRun:
         if first_only:
             rows, epochs = rows.first(rows.batch_size), 1
         validation = None if mends or first_only else tuple(self._ends())
-        return self.fit_b(PairJob(rows, epochs, forced, tuple(mends), validation))
+        found = self.fit_b(PairJob(rows, epochs, forced, tuple(mends), validation))
+        return without(found, self.penalties_b) if self.penalties_b else found
+
+    def _forced(self, step: PairStep, penalties: Penalties) -> Forced:
+        """What the port is given in one step."""
+        before = self.weights.to_b(step.before)
+        gradients = self.weights.to_b(step.gradients, gradients=True)
+        draws = self.weights.draws_to_b(self._draws(step))
+        return Forced(before, with_penalties(gradients, before, penalties), draws)
 
     def _ends(self) -> Iterator[Tensors]:
         """The original's weights at the end of each epoch, as the port has them."""
