@@ -19,6 +19,10 @@ from mnist_mlp_keras.port.slices import functions_of
 ARGUMENTS = {"smoothing": "label_smoothing", "delta": "delta", "logits": "from_logits"}
 """What Keras calls the settings of a loss that are arguments."""
 
+ENTROPIES = ("cross_entropy", "nll_loss")
+
+WITH_LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")
+
 REDUCTIONS = {"mean": "sum_over_batch_size", "sum": "sum", "none": None}
 
 FUNCTIONS = {
@@ -119,17 +123,21 @@ class WatchedLoss:
         kind, settings = self._fields["kind"]
         y_true = ops.convert_to_tensor(y_true)
         one_hot = y_true.shape[-1:] == y_pred.shape[-1:] and len(y_true.shape) == len(y_pred.shape)
-        if kind == "cross_entropy" and not one_hot:
-            return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+        options: dict[str, Any] = {"from_logits": kind in WITH_LOGITS}
+        if kind in ENTROPIES and not one_hot:
+            return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, **options)
         if not one_hot and "int" in keras.backend.standardize_dtype(y_true.dtype):
             y_true = ops.one_hot(ops.reshape(y_true, y_pred.shape[:-1]), y_pred.shape[-1])
         y_true = ops.cast(ops.reshape(y_true, y_pred.shape), y_pred.dtype)
-        if kind == "cross_entropy":
-            return keras.losses.categorical_crossentropy(y_true, y_pred, from_logits=True)
-        if kind == "binary_cross_entropy_with_logits":
-            return keras.losses.binary_crossentropy(y_true, y_pred, from_logits=True)
-        options = {"delta": settings["delta"]} if "delta" in settings else {}
-        return FUNCTIONS[kind](y_true, y_pred, **options)
+        if kind in ENTROPIES:
+            return keras.losses.categorical_crossentropy(y_true, y_pred, **options)
+        if kind.startswith("binary_cross_entropy"):
+            return keras.losses.binary_crossentropy(y_true, y_pred, **options)
+        if kind == "smooth_l1_loss":  # Huber's, over its threshold
+            at = float(settings.get("beta", 1.0))
+            return keras.losses.huber(y_true, y_pred, delta=at) / at
+        known = {"delta": settings["delta"]} if "delta" in settings else {}
+        return FUNCTIONS[kind](y_true, y_pred, **known)
 
     def _more(self) -> Any:
         return self._penalty(dict(self._fields["penalty"])) if "penalty" in self._fields else 0.0

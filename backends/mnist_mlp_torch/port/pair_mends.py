@@ -137,8 +137,9 @@ def _loss(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
 
 def _other_loss(kind: str, call: Call) -> Tensor:
     x, target = call.input, call.arguments["target"]
-    if kind == "cross_entropy" and not target.is_floating_point():
-        return F.cross_entropy(x, target)
+    if kind in ("cross_entropy", "nll_loss") and not target.is_floating_point():
+        entropy: Tensor = getattr(F, kind)(x, target)
+        return entropy
     if target.numel() != x.numel() and not target.is_floating_point():
         target = F.one_hot(target, x.shape[-1])
     made: Tensor = getattr(F, kind)(x, target.to(x.dtype).reshape(x.shape))

@@ -30,6 +30,9 @@ TOGETHER = 3
 """So many changes are tried together, before all of them."""
 
 
+SAME = 1e-10
+"""Relative difference of two factors that are the same; they are quotients of float64 losses."""
+
 CHAIN = ("forward", "loss", "gradient")
 """Stages of which each makes the next differ; update and state are judged from equal inputs."""
 
@@ -106,6 +109,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
         case "loss":
             yield from _work(run, len(run.weights.pairs))
             yield from _loss(run)
+            yield from _loss_by_hand(run, mended)
         case "gradient":
             assert finding.layer is not None
             yield from _frozen(run, finding)
@@ -301,6 +305,9 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
 # --- Loss and gradient ----------------------------------------------------------------------------
 
 
+DISTANCES = ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss")
+"""Losses of numbers."""
+
 ENTROPIES = ("cross_entropy", "nll_loss")
 """Two names of one loss, but for the softmax within."""
 
@@ -336,6 +343,32 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
     )
 
 
+def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
+    """What shows of any loss, whoever computes it."""
+    outputs = run.steps_a[0].outputs[run.weights.pairs[-1].a.number]
+    if run.rows_b.y.ndim == 1 and outputs.shape[1:] == (1,):
+        text = "outputs (n, 1) against targets (n,)"
+        yield Hypothesis((Mend(None, "targets"),), Cause("targets_broadcast", text))
+    steps = run.steps_b(mended)
+    if any(not np.isfinite(step.loss) or step.loss == 0 for step in (*run.steps_a, *steps)):
+        return
+    factors = [a.loss / b.loss for a, b in zip(run.steps_a, steps, strict=False)]
+    rows = [len(step.inputs[run.weights.pairs[0].a.number]) for step in run.steps_a]
+    if len(set(rows)) < 2:  # then a sum over the rows cannot be told from a constant
+        return
+    mends = (Mend(None, "loss_scale", tuple(factors)),)
+    if _all_alike(factors):
+        text = f"{1 / factors[0]:.6g} times the original's"
+        yield Hypothesis(mends, Cause("loss_scaled", text))
+    elif _all_alike([factor * n for factor, n in zip(factors, rows, strict=False)]):
+        text = f"{1 / (factors[0] * rows[0]):.6g} times the rows of a batch"
+        yield Hypothesis(mends, Cause("loss_sum", text))
+
+
+def _all_alike(numbers: Sequence[float]) -> bool:
+    return max(numbers) - min(numbers) <= SAME * abs(max(numbers, key=abs))
+
+
 def _scores(b: PairLayer) -> Iterator[Hypothesis]:
     """Logits or probabilities: what a loss takes its inputs for."""
     if "logits" in b.settings:
@@ -361,17 +394,19 @@ def _of_loss(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
             yield Hypothesis(mends, Cause("label_smoothing", text, fix=fix))
         elif name != "logits":
             yield Hypothesis(mends, Cause("other_loss", text))
-    chosen = None
-    if a.kind != b.kind and a.kind in ("mse_loss", "l1_loss", "huber_loss"):
-        chosen = a.kind, dict(a.settings)
-    elif a.kind.startswith("binary_cross_entropy") and b.kind == "cross_entropy":
-        # Of softmax, too, Keras's loss takes the scores, and each by itself.
-        chosen = "binary_cross_entropy_with_logits", {}
-    elif a.kind in ENTROPIES and b.kind not in ENTROPIES:
-        chosen = "cross_entropy", {}
-    if chosen is not None:
-        mends = (Mend(b.number, "kind", chosen),)
+    for kind in _kinds_instead(a, b):
+        mends = (Mend(b.number, "kind", (kind, dict(a.settings))),)
         yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
+
+
+def _kinds_instead(a: PairLayer, b: PairLayer) -> tuple[str, ...]:
+    """Losses that may be the original's; of entropies, the port's outputs may be logits or not."""
+    if a.kind in DISTANCES:
+        return (a.kind,) if a.kind != b.kind else ()
+    if a.kind.startswith("binary") and not b.kind.startswith("binary"):
+        # Of softmax, too, Keras's loss takes the scores, and each by itself.
+        return "binary_cross_entropy_with_logits", "binary_cross_entropy"
+    return ENTROPIES if a.kind in ENTROPIES and b.kind not in ENTROPIES else ()
 
 
 def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:

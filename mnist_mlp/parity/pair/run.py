@@ -22,6 +22,9 @@ from mnist_mlp.reference import Array, Tensors
 EPOCHS = 2
 """Judged epochs: what happens once in each is seen, and the optimizers' memories matter."""
 
+OUTSIDE = ("inputs", "targets", "loss_scale")
+"""Experiments outside of the port: on its rows, and on the loss that it gives."""
+
 Fit = Callable[[PairJob], tuple[PairStep, ...]]
 
 Reported = Callable[[], Reports]
@@ -65,12 +68,18 @@ class PairRun:
         for mend in mends:
             if mend.field == "inputs":
                 rows = in_order(rows, mend.value)
-        mends = [mend for mend in mends if mend.field != "inputs"]
+            elif mend.field == "targets":
+                rows = replace(rows, y=rows.y[:, None])
+        scales = [mend.value for mend in mends if mend.field == "loss_scale"]
+        mends = [mend for mend in mends if mend.field not in OUTSIDE]
         if first_only:
             rows, epochs = rows.first(rows.batch_size), 1
         validation = None if mends or first_only else tuple(self._ends())
         found = self.fit_b(PairJob(rows, epochs, forced, tuple(mends), validation))
-        return without(found, self.penalties_b) if self.penalties_b else found
+        found = without(found, self.penalties_b) if self.penalties_b else found
+        for factors in scales:
+            found = tuple(map(_scaled, found, factors))
+        return found
 
     def _forced(self, step: PairStep, penalties: Penalties) -> Forced:
         """What the port is given in one step."""
@@ -244,6 +253,12 @@ class PairRun:
         shapes = [first.outputs[n].shape[1:] for n in sorted(first.outputs) if n < number]
         shapes += [x.shape[1:] for x in first.inputs.values()]
         return [s for s in dict.fromkeys(reversed(shapes)) if len(s) > 1 and np.prod(s) == size]
+
+
+def _scaled(step: PairStep, factor: float) -> PairStep:
+    """A step whose loss is multiplied; its update is made of the other side's gradients."""
+    gradients = {name: factor * g for name, g in step.gradients.items()}
+    return replace(step, loss=factor * step.loss, gradients=gradients)
 
 
 def in_order(rows: PairRows, order: Sequence[int]) -> PairRows:
