@@ -291,7 +291,8 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
             yield Hypothesis(instead, Cause("gelu_tanh_approximation", text))
         case "activation":
             words = "; ".join(filter(None, (f"{b.name} instead of {a.name}", text)))
-            yield Hypothesis(instead, Cause("other_activation", words))
+            fix = f"{a.kind} in place of {b.name}"
+            yield Hypothesis(instead, Cause("other_activation", words, fix=fix))
         case "dropout" if a.kind == b.kind:
             rate = (Mend(b.number, "rate", a.settings["rate"]),)
             yield Hypothesis(rate, Cause("dropout_rate", text))
@@ -336,7 +337,9 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
         factors = ", ".join(f"{v:.6g}" for v in dict.fromkeys(penalties.values()))
         text = f"{factors} * sum(w**2) of {len(penalties)} kernels in the original"
         mends = (Mend(here, "penalty", tuple(penalties.items())),)
-        yield Hypothesis(mends, Cause("penalty_missing", text))
+        # Where the port's layers have it, its own step leaves it out.
+        fix = "loss += sum(model.losses)" if run.facts_b.penalties else ""
+        yield Hypothesis(mends, Cause("penalty_missing", text, fix=fix))
     yield Hypothesis(
         (Mend(here, "aligned"),),
         Cause("targets_broadcast", f"outputs (n, 1) against targets (n,), in {b.name}"),
