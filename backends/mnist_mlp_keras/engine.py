@@ -228,6 +228,23 @@ def casts_to_double() -> Iterator[None]:
         tf.cast, keras.ops.cast = own, of_keras
 
 
+def as_the_run(element: Any) -> Any:
+    """A batch of the user's own with its float32 tensors in float64, where the run is: what a model
+    makes of it then has that type, and a loss by hand takes no two types."""
+    if keras.config.floatx() != "float64":
+        return element
+
+    def wide(x: Any) -> Any:
+        return tf.cast(x, tf.float64) if tf.is_tensor(x) and x.dtype == tf.float32 else x
+
+    return keras.tree.map_structure(wide, element)
+
+
+def modules_of_functions() -> tuple[Any, ...]:
+    """Where a user's code finds the functions that are activations."""
+    return keras.ops, keras.activations, tf.keras.activations, tf.nn, tf.math, tf
+
+
 def modules_of_losses() -> tuple[Any, ...]:
     """Where a user's code finds the functions that are losses."""
     return keras.losses, tf.keras.losses

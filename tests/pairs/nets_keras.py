@@ -122,13 +122,30 @@ def table():
     return x, (x @ rng.normal(size=7) + rng.normal(size=160)).astype("float32")
 
 
-def regression():
+def regression(activation="relu", loss="mse", penalty=None):
     x, y = table()
+    both = {"kernel_regularizer": penalty, "bias_regularizer": penalty}
     model = keras.Sequential(
-        [keras.Input((7,)), layers.Dense(9, activation="relu"), layers.Dense(1)]
+        [keras.Input((7,)), layers.Dense(9, activation, **both), layers.Dense(1, **both)]
     )
-    model.compile(keras.optimizers.SGD(0.01), "mse")
+    model.compile(keras.optimizers.SGD(0.01), loss)
     return {"model": model, "fit": {"x": x, "y": y, "batch_size": 16}}
+
+
+def regression_tanh():
+    return regression("tanh")
+
+
+def regression_absolute():
+    return regression(loss="mae")
+
+
+def regression_penalised():
+    return regression(penalty=keras.regularizers.L2(0.05))
+
+
+def regression_penalised_twice():
+    return regression(penalty=keras.regularizers.L2(0.1))
 
 
 def standardised():

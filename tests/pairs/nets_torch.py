@@ -192,9 +192,13 @@ def loader(target):
     return DataLoader(rows, batch_size=16, shuffle=True)
 
 
-def regression(loss=F.mse_loss):
+def regression(loss=F.mse_loss, **settings):
     net = nn.Sequential(nn.Linear(7, 9), nn.ReLU(), nn.Linear(9, 1), nn.Flatten(0))
-    return {"module": Fitted(net, loss, sgd(0.01)), "loader": loader(lambda y: y)}
+    return {"module": Fitted(net, loss, sgd(0.01, **settings)), "loader": loader(lambda y: y)}
+
+
+def regression_decayed():
+    return regression(weight_decay=0.1)
 
 
 class Standardised(nn.Module):

@@ -177,10 +177,11 @@ def loss_names(model: Any) -> tuple[str, ...]:
     if isinstance(loss, Mapping):
         loss = list(loss.values())
     losses = loss if isinstance(loss, list | tuple) else [loss]
-    return tuple(name for each in losses if (name := _named_loss(each)))
+    return tuple(name for each in losses if (name := named_loss(each)))
 
 
-def _named_loss(loss: Any) -> str:
+def named_loss(loss: Any) -> str:
+    """The name of a loss, or what is given for one; empty for none."""
     if isinstance(loss, str):
         return loss
     if loss is None or callable(getattr(loss, "__func__", None)):

@@ -28,6 +28,7 @@ from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
 from mnist_mlp.ports.user_code import belongs_to_user, path_of
 from mnist_mlp_keras.engine import (
+    as_the_run,
     eager_functions,
     is_endless,
     iterated_datasets,
@@ -221,7 +222,7 @@ class LoopWatch(Seen):
 
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """Its own; what a model was given before an element came is no part of a step."""
-        for element in own(dataset):
+        for element in map(as_the_run, own(dataset)):
             self.batch = dataset, site, element
             self._forget()
             yield element
@@ -411,7 +412,9 @@ class Drive(Driving, Seen):
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """One epoch's batches, or the whole where the data set repeats itself."""
         if site != self.loop.site:
-            yield from islice(own(dataset), 1)  # an evaluation, which moves no weight
+            yield from islice(
+                map(as_the_run, own(dataset)), 1
+            )  # an evaluation, which moves no weight
             return
         # If the loop stands in another file, whether another epoch follows the first is seen only
         # when the script goes on to what comes after its training.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +13,7 @@ from keras.src.utils import rng_utils
 
 from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import Inputs, each
+from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.pair import (
     PairBrought,
     PairFacts,
@@ -42,6 +43,7 @@ from mnist_mlp_keras.port.load import (
     ONE_HOT_LOSSES,
     Given,
     loss_name,
+    named_loss,
     one_hot,
     shaped,
     wanted_shape,
@@ -49,6 +51,7 @@ from mnist_mlp_keras.port.load import (
 from mnist_mlp_keras.port.own_data import own_data
 from mnist_mlp_keras.port.pair_draws import Draws
 from mnist_mlp_keras.port.pair_layers import LOSSES, from_canonical, loss_settings, to_canonical
+from mnist_mlp_keras.port.pair_losses import CalledLoss, WatchedLoss
 from mnist_mlp_keras.port.pair_mends import moves_otherwise, train
 from mnist_mlp_keras.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_keras.port.pair_optimizers import Experiment, by_tensor
@@ -75,6 +78,9 @@ DRAW_S = 1.0
 
 class KerasSide:
     """The model of a user's file."""
+
+    loss_place: int | None = None
+    """The number of the loss, behind those of the layers."""
 
     def __init__(self, target: str, given: Given) -> None:
         self.target = target
@@ -131,12 +137,13 @@ class KerasSide:
         self.observer: Observer | None = None  # the layers are numbered by this step
         run = self.ran(PairJob(rows.first(rows.batch_size), epochs=1))
         observer = self.observer = run.observer
+        self.loss_place = len(observer.layers)
         mapped = {id(v) for v, _, _ in observer.tensors.values()}
         return PairFacts(
             framework="keras",
             layers=tuple(observer.layers),
             chosen=chosen,
-            loss=_loss(run.fitted, len(observer.layers)),
+            loss=_loss(run.fitted, run.losses.called, self.loss_place),
             unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
             repeated=tuple(observer.repeated),
             penalties=observer.penalties,
@@ -147,7 +154,7 @@ class KerasSide:
             trainer_given=bool(self.given.fit) and self.given.loop is None,
             early_stopping=early_stopping_of(run.callbacks),
             open_questions=tuple(_open_questions(run)),
-            lines=roles(run.fitted, run.callbacks, self.given.loader),
+            lines=_lines(run, self.given.loader),
             own_rates=self.writes_rates,
             loop=self.given.loop is not None,
         )
@@ -264,6 +271,8 @@ class PairRun(keras.callbacks.Callback):
         self._applied: Tensors = {}
         with user_errors(side.path):
             self.callbacks = passed_on(side.given.fit)["callbacks"]
+        on_loss = [m for m in job.mends if m.layer == side.loss_place and m.layer is not None]
+        self.losses = WatchedLoss(on_loss, self._penalty)
         self._experiment = Experiment(
             job.optimizer_mends, epoch_steps=job.rows.steps, callbacks=once_an_epoch(self.callbacks)
         )
@@ -272,6 +281,15 @@ class PairRun(keras.callbacks.Callback):
             leaves = self.observer.leaves
             numbers = [known.of_leaf.get(leaf) for leaf in range(len(leaves))]
             train(leaves, numbers, job.mends)
+
+    def _penalty(self, factors: Mapping[int, float]) -> Any:
+        """The sum of squares of some layers' kernels, by number, times a factor each."""
+        known = self.known or self.observer
+        kernels = {number: known.tensors[tensor_name(number, "kernel")][0] for number in factors}
+        return sum(
+            factor * keras.ops.sum(keras.ops.square(kernels[number]))
+            for number, factor in factors.items()
+        )
 
     def take_charge(self, optimizer: Any) -> None:
         """Of the optimizer that makes the updates."""
@@ -342,6 +360,7 @@ class PairRun(keras.callbacks.Callback):
         self._loss, self._raw = float("nan"), dict[int, Any]()
         self._open = ExitStack()
         self._open.enter_context(self.observer.watching(self._draws))
+        self._open.enter_context(self.losses.watching())
 
     @property
     def exchanges_early(self) -> bool:
@@ -534,12 +553,27 @@ class _First(keras.callbacks.Callback):
         self.run.validate()
 
 
-def _loss(model: Any, place: int) -> PairLayer | None:
-    name = loss_name(model)
+def _loss(model: Any, called: CalledLoss | None, place: int) -> PairLayer | None:
+    """The loss that was compiled, or that the user's own step calls."""
+    name, loss, arguments = loss_name(model), model.loss, dict[str, Any]()
+    if name not in LOSSES and called is not None:
+        loss, arguments = called.loss, dict(called.arguments)
+        name = named_loss(loss)
     kind = LOSSES.get(name)
     if kind is None:
         return None
-    return PairLayer(place, name, kind, loss_settings(kind, model.loss))
+    if called is not None and called.loss is not loss and called.arguments:
+        arguments = dict(called.arguments)  # of a function, which a loop calls
+    settings = loss_settings(kind, loss, arguments)
+    return PairLayer(place, name, kind, settings)
+
+
+def _lines(run: PairRun, loader: Any) -> dict[str, UserLine]:
+    found = roles(run.fitted, run.callbacks, loader)
+    called = run.losses.called
+    if called is not None and called.line is not None and loss_name(run.fitted) not in LOSSES:
+        found["loss"] = called.line
+    return found
 
 
 def _open_questions(run: PairRun) -> Iterator[str]:

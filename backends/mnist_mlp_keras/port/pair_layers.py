@@ -86,6 +86,12 @@ def kind_of(layer: Any) -> str:
     return KINDS.get(name, name)
 
 
+def shown_kind(layer: Any) -> str:
+    """What a reader is told that a layer is: `Conv2D`, or `tanh` of an `Activation("tanh")`."""
+    name = type(layer).__name__
+    return activation_name(layer.activation) if kind_of(layer) != name == "Activation" else name
+
+
 def activation_name(function: Any) -> str:
     """By its name in both frameworks; `linear` for none."""
     if function is None:
@@ -117,8 +123,10 @@ def settings_of(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
                 "momentum": float(layer.momentum),
                 "training": bool(layer.trainable),
             }
-        case "layer_norm" | "group_norm":
+        case "layer_norm":
             return {"epsilon": float(layer.epsilon)}
+        case "group_norm":
+            return {"epsilon": float(layer.epsilon), "groups": int(layer.groups)}
         case "embedding":
             return {"padding_index": None, "max_norm": None, "by_frequency": False}
         case "max_pool" | "average_pool":
@@ -137,8 +145,13 @@ def _tuple(value: Any, rank: int) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, tuple | list) else (int(value),) * rank
 
 
+def is_channels_first(layer: Any) -> bool:
+    """Whether its channels are the first axis of a row; of most layers, they are the last."""
+    return getattr(layer, "data_format", None) == "channels_first"
+
+
 def _spatial(layer: Any, shape: Sequence[int]) -> Sequence[int]:
-    return shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
+    return shape[2:] if is_channels_first(layer) else shape[1:-1]
 
 
 def _pads(
@@ -160,7 +173,7 @@ def _pads(
 def _conv_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
     window, stride = tuple(layer.kernel_size), _tuple(layer.strides, layer.rank)
     dilation = _tuple(layer.dilation_rate, layer.rank)
-    channels = shape[1] if layer.data_format == "channels_first" else shape[-1]
+    channels = shape[1] if is_channels_first(layer) else shape[-1]
     return {
         "window": window,
         "stride": stride,
@@ -274,16 +287,21 @@ def penalties_of(layer: Any) -> dict[str, float]:
     return found
 
 
-def loss_settings(kind: str, loss: Any) -> dict[str, Any]:
-    """Of a loss object, or of a name, which has the defaults."""
-    settings: dict[str, Any] = {"reduction": "mean"}
+def loss_settings(
+    kind: str, loss: Any, arguments: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Of a loss object, or of a name, which has the defaults; `arguments` are those of a function,
+    whose results the user's code reduces itself."""
+    settings: dict[str, Any] = {} if arguments else {"reduction": "mean"}
+    kwargs = {**getattr(loss, "_fn_kwargs", {}), **(arguments or {})}
     if kind == "cross_entropy":
         settings["smoothing"] = 0.0
+    if kind in ("cross_entropy", "binary_cross_entropy"):
+        settings["logits"] = bool(kwargs.get("from_logits", False))
     if kind == "huber_loss":
         settings["delta"] = 1.0
     if getattr(loss, "reduction", None) == "sum":
         settings["reduction"] = "sum"
-    kwargs = getattr(loss, "_fn_kwargs", {})
     for theirs, ours in (("label_smoothing", "smoothing"), ("delta", "delta")):
         if isinstance(kwargs.get(theirs), int | float):
             settings[ours] = float(kwargs[theirs])

@@ -15,6 +15,7 @@ ATTRIBUTES = {
     "epsilon": "epsilon",
     "momentum": "momentum",
     "rate": "rate",
+    "groups": "groups",
     "slope": "negative_slope",
     "alpha": "alpha",
 }

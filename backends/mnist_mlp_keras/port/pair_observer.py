@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mnist_mlp.ports import lines
 from mnist_mlp.ports.lines import line_of
 from mnist_mlp.ports.pair import Mend, PairLayer, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
@@ -16,6 +17,7 @@ from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.port import pair_attention
 from mnist_mlp_keras.port.load import is_recurrent, leaves_of
 from mnist_mlp_keras.port.pair_draws import Draws
+from mnist_mlp_keras.port.pair_functions import watched_functions
 from mnist_mlp_keras.port.pair_layers import (
     activation_name,
     activation_settings,
@@ -23,15 +25,23 @@ from mnist_mlp_keras.port.pair_layers import (
     kind_of,
     penalties_of,
     settings_of,
+    shown_kind,
     tensors_of,
     to_canonical,
 )
 from mnist_mlp_keras.port.pair_mends import as_unbiased, followed, set_layer, variance_before
 from mnist_mlp_keras.port.pair_recurrent import Sequences, all_steps_at_once, of_one_step, run
 from mnist_mlp_keras.port.pair_recurrent import settings_of as recurrent_settings
+from mnist_mlp_keras.port.pair_work import (
+    DROPOUTS,
+    activated_otherwise,
+    around,
+    cropped,
+    done_otherwise,
+    followed_by,
+    set_otherwise,
+)
 from mnist_mlp_keras.port.state import number
-
-DROPOUTS = ("dropout", "spatial_dropout")
 
 
 @contextmanager
@@ -96,7 +106,10 @@ class Observer:
             layer.call = self._call(layer, leaf, draws)
         try:
             attentions = pair_attention.watching(self.model, self._attention)
-            with draws.watching(), attentions, all_steps_at_once(self.model):
+            functions = watched_functions(
+                lambda own, kind, settings, x: self._function(own, kind, settings, x, draws)
+            )
+            with draws.watching(), attentions, all_steps_at_once(self.model), functions:
                 yield
         finally:
             for layer in self.leaves:
@@ -128,7 +141,7 @@ class Observer:
             draws.source = self._made.get(id(x), (None, None))[0]
             before = variance_before(layer, mends)
             try:
-                result = self._activated(layer, own, here, x, *args, **options)
+                result = self._worked(layer, own, here, x, draws, *args, **options)
             finally:
                 draws.rate = None
             if before is not None:
@@ -171,28 +184,53 @@ class Observer:
         self._made[id(result)] = here, result
         return result
 
-    def _activated(
-        self, layer: Any, own: Callable[..., Any], here: int, *args: Any, **options: Any
+    def _worked(
+        self,
+        layer: Any,
+        own: Callable[..., Any],
+        here: int,
+        x: Any,
+        draws: Draws,
+        *args: Any,
+        **options: Any,
     ) -> Any:
-        """The layer's work, with its activation as work of its own."""
-        function = getattr(layer, "activation", None)
-        if kind_of(layer) not in ("dense", "conv", "conv_transpose") or (
-            activation_name(function) == "linear"
-        ):
-            result = own(*args, **options)
-            self._keep(here, result)
-            if here in self.outputs:
-                self.outputs[here] = _in_one_axis(layer, self.outputs[here])
-            return result
+        """The layer's work, with its activation as work of its own, and experiments in effect."""
+        mends = self.mends.get(here, [])
+        own = done_otherwise(layer, own, mends, draws)
+        inner = around(layer, x, mends)
 
-        def activated(z: Any) -> Any:
+        def made(z: Any) -> Any:
+            z = cropped(layer, x, z, mends)
             self._keep(here, z)
-            # The same tensor goes on: softmax hangs the logits it was given on its result.
-            return function(z) if function is not None else z
+            draws.source = here
+            return followed_by(z, mends, draws)
 
-        layer.activation = activated
+        with set_otherwise(layer, x, mends):
+            if kind_of(layer) not in ("dense", "conv", "conv_transpose") or (
+                activation_name(layer.activation) == "linear"
+            ):
+                result = made(own(inner, *args, **options))
+                if here in self.outputs:
+                    self.outputs[here] = _in_one_axis(layer, self.outputs[here])
+                return result
+            return self._activated(layer, lambda: own(inner, *args, **options), here, made, draws)
+
+    def _activated(
+        self,
+        layer: Any,
+        own: Callable[[], Any],
+        here: int,
+        made: Callable[[Any], Any],
+        draws: Draws,
+    ) -> Any:
+        """A layer's work and its activation, which has the next number."""
+        function = layer.activation
+        mends = self.mends.get(here + 1, [])
+        otherwise = activated_otherwise(function, mends, draws)
+        # The same tensor goes on: softmax hangs the logits it was given on its result.
+        layer.activation = lambda z: otherwise(made(z))
         try:
-            result = own(*args, **options)
+            result = own()
         finally:
             layer.activation = function
         name = activation_name(function)
@@ -206,7 +244,34 @@ class Observer:
             )
         )
         self._keep(len(self.layers) - 1, result)
-        return result
+        return followed_by(result, mends, draws)
+
+    def _function(
+        self,
+        own: Callable[[Any], Any],
+        kind: str,
+        settings: Mapping[str, Any],
+        x: Any,
+        draws: Draws,
+    ) -> Any:
+        """An activation that the user's code calls itself."""
+        number_of = len(self.layers)
+        line = lines.here()
+        self.layers.append(
+            PairLayer(
+                number_of,
+                kind,
+                kind,
+                settings,
+                behind=self._made.get(id(x), (None, None))[0],
+                line=None if line is None else lines.shown(line, "layer"),
+            )
+        )
+        mends = self.mends.get(number_of, [])
+        result = activated_otherwise(own, mends, draws)(x)
+        self._keep(number_of, result)
+        self._made[id(result)] = number_of, result
+        return followed_by(result, mends, draws)
 
     def _add(
         self, layer: Any, x: Any, result: Any, settings: Mapping[str, Any] | None = None
@@ -216,7 +281,7 @@ class Observer:
         self.layers.append(
             PairLayer(
                 number=here,
-                name=f"{layer.name}: {type(layer).__name__}",
+                name=f"{layer.name}: {shown_kind(layer)}",
                 kind=kind_of(layer),
                 behind=self._made.get(id(first), (None, None))[0],
                 settings=settings or settings_of(layer, tuple(first.shape)),

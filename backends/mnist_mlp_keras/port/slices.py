@@ -39,8 +39,8 @@ class Losses:
         with ExitStack() as stack:
             stack.enter_context(patched(kind, __call__=self._object(kind.__call__)))
             for module in modules_of_losses():
-                found = {name: own for name, own in vars(module).items() if _is_loss(own)}
-                functions = {name: self._function(own) for name, own in found.items()}
+                found = functions_of(module).items()
+                functions = {name: self._function(own) for name, own in found}
                 stack.enter_context(patched(module, **functions))
             yield
 
@@ -66,6 +66,11 @@ class Losses:
     def forget(self) -> None:
         """The step is over."""
         self.targets = None
+
+
+def functions_of(module: Any) -> dict[str, Callable[..., Any]]:
+    """Keras's losses that are functions, by name."""
+    return {name: own for name, own in vars(module).items() if _is_loss(own)}
 
 
 def _is_loss(thing: Any) -> bool:

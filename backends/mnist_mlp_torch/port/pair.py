@@ -20,6 +20,7 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import note
+from mnist_mlp.ports.loop_code import writes_rates
 from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
@@ -338,7 +339,7 @@ class PairRun:
     @property
     def writes_rates(self) -> bool:
         """Whether a script sets rates itself."""
-        return self.side.given.loop is not None and "param_groups" in self.side.given.script_text
+        return self.side.given.loop is not None and writes_rates(self.side.given.script_text)
 
     def _start(self, trainer: Any, module: Any) -> None:
         self.accumulated, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, 1

@@ -177,7 +177,8 @@ def _settings_of_layer(call: Call) -> dict[str, Any]:
         case "embedding":
             return {ours: given.get(theirs) for ours, theirs in EMBEDDING.items()}
         case "layer_norm" | "group_norm":
-            return {"epsilon": float(given["eps"])}
+            groups = {"groups": int(given["num_groups"])} if "num_groups" in given else {}
+            return {"epsilon": float(given["eps"]), **groups}
         case "max_pool" | "average_pool":
             return _pool_settings(call)
         case "dropout" | "spatial_dropout" | "alpha_dropout":

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -22,6 +21,8 @@ from mnist_mlp.ports.pair import PairJob
 from mnist_mlp.reference import Array
 from mnist_mlp_torch.port.load import seed_everything
 from mnist_mlp_torch.port.loop import Drive, refusal
+from mnist_mlp_torch.port.loop_clipping import Clipping
+from mnist_mlp_torch.port.loop_schedules import LONGEST, PROBED, Asked, LoopSchedule, parts_of
 from mnist_mlp_torch.port.pair import PairRun, TorchSide
 from mnist_mlp_torch.port.pair_inputs import Fed
 from mnist_mlp_torch.port.pair_observer import default_type
@@ -34,6 +35,9 @@ set: they are set when the loop calls its model."""
 
 class LoopSide(TorchSide):
     """The loop of a user's script."""
+
+    intervals: tuple[str, ...] | None = None
+    """How often its loop asks each of its schedules, in the order in which they are made."""
 
     def run_of(self, module: Any, job: PairJob) -> PairRun:
         """One run of the script, yet to be begun."""
@@ -58,11 +62,12 @@ class LoopSide(TorchSide):
         return torch.cat(list(self._inputs))
 
     def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
-        """See `PairSide.rates`: one rate, unless own code changes it (`PairFacts.own_rates`)."""
+        """See `PairSide.rates`: the loop's schedules, asked as often as the loop asks them."""
         with default_type(self.dtype):
-            run = _LoopRun(self, self._module(seed=0), PairJob(self.rows, 1))
+            run = _LoopRates(self, self._module(seed=0), PairJob(self.rows, 1))
+            run.at, run.interval = at, interval
             run.fit(one_batch=True)
-        return rates(run.optimizer, (), at, self.length, interval)
+        return run.found
 
 
 @dataclass
@@ -74,19 +79,6 @@ class LoopTrainer:
     gradient_clip_val: float | None = None
 
 
-@dataclass(frozen=True)
-class LoopSchedule:
-    """A scheduler of a loop; what it is given, only the loop knows."""
-
-    scheduler: Any
-    monitor: str = ""
-
-    @property
-    def reduce_on_plateau(self) -> bool:
-        """Whether it follows a loss."""
-        return isinstance(self.scheduler, ReduceLROnPlateau)
-
-
 class _LoopRun(PairRun):
     """One run of a script, up to the last judged step of its loop."""
 
@@ -96,10 +88,17 @@ class _LoopRun(PairRun):
 
     by_hand = True
 
+    schedulers: list[LoopSchedule]
+
     @property
-    def optimizer(self) -> Any:
-        """The one that makes the judged updates."""
-        return self._optimizers[0]
+    def schedules(self) -> list[Any]:
+        """Those that the loop asks once for each update, or once for each epoch."""
+        return [each for each in self.schedulers if each.regular]
+
+    @property
+    def asked_by_own_code(self) -> list[Any]:
+        """The others: nobody knows when they are asked later."""
+        return [each for each in self.schedulers if not each.regular]
 
     def fit(self, *, one_batch: bool = False) -> None:
         """Run it.
@@ -117,6 +116,44 @@ class _LoopRun(PairRun):
             # Its own epochs are fewer: all batches in one.
             self.steps.clear()
             self._drive([[batch for each in epochs for batch in each]])
+        if self.side.intervals is None:
+            self.side.intervals = self._intervals(epoch[0])
+            self._know_schedules()
+
+    def _intervals(self, batch: tuple[Any, ...]) -> tuple[str, ...]:
+        """How often the loop asks each of its schedules."""
+        loop, loader = self.side.given.loop, self.side.given.loader
+        assert loop is not None
+        if not self._made.schedulers:
+            return ()
+        sizes = [PROBED, PROBED]
+        if loop.loader is None:  # its epochs are its own: the first, and the next one's first batch
+            sizes = [len(loader[0]), 1] if isinstance(loader, tuple) else [1]
+        if sum(sizes) > LONGEST:
+            return ()
+        probe = _LoopRun(self.side, self.module, self.job)
+        steps = probe._drive([[batch] * size for size in sizes])
+        if steps < sum(sizes):  # it has one epoch
+            probe, sizes = _LoopRun(self.side, self.module, self.job), [sum(sizes)]
+            steps = probe._drive([[batch] * size for size in sizes])
+        made, asked = probe._made, probe._asked
+        return tuple(
+            asked.interval(each, sizes) if steps == sum(sizes) else "" for each in made.schedulers
+        )
+
+    def _moved(self) -> list[Any]:
+        """The weights that the judged optimizers move."""
+        groups = (group for each in self._optimizers for group in each.param_groups)
+        return [w for group in groups for w in group["params"]]
+
+    def _know_schedules(self) -> None:
+        made, known = self._made.schedulers, self.side.intervals or ()
+        within = parts_of(made)
+        self.schedulers = [
+            LoopSchedule(each, known[n] if n < len(known) else "")
+            for n, each in enumerate(made)
+            if id(each) not in within
+        ]
 
     def _drive(self, epochs: Sequence[Sequence[tuple[Any, ...]]]) -> int:
         script, loop = self.side.given.script, self.side.given.loop
@@ -133,9 +170,12 @@ class _LoopRun(PairRun):
             register_optimizer_step_pre_hook(self._before_step),
             register_optimizer_step_post_hook(self._after_step),
         )
+        self._made, self._asked = drive.made, Asked()
+        self._clips = Clipping(self._moved)
         seed_everything(0)
         try:
-            script.run(drive.watching)
+            with self._asked.watching(), self._clips.watching():
+                script.run(drive.watching)
         except UserCodeError as error:
             if CHANGED_MEANWHILE not in str(error):
                 raise
@@ -149,7 +189,7 @@ class _LoopRun(PairRun):
                 hook.remove()
             if self._open is not None:
                 self._open.close()
-        self.schedulers = list(map(LoopSchedule, drive.made.schedulers))
+        self._know_schedules()
         self.side.remember(self.job.rows.x, drive.inputs[: self.job.rows.steps])
         return drive.steps
 
@@ -160,6 +200,8 @@ class _LoopRun(PairRun):
 
     def _after_step(self, optimizer: Any, *_: Any) -> None:
         if any(optimizer is known for known in self._optimizers):
+            self._asked.updates += 1
+            self._clipping = self._clips.found
             self._note_settings()
 
     def _step(self, module: Any, optimizers: list[Any], drive: Drive) -> None:
@@ -184,3 +226,19 @@ class _LoopRun(PairRun):
         self._leave(None, self.module)
         self._close()
         self._open = None
+
+
+class _LoopRates(_LoopRun):
+    """A run that asks the loop's schedules how they go on, before its first step."""
+
+    at: Sequence[int] = ()
+    interval: str | None = None
+    found: dict[str, Array]
+
+    def _step(self, module: Any, optimizers: list[Any], drive: Drive) -> None:
+        super()._step(module, optimizers, drive)
+        if drive.steps > 1:
+            return
+        self._know_schedules()
+        self.found = rates(optimizers[0], self.schedules, self.at, self.side.length, self.interval)
+        drive.over()

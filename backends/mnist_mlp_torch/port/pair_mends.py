@@ -93,6 +93,8 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
         arguments = {"eps": settings["epsilon"]}
         if "momentum" in fields:
             arguments["momentum"] = 1.0 - fields["momentum"]
+        if "groups" in fields:
+            arguments["num_groups"] = fields["groups"]
         return own(**arguments)
     if kind == "embedding":
         return own(**{EMBEDDING[name]: v for name, v in fields.items() if name in EMBEDDING})
@@ -135,6 +137,9 @@ def _loss(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
 
 def _other_loss(kind: str, call: Call) -> Tensor:
     x, target = call.input, call.arguments["target"]
+    if kind in ("cross_entropy", "nll_loss") and not target.is_floating_point():
+        entropy: Tensor = getattr(F, kind)(x, target)
+        return entropy
     if target.numel() != x.numel() and not target.is_floating_point():
         target = F.one_hot(target, x.shape[-1])
     made: Tensor = getattr(F, kind)(x, target.to(x.dtype).reshape(x.shape))

@@ -30,6 +30,8 @@ from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import STAGES, Judged
 from mnist_mlp.parity.pair.layer_lists import layer_rows
+from mnist_mlp.parity.pair.optimizers import Optimizers, unreached_clipping
+from mnist_mlp.parity.pair.penalties import set_apart
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import (
     Schedules,
@@ -308,6 +310,8 @@ def _double(
     if len(own) != len(steps):
         seen.not_judged.append(f"the port stops after {len(own)} of {len(steps)} steps")
         return
+    run, noted = set_apart(run, own)
+    seen.noted += [noted] if noted is not None else []
     result = explained(run)
     seen.layers = layer_rows(facts_a, facts_b, run.weights)  # by now, values have settled the match
     _guess(seen, run, result, fed, facts_b)
@@ -322,7 +326,8 @@ def _double(
         seen.leave_out("predictions", reason="a tensor has no counterpart")
     elif not seen.broken("data", "forward", "loss", "gradient", "update"):
         _predictions(seen, original, port, run, rows.x)
-    look_at_metrics(seen, run, reports, rows, original.worker.pair_predict)
+    as_reported = replace(run, steps_a=steps)
+    look_at_metrics(seen, as_reported, reports, rows, original.worker.pair_predict)
 
 
 def _schedules(
@@ -351,6 +356,10 @@ def _beyond_the_steps(run: PairRun, seen: PairEvidence, lengths: Lengths) -> lis
     found: list[Break] = []
     if run.schedules is not None and not seen.broken("update"):
         found += run.schedules.breaks()
+    clipping = unreached_clipping(Optimizers.of(run))
+    if clipping is not None and not seen.broken("update"):
+        words, both_clip = clipping
+        (seen.not_judged if both_clip else seen.told).append(f"clipping: {words}")
     a, b = run.facts_a, run.facts_b
     if a.accumulated != b.accumulated:
         text = f"{b.accumulated} batches for an update instead of {a.accumulated}"

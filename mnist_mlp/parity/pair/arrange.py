@@ -66,8 +66,8 @@ def windows_like(b: Array, a: Array) -> tuple[Array, Array] | None:
     for order in layouts(b.shape[1:]):
         laid = b.transpose(0, *(axis + 1 for axis in order))
         rest = [m - n for m, n in zip(laid.shape, a.shape, strict=True)]
-        # The channels, which are last in the original, must be all there.
-        if rest[-1] or not any(rest) or (min(rest) < 0 < max(rest)):
+        # The channels, which are the first axis of a row or the last, must be all there.
+        if (rest[-1] and rest[1]) or not any(rest) or (min(rest) < 0 < max(rest)):
             continue
         large, small = (laid, a) if max(rest) > 0 else (a, laid)
         places = [range(abs(n) + 1) for n in rest]

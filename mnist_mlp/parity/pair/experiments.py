@@ -19,7 +19,7 @@ from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, family, side_by_side
-from mnist_mlp.parity.pair.settings import differing, told
+from mnist_mlp.parity.pair.settings import differing, short, told
 from mnist_mlp.ports.inputs import arrays_of, orders
 from mnist_mlp.ports.pair import Mend, PairLayer
 
@@ -29,6 +29,9 @@ TRIALS = 60
 TOGETHER = 3
 """So many changes are tried together, before all of them."""
 
+
+SAME = 1e-10
+"""Relative difference of two factors that are the same; they are quotients of float64 losses."""
 
 CHAIN = ("forward", "loss", "gradient")
 """Stages of which each makes the next differ; update and state are judged from equal inputs."""
@@ -93,7 +96,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
             yield from _mode(run)
-            yield from _settings(pair.a, pair.b)
+            yield from _settings(pair.a, pair.b, run.facts_b.framework)
             yield from (Hypothesis(*each) for each in sequences.of_outputs(pair))
         case "forward":
             assert finding.layer is not None
@@ -106,6 +109,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
         case "loss":
             yield from _work(run, len(run.weights.pairs))
             yield from _loss(run)
+            yield from _loss_by_hand(run, mended)
         case "gradient":
             assert finding.layer is not None
             yield from _frozen(run, finding)
@@ -133,19 +137,39 @@ def _mode(run: PairRun) -> Iterator[Hypothesis]:
 # --- Layers ---------------------------------------------------------------------------------------
 
 
-def _settings(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
-    """Settings of one layer in both models."""
+def _settings(a: PairLayer, b: PairLayer, framework: str) -> Iterator[Hypothesis]:
+    """Settings of one layer in both models; the port's framework says how they are written."""
     for name, ours, theirs in differing(a, b):
         text = told(name, ours, theirs, b.name)
         mends = (Mend(b.number, name, ours),)
         if a.kind.endswith("_norm"):
-            yield Hypothesis(mends, Cause("normalisation_settings", text))
+            argument = "num_groups" if framework == "torch" else "groups"
+            fix = f"{argument}={ours} in {b.name}" if name == "groups" else ""
+            yield Hypothesis(mends, Cause("normalisation_settings", text, fix=fix))
         elif a.kind == "conv":
-            yield Hypothesis(mends, Cause("convolution_settings", text))
+            fix = _fix_of_pads(ours, b, framework) if name == "pads" else ""
+            yield Hypothesis(mends, Cause("convolution_settings", text, fix=fix))
         elif a.kind == "conv_transpose":
             yield Hypothesis(mends, Cause("transposed_convolution_settings", text))
         elif a.kind == "embedding":
             yield Hypothesis(mends, Cause("embedding_settings", text))
+
+
+def _fix_of_pads(pads: Sequence[tuple[int, int]], b: PairLayer, framework: str) -> str:
+    """How a convolution of the port pads as the original's does."""
+    if not any(map(any, pads)):
+        none = "0" if framework == "torch" else '"valid"'
+        return f"padding={none} in {b.name}"
+    if framework == "keras":
+        shown = pads[0] if len(pads) == 1 else tuple(pads)
+        rank = f"{len(pads)}D"
+        return (
+            f'keras.layers.ZeroPadding{rank}({shown}) in front of {b.name}, padding="valid" in it'
+        )
+    if all(before == after for before, after in pads):
+        return f"padding={tuple(before for before, _ in pads)} in {b.name}"
+    around = tuple(n for pair in reversed(pads) for n in pair)
+    return f"x = F.pad(x, {around}) in front of {b.name}, padding=0 in it"
 
 
 def _padding(run: PairRun, index: int) -> Iterator[Hypothesis]:
@@ -266,9 +290,9 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         case "activation" if a.kind == b.kind == "gelu":
             yield Hypothesis(instead, Cause("gelu_tanh_approximation", text))
         case "activation":
-            yield Hypothesis(
-                instead, Cause("other_activation", f"{b.name} instead of {a.name}; {text}")
-            )
+            words = "; ".join(filter(None, (f"{b.name} instead of {a.name}", text)))
+            fix = f"{a.kind} in place of {b.name}"
+            yield Hypothesis(instead, Cause("other_activation", words, fix=fix))
         case "dropout" if a.kind == b.kind:
             rate = (Mend(b.number, "rate", a.settings["rate"]),)
             yield Hypothesis(rate, Cause("dropout_rate", text))
@@ -281,6 +305,12 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
 
 # --- Loss and gradient ----------------------------------------------------------------------------
 
+
+DISTANCES = ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss")
+"""Losses of numbers."""
+
+ENTROPIES = ("cross_entropy", "nll_loss")
+"""Two names of one loss, but for the softmax within."""
 
 DOUBLED = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy_with_logits"))
 """Activations that are within a loss already."""
@@ -295,23 +325,9 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
     for layer in run.facts_b.layers:
         if layer.number > last and (layer.kind, b.kind) in DOUBLED:
             yield Hypothesis((Mend(layer.number, "skip"),), Cause("softmax_twice", layer.name))
+    yield from _scores(b)
     if a is not None:
-        for name, ours, theirs in differing(a, b):
-            text = told(name, ours, theirs, b.name)
-            mends = (Mend(here, name, ours),)
-            if name == "reduction" and theirs == "sum":
-                yield Hypothesis(mends, Cause("loss_sum", text))
-            elif name == "smoothing":
-                yield Hypothesis(mends, Cause("label_smoothing", text))
-            else:
-                yield Hypothesis(mends, Cause("other_loss", text))
-        if a.kind != b.kind and a.kind in ("mse_loss", "l1_loss", "huber_loss"):
-            mends = (Mend(here, "kind", (a.kind, dict(a.settings))),)
-            yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
-        if a.kind == "binary_cross_entropy" and b.kind == "cross_entropy":
-            # Of softmax, too, Keras's loss takes the scores, and each by itself.
-            mends = (Mend(here, "kind", ("binary_cross_entropy_with_logits", {})),)
-            yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
+        yield from _of_loss(a, b)
     penalties = {
         pair.b.number: run.facts_a.penalties[f"{pair.a.number}/kernel"]
         for pair in run.weights.pairs
@@ -321,11 +337,79 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
         factors = ", ".join(f"{v:.6g}" for v in dict.fromkeys(penalties.values()))
         text = f"{factors} * sum(w**2) of {len(penalties)} kernels in the original"
         mends = (Mend(here, "penalty", tuple(penalties.items())),)
-        yield Hypothesis(mends, Cause("penalty_missing", text))
+        # Where the port's layers have it, its own step leaves it out.
+        fix = "loss += sum(model.losses)" if run.facts_b.penalties else ""
+        yield Hypothesis(mends, Cause("penalty_missing", text, fix=fix))
     yield Hypothesis(
         (Mend(here, "aligned"),),
         Cause("targets_broadcast", f"outputs (n, 1) against targets (n,), in {b.name}"),
     )
+
+
+def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
+    """What shows of any loss, whoever computes it."""
+    outputs = run.steps_a[0].outputs[run.weights.pairs[-1].a.number]
+    if run.rows_b.y.ndim == 1 and outputs.shape[1:] == (1,):
+        text = "outputs (n, 1) against targets (n,)"
+        yield Hypothesis((Mend(None, "targets"),), Cause("targets_broadcast", text))
+    steps = run.steps_b(mended)
+    if any(not np.isfinite(step.loss) or step.loss == 0 for step in (*run.steps_a, *steps)):
+        return
+    factors = [a.loss / b.loss for a, b in zip(run.steps_a, steps, strict=False)]
+    rows = [len(step.inputs[run.weights.pairs[0].a.number]) for step in run.steps_a]
+    if len(set(rows)) < 2:  # then a sum over the rows cannot be told from a constant
+        return
+    mends = (Mend(None, "loss_scale", tuple(factors)),)
+    if _all_alike(factors):
+        text = f"{1 / factors[0]:.6g} times the original's"
+        yield Hypothesis(mends, Cause("loss_scaled", text))
+    elif _all_alike([factor * n for factor, n in zip(factors, rows, strict=False)]):
+        text = f"{1 / (factors[0] * rows[0]):.6g} times the rows of a batch"
+        yield Hypothesis(mends, Cause("loss_sum", text))
+
+
+def _all_alike(numbers: Sequence[float]) -> bool:
+    return max(numbers) - min(numbers) <= SAME * abs(max(numbers, key=abs))
+
+
+def _scores(b: PairLayer) -> Iterator[Hypothesis]:
+    """Logits or probabilities: what a loss takes its inputs for."""
+    if "logits" in b.settings:
+        mends = (Mend(b.number, "logits", not b.settings["logits"]),)
+        if b.settings["logits"]:
+            yield Hypothesis(mends, Cause("softmax_twice", f"from_logits=True in {b.name}"))
+        else:
+            yield Hypothesis(mends, Cause("logits_as_probabilities", f"in {b.name}"))
+    if b.kind == "nll_loss":
+        mends = (Mend(b.number, "kind", ("cross_entropy", {})),)
+        yield Hypothesis(mends, Cause("log_softmax_missing", f"in front of {b.name}"))
+
+
+def _of_loss(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
+    """Another loss, or the same with other settings."""
+    for name, ours, theirs in differing(a, b):
+        text = told(name, ours, theirs, b.name)
+        mends = (Mend(b.number, name, ours),)
+        if name == "reduction" and theirs == "sum":
+            yield Hypothesis(mends, Cause("loss_sum", text))
+        elif name == "smoothing":
+            fix = f"label_smoothing={short(ours)} in the loss"
+            yield Hypothesis(mends, Cause("label_smoothing", text, fix=fix))
+        elif name != "logits":
+            yield Hypothesis(mends, Cause("other_loss", text))
+    for kind in _kinds_instead(a, b):
+        mends = (Mend(b.number, "kind", (kind, dict(a.settings))),)
+        yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
+
+
+def _kinds_instead(a: PairLayer, b: PairLayer) -> tuple[str, ...]:
+    """Losses that may be the original's; of entropies, the port's outputs may be logits or not."""
+    if a.kind in DISTANCES:
+        return (a.kind,) if a.kind != b.kind else ()
+    if a.kind.startswith("binary") and not b.kind.startswith("binary"):
+        # Of softmax, too, Keras's loss takes the scores, and each by itself.
+        return "binary_cross_entropy_with_logits", "binary_cross_entropy"
+    return ENTROPIES if a.kind in ENTROPIES and b.kind not in ENTROPIES else ()
 
 
 def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
@@ -164,15 +165,19 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
         laid, ours = windows_like(theirs, ours) or (laid, ours)
     if laid is None and not outputs and pair.a.kind == "conv":
         # A port may pad in front of a convolution that the original lets pad.
-        ours, theirs = _padded(ours, pair.a, last=True), _padded(theirs, pair.b, last=False)
-        laid = laid_like(theirs, ours)
+        around = product(_padded(ours, pair.a), _padded(theirs, pair.b))
+        sizes = [relative(laid_like(y, x), x) for x, y in around]
+        return min(sizes, default=relative(None, ours))
     return relative(laid, ours)
 
 
-def _padded(x: Array, layer: PairLayer, *, last: bool) -> Array:
-    """What a convolution adds around its inputs; `last` says where the channels are."""
+def _padded(x: Array, layer: PairLayer) -> list[Array]:
+    """A convolution's inputs with what it adds around them; two, where the channels may be the
+    first axis of a row as well as the last."""
     pads = [tuple(pair) for pair in layer.settings["pads"]]
-    return np.pad(x, [(0, 0), *pads, (0, 0)] if last else [(0, 0), (0, 0), *pads])
+    channels = layer.shapes["kernel"][-2] * layer.settings["groups"]
+    widths = {-1: [(0, 0), *pads, (0, 0)], 1: [(0, 0), (0, 0), *pads]}
+    return [np.pad(x, width) for axis, width in widths.items() if x.shape[axis] == channels]
 
 
 def _forward(seen: Judged, step: int, a: PairStep, b: PairStep, weights: WeightMap) -> int:

@@ -28,6 +28,7 @@ from mnist_mlp.ports.update_rules import (
     ByTensor,
     Given,
     Settings,
+    clipped,
     replayed,
 )
 from mnist_mlp.reference import Array, Tensors
@@ -405,13 +406,32 @@ def _of_decay(both: Optimizers) -> Hypothesis:
         if _differs(both, "decoupled"):  # which cannot matter where there is no decay
             mends.append(Mend(None, "decoupled", both.first("a")["decoupled"]))
         text = f"none instead of {_short(sizes[0])}"
-        return Hypothesis(tuple(mends), Cause("weight_decay_missing", text))
+        cause = Cause("weight_decay_missing", text, fix=_fix_of_decay(both, sizes[0]))
+        return Hypothesis(tuple(mends), cause)
     if _same(*sizes):
         odd = sorted(name for name in ours if not _same(ours[name], theirs.get(name)))
         layers = ", ".join(dict.fromkeys(name.partition("/")[2] for name in odd))
         text = f"{_short(sizes[0])} acts on other tensors than in the original ({layers})"
         return Hypothesis(tuple(mends), Cause("weight_decay_scope", text))
-    return _plain(both, "weight_decay", "weight_decay")
+    plain = _plain(both, "weight_decay", "weight_decay")
+    fix = _fix_of_decay(both, sizes[0]) if sizes[0] else ""
+    return replace(plain, cause=replace(plain.cause, fix=fix or plain.cause.fix))
+
+
+def _fix_of_decay(both: Optimizers, size: float) -> str:
+    """How the port decays weights as the original does; Keras has a decay within the gradient only
+    as a penalty in the loss."""
+    a, b, framework = both.first("a"), both.first("b"), both.frameworks[1]
+    if framework == "keras" and not a["decoupled"]:
+        c = _short(size / 2)
+        return (
+            f"kernel_regularizer=keras.regularizers.L2({c}) in each layer, and the same for its "
+            f"bias and other weights"
+        )
+    if framework == "torch" and a["decoupled"]:
+        adam = b["kind"] == "Adam"
+        return f"torch.optim.AdamW(..., weight_decay={_short(size)})" if adam else ""
+    return f"weight_decay={_short(size)} in the optimizer"
 
 
 PLACES = {
@@ -442,6 +462,30 @@ def _of_place(both: Optimizers) -> Hypothesis:
 
 
 # --- Clipping -------------------------------------------------------------------------------------
+
+
+def unreached_clipping(both: Optimizers) -> tuple[str, bool] | None:
+    """In words, two clippings that differ, where no judged step reaches a limit; and whether both
+    sides clip. None if they are the same, or a step shows what they do."""
+    if not both.known:
+        return None
+    a, b = both.first("a"), both.first("b")
+    same = a["clip"] == b["clip"] and _same(a["clip_at"], b["clip_at"])
+    if same or any(_reaches(step) for step in (*both.a, *both.b)):
+        return None
+    words = f"{_clip_words(b)} instead of {_clip_words(a)}, which no judged step reaches"
+    return words, bool(a["clip"] and b["clip"])
+
+
+def _reaches(step: Given) -> bool:
+    """Whether clipping changes a gradient by more than torch's 1e-6 behind the limit."""
+    names = [n for n in step.gradients if n in step.settings]
+    given = {n: step.gradients[n] for n in names}
+    if not given:
+        return False
+    taken = clipped(given, step.settings)
+    return any(np.abs(taken[n] - g).max(initial=0.0) > 1e-5 * np.abs(g).max(initial=0.0)
+               for n, g in given.items())  # fmt: skip
 
 
 SLACK = {"keras": 0.0, "torch": 1e-6}

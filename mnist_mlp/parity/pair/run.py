@@ -10,6 +10,7 @@ import numpy as np
 
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
+from mnist_mlp.parity.pair.decays import Penalties, change_decay, with_penalties, without
 from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
@@ -21,6 +22,9 @@ from mnist_mlp.reference import Array, Tensors
 EPOCHS = 2
 """Judged epochs: what happens once in each is seen, and the optimizers' memories matter."""
 
+OUTSIDE = ("inputs", "targets", "loss_scale")
+"""Experiments outside of the port: on its rows, and on the loss that it gives."""
+
 Fit = Callable[[PairJob], tuple[PairStep, ...]]
 
 Reported = Callable[[], Reports]
@@ -31,7 +35,8 @@ class PairRun:
     """Both sides, opened in float64 and fed; `weights` learns the orders of
     features that the two frameworks flatten otherwise, and `draw_orders` those of the draws of a
     dropout between flattening and a dense layer, by their number in a step. `reports` are what the
-    port reported of the epochs as it stands."""
+    port reported of the epochs as it stands. `penalties_b` are those in the port's loss that count
+    as a weight decay (`penalties`)."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -42,6 +47,7 @@ class PairRun:
     epochs: int = EPOCHS
     gradient_limits: Mapping[str, float] = field(default_factory=dict)
     schedules: Schedules | None = None
+    penalties_b: Penalties = field(default_factory=dict)
     draw_orders: dict[int, Array] = field(default_factory=dict)
     reported_b: Reported = Reports
     reports: Reports = field(default_factory=Reports)
@@ -53,23 +59,34 @@ class PairRun:
     ) -> Sequence[PairStep]:
         """Steps of the port from the original's states."""
         steps = self.steps_a[:1] if first_only else self.steps_a
-        forced = tuple(
-            Forced(
-                self.weights.to_b(s.before),
-                self.weights.to_b(s.gradients, gradients=True),
-                self.weights.draws_to_b(self._draws(s)),
-            )
-            for s in steps
-        )
+        instead = bool(self.penalties_b) and change_decay(mends)
+        penalties = {} if instead else self.penalties_b
+        if instead and not any(mend.field == "decoupled" for mend in mends):
+            mends = [*mends, Mend(None, "decoupled", value=False)]
+        forced = tuple(self._forced(step, penalties) for step in steps)
         rows, epochs = self.rows_b, self.epochs
         for mend in mends:
             if mend.field == "inputs":
                 rows = in_order(rows, mend.value)
-        mends = [mend for mend in mends if mend.field != "inputs"]
+            elif mend.field == "targets":
+                rows = replace(rows, y=rows.y[:, None])
+        scales = [mend.value for mend in mends if mend.field == "loss_scale"]
+        mends = [mend for mend in mends if mend.field not in OUTSIDE]
         if first_only:
             rows, epochs = rows.first(rows.batch_size), 1
         validation = None if mends or first_only else tuple(self._ends())
-        return self.fit_b(PairJob(rows, epochs, forced, tuple(mends), validation))
+        found = self.fit_b(PairJob(rows, epochs, forced, tuple(mends), validation))
+        found = without(found, self.penalties_b) if self.penalties_b else found
+        for factors in scales:
+            found = tuple(map(_scaled, found, factors))
+        return found
+
+    def _forced(self, step: PairStep, penalties: Penalties) -> Forced:
+        """What the port is given in one step."""
+        before = self.weights.to_b(step.before)
+        gradients = self.weights.to_b(step.gradients, gradients=True)
+        draws = self.weights.draws_to_b(self._draws(step))
+        return Forced(before, with_penalties(gradients, before, penalties), draws)
 
     def _ends(self) -> Iterator[Tensors]:
         """The original's weights at the end of each epoch, as the port has them."""
@@ -236,6 +253,12 @@ class PairRun:
         shapes = [first.outputs[n].shape[1:] for n in sorted(first.outputs) if n < number]
         shapes += [x.shape[1:] for x in first.inputs.values()]
         return [s for s in dict.fromkeys(reversed(shapes)) if len(s) > 1 and np.prod(s) == size]
+
+
+def _scaled(step: PairStep, factor: float) -> PairStep:
+    """A step whose loss is multiplied; its update is made of the other side's gradients."""
+    gradients = {name: factor * g for name, g in step.gradients.items()}
+    return replace(step, loss=factor * step.loss, gradients=gradients)
 
 
 def in_order(rows: PairRows, order: Sequence[int]) -> PairRows:
