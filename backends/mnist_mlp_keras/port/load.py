@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional  # it has no public name
+from keras.src.models.functional import Functional  # they have no public names
+from keras.src.utils.naming import to_snake_case
 
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UsageError, UserCodeError
-from mnist_mlp.ports.lines import line_of
+from mnist_mlp.ports.lines import UserLine, line_of
 from mnist_mlp.ports.protocol import PortLayer
 from mnist_mlp.ports.user_code import split_target
 from mnist_mlp.reference import scale_pixels
@@ -260,6 +263,31 @@ def leaves_of(model: Any) -> list[Any]:
     ]
 
 
+def first_build_names(layers: Sequence[Any]) -> dict[int, str]:
+    """Names of layers by identity, those that Keras counts up over rebuilds as in a first build.
+
+    A name that stands in the user's code is the user's own.
+    """
+    found: dict[int, str] = {}
+    counts: dict[str, int] = {}
+    for layer in layers:
+        plain = to_snake_case(type(layer).__name__)
+        line = line_of(layer)
+        if not re.fullmatch(rf"{plain}(_\d+)?", layer.name) or _stands_in(layer.name, line):
+            found[id(layer)] = layer.name
+            continue
+        number = counts.get(plain, 0)
+        counts[plain] = number + 1
+        found[id(layer)] = f"{plain}_{number}" if number else plain
+    return found
+
+
+def _stands_in(name: str, line: UserLine | None) -> bool:
+    """Whether a name is written, as a text, in the file that a line is in."""
+    text = "" if line is None else "".join(linecache.getlines(line.file))
+    return any(f"{mark}{name}{mark}" in text for mark in ("'", '"'))
+
+
 def is_recurrent(layer: Any) -> bool:
     """Whether it is one of Keras's own recurrent layers."""
     return type(layer).__name__ in RECURRENT and is_native(layer)
@@ -304,11 +332,11 @@ def _noted_calls(layers: Sequence[Any], order: list[Any]) -> Iterator[None]:
             del layer.call
 
 
-def described(layer: Any) -> PortLayer:
-    """A layer for the report."""
+def described(layer: Any, names: Mapping[int, str]) -> PortLayer:
+    """A layer for the report; `names` are those of a first build."""
     dense = isinstance(layer, keras.layers.Dense)
     return PortLayer(
-        name=layer.name,
+        name=names.get(id(layer), layer.name),
         kind=type(layer).__name__,
         inputs=int(layer.kernel.shape[0]) if dense and layer.built else None,
         units=int(layer.units) if dense else None,

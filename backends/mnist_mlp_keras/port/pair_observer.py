@@ -14,7 +14,7 @@ from mnist_mlp.ports.pair import Mend, PairLayer, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.port import pair_attention
-from mnist_mlp_keras.port.load import is_recurrent, leaves_of
+from mnist_mlp_keras.port.load import first_build_names, is_recurrent, leaves_of
 from mnist_mlp_keras.port.pair_draws import Draws
 from mnist_mlp_keras.port.pair_layers import (
     activation_name,
@@ -53,6 +53,7 @@ class Observer:
     def __init__(self, model: Any, mends: Sequence[Mend] = ()) -> None:
         self.model = model
         within = pair_attention.softmaxes_of(model) | of_one_step(model)
+        self.names = first_build_names(leaves_of(model))
         self.leaves = [
             layer
             for layer in leaves_of(model)
@@ -64,6 +65,8 @@ class Observer:
         self.penalties: dict[str, float] = {}
         self.inputs: dict[int, Array] = {}
         self.outputs: dict[int, Array] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        """Of each layer's result, without the batch."""
         self.rough: list[str] = []
         self.tensors: dict[str, tuple[Any, Any, str]] = {}
         """Variable, layer and role, by canonical name."""
@@ -108,7 +111,7 @@ class Observer:
         def call(x: Any, *args: Any, **options: Any) -> Any:
             weights = tensors_of(layer)
             if weights and id(layer) in self._seen:
-                self.repeated.append(layer.name)
+                self.repeated.append(self.names.get(id(layer), layer.name))
                 return own(x, *args, **options)
             self._seen.add(id(layer))
             here = len(self.layers)
@@ -168,6 +171,7 @@ class Observer:
             self.inputs[here] = self.inputs[here][:, ::-1]
         self.sequences.strands[here] = strand
         self._keep(here, strand.steps)
+        self.shapes[here] = tuple(result.shape[1:])
         self._made[id(result)] = here, result
         return result
 
@@ -199,7 +203,7 @@ class Observer:
         self.layers.append(
             PairLayer(
                 len(self.layers),
-                f"{layer.name}: {name}",
+                f"{self.names.get(id(layer), layer.name)}: {name}",
                 name,
                 activation_settings(name),
                 line=line_of(layer),
@@ -216,7 +220,7 @@ class Observer:
         self.layers.append(
             PairLayer(
                 number=here,
-                name=f"{layer.name}: {type(layer).__name__}",
+                name=f"{self.names.get(id(layer), layer.name)}: {type(layer).__name__}",
                 kind=kind_of(layer),
                 behind=self._made.get(id(first), (None, None))[0],
                 settings=settings or settings_of(layer, tuple(first.shape)),
@@ -234,6 +238,7 @@ class Observer:
         if not keras.ops.is_tensor(result):
             return
         self.outputs[here] = copied(result)
+        self.shapes[here] = tuple(result.shape[1:])
         kind = keras.backend.standardize_dtype(result.dtype)
         if "float" in kind and kind != keras.config.floatx():
             self.rough.append(f"{self.layers[here].name} ({kind})")
