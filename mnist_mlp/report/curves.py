@@ -40,7 +40,9 @@ class Quantity:
         """A value as text: a percentage for accuracy."""
         if not math.isfinite(value):
             return "no number"
-        return percent(value) if self.share else f"{value:.4g}"
+        if self.share:
+            return percent(value)
+        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 else f"{value:.4g}"
 
 
 LOSS = Quantity("loss", "Cross-entropy loss", "loss", share=False)

@@ -39,6 +39,7 @@ def watching(catch: Catch) -> Iterator[None]:
 def within_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """A script changes `sys`; and its main module stays."""
     FRAMEWORK.log.clear()
+    monkeypatch.setenv("MPLBACKEND", "agg")  # as a script finds it; it would stay
     monkeypatch.setattr(sys, "framework", FRAMEWORK, raising=False)
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -140,8 +140,8 @@ def test_the_curves_of_both_are_on_the_page(read_page: Any) -> None:
     ]  # fmt: skip
     assert page.by_id("cost-loss-title").text == "Loss by epoch, on a logarithmic scale"
     assert page.by_id("cost-loss-text").text == (
-        "original.py: training loss 0.5 at epoch 1, 0.25 at epoch 2. "
-        "port.py: training loss 900 at epoch 1, 1e+04 at epoch 3."
+        "original.py: training loss 0.5000 at epoch 1, 0.2500 at epoch 2. "
+        "port.py: training loss 900.0000 at epoch 1, 1e+04 at epoch 3."
     )
     section = page.by_id("cost")
     assert "loss: 0.25 in original.py after 2 epochs, 1e+04 in port.py after 3 epochs." in (
