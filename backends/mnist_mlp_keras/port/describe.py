@@ -10,7 +10,7 @@ import keras
 
 from mnist_mlp.ports.protocol import PortDescription
 from mnist_mlp_keras.port.facts import optimizer_settings
-from mnist_mlp_keras.port.load import described, first_build_names, leaves_of, loss_names
+from mnist_mlp_keras.port.load import described, leaves_of, loss_names
 from mnist_mlp_keras.port.pair_recurrent import at_each_step, works_on_all_steps
 
 Shape = tuple[int | None, ...]
@@ -21,7 +21,6 @@ def describe(model: Any) -> PortDescription:
     shapes of what it takes and gives, and the loss it was compiled with."""
     leaves = leaves_of(model)
     others = [layer for layer in at_each_step(model) if not works_on_all_steps(layer)]
-    called = first_build_names((*leaves, *others))
     inputs = _shapes(model, "input_shape")
     known = getattr(model, "inputs", None) or []
     words = tuple(map(partial(_vocabulary, model), known))
@@ -29,7 +28,7 @@ def describe(model: Any) -> PortDescription:
     names = tuple(sorted(structure)) if isinstance(structure, Mapping) else ()
     return PortDescription(
         framework="keras",
-        layers=tuple(described(layer, called) for layer in (*leaves, *others)),
+        layers=tuple(described(layer) for layer in (*leaves, *others)),
         inputs=inputs,
         outputs=_shapes(model, "output_shape"),
         losses=tuple(dict.fromkeys(loss_names(model))),

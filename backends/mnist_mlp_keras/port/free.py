@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from mnist_mlp.contract import Array
+from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.pair import WholeRun
 from mnist_mlp.ports.reported import by_kind
 from mnist_mlp.ports.script import Catch, patched
@@ -46,20 +47,27 @@ def fit(
     """The user's own `fit`; with the run's rows where the user gave no data.
 
     `fed` gives the plan's rows to a loader that takes rows.
+
+    Raises
+    ------
+    UsageError
+        There are no data at all.
     """
     ours = (*DATA, "callbacks", "epochs", "verbose")
     options = {key: value for key, value in given.fit.items() if key not in ours}
     data = training_data(given, fed)
-    if data is None and run.rows is not None:
+    if data is None:
+        if run.rows is None:
+            raise UsageError(f"{given.target}: it brings no data to train on")
         data = {"x": run.rows.x, "y": run.rows.y}
         options.setdefault("batch_size", run.rows.batch_size)
         held_out = run.held_out
         if held_out is not None and "validation_split" not in options:
             options.setdefault("validation_data", (held_out.x, held_out.y))
-    elif data is not None and given.loader is not None and is_stream(data["x"]):
+    elif given.loader is not None and is_stream(data["x"]):
         options = {key: value for key, value in options.items() if key not in OF_ARRAYS}
     given.first().fit(
-        **(data or {}),
+        **data,
         **options,
         callbacks=[*passed_on(given.fit)["callbacks"], Teller(on_epoch)],
         epochs=run.epochs,

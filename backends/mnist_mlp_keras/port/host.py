@@ -24,10 +24,8 @@ from mnist_mlp_keras.port.load import (
     Given,
     dense_of,
     described,
-    first_build_names,
     hidden,
     layers_in_order,
-    leaves_of,
     loss_name,
     one_hot,
     passing_by,
@@ -88,11 +86,10 @@ class KerasPort(PairHost):
             )
             found = draws(self.given, x)
         self._recorder: Recorder | None = None
-        names = first_build_names(leaves_of(model))
         fit = self.given.fit
         self.facts = PortFacts(
             framework="keras",
-            layers=tuple(described(layer, names) for layer in layers),
+            layers=tuple(described(layer) for layer in layers),
             draws=found,
             optimizer=optimizer_settings(model),
             loss=loss_name(model),

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import linecache
-import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional  # they have no public names
-from keras.src.utils.naming import to_snake_case
+from keras.src.backend.common import global_state  # they have no public names
+from keras.src.models.functional import Functional
 
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UsageError, UserCodeError
-from mnist_mlp.ports.lines import UserLine, line_of
+from mnist_mlp.ports.lines import line_of
 from mnist_mlp.ports.protocol import PortLayer
 from mnist_mlp.ports.user_code import split_target
 from mnist_mlp.reference import scale_pixels
@@ -36,6 +35,15 @@ ONE_HOT_LOSSES = (
 )
 
 
+NAME_COUNTS = "object_name_uids"
+"""Where Keras keeps how often it has given each name."""
+
+
+def _name_counts() -> Mapping[str, int]:
+    found: Mapping[str, int] = global_state.get_global_attribute(NAME_COUNTS) or {}
+    return found
+
+
 class Given:
     """What stands under a name in a user's file.
 
@@ -46,16 +54,17 @@ class Given:
     def __init__(self, found: Any, *, target: str) -> None:
         self.target = target
         self.found = found
+        self._names = dict(_name_counts())
         self.fit: Mapping[str, Any] = {}
         self.loader: Any = None
         self.loop: Any = None
         """What a script's own loop is made of (`loop.Loop`)."""
         if callable(found) and not isinstance(found, keras.Model | type):
-            first = found()
+            first = self._as_first(found)
             if isinstance(first, Mapping):
                 self._read(first)
                 self.maker: Callable[[], Any] | None = lambda: _called(found()["model"])
-                self._first: Any = _called(first["model"])
+                self._first: Any = self._as_first(lambda: _called(first["model"]))
             else:
                 self.maker, self._first = found, first
         elif isinstance(found, Mapping):
@@ -98,6 +107,13 @@ class Given:
                 f"\n\n{_compiling(name, given=self.maker is None)}"
             )
 
+    def _as_first(self, make: Callable[[], Any]) -> Any:
+        """Make something as if nothing had been made of this file before: Keras counts the names of
+        layers up (`conv2d_22`), and users know those of their own run."""
+        counts = defaultdict(int, self._names)
+        global_state.set_global_attribute(NAME_COUNTS, counts)
+        return make()
+
     def first(self) -> Any:
         """The model that was made when the file was read."""
         return self._first
@@ -105,7 +121,7 @@ class Given:
     def fresh(self) -> Any:
         """A model in its first state."""
         if self.maker is not None:
-            model = self.maker()
+            model = self._as_first(self.maker)
             self._check(model)
             return model
         assert self._snapshot is not None
@@ -263,31 +279,6 @@ def leaves_of(model: Any) -> list[Any]:
     ]
 
 
-def first_build_names(layers: Sequence[Any]) -> dict[int, str]:
-    """Names of layers by identity, those that Keras counts up over rebuilds as in a first build.
-
-    A name that stands in the user's code is the user's own.
-    """
-    found: dict[int, str] = {}
-    counts: dict[str, int] = {}
-    for layer in layers:
-        plain = to_snake_case(type(layer).__name__)
-        line = line_of(layer)
-        if not re.fullmatch(rf"{plain}(_\d+)?", layer.name) or _stands_in(layer.name, line):
-            found[id(layer)] = layer.name
-            continue
-        number = counts.get(plain, 0)
-        counts[plain] = number + 1
-        found[id(layer)] = f"{plain}_{number}" if number else plain
-    return found
-
-
-def _stands_in(name: str, line: UserLine | None) -> bool:
-    """Whether a name is written, as a text, in the file that a line is in."""
-    text = "" if line is None else "".join(linecache.getlines(line.file))
-    return any(f"{mark}{name}{mark}" in text for mark in ("'", '"'))
-
-
 def is_recurrent(layer: Any) -> bool:
     """Whether it is one of Keras's own recurrent layers."""
     return type(layer).__name__ in RECURRENT and is_native(layer)
@@ -332,11 +323,11 @@ def _noted_calls(layers: Sequence[Any], order: list[Any]) -> Iterator[None]:
             del layer.call
 
 
-def described(layer: Any, names: Mapping[int, str]) -> PortLayer:
-    """A layer for the report; `names` are those of a first build."""
+def described(layer: Any) -> PortLayer:
+    """A layer for the report."""
     dense = isinstance(layer, keras.layers.Dense)
     return PortLayer(
-        name=names.get(id(layer), layer.name),
+        name=layer.name,
         kind=type(layer).__name__,
         inputs=int(layer.kernel.shape[0]) if dense and layer.built else None,
         units=int(layer.units) if dense else None,

@@ -14,7 +14,7 @@ from mnist_mlp.ports.pair import Mend, PairLayer, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.port import pair_attention
-from mnist_mlp_keras.port.load import first_build_names, is_recurrent, leaves_of
+from mnist_mlp_keras.port.load import is_recurrent, leaves_of
 from mnist_mlp_keras.port.pair_draws import Draws
 from mnist_mlp_keras.port.pair_layers import (
     activation_name,
@@ -53,7 +53,6 @@ class Observer:
     def __init__(self, model: Any, mends: Sequence[Mend] = ()) -> None:
         self.model = model
         within = pair_attention.softmaxes_of(model) | of_one_step(model)
-        self.names = first_build_names(leaves_of(model))
         self.leaves = [
             layer
             for layer in leaves_of(model)
@@ -111,7 +110,7 @@ class Observer:
         def call(x: Any, *args: Any, **options: Any) -> Any:
             weights = tensors_of(layer)
             if weights and id(layer) in self._seen:
-                self.repeated.append(self.names.get(id(layer), layer.name))
+                self.repeated.append(layer.name)
                 return own(x, *args, **options)
             self._seen.add(id(layer))
             here = len(self.layers)
@@ -203,7 +202,7 @@ class Observer:
         self.layers.append(
             PairLayer(
                 len(self.layers),
-                f"{self.names.get(id(layer), layer.name)}: {name}",
+                f"{layer.name}: {name}",
                 name,
                 activation_settings(name),
                 line=line_of(layer),
@@ -220,7 +219,7 @@ class Observer:
         self.layers.append(
             PairLayer(
                 number=here,
-                name=f"{self.names.get(id(layer), layer.name)}: {type(layer).__name__}",
+                name=f"{layer.name}: {type(layer).__name__}",
                 kind=kind_of(layer),
                 behind=self._made.get(id(first), (None, None))[0],
                 settings=settings or settings_of(layer, tuple(first.shape)),

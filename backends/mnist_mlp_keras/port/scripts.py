@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import keras
+from keras.src.utils.naming import reset_uids  # it has no public name
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.downloads import apart
@@ -129,6 +130,7 @@ def found_in(target: str) -> Any:
     """What stands under a name in a user's file, or the script that the file is."""
     if is_script(target):
         return Script(target)
+    reset_uids()  # names as in a process of its own
     found = load_object(target)
     return in_default_type(found) if target in HELD else found
 
