@@ -61,6 +61,7 @@ def check_html(outcome: Outcome, *, cost: Cost | None = None, spec: Spec | None 
             ladder=view,
             ladders=(view,),
             document="check.json",
+            others=_others(view),
             cure=first.cause.fix if first is not None else "",
             cure_is_code=first is not None and is_code(first.cause.fix),
             cost=cost,
@@ -74,6 +75,24 @@ def check_html(outcome: Outcome, *, cost: Cost | None = None, spec: Spec | None 
             listed=listed,
         )
     )
+
+
+@dataclass(frozen=True)
+class Further:
+    """A difference after the first: what it is, the user's line, and the number of its card."""
+
+    title: str
+    line: str
+    number: int
+
+
+def _others(view: LadderView) -> tuple[Further, ...]:
+    """Each once, however many rungs it breaks."""
+    found: dict[tuple[str, str], Further] = {}
+    for number, card in enumerate(view.breaks, start=1):
+        line = f"{card.lines[0][1].file}:{card.lines[0][1].line}" if card.lines else ""
+        found.setdefault((card.title, line), Further(card.title, line, number))
+    return tuple(found.values())[1:]
 
 
 def judge_check(outcome: Outcome) -> Judgement:
