@@ -207,6 +207,7 @@ def check(
     dataset: Dataset | None = None,
     data_dir: str | Path | None = None,
     image_shape: Sequence[int] = (),
+    cost: bool = False,
     timeout: float | None = None,
     **settings: Any,
 ) -> Checked:
@@ -225,14 +226,17 @@ def check(
         As for `train`.
     image_shape : sequence of int
         Shape of one input as the port expects it, without the batch axis; flat by default.
+    cost : bool
+        Also train both sides freely, as they are, and keep what each epoch reports.
     timeout : float, optional
         Most seconds that a user's code may run without a report. By default there is no limit.
 
     Returns
     -------
     Checked
-        `outcome` is the verdict, `spec` the specification that the port was judged against. A
-        notebook shows the verdict, the place, the cause and its cure.
+        `outcome` is the verdict, `spec` the specification that the port was judged against, `cost`
+        the histories of both sides. A notebook shows the verdict, the place, the cause, its cure
+        and the curves.
 
     Warns
     -----
@@ -251,6 +255,7 @@ def check(
         if original is None
         else target_of(original, framework=framework_a, option="framework_a"),
         image_shape=tuple(image_shape),
+        cost=cost,
         timeout=timeout,
     )
 

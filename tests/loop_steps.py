@@ -6,6 +6,7 @@ mean squared error.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_mlp.ports.pair import Forced, Mend, PairJob, PairRows, PairStep
+from mnist_mlp.ports.pair import Forced, Mend, PairJob, PairRows, PairStep, WholeRun
 from mnist_mlp.ports.update_rules import Given, replayed
 from mnist_mlp.worker.parent import Worker
 
@@ -62,3 +63,17 @@ def require_changed_updates(
     for name, plain in own[-1].after.items():
         assert not np.allclose(steps[-1].after[name], plain, rtol=0, atol=1e-6)
     return own
+
+
+def require_told_losses(worker: Worker, target: Path) -> None:
+    """Three epochs of seven batches: what is told is the mean of what the loop itself has noted
+    beside its script, loss and rows of each batch, in a file `.losses`."""
+    told: list[Mapping[str, float]] = []
+    worker.pair_train(WholeRun(None, 7), on_epoch=told.append)
+    noted = json.loads(target.with_suffix(".losses").read_text(encoding="utf-8"))
+    epochs = np.array(noted).reshape(3, 7, 2)
+    means = (epochs[..., 0] * epochs[..., 1]).sum(1) / epochs[..., 1].sum(1)
+    assert [numbers["loss"] for numbers in told] == pytest.approx(means, rel=1e-5)
+    assert not target.with_suffix(".after").exists()
+    worker.pair_train(WholeRun(2, 7), on_epoch=told.append)
+    assert len(told) == 3 + 2

@@ -263,7 +263,8 @@ def test_calls_of_a_host_are_forwarded_by_name() -> None:
         worker.fit_port(job, on_step=told.append, on_epoch=lambda epoch: told.append([epoch]))
         assert told == [[("epoch", "job")], ("step", "job")]
         assert worker.predict_port({"w": np.ones(1)}, given) == "rows"
-        assert worker.train_port(given, given, seed=7, native=True) == 7.5
+        trained = worker.train_port(given, given, seed=7, native=True, on_epoch=told.append)
+        assert (trained, told[-1]) == (7.5, {"loss": 7})
         assert worker._port("added", 3, by=4) == 7
     with (
         Worker("numpy", accelerator="cpu") as worker,

@@ -11,7 +11,7 @@ import typer
 from mnist_mlp.cli import options as o
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mnist_mlp.data import Dataset
     from mnist_mlp.parity.check.port import Checked
@@ -60,10 +60,25 @@ def check(
     args_b: Annotated[
         str, typer.Option("--args-b", metavar="TEXT", help="Arguments of the port's script.")
     ] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="Which model, where scripts train several: a variable, the model's own name, or "
+            "its class.",
+        ),
+    ] = "",
+    model_a: Annotated[
+        str, typer.Option("--model-a", metavar="NAME", help="Of the original's script alone.")
+    ] = "",
+    model_b: Annotated[
+        str, typer.Option("--model-b", metavar="NAME", help="Of the port's script alone.")
+    ] = "",
     cost: Annotated[
         bool,
         typer.Option(
-            "--cost", help="Also train the port freely, from its own initial weights and from ours."
+            "--cost", help="Also train both sides freely, and show what the difference costs."
         ),
     ] = False,
     print_spec: Annotated[
@@ -102,9 +117,10 @@ def check(
             f"check takes one port, or an original and its port, but {len(models)} were given"
         )
     arguments = [args_a, args_b] if len(models) == 2 else [args_a or args_b]
+    names = _names(models, model, (model_a, model_b))
     targets = [
-        parse_target(text, framework=framework, arguments=own)
-        for text, own in zip(models, arguments, strict=True)
+        parse_target(text, framework=framework, arguments=own, model=name)
+        for text, own, name in zip(models, arguments, names, strict=True)
     ]
     request = o.Request(context.params)
     spec = request.resolve().spec
@@ -137,7 +153,8 @@ def check(
         timeout=timeout,
         say=tell,
     )
-    extra = {"spec": checked.spec.model_dump(mode="json"), "cost": checked.cost}
+    costs = checked.cost.model_dump(mode="json") if checked.cost else None
+    extra = {"spec": checked.spec.model_dump(mode="json"), "cost": costs}
     document = {**checked.outcome.document(), **extra}
     if out is not None:
         _write(out, checked, document)
@@ -149,6 +166,21 @@ def check(
 
 FILES = ("check.json", "report.html")
 """What `--out` writes."""
+
+
+def _names(models: Sequence[str], both: str, each: tuple[str, str]) -> list[str]:
+    """The name of the model that is meant, of each side; `both` is for whatever is a script."""
+    from mnist_mlp.errors import UsageError
+    from mnist_mlp.ports.user_code import is_script
+
+    if both and not any(map(is_script, models)):
+        raise UsageError(
+            f"--model {both}: it chooses among the trainings of a script, and none was given"
+        )
+    own = each if len(models) == 2 else ("".join(each),)
+    return [
+        name or (both if is_script(text) else "") for text, name in zip(models, own, strict=True)
+    ]
 
 
 def _form(form: Format | None, *, json: bool) -> Format:
@@ -189,12 +221,9 @@ def _print(checked: Checked, form: Format, document: Mapping[str, Any], out: Pat
         return
     typer.echo(as_text(checked.outcome))
     if checked.cost:
-        epochs = checked.spec.training.epochs
-        typer.echo(
-            f"\naccuracy after {epochs} epochs: {checked.cost['as_it_is']:.4f} from the port's "
-            f"own initial weights, {checked.cost['with_specified_start']:.4f} from the "
-            f"specified ones"
-        )
+        typer.echo("")
+        for sentence in checked.cost.sentences:
+            typer.echo(sentence)
     if out is not None:
         typer.echo("")
         for name in FILES:

@@ -5,6 +5,7 @@ Where things are::
     findings        the values that are passed around: judged steps, findings, breaks, causes
     outcome         the result of a comparison, as a value, as JSON and as text
     not_exercised   what a comparison did not test
+    cost            whole training runs of both sides, epoch by epoch
 
     steps/          one training step against exact arithmetic
                     sampling -> trajectory -> arbiter and recipe -> judge

@@ -85,11 +85,15 @@ class Predictions(Value):
 
 
 class ShownLayer(Value):
-    """A layer of one side: its name and kind, its settings as text, and the user's line."""
+    """A layer of one side: its name and kind, its settings as text, and the user's line.
+
+    `output_shape` is that of its result without the batch (`28x28x6`), where it is known.
+    """
 
     name: str
     kind: str
     settings: Mapping[str, str] = {}
+    output_shape: str = ""
     line: UserLine | None = None
 
 

@@ -11,7 +11,7 @@ layer among all that were observed, and `kernel`, `bias`, `gamma`, `beta`, `mean
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import permutations
@@ -72,6 +72,24 @@ class PairLayer:
     settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     behind: int | None = None
+    line: UserLine | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Work between layers that is shown and not judged by itself: a change of shape, padding,
+    merging, or whatever else is no layer of a known kind.
+
+    `after` is how many layers (`PairLayer`) were noted before it. `shape` is that of its result,
+    without the batch. `kind` has one name in both frameworks where it is known: `flatten`,
+    `reshape`, `permute`, `pad`, `add`, `concatenate`.
+    """
+
+    after: int
+    name: str
+    kind: str
+    shape: tuple[int, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     line: UserLine | None = field(default=None, compare=False)
 
 
@@ -222,6 +240,26 @@ class PairJob:
 
 
 @dataclass(frozen=True, eq=False)
+class WholeRun:
+    """A training run as its user means it, of which nothing is set and nothing recorded.
+
+    Parameters
+    ----------
+    epochs : int or None
+        None where only the end of a user's own loop tells.
+    steps : int or None
+        Updates of an epoch, which a loop does not tell by itself.
+    rows, held_out : PairRows or None
+        Training and validation rows for a model that brings no data.
+    """
+
+    epochs: int | None
+    steps: int | None = None
+    rows: PairRows | None = None
+    held_out: PairRows | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class PairStep:
     """What a model computed in one step.
 
@@ -283,6 +321,10 @@ class PairFacts:
         Whether a user's own loop makes the steps.
     lines : dict
         The user's own lines by what they are about: `loss`, `optimizer`, `fit` and others.
+    shapes : dict
+        Shape of each layer's result without the batch, as the framework has it, by number.
+    passed : tuple of Passed
+        What is between the layers.
     """
 
     framework: str
@@ -303,6 +345,8 @@ class PairFacts:
     open_questions: tuple[str, ...] = ()
     loop: bool = False
     lines: Mapping[str, UserLine] = field(default_factory=dict)
+    shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    passed: tuple[Passed, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,6 +411,15 @@ class PairSide(Protocol):
         """In evaluation mode: the output of the last layer with weights, and that of the model."""
         ...
 
+    def train(self, run: WholeRun, on_epoch: Callable[[Mapping[str, float]], None]) -> None:
+        """Load the file anew and train as its user would, from the model's own initial weights.
+
+        `on_epoch` is called after each epoch with its numbers: `loss`, the mean over its rows of
+        what was minimised, and what else is reported (`mnist_mlp.ports.reported.by_kind`). A user's
+        own loop has a loss only.
+        """
+        ...
+
 
 class PairHost:
     """The part of a host (`protocol.PortHost`) that judges pairs: the calls of its `PairSide`.
@@ -411,3 +464,7 @@ class PairHost:
     def pair_predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
         """See `PairSide.predict`."""
         return self._side.predict(weights, x)
+
+    def pair_train(self, run: WholeRun, *, on_epoch: Callable[[Mapping[str, float]], None]) -> None:
+        """See `PairSide.train`."""
+        self._side.train(run, on_epoch)

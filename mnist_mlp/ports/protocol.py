@@ -340,11 +340,21 @@ class PortHost(Protocol):
         """Return logits (or log-probabilities) `(n, classes)` of the port in evaluation mode."""
         ...
 
-    def train(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
+    def train(
+        self,
+        plan: Plan,
+        data: TrainingData,
+        *,
+        seed: int,
+        native: bool,
+        on_epoch: Callable[[Mapping[str, float]], None],
+    ) -> float:
         """Train without setting any weights on the way; return the accuracy on the test rows.
 
         With `native`, training starts from the port's own initial weights, drawn with `seed`.
-        Otherwise it starts from the plan's.
+        Otherwise it starts from the plan's. `on_epoch` is called after each epoch with its numbers:
+        `loss`, and what the port reports of `accuracy`, `val_loss` and the like
+        (`mnist_mlp.ports.reported.by_kind`).
         """
         ...
 

@@ -44,6 +44,19 @@ class Reports:
         return self.meant.get(name, kind_of(name))
 
 
+def by_kind(numbers: Mapping[str, float], meant: Mapping[str, str]) -> dict[str, float]:
+    """Of an epoch's numbers, the first of each kind: `loss`, `accuracy`, `val_loss` and so on.
+
+    >>> by_kind({"loss": 0.5, "my_number": 1.0, "valid_acc": 0.9}, {})
+    {'loss': 0.5, 'val_accuracy': 0.9}
+    """
+    found: dict[str, float] = {}
+    for name, value in numbers.items():
+        if kind := meant.get(name, kind_of(name)):
+            found.setdefault(f"val_{kind}" if is_held_out(name) else kind, value)
+    return found
+
+
 def is_held_out(name: str) -> bool:
     """Whether a number calls itself one of validation."""
     return bool(_words(name) & HELD_OUT)

@@ -17,19 +17,23 @@ import linecache
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from types import ModuleType
+from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.source import read_source
-from mnist_mlp.ports.user_code import path_of, split_target, user_errors
+from mnist_mlp.ports.user_code import belongs_to_user, path_of, split_target, user_errors
 
 ARGUMENTS = "MNIST_MLP_SCRIPT_ARGUMENTS"
 """Environment variable of a worker: what its user's script finds in `sys.argv`, as JSON."""
+
+MODEL = "MNIST_MLP_SCRIPT_MODEL"
+"""Environment variable of a worker: the name of the model whose training is meant."""
 
 
 class Caught(BaseException):
@@ -40,11 +44,19 @@ class Caught(BaseException):
 
 
 class Catch:
-    """Waits for a training of a script: the first, or the one that its target names."""
+    """Waits for a training of a script: the first, or the one that its target names.
+
+    With a `model`, only the trainings of the model of that name count.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.number = int(split_target(target)[1] or 1)
+        self.model = os.environ.get(MODEL, "")
+        self.trained: list[list[str]] = []
+        """All names of each model whose training has begun, the best first."""
+        self.functions: set[str] = set()
+        """The user's functions in which the training began."""
         self.seen = 0
         self.found: Any = None
         self.loops: list[int | None] = []
@@ -53,10 +65,17 @@ class Catch:
         """Called when it leaves the outermost, but not if an error ends it."""
         self._handled: list[BaseException | None] = []
 
-    def offer(self, make: Callable[[], Any]) -> None:
-        """A training begins. It returns if an earlier one is to be run first.
+    def is_meant(self, model: Any) -> bool:
+        """Whether a training of a model, if it begins now, is the one."""
+        return self._counts(names_of(model, path_of(self.target))) and self.seen + 1 >= self.number
 
-        `make` gives what is kept of it.
+    def _counts(self, names: Sequence[str]) -> bool:
+        return not self.model or self.model in names
+
+    def offer(self, make: Callable[[], Any], model: Any = None) -> None:
+        """A training of a model begins. It returns if this is not the one, and is to be run.
+
+        `make` gives what is kept of it. Without its `model`, it is the one that was meant.
 
         Raises
         ------
@@ -64,10 +83,17 @@ class Catch:
             This is the one.
         """
         if self.found is None:
+            if model is not None:
+                names = names_of(model, path_of(self.target))
+                self.trained.append(names)
+                if not self._counts(names):
+                    return
             self.seen += 1
             if self.seen < self.number:
                 return
             self.found = make()
+            own = _own_frames(path_of(self.target))
+            self.functions = {frame.f_code.co_name for frame in own}
         self.end()
 
     def end(self) -> NoReturn:
@@ -105,6 +131,30 @@ class Catch:
         raised = sys.exc_info()[1] is not self._handled.pop()
         if not self.loops and self.found is None and not raised:
             self.on_left()
+
+
+def _own_frames(path: Path) -> Iterator[FrameType]:
+    """Those of the user's code, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not run_script.__code__:
+        if belongs_to_user(Path(frame.f_code.co_filename), path):
+            yield frame
+        frame = frame.f_back
+
+
+def names_of(model: Any, path: Path) -> list[str]:
+    """What a user may call a model: variables that hold it, the outermost first, its own name if it
+    has one, and its class."""
+    found: list[str] = []
+    for frame in _own_frames(path):
+        found[:0] = [
+            name
+            for name, value in frame.f_locals.items()
+            if not name.startswith("_") and name != "self" and value is model
+        ]
+    own = getattr(model, "name", None)
+    found += [own] if isinstance(own, str) else []
+    return list(dict.fromkeys([*found, type(model).__name__]))
 
 
 Watching = Callable[[Catch], AbstractContextManager[None]]
@@ -158,6 +208,72 @@ def run_script(target: str, watching: Watching) -> Any:
             if catch.found is None:
                 raise
     return catch.found
+
+
+def further_trainings(target: str, catch: Catch, is_model: Callable[[Any], bool]) -> list[str]:
+    """Other models that the script trains, with their lines, as far as its code shows it: by `fit`,
+    or in the same function.
+
+    `is_model` tells a model of the framework from whatever else has a `fit`.
+    """
+    known = {name for names in catch.trained for name in names}
+    bound = vars(sys.modules["__main__"])
+    calls = [
+        node
+        for tree in read_source(path_of(target)).trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    ]
+    found: dict[str, int] = {}
+    for call in calls:
+        if not (isinstance(call.func, ast.Attribute) and call.func.attr == "fit"):
+            continue
+        said = any(keyword.arg == "epochs" for keyword in call.keywords)
+        by_trainer = "rainer" in ast.unparse(call.func.value)
+        for thing, likely in ((call.func.value, said), *((x, by_trainer) for x in call.args[:1])):
+            name = _name(thing)
+            if is_model(bound[name]) if name in bound else likely:
+                found.setdefault(name, call.lineno)
+    again = [
+        (call.lineno, dict(enumerate(call.args)) | {k.arg: k.value for k in call.keywords})
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id in catch.functions
+    ]
+    places = {place for _, given in again for place, x in given.items() if _name(x) in known}
+    for line, given in again:
+        for place in places & given.keys():
+            found.setdefault(_name(given[place]), line)
+    lines = sorted((line, name) for name, line in found.items() if name and name not in known)
+    return [f"{name} (line {line})" for line, name in lines]
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def others_told(others: Sequence[str]) -> tuple[str, ...]:
+    """That a script trains more than what is judged, and how to choose."""
+    if not others:
+        return ()
+    return (f"the script's trainings of {', '.join(others)}, which --model NAME chooses",)
+
+
+def untrained(target: str, catch: Catch, what: str) -> str:
+    """That a script has not trained what was meant; `what` was never called."""
+    path = path_of(target)
+    if catch.model and catch.trained:
+        names = ", ".join(dict.fromkeys(names[0] for names in catch.trained))
+        often = "" if target == str(path) else f", or not as often as {target} says"
+        return (
+            f"{path}: it trains no model {catch.model!r}{often}, but {names}.\n"
+            f"Choose one of these by --model NAME (--model-a of the original, --model-b of the "
+            f"port)."
+        )
+    which = "" if target == str(path) else f", or not as often as {target} says"
+    return (
+        f"{path}: it ended without training: {what} was called{which}.\n"
+        f"Name what makes the model instead: {path}:NAME"
+    )
 
 
 def _ended(error: SystemExit, target: str) -> str:

@@ -38,7 +38,11 @@ class Quantity:
 
     def shown(self, value: float) -> str:
         """A value as text: a percentage for accuracy."""
-        return percent(value) if self.share else f"{value:.4f}"
+        if not math.isfinite(value):
+            return "no number"
+        if self.share:
+            return percent(value)
+        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 else f"{value:.4g}"
 
 
 LOSS = Quantity("loss", "Cross-entropy loss", "loss", share=False)
@@ -82,15 +86,71 @@ def draw(
             _differences(last, sides, quantity, kinds=kinds)
         epochs = max(len(side.evidence.history) for side in sides)
         for each in (axes, last):
-            pad = 0.5 if epochs == 1 else 0.03 * (epochs - 1)
-            each.set(xlim=(1 - pad, epochs + pad))
-            each.set_xticks(epoch_ticks(epochs))
-            each.grid(visible=False, axis="x")
+            _epoch_axis(each, epochs)
         last.set_xlabel("Epoch")
         what = quantity.label if training else f"Validation {quantity.label.lower()}"
         title = f"{what} by epoch" + (", and the difference between the runs" if several else "")
         text = _text(sides, quantity, kinds=kinds)
         return svg.inline(figure, name=name, title=title, text=text)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One run's values by epoch, float64 (epochs,), NaN where there is none; None where it has no
+    such values at all. `number` selects its colour."""
+
+    label: str
+    number: int
+    training: Values | None
+    validation: Values | None
+
+    @property
+    def kinds(self) -> list[tuple[str, Values]]:
+        """The values that there are, with what they are."""
+        both = (("validation", self.validation), ("training", self.training))
+        return [(name, values) for name, values in both if values is not None]
+
+
+MOST_DECADES = 1.5
+"""Values that span more are drawn on a logarithmic scale: the smaller ones would be a flat line."""
+
+
+def draw_curves(curves: Sequence[Curve], quantity: Quantity, *, name: str) -> svg.Drawing:
+    """Draw runs of any length over each other, each with whatever it has."""
+    with svg.page_style():
+        height = 210
+        figure = svg.sheet(WIDTH, 10 + height + _BOTTOM)
+        width = WIDTH - _LEFT - _RIGHT
+        axes = svg.add_axes(figure, left=_LEFT, top=10, width=width, height=height)
+        for curve in curves:
+            for kind, values in curve.kinds:
+                _line(axes, values, curve.number, validation=kind == "validation")
+        seen = np.concatenate([values for curve in curves for _, values in curve.kinds])
+        seen = seen[np.isfinite(seen)]
+        far = not quantity.share and seen.min() > 0
+        far = far and bool(np.log10(seen.max() / seen.min()) > MOST_DECADES)
+        if far:
+            axes.set_yscale("log")
+            axes.minorticks_off()
+        else:
+            _value_axis(axes, quantity)
+        _epoch_axis(axes, max(len(values) for curve in curves for _, values in curve.kinds))
+        axes.set_xlabel("Epoch")
+        title = f"{quantity.label} by epoch" + (", on a logarithmic scale" if far else "")
+        sentences = [
+            f"{curve.label}: {kind} {quantity.label.lower()} {quantity.shown(values[0])} at epoch "
+            f"1, {quantity.shown(values[-1])} at epoch {len(values)}."
+            for curve in curves
+            for kind, values in curve.kinds
+        ]
+        return svg.inline(figure, name=name, title=title, text=" ".join(sentences))
+
+
+def _epoch_axis(axes: Axes, epochs: int) -> None:
+    pad = 0.5 if epochs == 1 else 0.03 * (epochs - 1)
+    axes.set(xlim=(1 - pad, epochs + pad))
+    axes.set_xticks(epoch_ticks(epochs))
+    axes.grid(visible=False, axis="x")
 
 
 def _line(axes: Axes, values: Values, number: int, *, validation: bool) -> None:

@@ -25,11 +25,15 @@ OPEN = "inconclusive"
 def sarif(outcome: Outcome) -> dict[str, Any]:
     """One run: a rule for each cause of the catalogue, a result for each break and noted cause."""
     rules = [_rule(entry) for entry in catalogue().values()]
-    rules.append({
-        "id": OPEN,
-        "shortDescription": {"text": "It is not known whether the port trains as its original."},
-        "defaultConfiguration": {"level": "warning"},
-    })  # fmt: skip
+    rules.append(
+        {
+            "id": OPEN,
+            "shortDescription": _message(
+                "It is not known whether the port trains as its original."
+            ),
+            "defaultConfiguration": {"level": "warning"},
+        }
+    )
     numbers = {rule["id"]: number for number, rule in enumerate(rules)}
     port = file_of(outcome, "b")
     results = []
@@ -39,14 +43,14 @@ def sarif(outcome: Outcome) -> dict[str, Any]:
         found = _result(item.cause.name, "error", break_text(item, outcome.sides), where)
         if theirs is not None:
             related = _location(place_of_line(theirs), text=theirs.text)
-            found["relatedLocations"] = [{**related, "id": 0, "message": {"text": "the original"}}]
+            found["relatedLocations"] = [{**related, "id": 0, "message": _message("the original")}]
         results.append(found)
     if outcome.verdict == OPEN:
         results.append(_result(OPEN, "warning", outcome.text, _location(port)))
     for cause in outcome.noted:
         results.append(_result(cause.name, "note", noted_text(cause), _location(port)))
     for found in results:
-        if found["ruleId"] in numbers:
+        if found["ruleId"] in numbers:  # a document of a later version may have other causes
             found["ruleIndex"] = numbers[found["ruleId"]]
     driver = {"name": NAME, "rules": rules, **_version()}
     run = {
@@ -67,18 +71,27 @@ def _version() -> dict[str, str]:
 def _rule(entry: Entry) -> dict[str, Any]:
     return {
         "id": entry.name,
-        "shortDescription": {"text": entry.title},
-        "fullDescription": {"text": f"Keras: {entry.keras} torch: {entry.torch}"},
-        "help": {"text": f"In Keras: {entry.fix_keras}\nIn torch: {entry.fix_torch}"},
+        "shortDescription": _message(entry.title),
+        "fullDescription": _message(f"Keras: {entry.keras} torch: {entry.torch}"),
+        "help": _message(f"In Keras: {entry.fix_keras}\nIn torch: {entry.fix_torch}"),
         "defaultConfiguration": {"level": "error"},
     }
+
+
+def _message(text: str) -> dict[str, str]:
+    """A plain text message.
+
+    In one, `{0}` is a placeholder, so that braces are doubled, and `[text](target)` is a link: code
+    such as `layers[0](x)` must not become one.
+    """
+    return {"text": text.replace("{", "{{").replace("}", "}}").replace("](", "] (")}
 
 
 def _result(rule: str, level: str, text: str, location: dict[str, Any]) -> dict[str, Any]:
     return {
         "ruleId": rule,
         "level": level,
-        "message": {"text": text},
+        "message": _message(text),
         "locations": [location],
     }
 

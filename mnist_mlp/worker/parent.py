@@ -41,10 +41,18 @@ from mnist_mlp.contract import (
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.live import Live
-from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
+from mnist_mlp.ports.pair import (
+    PairBrought,
+    PairFacts,
+    PairJob,
+    PairRows,
+    PairStep,
+    RunLength,
+    WholeRun,
+)
 from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.reported import Reports
-from mnist_mlp.ports.script import ARGUMENTS
+from mnist_mlp.ports.script import ARGUMENTS, MODEL
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.registry import installed, label_of, target_of
 from mnist_mlp.spec import Spec
@@ -121,6 +129,8 @@ class Worker:
         default there is no limit, and a message tells of long silence.
     arguments : sequence of str
         What a user's script finds in `sys.argv`.
+    model : str
+        Which of the models that a user's script trains is meant; any by default.
     live : Live, optional
         The user's model, where it is an object of this process and stands in no file.
 
@@ -142,6 +152,7 @@ class Worker:
         verbose: bool = False,
         timeout: float | None = None,
         arguments: Sequence[str] = (),
+        model: str = "",
         live: Live | None = None,
     ) -> None:
         self.live = live
@@ -156,6 +167,7 @@ class Worker:
         target = target_of(backend)
         environment = environment_of_worker(threads)
         environment[ARGUMENTS] = json.dumps(list(arguments))
+        environment[MODEL] = model
         if accelerator == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
         # An unregistered backend may be a file in the working directory. The child searches there
@@ -343,9 +355,19 @@ class Worker:
         logits: Array = self._port("predict", dict(weights), images)
         return logits
 
-    def train_port(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
+    def train_port(
+        self,
+        plan: Plan,
+        data: TrainingData,
+        *,
+        seed: int,
+        native: bool,
+        on_epoch: Callable[[Mapping[str, float]], None],
+    ) -> float:
         """Train the port without setting any weights; return its accuracy on the test rows."""
-        accuracy: float = self._port("train", plan, data, seed=seed, native=native)
+        accuracy: float = self._port(
+            "train", plan, data, seed=seed, native=native, on_epoch=on_epoch
+        )
         return accuracy
 
     def pair_brought(self, images: Array, labels: Array) -> PairBrought:
@@ -392,6 +414,10 @@ class Worker:
         """Outputs of the last layer with weights and of the model, in evaluation mode."""
         outputs: tuple[Array, Array] = self._port("pair_predict", dict(weights), x)
         return outputs
+
+    def pair_train(self, run: WholeRun, *, on_epoch: Callable[[Mapping[str, float]], None]) -> None:
+        """Train a model as its user would, from its own initial weights."""
+        self._port("pair_train", run, on_epoch=on_epoch)
 
     def _port(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of the opened `PortHost`.

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from mnist_mlp import reference
 from mnist_mlp.cli.app import app
 from mnist_mlp.parity.check.port import Checked
+from mnist_mlp.parity.cost import Cost, TrainedRun
 from mnist_mlp.parity.findings import RUNGS, Break, Cause, Place
 from mnist_mlp.parity.outcome import (
     Chaos,
@@ -80,6 +81,7 @@ SHOWN = ShownLayer(
     name="bn",
     kind="batch_norm",
     settings={"epsilon": "0.1"},
+    output_shape="28x28x6",
     line=UserLine("train.py", 7, "x = 1", "layer"),
 )
 
@@ -167,7 +169,8 @@ def test_compare(ask: Callable[..., Any]) -> None:
 
 
 def test_check(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    cost = {"as_it_is": 0.5, "with_specified_start": 0.75}
+    run = TrainedRun(side="b", label="port.py", history={"loss": (0.5,)}, problem="none")
+    cost = Cost(as_it_is=0.5, with_specified_start=0.75, runs=(run,))
     monkeypatch.setattr(
         "mnist_mlp.parity.check.port.check_port",
         lambda *_, **__: Checked(everything(), SPEC, cost),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mnist_mlp.parity.check.layer_lists import dense_rows
 from mnist_mlp.parity.outcome import LayerRow
 from mnist_mlp.parity.pair.layer_lists import layer_rows
 from mnist_mlp.parity.pair.weight_map import match
 from mnist_mlp.ports.lines import UserLine
-from mnist_mlp.ports.pair import PairFacts, PairLayer
+from mnist_mlp.ports.pair import PairFacts, PairLayer, Passed
 from mnist_mlp.ports.protocol import PortFacts, PortLayer
 
 KERNEL = {"kernel": (3, 3, 1, 6), "bias": (6,)}
@@ -72,11 +74,48 @@ def test_models_that_do_not_match_are_laid_by_kind() -> None:
     ]
 
 
+def test_what_passes_something_on_stands_in_its_gap() -> None:
+    """Paired by what it is within a gap; with the shape of each result."""
+    line = UserLine("port.py", 9, "x.view(len(x), -1)", "layer")
+    a = replace(
+        facts("keras", CONV, RELU, OUT),
+        shapes={0: (8, 8, 6), 1: (8, 8, 6), 3: (2,)},
+        passed=(Passed(0, "pad", "pad", (10, 10, 1), {"pads": ((1, 1), (1, 1))}),
+                Passed(2, "flatten", "flatten", (384,)), Passed(2, "add", "add", (384,))),
+    )  # fmt: skip
+    b = replace(
+        facts("torch", CONV, RELU, OUT),
+        shapes={0: (6, 8, 8)},
+        passed=(Passed(0, "F.pad", "pad", (1, 10, 10), {"pads": ((2, 0), (2, 0))}),
+                Passed(1, "permute", "permute", (8, 8, 6)),
+                Passed(2, "view", "flatten", (384,), {}, line),
+                Passed(4, "last", "reshape", (1, 2))),
+    )  # fmt: skip
+    rows = layer_rows(a, b, match(a.layers, b.layers))
+    assert short(rows) == [
+        ("pad", "F.pad", ("pads",)),
+        ("conv", "conv", ()),
+        ("", "permute", ()),
+        ("relu", "relu", ()),
+        ("flatten", "view", ()),
+        ("add", "", ()),
+        ("out", "out", ()),
+        ("", "last", ()),
+    ]
+    shapes = [(x.a.output_shape if x.a else None, x.b.output_shape if x.b else None) for x in rows]
+    assert shapes[:5] == [
+        ("10x10x1", "1x10x10"), ("8x8x6", "6x8x8"), (None, "8x8x6"), ("8x8x6", ""), ("384", "384"),
+    ]  # fmt: skip
+    assert rows[4].b is not None
+    assert rows[4].b.line == line
+
+
 def test_dense_networks() -> None:
     """Activations are arguments in Keras and layers in torch: they are left out."""
     a = PortFacts(
         "keras",
-        (PortLayer("d", "Dense", 4, 3), PortLayer("x", "Dropout", settings={"rate": 0.5}),
+        (PortLayer("f", "Flatten"), PortLayer("d", "Dense", 4, 3),
+         PortLayer("x", "Dropout", settings={"rate": 0.5}),
          PortLayer("e", "Dense", 3, 2)),
         (), {},
     )  # fmt: skip
@@ -87,7 +126,9 @@ def test_dense_networks() -> None:
          PortLayer("net.4", "Linear", 2, 2)),
         (), {},
     )  # fmt: skip
+    assert [x.a.output_shape for x in dense_rows(a, b) if x.a] == ["4", "3", "3", "2"]
     assert short(dense_rows(a, b)) == [
+        ("f", "", ()),
         ("d", "net.0", ("bias",)),
         ("x", "net.2", ("rate",)),
         ("e", "net.3", ()),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.pair import PairBrought, PairJob, PairRows
+from mnist_mlp.ports.pair import PairBrought, PairJob, PairRows, WholeRun
 from mnist_mlp.testing import assert_same_training
 from mnist_mlp.worker.parent import Worker
 
@@ -110,6 +110,10 @@ def test_a_keras_fit_is_caught_with_its_arguments(tmp_path: Path, workers: Worke
     assert (brought.batch_size, brought.epochs, brought.shuffle) == (10, 3, False)
     assert [one.sizes for one in own.epochs] == [(10, 10, 10)] * 3
     assert own.validation.sizes == (10,)
+    told: list[Mapping[str, float]] = []
+    worker.pair_train(WholeRun(3), on_epoch=told.append)
+    assert [set(numbers) for numbers in told] == [{"loss", "val_loss"}] * 3
+    assert told[0]["loss"] > told[2]["loss"]
     assert draws_of(worker, "0/kernel") > 1
     facts = worker.pair_open([ROWS], precision="float64")
     assert [layer.name for layer in facts.layers] == ["the_only_one: Dense"]
@@ -171,9 +175,47 @@ def test_a_trainer_fit_is_caught_with_its_trainer(
     assert [one.sizes for one in own.epochs] == [(10,) * 4] * 3
     assert any("accelerator='gpu'" in text for text in brought.left_out)
     assert any("devices=2" in text for text in brought.not_judged)
+    told: list[Mapping[str, float]] = []
+    worker.pair_train(WholeRun(3), on_epoch=told.append)
+    assert [set(numbers) for numbers in told] == [{"loss"}] * 3
+    assert told[0]["loss"] > told[2]["loss"]
     assert draws_of(worker, "0/kernel") > 3
     worker.pair_open([ROWS], precision="float64")
     assert len(worker.pair_fit(PairJob(ROWS, 2))) == 6
+
+
+TWO = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(1)
+loader = DataLoader(TensorDataset(torch.randn(40, 4), torch.randn(40, 1)), batch_size=10)
+
+
+def train(model):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for a, b in loader:
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(a), b).backward()
+        optimizer.step()
+
+
+wide, narrow = nn.Linear(4, 1), nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 1))
+train(wide)
+train(narrow)
+"""
+
+
+def test_one_of_several_loops_is_chosen_by_the_name_of_its_model(tmp_path: Path) -> None:
+    with Worker("torch", accelerator="cpu", model="narrow") as worker:
+        opened(worker, tmp_path, TWO)
+        facts = worker.pair_open([ROWS], precision="float64")
+        assert [layer.shapes["kernel"] for layer in facts.layers[:2]] == [(4, 2), (2, 1)]
+        assert len(worker.pair_fit(PairJob(ROWS, 2))) == 6
+        told: list[Mapping[str, float]] = []
+        worker.pair_train(WholeRun(1, 4), on_epoch=told.append)
+        assert len(told) == 1
 
 
 def test_scripts_in_a_test_suite(tmp_path: Path) -> None:

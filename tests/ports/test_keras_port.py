@@ -421,10 +421,14 @@ def test_facts(host: Worker, write: Write, small_data: Dataset) -> None:
     first, second = (draw["layers.0.kernel"] for draw in facts.draws[:2])
     assert first.shape == (30, 9)
     assert not np.array_equal(first, second)
+    told: list[Any] = []
     native, planned = (
-        host.train_port(plan, data, seed=1, native=native) for native in (True, False)
+        host.train_port(plan, data, seed=1, native=native, on_epoch=told.append)
+        for native in (True, False)
     )
     assert {0.0 <= native <= 1.0, 0.0 <= planned <= 1.0} == {True}
+    assert len(told) == 2 * plan.spec.training.epochs
+    assert {tuple(numbers) for numbers in told} == {("loss", "val_loss")}
 
 
 def test_a_model_that_seeds_itself_is_drawn_once(

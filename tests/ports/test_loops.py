@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loop_steps import ROWS, require_changed_updates, require_own_steps, script
+from loop_steps import (
+    ROWS,
+    require_changed_updates,
+    require_own_steps,
+    require_told_losses,
+    script,
+)
 
 from mnist_mlp.data import Dataset
 from mnist_mlp.errors import UsageError
@@ -71,6 +77,27 @@ def test_a_loop_makes_the_judged_steps_and_ends(
     steps = worker.pair_fit(PairJob(ROWS, 2))
     require_own_steps(steps)
     assert not Path(target).with_suffix(".after").exists()
+
+
+TOLD = """
+losses = []
+for epoch in range(3):
+    for a, b in loader:STEP
+        losses.append([loss.item(), len(a)])
+    import json, pathlib
+    pathlib.Path(__file__).with_suffix(".losses").write_text(json.dumps(losses))
+pathlib.Path(__file__).with_suffix(".after").write_text("done")
+""".replace("STEP", STEP.rstrip())
+
+
+def test_a_whole_training_tells_the_mean_loss_of_each_epoch(
+    tmp_path: Path, workers: Workers
+) -> None:
+    """By the loop's own numbers; what comes after it does not happen."""
+    worker = workers("torch")
+    target = script(tmp_path, HEAD + TOLD)
+    worker.describe_port(target)
+    require_told_losses(worker, Path(target))
 
 
 SLICES = f"""

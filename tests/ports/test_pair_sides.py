@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,15 @@ import numpy as np
 import pytest
 
 from mnist_mlp.errors import UserCodeError
-from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows, RunLength
+from mnist_mlp.ports.pair import (
+    Forced,
+    Mend,
+    PairFacts,
+    PairJob,
+    PairRows,
+    RunLength,
+    WholeRun,
+)
 from mnist_mlp.ports.update_rules import ByStep, Given, replayed
 from mnist_mlp.worker.parent import Worker
 
@@ -52,6 +61,32 @@ def test_both_see_the_same_layers(workers: Workers) -> None:
         *("relu", "dropout", "dense"),
     ]
     assert seen["keras"] == seen["torch"]
+
+
+def test_both_see_what_is_between_the_layers(workers: Workers) -> None:
+    """Changes of shape, and the shape of each result; layers are called as in a first build."""
+    found = {}
+    for framework in TARGETS:
+        _, facts = opened(framework, workers)
+        found[framework] = [(x.kind, x.shape) for x in facts.passed if x.kind != "pad"]
+        shapes = [facts.shapes[x.number] for x in facts.layers if x.kind == "dense"]
+        assert shapes == [(24,), (10,)]
+        if framework == "keras":
+            names = [x.name for x in facts.layers if x.kind in ("conv", "dense")]
+            assert names == ["conv2d: Conv2D", "conv2d_1: Conv2D", "dense: Dense", "dense_1: Dense"]
+    assert found["keras"] == found["torch"] == [("flatten", (72,))]
+
+
+@BOTH
+def test_a_whole_training_has_the_rows_that_it_is_given(framework: str, workers: Workers) -> None:
+    worker, _ = opened(framework, workers)
+    rows = ROWS[framework]
+    single = replace(rows, x=np.asarray(rows.x, np.float32))
+    told: list[Mapping[str, float]] = []
+    worker.pair_train(WholeRun(8, None, single, single), on_epoch=told.append)
+    assert len(told) == 8
+    assert told[7]["loss"] < told[0]["loss"]
+    assert np.isfinite([value for numbers in told for value in numbers.values()]).all()
 
 
 @BOTH

@@ -28,7 +28,7 @@ FRAMEWORK = SimpleNamespace(fit=lambda *args: args, log=list[str]())
 @contextmanager
 def watching(catch: Catch) -> Iterator[None]:
     def fit(*args: object) -> object:
-        catch.offer(lambda: args)
+        catch.offer(lambda: args, args[0] if args else None)
         return "trained"
 
     with patched(FRAMEWORK, fit=fit):
@@ -39,7 +39,7 @@ def watching(catch: Catch) -> Iterator[None]:
 def within_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """A script changes `sys`; its main module stays, and matplotlib's backend."""
     FRAMEWORK.log.clear()
-    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("MPLBACKEND", "agg")  # as a script finds it; it would stay
     monkeypatch.setattr(sys, "framework", FRAMEWORK, raising=False)
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -169,6 +169,99 @@ def test_the_second_training_is_chosen_by_number(tmp_path: Path) -> None:
     text = "assert f.fit(1) == 'trained'\nf.fit(2)\n"
     assert run(tmp_path, text, number=":2") == (2,)
     assert run(tmp_path, text, number=":3") is None  # it never comes
+
+
+TWO = """
+    class Net:
+        name = "sequential_1"
+
+    def train(model, n):
+        f.fit(model, n)
+
+    wide, narrow = Net(), Net()
+    train(wide, 1)
+    train(narrow, 2)
+    train(narrow, 3)
+    later.fit(epochs=3)
+    scaler.fit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "found"),
+    [("", "", 1), ("wide", "", 1), ("narrow", "", 2), ("narrow", ":2", 3), ("Net", ":2", 2),
+     ("sequential_1", "", 1), ("model", ":3", 3)],
+)  # fmt: skip
+def test_a_training_is_chosen_by_the_name_of_its_model(
+    name: str, number: str, found: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable of the script or of a function that it calls, its own name, or its class."""
+    monkeypatch.setenv(script.MODEL, name)
+    caught = run(tmp_path, TWO, number=number)
+    assert isinstance(caught, tuple)
+    assert caught[1] == found
+
+
+def test_a_name_that_is_none_is_answered_with_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(script.MODEL, "broad")
+    catches: list[Catch] = []
+
+    @contextmanager
+    def noting(catch: Catch) -> Iterator[None]:
+        catches.append(catch)
+        with watching(catch):
+            yield
+
+    text = TWO.replace("    later.fit(epochs=3)\n    scaler.fit(1)\n", "")
+    path = tmp_path / "train.py"
+    path.write_text("from sys import framework as f\n" + dedent(text))
+    assert run_script(str(path), noting) is None
+    told = script.untrained(str(path), catches[0], "nothing")
+    assert "it trains no model 'broad', but wide, narrow." in told
+    assert "--model NAME (--model-a of the original, --model-b of the port)" in told
+    assert "it ended without training: nothing was called." in (
+        script.untrained(str(path), Catch(str(path)), "nothing")
+    )
+
+
+def test_other_trainings_are_told(tmp_path: Path) -> None:
+    """By the script's code: a model of any name, or what is told how many epochs it has."""
+    path = tmp_path / "train.py"
+    path.write_text(
+        "from sys import framework as f\n"
+        "class Net: fit = f.fit\n"
+        "one, two, scaler = Net(), Net(), object()\n"
+        "f.fit(one)\n"
+        "two.fit(1)\nscaler.fit(1)\nlater.fit(1, epochs=3)\nmore.fit(1)\n"
+        "trainer.fit(third)\nf.fit(one, epochs=2)\n"
+    )
+    catches: list[Catch] = []
+
+    @contextmanager
+    def noting(catch: Catch) -> Iterator[None]:
+        catches.append(catch)
+        with watching(catch):
+            yield
+
+    run_script(str(path), noting)
+    found = script.further_trainings(str(path), catches[0], lambda x: type(x).__name__ == "Net")
+    assert found == ["two (line 5)", "later (line 7)", "third (line 9)"]
+    path.write_text(
+        "from sys import framework as f\n"
+        "def train(n, net, x): f.fit(net, x)\n"
+        "one, two, three, rows = 'one', 'two', 'three', []\n"
+        "train(1, one, rows)\ntrain(2, two, rows)\ntrain(3, net=three, x=rows)\n"
+    )
+    run_script(str(path), noting)
+    again = script.further_trainings(str(path), catches[1], lambda x: False)
+    assert again == ["two (line 5)"]
+    assert script.others_told(found) == (
+        "the script's trainings of two (line 5), later (line 7), third (line 9), which --model "
+        "NAME chooses",
+    )
+    assert script.others_told([]) == ()
 
 
 def test_a_script_that_fails_names_its_line(tmp_path: Path) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loop_steps import ROWS, require_changed_updates, require_own_steps, script
+from loop_steps import (
+    ROWS,
+    require_changed_updates,
+    require_own_steps,
+    require_told_losses,
+    script,
+)
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.pair import PairJob
@@ -47,6 +53,16 @@ for epoch in range(EPOCHS):
 import pathlib
 pathlib.Path(__file__).with_suffix(".after").write_text("done")
 """
+
+TOLD = """
+losses = []
+for epoch in range(3):
+    for a, b in data:STEP
+        losses.append([float(loss), len(a)])
+    import json, pathlib
+    pathlib.Path(__file__).with_suffix(".losses").write_text(json.dumps(losses))
+pathlib.Path(__file__).with_suffix(".after").write_text("done")
+""".replace("STEP", STEP.rstrip())
 
 FUNCTION = """
 @tf.function
@@ -99,6 +115,15 @@ def test_a_loop_makes_the_judged_steps_and_ends(
     require_own_steps(steps)
     assert worker.pair_rates([0, 5, 1000])["learning_rate"].tolist() == pytest.approx([0.1] * 3)
     assert not Path(target).with_suffix(".after").exists()
+
+
+def test_a_whole_training_tells_the_mean_loss_of_each_epoch(
+    tmp_path: Path, workers: Workers
+) -> None:
+    worker = workers("keras")
+    target = script(tmp_path, HEAD + TOLD)
+    worker.describe_port(target)
+    require_told_losses(worker, Path(target))
 
 
 @pytest.mark.parametrize("loop", [LOOP.replace("EPOCHS", "3"), SLICES], ids=["dataset", "slices"])

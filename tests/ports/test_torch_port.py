@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,8 +149,13 @@ def test_an_instance_is_drawn_once_and_not_worn_out(opened: Open) -> None:
     port = opened(tail="torch.manual_seed(5)\nmodel = Port()\n", name="model")
     (draw,) = port.facts.draws
     port.fit(1)
-    again = port.worker.train_port(port.plan, port.data, seed=1, native=True)
-    assert again == port.worker.train_port(port.plan, port.data, seed=2, native=True)
+    again, other = (
+        port.worker.train_port(
+            port.plan, port.data, seed=seed, native=True, on_epoch=lambda _: None
+        )
+        for seed in (1, 2)
+    )
+    assert again == other
     assert draw["layers.0.kernel"].shape == (30, 9)
 
 
@@ -364,9 +370,18 @@ def test_free_training_starts_from_native_or_planned_weights(opened: Open) -> No
     x = reference.scale_pixels(port.data.test_images, dtype=np.float64)
     logits = reference.forward(end.weights, ["sigmoid", "softmax"], x).logits
     expected = (logits.argmax(axis=1) == port.data.test_labels).mean()
-    planned = port.worker.train_port(port.plan, port.data, seed=1, native=False)
-    assert planned == pytest.approx(expected, abs=0.03)
-    assert 0 <= port.worker.train_port(port.plan, port.data, seed=1, native=True) <= 1
+    told: list[Any] = []
+
+    def trained(*, native: bool) -> float:
+        return port.worker.train_port(
+            port.plan, port.data, seed=1, native=native, on_epoch=told.append
+        )
+
+    assert trained(native=False) == pytest.approx(expected, abs=0.03)
+    exact = ReferenceRun(port.plan, port.data).epochs(port.plan.spec.training.epochs)
+    losses = [float((one.losses * one.rows).sum() / one.rows.sum()) for one in exact]
+    assert [numbers["loss"] for numbers in told] == pytest.approx(losses, rel=1e-4)
+    assert 0 <= trained(native=True) <= 1
 
 
 # --- An own loader --------------------------------------------------------------------------------

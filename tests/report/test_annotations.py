@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -116,6 +117,21 @@ def test_paths_are_told_from_the_working_directory(here: Path, tmp_path_factory:
 LEVELS = ("none", "note", "warning", "error")
 
 
+def is_uri(uri: str) -> bool:
+    """Whether it is one of RFC 3986: with a scheme, or a normalized path below a folder."""
+    allowed = re.fullmatch(r"(?:[A-Za-z0-9._~/!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+", uri) is not None
+    parts = uri.split("/")
+    relative = ":" not in parts[0] and not uri.startswith("/") and not {"", ".", ".."} & set(parts)
+    return allowed and (uri.startswith("file:///") or relative)
+
+
+def is_plain(text: Any) -> bool:
+    """Whether a message has no placeholder and no link: braces are doubled (SARIF 3.11.5), and
+    nothing is `[text](target)` (3.11.6)."""
+    single = str(text).replace("{{", "").replace("}}", "")
+    return bool(text) and not {"{", "}"} & set(single) and "](" not in str(text)
+
+
 def faults_of(document: Any) -> list[str]:
     """What SARIF 2.1.0 requires of the parts that are used here, and a document lacks."""
     found: list[str] = []
@@ -127,7 +143,7 @@ def faults_of(document: Any) -> list[str]:
     def located(location: Any, what: str) -> None:
         physical = location.get("physicalLocation", {})
         uri = physical.get("artifactLocation", {}).get("uri", "")
-        need(uri and " " not in uri, f"{what}: uri")
+        need(is_uri(uri), f"{what}: uri")
         if "region" in physical:
             need(physical["region"].get("startLine", 0) >= 1, f"{what}: startLine")
 
@@ -141,14 +157,20 @@ def faults_of(document: Any) -> list[str]:
         need(all(names) and len(set(names)) == len(names), "rules: id")
         for rule in rules:
             for key in ("shortDescription", "fullDescription", "help"):
-                need(key not in rule or rule[key].get("text"), f"rule {rule.get('id')}: {key}")
+                need(
+                    key not in rule or is_plain(rule[key].get("text")),
+                    f"rule {rule.get('id')}: {key}",
+                )
             need(rule.get("defaultConfiguration", {}).get("level", "warning") in LEVELS, "level")
         for call in run.get("invocations", []):
             need(isinstance(call.get("executionSuccessful"), bool), "executionSuccessful")
         need(isinstance(run.get("results"), list), "results")
         for result in run.get("results", []):
-            need(result.get("message", {}).get("text"), "message")
+            need(is_plain(result.get("message", {}).get("text")), "message")
             need(result.get("level", "warning") in LEVELS, "result: level")
+            need(result.get("kind", "fail") == "fail" or result["level"] == "none", "kind")
+            marks = [x["id"] for x in result.get("relatedLocations", []) if "id" in x]
+            need(len(set(marks)) == len(marks) and all(m >= 0 for m in marks), "location: id")
             index = result.get("ruleIndex")
             if index is not None:
                 need(names[index] == result.get("ruleId"), "ruleIndex")
@@ -163,6 +185,7 @@ def test_the_document_has_what_sarif_requires() -> None:
     (run,) = document["runs"]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     assert rules == [*catalogue(), "inconclusive"]
+    assert all(rules[result["ruleIndex"]] == result["ruleId"] for result in run["results"])
     rate, unknown, noted = run["results"]
     assert (rate["ruleId"], rate["level"]) == ("learning_rate", "error")
     (where,) = rate["locations"]
@@ -176,6 +199,16 @@ def test_the_document_has_what_sarif_requires() -> None:
     assert "relatedLocations" not in unknown
     assert (noted["ruleId"], noted["level"]) == ("flatten_order", "note")
     assert run["invocations"] == [{"executionSuccessful": True, "exitCode": 1}]
+
+
+def test_code_in_a_message_is_no_placeholder_and_no_link() -> None:
+    line = UserLine("port.py", 3, "x = layers[0](x, {'a': 1})", "layer")
+    document = sarif(outcome(a_break("learning_rate", {"b": line})))
+    assert faults_of(document) == []
+    (first, _) = document["runs"][0]["results"]
+    assert "x = layers[0] (x, {{'a': 1}})" in first["message"]["text"]
+    snippet = first["locations"][0]["physicalLocation"]["region"]["snippet"]
+    assert snippet == {"text": "x = layers[0](x, {'a': 1})"}  # no message, but what stands there
 
 
 def test_an_open_verdict_is_a_result_too(tmp_path_factory: Any) -> None:
@@ -195,6 +228,23 @@ def test_an_open_verdict_is_a_result_too(tmp_path_factory: Any) -> None:
         (("runs", 0, "tool", "driver", "name"), ""),
         (("runs", 0, "tool", "driver", "rules", 1, "id"), "specification_differs"),
         (("runs", 0, "results", 0, "message"), {}),
+        (("runs", 0, "results", 0, "message", "text"), "a {0}"),
+        (("runs", 0, "results", 0, "message", "text"), "layers[0](x)"),
+        (("runs", 0, "results", 0, "relatedLocations", 0, "id"), -2),
+        (
+            (
+                "runs",
+                0,
+                "results",
+                0,
+                "locations",
+                0,
+                "physicalLocation",
+                "artifactLocation",
+                "uri",
+            ),
+            "../port.py",
+        ),
         (("runs", 0, "results", 0, "level"), "fatal"),
         (("runs", 0, "results", 0, "ruleIndex"), 0),
         (("runs", 0, "results", 0, "locations", 0, "physicalLocation", "region", "startLine"), 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -11,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from mnist_mlp.parity.check.port import Checked
+from mnist_mlp.parity.cost import Cost, TrainedRun
 from mnist_mlp.parity.findings import RUNGS, UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.outcome import LayerRow, NamedSide, Outcome, Rung, ShownLayer
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.report.check_page import check_html
+from mnist_mlp.report.cost import notebook_html
 from mnist_mlp.spec import Spec
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -64,7 +68,11 @@ def test_the_first_screenful_answers(
     assert page.one("body").classes == [tone]
     first = page.one("header")
     assert first.one("h1").text.startswith(sentence)
-    assert ("What to write instead: leave classifier.7 out" in first.text) is bool(breaks)
+    assert ("What to write insteadleave classifier.7 out" in first.text) is bool(breaks)
+    others = [x.attributes["href"] for x in first.all("a")]
+    assert others == [f"#break-{n}" for n in range(2, len(breaks) + 1)]
+    for target in (*others, *(x.attributes["href"] for x in page.all("a"))):
+        assert page.by_id(target.removeprefix("#"))
 
 
 HERE = UserLine("port.py", 34, 'self.bn = nn.BatchNorm2d(32)  # <b>"a" & b</b>', "layer")
@@ -115,6 +123,58 @@ def test_both_layer_lists_stand_side_by_side(read_page: Any) -> None:
     assert third.all("td")[0].text == "no counterpart"
     assert not second.all("span", "differs") + third.all("span", "differs")
     assert Outcome.model_validate(json.loads(json.dumps(found.document()))) == found
+
+
+RUNS = (
+    TrainedRun(side="a", label="original.py", history={"loss": (0.5, 0.25), "val_mae": (3.0, 2.0)}),
+    TrainedRun(side="b", label="port.py", history={"loss": (900.0, None, 1e4)}),
+)
+
+
+def test_the_curves_of_both_are_on_the_page(read_page: Any) -> None:
+    cost = Cost(runs=(*RUNS, TrainedRun(side="b", label="empty.py", problem="it fails")))
+    page = read_page(check_html(outcome("different", SOFTMAX), cost=Cost(runs=RUNS)))
+    figures = page.all("svg")
+    assert [x.attributes["aria-labelledby"].split()[0] for x in figures] == [
+        "cost-hero-title", "cost-loss-title", "cost-mae-title",
+    ]  # fmt: skip
+    assert page.by_id("cost-loss-title").text == "Loss by epoch, on a logarithmic scale"
+    assert page.by_id("cost-loss-text").text == (
+        "original.py: training loss 0.5000 at epoch 1, 0.2500 at epoch 2. "
+        "port.py: training loss 900.0000 at epoch 1, 1e+04 at epoch 3."
+    )
+    section = page.by_id("cost")
+    assert "loss: 0.25 in original.py after 2 epochs, 1e+04 in port.py after 3 epochs." in (
+        section.text
+    )
+    rows = [[x.text for x in row.all("td")] for row in section.one("tbody").all("tr")]
+    assert rows == [["0.5", "3", "900"], ["0.25", "2", "none"], ["", "", "10000"]]
+    legends = [[x.text for x in each.all("li")] for each in page.all("ul", "legend")]
+    assert legends == [
+        ["original.py, training", "port.py, training"],
+        ["original.py, validation", "original.py, training", "port.py, training"],
+    ]
+    left = read_page(check_html(outcome("identical"), cost=cost))
+    assert "empty.py was not trained to its end: it fails." in left.by_id("cost").text
+
+
+def test_a_notebook_shows_the_curves_without_a_style_sheet(read_page: Any) -> None:
+    """Two outputs in one page have no id in common; nothing is fetched or run."""
+    other = Cost(runs=RUNS[:1])
+    shown = notebook_html(Cost(runs=RUNS)) + notebook_html(other)
+    page = read_page(shown)
+    ids = [x.attributes["id"] for x in page.inside if "id" in x.attributes]
+    assert len(set(ids)) == len(ids) > 0
+    for svg in page.all("svg"):
+        assert set(svg.attributes["aria-labelledby"].split()) <= set(ids)
+    used = set(re.findall(r"var\(--([\w-]+)\)", shown))
+    assert used <= set(re.findall(r"--([\w-]+):", shown))
+    assert not page.all("script") + page.all("img") + page.all("link")
+    found = outcome("different", SOFTMAX)
+    spec = Spec.model_validate({})
+    assert Checked(found, spec)._repr_html_() == found._repr_html_()
+    whole = Checked(found, spec, other)._repr_html_()
+    assert whole == found._repr_html_() + notebook_html(other)
 
 
 def test_a_specification_brings_its_port_map(read_page: Any) -> None:

@@ -19,6 +19,7 @@ Shape = tuple[int | None, ...]
 def describe(model: Any) -> PortDescription:
     """Its layers, and wrappers that call another than a dense one at each step of a sequence; the
     shapes of what it takes and gives, and the loss it was compiled with."""
+    leaves = leaves_of(model)
     others = [layer for layer in at_each_step(model) if not works_on_all_steps(layer)]
     inputs = _shapes(model, "input_shape")
     known = getattr(model, "inputs", None) or []
@@ -27,7 +28,7 @@ def describe(model: Any) -> PortDescription:
     names = tuple(sorted(structure)) if isinstance(structure, Mapping) else ()
     return PortDescription(
         framework="keras",
-        layers=tuple(described(layer) for layer in (*leaves_of(model), *others)),
+        layers=tuple(described(layer) for layer in (*leaves, *others)),
         inputs=inputs,
         outputs=_shapes(model, "output_shape"),
         losses=tuple(dict.fromkeys(loss_names(model))),

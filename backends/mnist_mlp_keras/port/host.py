@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp_keras.engine import eager_functions, planned_dataset
 from mnist_mlp_keras.port.describe import describe
 from mnist_mlp_keras.port.facts import draws, optimizer_settings
+from mnist_mlp_keras.port.free import Teller
 from mnist_mlp_keras.port.lines import roles, watch
 from mnist_mlp_keras.port.load import (
     Given,
@@ -97,7 +98,10 @@ class KerasPort(PairHost):
             shuffle=fit.get("shuffle"),
             own=own,
             hidden=hidden(model),
-            left_out=tuple(f"fit({key}=...)" for key in fit if key not in (*PASSED_ON, *LOOKED_AT)),
+            left_out=(
+                *(f"fit({key}=...)" for key in fit if key not in (*PASSED_ON, *LOOKED_AT)),
+                *getattr(self.given.found, "others", ()),
+            ),
             options={
                 key: str(value)
                 for key, value in fit.items()
@@ -184,12 +188,19 @@ class KerasPort(PairHost):
                     seen = stages(recorder, clips=judge.clips)
                     on_step(PortStep(None, step_record(seen, state, shared)))
 
-    def _run(self, model: Any, plan: Plan, data: TrainingData, *judges: Judge) -> None:
+    def _run(
+        self,
+        model: Any,
+        plan: Plan,
+        data: TrainingData,
+        *judges: Judge,
+        last: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
         """The one real `fit`."""
         size, epochs = plan.spec.training.batch_size, plan.spec.training.epochs
         test_order = np.arange(len(data.test_labels))[None]
         options = passed_on(self.given.fit)
-        options["callbacks"] = [*map(Entry, judges), *options["callbacks"], *judges]
+        options["callbacks"] = [*map(Entry, judges), *options["callbacks"], *judges, *last]
         orders = np.stack([plan.order(epoch) for epoch in range(1, epochs + 1)])
         model.fit(
             planned_dataset(
@@ -234,14 +245,22 @@ class KerasPort(PairHost):
                 parts.append(logits)
         return np.concatenate(parts)
 
-    def train(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
+    def train(
+        self,
+        plan: Plan,
+        data: TrainingData,
+        *,
+        seed: int,
+        native: bool,
+        on_epoch: Callable[[Mapping[str, float]], None],
+    ) -> float:
         """See `PortHost.train`."""
         with user_errors(self.path):
             keras.utils.set_random_seed(seed)
             model, dense = self._opened(data.train_images)
             if not native:
                 PortState(model, dense).load_weights(plan.initial_weights)
-            self._run(model, plan, data)
+            self._run(model, plan, data, last=[Teller(on_epoch)])
             logits = self._logits(model, dense, data.test_images)
         return float((logits.argmax(axis=1) == data.test_labels).mean())
 

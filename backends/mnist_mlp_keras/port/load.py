@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional  # it has no public name
+from keras.src.backend.common import global_state  # they have no public names
+from keras.src.models.functional import Functional
 
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UsageError, UserCodeError
@@ -33,6 +35,15 @@ ONE_HOT_LOSSES = (
 )
 
 
+NAME_COUNTS = "object_name_uids"
+"""Where Keras keeps how often it has given each name."""
+
+
+def _name_counts() -> Mapping[str, int]:
+    found: Mapping[str, int] = global_state.get_global_attribute(NAME_COUNTS) or {}
+    return found
+
+
 class Given:
     """What stands under a name in a user's file.
 
@@ -43,16 +54,17 @@ class Given:
     def __init__(self, found: Any, *, target: str) -> None:
         self.target = target
         self.found = found
+        self._names = dict(_name_counts())
         self.fit: Mapping[str, Any] = {}
         self.loader: Any = None
         self.loop: Any = None
         """What a script's own loop is made of (`loop.Loop`)."""
         if callable(found) and not isinstance(found, keras.Model | type):
-            first = found()
+            first = self._as_first(found)
             if isinstance(first, Mapping):
                 self._read(first)
                 self.maker: Callable[[], Any] | None = lambda: _called(found()["model"])
-                self._first: Any = _called(first["model"])
+                self._first: Any = self._as_first(lambda: _called(first["model"]))
             else:
                 self.maker, self._first = found, first
         elif isinstance(found, Mapping):
@@ -95,6 +107,13 @@ class Given:
                 f"\n\n{_compiling(name, given=self.maker is None)}"
             )
 
+    def _as_first(self, make: Callable[[], Any]) -> Any:
+        """Make something as if nothing had been made of this file before: Keras counts the names of
+        layers up (`conv2d_22`), and users know those of their own run."""
+        counts = defaultdict(int, self._names)
+        global_state.set_global_attribute(NAME_COUNTS, counts)
+        return make()
+
     def first(self) -> Any:
         """The model that was made when the file was read."""
         return self._first
@@ -102,7 +121,7 @@ class Given:
     def fresh(self) -> Any:
         """A model in its first state."""
         if self.maker is not None:
-            model = self.maker()
+            model = self._as_first(self.maker)
             self._check(model)
             return model
         assert self._snapshot is not None

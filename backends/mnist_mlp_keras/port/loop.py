@@ -48,13 +48,14 @@ SEVERAL = "it has several optimizers"
 class Loop:
     """What a script's loop is made of.
 
-    `site` is where it goes over its data set; None where it makes its batches itself. `before` is
-    how often its model is called under a tape before it trains, `epochs` how often its data are
-    gone over, where that is known.
+    `site` is where it goes over its data set; None where it makes its batches itself. `model` is
+    the name of its model, `before` how often that is called under a tape before it trains, `epochs`
+    how often its data are gone over, where that is known.
     """
 
     target: str
     site: Site | None
+    model: str
     epochs: int | None = None
     before: int = 0
 
@@ -245,13 +246,20 @@ class LoopWatch(Seen):
     ) -> tuple[Any, dict[str, Any]]:
         """Keep the model as it is."""
         x = args[0] if args else next(iter(options.values()))
-        if self.own is None and not self.done:
-            if self.start is None or self.start.model is not model:
+        if self.own is None:
+            new = self.start is None or self.start.model is not model
+            if new:
                 self.before = 0
             self.before += 1
-            self.start = Start(model, x, own)
+            # A copy of each state of a model that an earlier training has moved would be slow.
+            if new or not self._is_trained(model):
+                self.start = Start(model, x, own)
         self.inputs.append(x)
         return args, options
+
+    def _is_trained(self, model: Any) -> bool:
+        moved = {id(v) for one in self.done for v in one._trainable_variables}
+        return any(id(v) in moved for v in model.trainable_variables)
 
     def on_apply(
         self, optimizer: Any, own: Callable[..., Any], gradients: list[Any], variables: Any
@@ -262,8 +270,10 @@ class LoopWatch(Seen):
             self._recorded(optimizer)
         elif not any(optimizer is known for known in self.done):
             found = self._found(variables, optimizer)
-            if "refused" in found or self.known or self.batch is not None:
-                self.catch.offer(lambda: self._whole(found, optimizer))
+            model = self.start.model if self.start is not None else None
+            meant = model is None or self.catch.is_meant(model)
+            if "refused" in found or self.known or self.batch is not None or not meant:
+                self.catch.offer(lambda: self._whole(found, optimizer), model)
                 self.done.append(optimizer)
             else:
                 self.own, self._loops = optimizer, list(self.catch.loops)
@@ -303,7 +313,7 @@ class LoopWatch(Seen):
             what = f"{len(element)} parts" if isinstance(element, tuple) else type(element).__name__
             return {"refused": f"its data set gives {what}, expected (x, y)"}
         epochs = self._epochs(dataset)
-        loop = Loop(self.target, site, epochs)
+        loop = Loop(self.target, site, self.start.model.name, epochs)
         return {"loader": dataset, "loop": loop, "fit": {"epochs": epochs} if epochs else {}}
 
     def _from_dataset(self) -> bool:
@@ -349,9 +359,10 @@ class LoopWatch(Seen):
         if not self.recording.known:
             self._refuse("its batches come from no tf.data.Dataset, and it makes no two epochs")
         epochs = epochs_of(self._loops, self.recording)
+        assert self.start is not None
         found = {
             "loader": dataset_of(self.recording),
-            "loop": Loop(self.target, None, epochs, self.before),
+            "loop": Loop(self.target, None, self.start.model.name, epochs, self.before),
             "fit": {"epochs": epochs} if epochs else {},
         }
         self.catch.offer(lambda: self._whole(found, self.own))
@@ -405,7 +416,7 @@ class Drive(Driving, Seen):
     def driving(self, catch: Catch) -> Iterator[None]:
         """While this lasts; the script's `catch` is for its end."""
         self.begin(catch)
-        with self.watching(), patched(keras.Model, evaluate=_one_batch(keras.Model.evaluate)):
+        with self.watching(), patched(keras.Model, evaluate=one_batch(keras.Model.evaluate)):
             yield
             self.on_end()
 
@@ -429,6 +440,8 @@ class Drive(Driving, Seen):
         self, model: Any, args: Any, options: dict[str, Any], own: Callable[..., Any]
     ) -> tuple[Any, dict[str, Any]]:
         """A step begins with the first call after a batch was given."""
+        if model.name != self.loop.model:
+            return args, options  # that of another training, before this one
         self._calls += 1
         if not self._fresh or self._calls <= self.loop.before:
             return args, options
@@ -471,7 +484,7 @@ class Drive(Driving, Seen):
         return result
 
 
-def _one_batch(own: Callable[..., Any]) -> Callable[..., Any]:
+def one_batch(own: Callable[..., Any]) -> Callable[..., Any]:
     """An evaluation that is soon over; it moves no weight."""
 
     def evaluate(model: Any, *args: Any, **options: Any) -> Any:

@@ -108,7 +108,7 @@ def own_data(given: Given, *, rows: int, fed: Callable[[], tuple[Array, Array]])
     the `loader` beside the model. A loader with two parameters is called with the plan's `rows`
     training rows as they are `fed`, `(x, y)`; one without as it is.
     """
-    own = _training(given, fed)
+    own = training_data(given, fed)
     validation = given.fit.get("validation_data")
     if own is None and validation is None:
         return None
@@ -122,7 +122,7 @@ def own_data(given: Given, *, rows: int, fed: Callable[[], tuple[Array, Array]])
             _evaluated(spy, validation, kept)
             reader.validation = read_pass(spy.tested, spy.table)
         else:
-            arrays = not _is_stream(own["x"])
+            arrays = not is_stream(own["x"])
             if not arrays:
                 kept = {key: value for key, value in kept.items() if key not in OF_ARRAYS}
                 if not isinstance(own["x"], keras.utils.PyDataset):
@@ -141,7 +141,7 @@ def own_data(given: Given, *, rows: int, fed: Callable[[], tuple[Array, Array]])
     )
 
 
-def _training(given: Given, fed: Callable[[], tuple[Array, Array]]) -> dict[str, Any] | None:
+def training_data(given: Given, fed: Callable[[], tuple[Array, Array]]) -> dict[str, Any] | None:
     """Data arguments of `fit`."""
     loader = given.loader
     if loader is None:
@@ -155,7 +155,7 @@ def _training(given: Given, fed: Callable[[], tuple[Array, Array]]) -> dict[str,
     return dict(zip(DATA, loader, strict=False))
 
 
-def _is_stream(x: Any) -> bool:
+def is_stream(x: Any) -> bool:
     """A data set, a `PyDataset` or a generator: whatever makes its own batches."""
     if isinstance(x, keras.utils.PyDataset):
         return True

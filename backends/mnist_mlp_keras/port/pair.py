@@ -22,6 +22,7 @@ from mnist_mlp.ports.pair import (
     PairRows,
     PairStep,
     RunLength,
+    WholeRun,
     tensor_name,
 )
 from mnist_mlp.ports.reported import Reports
@@ -38,6 +39,7 @@ from mnist_mlp_keras.engine import (
     planned_dataset,
     watched_gradients,
 )
+from mnist_mlp_keras.port import free
 from mnist_mlp_keras.port.lines import roles
 from mnist_mlp_keras.port.load import (
     ONE_HOT_LOSSES,
@@ -55,6 +57,7 @@ from mnist_mlp_keras.port.pair_losses import CalledLoss, WatchedLoss
 from mnist_mlp_keras.port.pair_mends import moves_otherwise, train
 from mnist_mlp_keras.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_keras.port.pair_optimizers import Experiment, by_tensor
+from mnist_mlp_keras.port.pair_passed import passed_by
 from mnist_mlp_keras.port.pair_reported import meant_by
 from mnist_mlp_keras.port.pair_schedules import (
     HARMLESS,
@@ -96,15 +99,9 @@ class KerasSide:
     def brought(self, images: Array, labels: Array) -> PairBrought:
         """See `PairSide.brought`."""
         given, fit = self.given, self.given.fit
-
-        def fed() -> tuple[Array, Array]:
-            model = given.first()
-            x = shaped(images, wanted_shape(model, images.shape[1:]))
-            y = labels.astype(np.int64)
-            return x, one_hot(y, int(y.max()) + 1) if loss_name(model) in ONE_HOT_LOSSES else y
-
+        self._planned = images, labels
         with user_errors(self.path):
-            own = own_data(given, rows=len(labels), fed=fed)
+            own = own_data(given, rows=len(labels), fed=lambda: self._for_loader(given))
         return PairBrought(
             own=own,
             batch_size=fit.get("batch_size"),
@@ -115,8 +112,19 @@ class KerasSide:
                 for key, value in fit.items()
                 if isinstance(value, bool | int | float | str) and key not in ("batch_size",)
             },
-            left_out=("what the loop does after its first two epochs",) if given.loop else (),
+            left_out=(
+                *(("what the loop does after its first two epochs",) if given.loop else ()),
+                *getattr(given.found, "others", ()),
+            ),
         )
+
+    def _for_loader(self, given: Given) -> tuple[Array, Array]:
+        """The plan's training rows, as a model wants them."""
+        images, labels = self._planned
+        model = given.first()
+        x = shaped(images, wanted_shape(model, images.shape[1:]))
+        y = labels.astype(np.int64)
+        return x, one_hot(y, int(y.max()) + 1) if loss_name(model) in ONE_HOT_LOSSES else y
 
     def open(
         self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
@@ -156,6 +164,8 @@ class KerasSide:
             open_questions=tuple(_open_questions(run)),
             lines=_lines(run, self.given.loader),
             own_rates=self.writes_rates,
+            shapes=observer.shapes,
+            passed=tuple(passed_by(observer)),
             loop=self.given.loop is not None,
         )
 
@@ -242,6 +252,18 @@ class KerasSide:
             with user_errors(self.path), watched[0], watched[1], watched[2]:
                 result = model(self.module_input(x), **options)
         return observer.outputs[max(observer.inputs)], copied(result)
+
+    def train(self, run: WholeRun, on_epoch: free.OnEpoch) -> None:
+        """See `PairSide.train`."""
+        with default_type("float32"):
+            keras.utils.set_random_seed(0)
+            given = self._loaded()
+            with user_errors(self.path):
+                self.train_freely(given, run, on_epoch)
+
+    def train_freely(self, given: Given, run: WholeRun, on_epoch: free.OnEpoch) -> None:
+        """Train what was loaded anew."""
+        free.fit(given, run, on_epoch, lambda: self._for_loader(given))
 
     def module_input(self, x: Inputs) -> Any:
         """What the model is called with for rows."""

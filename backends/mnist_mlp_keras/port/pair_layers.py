@@ -92,6 +92,11 @@ def shown_kind(layer: Any) -> str:
     return activation_name(layer.activation) if kind_of(layer) != name == "Activation" else name
 
 
+def is_known(kind: str) -> bool:
+    """Whether a kind is one of both frameworks', and not the name of a class."""
+    return kind in (*KINDS.values(), "attention") or kind[:1].islower()
+
+
 def activation_name(function: Any) -> str:
     """By its name in both frameworks; `linear` for none."""
     if function is None:
@@ -133,6 +138,9 @@ def settings_of(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
             return _pool_settings(layer, shape)
         case "dropout" | "spatial_dropout":
             return {"rate": float(layer.rate)}
+        case "ZeroPadding1D" | "ZeroPadding2D" | "ZeroPadding3D":
+            pads = layer.padding
+            return {"pads": tuple(map(tuple, pads)) if len(shape) > 3 else (tuple(pads),)}
         case "leaky_relu" if hasattr(layer, "negative_slope"):
             return {"slope": float(layer.negative_slope)}
         case "elu" if hasattr(layer, "alpha"):

@@ -11,9 +11,11 @@ import numpy as np
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.inputs import Inputs
-from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.ports.pair import PairJob, WholeRun
 from mnist_mlp.reference import Array
 from mnist_mlp_keras.engine import exact_scalars
+from mnist_mlp_keras.port import free
+from mnist_mlp_keras.port.load import Given
 from mnist_mlp_keras.port.loop import Drive, as_compiled
 from mnist_mlp_keras.port.pair import KerasSide, PairRun
 from mnist_mlp_keras.port.pair_observer import default_type
@@ -93,6 +95,11 @@ class LoopSide(KerasSide):
             run = self.ran(PairJob(self.rows.first(self.rows.batch_size), 1))
             with exact_scalars():
                 return rates(run.fitted, (), at, self.length, interval)
+
+    def train_freely(self, given: Given, run: WholeRun, on_epoch: free.OnEpoch) -> None:
+        """Run the script once more; its loop goes on to its end."""
+        keras.utils.set_random_seed(0)
+        given.found.run(free.LoopTeller(given.loop, run, on_epoch).going_on)
 
     def module_input(self, x: Inputs) -> Any:
         """As the loop does it, which may scale and reshape its batches.

@@ -74,6 +74,8 @@ class Observer:
         self.penalties: dict[str, float] = {}
         self.inputs: dict[int, Array] = {}
         self.outputs: dict[int, Array] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        """Of each layer's result, without the batch."""
         self.rough: list[str] = []
         self.tensors: dict[str, tuple[Any, Any, str]] = {}
         """Variable, layer and role, by canonical name."""
@@ -181,6 +183,7 @@ class Observer:
             self.inputs[here] = self.inputs[here][:, ::-1]
         self.sequences.strands[here] = strand
         self._keep(here, strand.steps)
+        self.shapes[here] = tuple(result.shape[1:])
         self._made[id(result)] = here, result
         return result
 
@@ -299,6 +302,7 @@ class Observer:
         if not keras.ops.is_tensor(result):
             return
         self.outputs[here] = copied(result)
+        self.shapes[here] = tuple(result.shape[1:])
         kind = keras.backend.standardize_dtype(result.dtype)
         if "float" in kind and kind != keras.config.floatx():
             self.rough.append(f"{self.layers[here].name} ({kind})")

@@ -10,11 +10,21 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import keras
+from keras.src.utils.naming import reset_uids  # it has no public name
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.downloads import apart
 from mnist_mlp.ports.lines import note
-from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
+from mnist_mlp.ports.script import (
+    Catch,
+    Watching,
+    further_trainings,
+    other_seeds,
+    others_told,
+    patched,
+    run_script,
+    untrained,
+)
 from mnist_mlp.ports.source import read_source
 from mnist_mlp.ports.user_code import HELD, is_script, load_object, path_of
 from mnist_mlp_keras.engine import casts_to_double, seeding
@@ -33,6 +43,8 @@ class Script:
         self.text = "".join(piece.text for piece in read_source(path_of(target)).pieces)
         self._known: dict[str, Any] = {}
         """What the batches are that its loop makes itself; they are recorded once."""
+        self.others: tuple[str, ...] = ()
+        """That it trains other models as well, in words."""
 
     def __call__(self, *, seed: int = 0) -> Mapping[str, Any]:
         """The model and the arguments of `fit`, after other seeds than the script's own.
@@ -44,7 +56,11 @@ class Script:
         """
         found = self.run(self._watching, seed=seed)
         if found is None:
-            raise UsageError(self._untrained())
+            what = "neither Model.fit or train_on_batch nor apply of an optimizer"
+            raise UsageError(untrained(self.target, self._catch, what))
+        self.others = others_told(
+            further_trainings(self.target, self._catch, lambda one: isinstance(one, keras.Model))
+        )
         if "refused" in found:
             raise UsageError(refusal(self.target, found["refused"]))
         if "loader" in found:
@@ -60,24 +76,17 @@ class Script:
         with seeds, double, _downloads_apart():
             return run_script(self.target, watching)
 
-    def _untrained(self) -> str:
-        path = path_of(self.target)
-        which = "" if self.target == str(path) else f", or not as often as {self.target} says"
-        return (
-            f"{path}: it ended without training: neither Model.fit or train_on_batch nor apply of "
-            f"an optimizer was called{which}.\nName what makes the model instead: {path}:NAME"
-        )
-
     @contextmanager
     def _watching(self, catch: Catch) -> Iterator[None]:
         """Offer each training of any model."""
+        self._catch = catch
         own = {name: getattr(keras.Model, name) for name in ("fit", "train_on_batch")}
         loop, batches = LoopWatch(catch, self._known), BatchWatch(catch, self._known)
 
         def fit(self: Any, *args: Any, **options: Any) -> Any:
             given = inspect.signature(own["fit"]).bind(self, *args, **options).arguments
             note("fit", self, name="fit")
-            catch.offer(lambda: _kept({"epochs": 1, **given}))
+            catch.offer(lambda: _kept({"epochs": 1, **given}), self)
             # Within an earlier training, nothing else counts as one.
             with patched(keras.Model, **own), loop.at_rest():
                 return own["fit"](self, *args, **options)
@@ -121,6 +130,7 @@ def found_in(target: str) -> Any:
     """What stands under a name in a user's file, or the script that the file is."""
     if is_script(target):
         return Script(target)
+    reset_uids()  # names as in a process of its own
     found = load_object(target)
     return in_default_type(found) if target in HELD else found
 

@@ -134,9 +134,9 @@ class BatchWatch:
 
     def _begins(self, model: Any, x: Any, y: Any, kept: Callable[[], dict[str, Any]]) -> bool:
         single = y is not None and hasattr(x, "shape")
-        earlier = self.catch.seen + 1 < self.catch.number
+        earlier = not self.catch.is_meant(model)
         if self.known or earlier or not single or not self.catch.loops:
-            self.catch.offer(lambda: {**kept(), **self.known})
+            self.catch.offer(lambda: {**kept(), **self.known}, model)
             return False
         self.start = Start(model, x[:1], type(model).__call__)
         self._kept, self._loops = kept, list(self.catch.loops)

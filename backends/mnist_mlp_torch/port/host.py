@@ -6,7 +6,7 @@ One real `Trainer.fit`, fed with the plan's batches, with callbacks and hooks ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from mnist_mlp_torch.port.describe import described
 from mnist_mlp_torch.port.facts import Probed, probe
 from mnist_mlp_torch.port.feed import EVALUATION_BATCH, Feed, Rows, inputs_only, loader_in_order
 from mnist_mlp_torch.port.forward import ForwardTaker
+from mnist_mlp_torch.port.free import Teller
 from mnist_mlp_torch.port.functions import passing_by
 from mnist_mlp_torch.port.gradient import watch_clipping
 from mnist_mlp_torch.port.lines import watch
@@ -197,9 +198,18 @@ class Port(PairHost):
 
     # --- Free training, and evaluation ------------------------------------------------------------
 
-    def train(self, plan: Plan, data: TrainingData, *, seed: int, native: bool) -> float:
+    def train(
+        self,
+        plan: Plan,
+        data: TrainingData,
+        *,
+        seed: int,
+        native: bool,
+        on_epoch: Callable[[Mapping[str, float]], None],
+    ) -> float:
         """Train as `fit` does but watch nothing; accuracy on the test rows."""
         module = self._module = self.given.fresh(seed=seed)
+        teller = Teller(module, on_epoch)
         feed = self._feed(plan, data)
 
         def on_train_start(trainer: Any, module: Any) -> None:
@@ -213,9 +223,10 @@ class Port(PairHost):
             module,
             self.runtime,
             epochs=plan.spec.training.epochs,
-            last={"on_train_start": on_train_start},
+            first=teller.first,
+            last={**teller.last, "on_train_start": on_train_start},
         )
-        with user_errors(self.given.path):
+        with user_errors(self.given.path), teller.reported.listening():
             trainer.fit(module, feed.training(lambda: trainer.current_epoch + 1), feed.validation())
         logits = self._evaluate(module, feed.validation_rows)
         return float((logits.argmax(axis=1) == data.test_labels).mean())

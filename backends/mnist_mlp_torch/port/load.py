@@ -211,6 +211,8 @@ def left_out(given: Given) -> tuple[str, ...]:
     strategy = given.trainer.get("strategy", "auto")
     if strategy != "auto":
         details.append(f"the trainer's strategy={strategy!r}: check runs in one process")
+    if given.script is not None:
+        details += given.script.others
     return tuple(details)
 
 

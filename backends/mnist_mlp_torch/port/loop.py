@@ -165,33 +165,41 @@ class LoopWatch:
 
     def _enter(self, module: Any, args: Any) -> None:
         self.depth += 1
-        if self.depth > 1 or not torch.is_grad_enabled() or self.known:
+        if self.depth > 1 or not torch.is_grad_enabled():
             return
         inner = unwrapped(module)
         if self.own is not None and inner is self.root:
             self.slices.enter(args)
         elif self.own is None and any(True for _ in inner.parameters()):
-            self.root, self.start = inner, copy.deepcopy(inner)
+            if inner is not self.root or not self._is_trained(inner):
+                self.root, self.start = inner, copy.deepcopy(inner)
             self.calls[id(inner)] += 1
             self.slices.enter(args)
+
+    def _is_trained(self, module: Any) -> bool:
+        """Whether an earlier training has moved its weights: a copy of each state would be slow."""
+        moved = {id(p) for one in self.known for g in one.param_groups for p in g["params"]}
+        return any(id(p) in moved for p in module.parameters())
 
     def _leave(self, module: Any, args: Any, output: Any) -> None:
         self.depth = max(self.depth - 1, 0)
 
     def _step(self, optimizer: Any, args: Any, options: Any) -> None:
         if any(optimizer is known for known in self.known):
+            self.backward, self.slices.inputs = 0, []
             return
-        if not self.known:
-            self.before = self.calls[id(self.root)] - 1
-            if self.batch is not None and not self._from_loader():
-                self.batch = None
-        if self.own is None and self.batch is None and "refused" not in self._found(optimizer):
+        self.before = self.calls[id(self.root)] - 1
+        if self.batch is not None and not self._from_loader():
+            self.batch = None
+        meant = self.own is None and self.batch is None and self.catch.is_meant(self.root)
+        if meant and "refused" not in self._found(optimizer):
             self.own = optimizer
             self.slices.inputs = self.slices.inputs[-1:]
             self.catch.on_left = self.slices.left
         if self.own is None:
-            self.catch.offer(lambda: self._found(optimizer))
+            self.catch.offer(lambda: self._found(optimizer), self.root)
             self.known.append(optimizer)
+            self.backward, self.slices.inputs = 0, []
         elif self.own is optimizer:
             self.slices.step()
 
@@ -219,7 +227,7 @@ class LoopWatch:
         """The loop, or in words why it cannot be judged."""
         if not self.backward or self.root is None:
             return {"refused": "its optimizer is given a closure, which runs the module itself"}
-        if self.backward > 1 and not self.known:
+        if self.backward > 1:
             return {"refused": f"it calls backward {self.backward} times for its first update"}
         owned = {id(p) for p in self.root.parameters()}
         steps = [p for group in optimizer.param_groups for p in group["params"]]

@@ -43,7 +43,7 @@ def own_data(given: Given, *, several: bool = False) -> OwnData | None:
     that moves the order.
     """
     with user_errors(given.path):
-        make = _maker(given)
+        make = loaders_of(given)
         if make is None:
             return None
         seed_everything(SEED)
@@ -131,7 +131,7 @@ def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iter
         yield side_by_side(x), _as_array(batch[-1]), None
 
 
-def _maker(given: Given) -> Callable[[], Loaders] | None:
+def loaders_of(given: Given) -> Callable[[], Loaders] | None:
     """A function that makes the loaders anew, as far as they can be made anew."""
     if given.datamodule is not None:
 

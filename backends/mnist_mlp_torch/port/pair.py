@@ -21,12 +21,21 @@ from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.loop_code import writes_rates
-from mnist_mlp.ports.pair import PairBrought, PairFacts, PairJob, PairRows, PairStep, RunLength
+from mnist_mlp.ports.pair import (
+    PairBrought,
+    PairFacts,
+    PairJob,
+    PairRows,
+    PairStep,
+    RunLength,
+    WholeRun,
+)
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array, Tensors
+from mnist_mlp_torch.port import free
 from mnist_mlp_torch.port.lines import roles
 from mnist_mlp_torch.port.load import (
     Given,
@@ -36,6 +45,7 @@ from mnist_mlp_torch.port.load import (
     not_judged,
     overrides,
     own_callbacks,
+    seed_everything,
 )
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_attention import whole
@@ -43,6 +53,7 @@ from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_inputs import Fed, called
 from mnist_mlp_torch.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
+from mnist_mlp_torch.port.pair_passed import passed_by
 from mnist_mlp_torch.port.pair_reported import Reported
 from mnist_mlp_torch.port.pair_schedules import (
     HARMLESS,
@@ -127,6 +138,8 @@ class TorchSide:
             repeated=tuple(observer.repeated),
             schedules=tuple(map(described, run.schedules)),
             asks_length=run.asks_length,
+            shapes=observer.shapes,
+            passed=tuple(passed_by(observer)),
             own_rates=bool(run.asked_by_own_code) or run.writes_rates,
             accumulated=run.accumulated,
             plateau=plateau_of(run.schedulers),
@@ -197,6 +210,16 @@ class TorchSide:
             result = called(module, batch)
         return observer.outputs[max(observer.inputs)], copied(result)
 
+    def train(self, run: WholeRun, on_epoch: free.OnEpoch) -> None:
+        """See `PairSide.train`."""
+        with default_type(torch.float32):
+            seed_everything(0)
+            self.train_freely(load(self.target), run, on_epoch)
+
+    def train_freely(self, given: Given, run: WholeRun, on_epoch: free.OnEpoch) -> None:
+        """Train what was loaded anew."""
+        free.fit(given, self.runtime, run, on_epoch)
+
     def module_input(self, rows: Any) -> Any:
         """What the module is called with for rows."""
         return each(self.tensor, rows)
@@ -223,6 +246,7 @@ class PairRun:
         self.observer = Observer(module)
         self.reported = Reported(module)
         self._open: ExitStack | None = None
+        self._taken: Tensors | None = None
         self._closing: dict[str, Any] | None = None
         self._unfreeze(module)
         self._settings: dict[str, Settings] = {}
@@ -371,7 +395,7 @@ class PairRun:
         self.observer = Observer(module, known, self.job.mends)
         self._draws = self.observer.draws = Draws(forced.draws)
         self._forced = forced
-        self._taken: Tensors | None = None
+        self._taken = None
         self._before = known.read(module) if known is not None else {}
         self._open = ExitStack()
         self._open.enter_context(self._draws)

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 
 from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.lines import note
-from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.ports.pair import PairJob, WholeRun
 from mnist_mlp.reference import Array
-from mnist_mlp_torch.port.load import seed_everything
+from mnist_mlp_torch.port import free
+from mnist_mlp_torch.port.load import Given, seed_everything
 from mnist_mlp_torch.port.loop import Drive, refusal
 from mnist_mlp_torch.port.loop_clipping import Clipping
 from mnist_mlp_torch.port.loop_schedules import LONGEST, PROBED, Asked, LoopSchedule, parts_of
@@ -46,6 +47,13 @@ class LoopSide(TorchSide):
     def remember(self, rows: Any, inputs: Sequence[Any]) -> None:
         """What the loop has called its module with, for rows that it was given."""
         self._rows, self._inputs = rows, inputs
+
+    def train_freely(self, given: Given, run: WholeRun, on_epoch: free.OnEpoch) -> None:
+        """Run the script once more; its loop goes on to its end."""
+        assert given.script is not None
+        assert given.loop is not None
+        seed_everything(0)
+        given.script.run(free.LoopTeller(given.loop, run, on_epoch).going_on)
 
     def module_input(self, rows: Any) -> Any:
         """As the loop does it, which may scale and reshape its batches.

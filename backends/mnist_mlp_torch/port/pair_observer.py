@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from mnist_mlp.ports.pair import Mend, PairLayer, layer_and_role, tensor_name
+from mnist_mlp.ports.pair import Mend, PairLayer, Passed, layer_and_role, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_torch.port.layers import to_array
@@ -32,6 +32,7 @@ from mnist_mlp_torch.port.pair_layers import (
     to_canonical,
 )
 from mnist_mlp_torch.port.pair_mends import followed, performed
+from mnist_mlp_torch.port.pair_passed import passed_of
 from mnist_mlp_torch.port.pair_recurrent import FUNCTIONS as RECURRENT_FUNCTIONS
 from mnist_mlp_torch.port.pair_recurrent import Sequences, apart, first_of, pack
 
@@ -68,6 +69,9 @@ class Observer:
         self.repeated: list[str] = []
         self.inputs: dict[int, Array] = {}
         self.outputs: dict[int, Array] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        """Of each layer's result, without the batch."""
+        self.passed: list[Passed] = []
         self.rough: list[str] = []
         self.loss: float | None = None
         """What the step's first backward pass began with."""
@@ -159,9 +163,20 @@ class Observer:
             self.losses.append(layer)
         if isinstance(given, Tensor):
             self.outputs[number] = copied(given)[steps]
+            self.shapes[number] = tuple(given.shape[1:])
             if given.dtype not in (torch.get_default_dtype(), torch.int64):
                 self.rough.append(f"{layer.name} ({str(given.dtype).removeprefix('torch.')})")
         return followed(call, result, mends)
+
+    def passes(self, function: Any, args: Sequence[Any], result: Any) -> None:
+        """Note what is shown between the layers."""
+        path = self._stack[-1] if self._stack else ""
+        if self._first and (
+            found := passed_of(
+                *(function, args, result), running=self._running, path=path, after=len(self.layers)
+            )
+        ):
+            self.passed.append(found)
 
     def _one_step_more(self, call: Call, result: Any, data: Array | None, path: str) -> None:
         """A recurrent cell in a loop: its steps together are one layer."""
@@ -272,7 +287,9 @@ class _Calls(TorchFunctionMode):
             return apart(self._observer, func, args, given)
         call = call_of(func, args, given)
         if call is None:
-            return func(*args, **given)
+            result = func(*args, **given)
+            self._observer.passes(func, args, result)
+            return result
 
         def own(**instead: Any) -> Any:
             if call.kind == "hard_sigmoid":

@@ -17,10 +17,19 @@ from torch.overrides import TorchFunctionMode
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.downloads import apart
 from mnist_mlp.ports.lines import note
-from mnist_mlp.ports.script import Catch, Watching, other_seeds, patched, run_script
+from mnist_mlp.ports.script import (
+    Catch,
+    Watching,
+    further_trainings,
+    other_seeds,
+    others_told,
+    patched,
+    run_script,
+    untrained,
+)
 from mnist_mlp.ports.source import read_source
 from mnist_mlp.ports.user_code import path_of
-from mnist_mlp_torch.port.loop import LoopWatch, refusal
+from mnist_mlp_torch.port.loop import LoopWatch, refusal, unwrapped
 
 HERE: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1}
 """What a script's own `Trainer` is given, where it asks for what this process does not have."""
@@ -31,6 +40,8 @@ class Script:
 
     def __init__(self, target: str) -> None:
         self.target = target
+        self.others: tuple[str, ...] = ()
+        """That it trains other models as well, in words."""
         self.text = "".join(piece.text for piece in read_source(path_of(target)).pieces)
         self.packages: list[ModuleType] = [lightning.pytorch]
         if "pytorch_lightning" in self.text:  # a twin, with classes of its own
@@ -46,7 +57,15 @@ class Script:
         """
         found = self.run(self._watching, seed=seed)
         if found is None:
-            raise UsageError(self._untrained())
+            what = "neither Trainer.fit nor the step of an optimizer"
+            raise UsageError(untrained(self.target, self._catch, what))
+        kinds = tuple(package.LightningModule for package in self.packages)
+        self.others = others_told(
+            [
+                *further_trainings(self.target, self._catch, lambda one: isinstance(one, kinds)),
+                *found.pop("others", ()),
+            ]
+        )
         if "refused" in found:
             raise UsageError(refusal(path_of(self.target), found["refused"]))
         return dict(found)
@@ -63,16 +82,9 @@ class Script:
         with other_seeds(seed, seeds), double, _downloads_apart(self.text):
             return run_script(self.target, watching)
 
-    def _untrained(self) -> str:
-        path = path_of(self.target)
-        which = "" if self.target == str(path) else f", or not as often as {self.target} says"
-        return (
-            f"{path}: it ended without training: neither Trainer.fit nor the step of an optimizer "
-            f"was called{which}.\nName what makes the module instead: {path}:NAME"
-        )
-
     @contextmanager
     def _watching(self, catch: Catch) -> Iterator[None]:
+        self._catch = catch
         with ExitStack() as stack:
             for package in self.packages:
                 stack.enter_context(_trainer_watched(package.Trainer, catch))
@@ -124,7 +136,7 @@ def _trainer_watched(kind: Any, catch: Catch) -> Iterator[None]:
     def fit(self: Any, *args: Any, **options: Any) -> Any:
         given = inspect.signature(own_fit).bind(self, *args, **options).arguments
         note("fit", self, name="fit")
-        catch.offer(lambda: _kept(given, arguments.get(id(self), {})))
+        catch.offer(lambda: _kept(given, arguments.get(id(self), {})), unwrapped(given["model"]))
         return own_fit(self, *args, **options)
 
     with patched(kind, __init__=init, fit=fit):

@@ -14,11 +14,13 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.causes.data import SCALINGS
 from mnist_mlp.parity.check.blame import blamed_data
+from mnist_mlp.parity.check.cost import labels_of, run_freely, whole_runs
 from mnist_mlp.parity.check.pair_data import Brought, against_original
 from mnist_mlp.parity.check.pair_metrics import look_at_metrics
 from mnist_mlp.parity.check.pair_rows import as_the_port_sees
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
+from mnist_mlp.parity.cost import Cost
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
@@ -26,7 +28,7 @@ from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.arrange import laid_like, windows_like
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import Explained, explained
-from mnist_mlp.parity.pair.feed import Fed, aligned, feed
+from mnist_mlp.parity.pair.feed import DATASET, Fed, Share, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import STAGES, Judged
 from mnist_mlp.parity.pair.layer_lists import layer_rows
@@ -84,9 +86,12 @@ def check_pair(
     spec: Spec,
     dataset: Dataset,
     image_shape: tuple[int, ...] = (),
+    cost: bool = False,
     say: Say = lambda _: None,
-) -> Outcome:
+) -> tuple[Outcome, Cost | None]:
     """Judge a port by its original, step by step in float64.
+
+    With `cost`, both are trained freely as well, each as its user would.
 
     Raises
     ------
@@ -125,7 +130,21 @@ def check_pair(
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
     _own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
     seen.breaks += epochs_breaks(original.target, port.target, *(side.epochs for side in brought))
-    return pair_outcome(original.target, port.target, seen)
+    outcome = pair_outcome(original.target, port.target, seen)
+    if not cost:
+        return outcome, None
+
+    def whole(share: Share) -> Fed | None:
+        return feed(*brought, described_both, plan, dataset, image_shape, part=share)
+
+    labels = labels_of((original.target.text, port.target.text))
+    runs = whole_runs(brought, described_both, fed.source, seen.chosen, whole, plan)
+    return outcome, Cost(
+        runs=(
+            run_freely("a", labels[0], original.worker, runs[0], say),
+            run_freely("b", labels[1], port.worker, runs[1], say),
+        )
+    )
 
 
 def epochs_breaks(original: Target, port: Target, a: int | None, b: int | None) -> list[Break]:
@@ -156,7 +175,7 @@ def _lengths(brought: Sequence[PairBrought], fed: Fed, plan: Plan) -> tuple[RunL
     """How long both runs are meant to be, in the original's batches."""
     if brought[0].own is not None and brought[0].own.epochs:
         steps = len(brought[0].own.epochs[0].sizes)
-    elif fed.source == "the data set":
+    elif fed.source == DATASET:
         steps = -(-len(plan.train_ids) // fed.a[0].batch_size)
     elif brought[1].own is not None and brought[1].own.epochs:
         steps = len(brought[1].own.epochs[0].sizes)
@@ -210,6 +229,7 @@ def _single(
     facts_a = original.worker.pair_open(fed.a, precision="float32", length=lengths[0])
     facts_b = port.worker.pair_open(fed.b, precision="float32", length=lengths[1])
     seen.lines = facts_a.lines, facts_b.lines
+    seen.chosen = facts_a.chosen, facts_b.chosen
     unmapped = [
         f"{side.target.text}: {', '.join(facts.unmapped)}: weights of no layer that can be mapped"
         for side, facts in ((original, facts_a), (port, facts_b))
@@ -550,7 +570,7 @@ def _own_data(
     is what both were fed."""
     spec, dataset = plan_of
     trains = [side.own is not None and bool(side.own.epochs) for side in brought]
-    if not trains[0] and fed.source != "the data set":
+    if not trains[0] and fed.source != DATASET:
         reason = "only the port brings data" if trains[1] else "neither side brings data"
         seen.data.but_for = f"{reason}, and both were fed with {fed.source}"
         seen.leave_out("data", "order", reason=seen.data.but_for)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 
 from mnist_mlp.parity.check.supported import family
 from mnist_mlp.parity.outcome import LayerRow, ShownLayer
 from mnist_mlp.ports.protocol import PortFacts, PortLayer
 
-INSIDE = ("", "an activation", "a change of shape or scale", "a loss", "empty")
+INSIDE = ("", "an activation", "a loss", "empty")
 """Families that one framework has as layers and the other as arguments or lines of code."""
 
 
 def dense_rows(a: PortFacts | None, b: PortFacts) -> tuple[LayerRow, ...]:
-    """Dense layers, dropouts and normalisations in the order of execution.
+    """Dense layers, dropouts, normalisations and changes of shape in the order of execution.
 
     Without an original, nothing is beside the port's.
     """
     ours, theirs = _listed(a.layers if a else ()), _listed(b.layers)
+    widths = {**_widths(ours), **_widths(theirs)}
+
+    def _row(a: PortLayer | None, b: PortLayer | None) -> LayerRow:
+        return _row_of(a, b, widths)
+
     if a is None:
         return tuple(_row(None, layer) for layer in theirs)
     x, y = list(map(_sort, ours)), list(map(_sort, theirs))
@@ -40,11 +45,31 @@ def _sort(layer: PortLayer) -> str:
     return "dense" if layer.dense else family(layer)
 
 
-def _row(a: PortLayer | None, b: PortLayer | None) -> LayerRow:
+def _widths(layers: Sequence[PortLayer]) -> dict[int, int]:
+    """How many numbers each layer gives for one row, by its identity: in a dense network, what the
+    next dense layer takes."""
+    found: dict[int, int] = {}
+    width = None
+    for layer in reversed(layers):
+        out = layer.units if layer.dense else width
+        if out is not None:
+            found[id(layer)] = out
+        width = layer.inputs if layer.dense else width
+    units = next((layer.units for layer in reversed(layers) if layer.dense), None)
+    if units is not None:
+        found |= {id(layer): units for layer in layers if id(layer) not in found}
+    return found
+
+
+def _row_of(a: PortLayer | None, b: PortLayer | None, widths: Mapping[int, int]) -> LayerRow:
     ours, theirs = (_settings(layer) for layer in (a, b))
     names = [name for name, value in ours.items() if theirs.get(name, value) != value]
     both = a is not None and b is not None
-    return LayerRow(a=_shown(a, ours), b=_shown(b, theirs), differing=tuple(names) if both else ())
+    return LayerRow(
+        a=_shown(a, ours, widths),
+        b=_shown(b, theirs, widths),
+        differing=tuple(names) if both else (),
+    )
 
 
 def _settings(layer: PortLayer | None) -> dict[str, str]:
@@ -57,7 +82,15 @@ def _settings(layer: PortLayer | None) -> dict[str, str]:
     return settings
 
 
-def _shown(layer: PortLayer | None, settings: dict[str, str]) -> ShownLayer | None:
+def _shown(
+    layer: PortLayer | None, settings: dict[str, str], widths: Mapping[int, int]
+) -> ShownLayer | None:
     if layer is None:
         return None
-    return ShownLayer(name=layer.name, kind=layer.kind, settings=settings, line=layer.line)
+    return ShownLayer(
+        name=layer.name,
+        kind=layer.kind,
+        settings=settings,
+        output_shape=str(widths.get(id(layer), "")),
+        line=layer.line,
+    )

@@ -38,6 +38,8 @@ class PairEvidence(Evidence):
     judged: bool = False
     different: int = 0
     lines: tuple[Roles, Roles] = ({}, {})
+    chosen: tuple[int, int] = (0, 0)
+    """Which of the offered forms of rows each side takes."""
     found: dict[str, float] = field(default_factory=dict)
     """The margins as the port stands; `margins` are those when all that has a name is mended."""
     layers: tuple[LayerRow, ...] = ()

@@ -7,7 +7,7 @@ original.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,12 +17,14 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, UsageError, UserCodeError
 from mnist_mlp.parity.check import by_settings, supported
 from mnist_mlp.parity.check.by_pair import Side, check_pair, epochs_breaks
+from mnist_mlp.parity.check.cost import epoch_ends, of_port
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
 from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
 from mnist_mlp.parity.check.steps import Setting, begin_reference, first_run
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import port_outcome
+from mnist_mlp.parity.cost import Cost
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
 from mnist_mlp.ports.user_code import is_script
@@ -34,19 +36,24 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Checked:
-    """The outcome, the specification it was judged by, and what the port's start costs.
+    """The outcome, the specification it was judged by, and what the difference costs.
 
     With `by_original`, no specification judged it, but the original alone.
     """
 
     outcome: Outcome
     spec: Spec
-    cost: Mapping[str, float] | None = None
+    cost: Cost | None = None
     by_original: bool = False
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it."""
-        return self.outcome._repr_html_()
+        """How a notebook shows it, with the curves of whole runs if there are some."""
+        shown = self.outcome._repr_html_()
+        if self.cost is None:
+            return shown
+        from mnist_mlp.report.cost import notebook_html  # it draws, which takes a second to import
+
+        return shown + notebook_html(self.cost)
 
 
 def check_port(
@@ -75,7 +82,8 @@ def check_port(
     image_shape : tuple of int
         Shape of one input as the port wants it; flat by default.
     cost : bool
-        Also train the port freely, from its own initial weights and from the plan's.
+        Also train both sides freely; a dense port from its own initial weights and from the
+        specified ones.
     timeout : float, optional
         Most seconds that a user's code may run without a report, such as a judged step.
 
@@ -100,6 +108,7 @@ def check_port(
                     verbose=verbose,
                     timeout=timeout,
                     arguments=target.arguments,
+                    model=target.model,
                     live=target.live,
                 )
             )
@@ -124,27 +133,28 @@ def check_port(
         rows = dataset() if callable(dataset) else dataset
         given = setting(spec, rows)
         if original is None or worker_a is None:
-            begin_reference(given)
+            begin_reference(given, epoch_ends(given) if cost else ())
             facts = opened(given)
             say(f"running {port.text}")
             second = look_at_port(worker, facts, given, rows, label=port.text, side="b")
-            prices = _cost(worker, given, say) if cost else None
+            prices = of_port(worker, given, original=None, say=say) if cost else None
             return Checked(port_outcome(None, second, given, spec), spec, prices)
         looked = worker_a.describe_port(original.text)
         loops = [looked.loop]
         if is_script(port.text):  # no other port has a loop, and its description can wait
             loops.append(looked_at_port().loop)
         if any(loops) or supported.needs_a_pair(looked, _needs(given, rows)):
-            _refuse_pair(original, looked, cost=cost)
-            outcome = check_pair(
+            _refuse_pair(original, looked)
+            outcome, prices = check_pair(
                 Side(original, worker_a, looked),
                 Side(port, worker, looked_at_port()),
                 spec=spec,
                 dataset=rows,
                 image_shape=image_shape,
+                cost=cost,
                 say=say,
             )
-            return Checked(outcome, spec, by_original=True)
+            return Checked(outcome, spec, prices, by_original=True)
         facts_a = open_described(
             *(worker_a, original, looked, given, rows), _shape(image_shape, given), measure=True
         )
@@ -159,7 +169,8 @@ def check_port(
         without = replace(given, passed_by=supported.kinds_passed_by(facts_a.layers))
         first = look_at_port(worker_a, facts_a, without, rows, label=original.text, side="a")
         first.remarks = read.remarks
-        worker_a.close()
+        if not cost:
+            worker_a.close()
         facts = opening.result()
         if by_settings.hides(first, facts):
             second = PortEvidence(label=port.text, framework=facts.framework, facts=facts)
@@ -175,15 +186,15 @@ def check_port(
             )
             _beside_the_steps(first, second, (original, port))
         wait([running])  # a worker answers one call at a time
-        prices = _cost(worker, given, say) if cost else None
+        prices = (
+            of_port(worker, given, original=(original.text, worker_a), say=say) if cost else None
+        )
     return Checked(port_outcome(first, second, given, spec), spec, prices)
 
 
-def _refuse_pair(original: Target, looked: PortDescription, *, cost: bool) -> None:
+def _refuse_pair(original: Target, looked: PortDescription) -> None:
     if reason := supported.refusal_of_pair(looked, label=original.text):
         raise UsageError(reason)
-    if cost:
-        raise UsageError("--cost trains dense networks under cross-entropy only")
 
 
 def _passing(given: Setting, original: PortFacts, port: PortFacts) -> Setting:
@@ -261,6 +272,7 @@ def original_spec(
         accelerator="cpu",
         timeout=timeout,
         arguments=original.arguments,
+        model=original.model,
         live=original.live,
     ) as worker:
         given = setting(spec, dataset)
@@ -271,12 +283,3 @@ def original_spec(
         )
         read = read_spec(worker, facts, dataset, spec, label=original.text)
         return replace(read, remarks=(*supported.not_judged(facts, original=True), *read.remarks))
-
-
-def _cost(worker: Worker, given: Setting, say: Say) -> dict[str, float]:
-    """Accuracy after the specification's epochs, from the port's own start and from the plan's."""
-    say("training the port freely, from its own initial weights")
-    own = worker.train_port(given.plan, given.data, seed=given.plan.spec.seed, native=True)
-    say("training the port freely, from the specification's initial weights")
-    planned = worker.train_port(given.plan, given.data, seed=given.plan.spec.seed, native=False)
-    return {"as_it_is": own, "with_specified_start": planned}

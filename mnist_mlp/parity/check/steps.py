@@ -8,7 +8,7 @@ leads astray is judged itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,12 +83,13 @@ class PortRun:
     away: float | None = None
 
 
-def begin_reference(given: Setting) -> None:
-    """Compute in the background what `look_at_steps` will ask of the reference."""
+def begin_reference(given: Setting, more: Collection[int] = ()) -> None:
+    """Compute in the background what `look_at_steps` will ask of the reference, and the states
+    before some `more` steps."""
     spans = windows(given.plan)
     end = given.plan.steps_per_epoch * given.plan.spec.training.epochs + 1
     steps = [step for span in spans for step in span]
-    begin((given.exact, [*steps, end]), (given.honest, [span.start for span in spans]))
+    begin((given.exact, [*steps, *more, end]), (given.honest, [span.start for span in spans]))
 
 
 def first_run(worker: Worker, given: Setting) -> PortRun:

@@ -27,15 +27,16 @@ FRAMEWORKS = {
 class Target:
     """`path/to/file.py:NAME`, or a script, and the backend of its framework.
 
-    A script has no `name`, or a number: which of its trainings is meant. It finds `arguments` in
-    `sys.argv`. `left_out` says which lines of a notebook don't run. `live` is an object of this
-    process, which stands in no file.
+    A script has no `name`, or a number: which of its trainings is meant, or which of its `model`'s.
+    It finds `arguments` in `sys.argv`. `left_out` says which lines of a notebook don't run. `live`
+    is an object of this process, which stands in no file.
     """
 
     path: Path
     name: str
     framework: str
     arguments: tuple[str, ...] = ()
+    model: str = ""
     left_out: tuple[str, ...] = ()
     live: Live | None = None
 
@@ -45,13 +46,17 @@ class Target:
         return f"{self.path}:{self.name}" if self.name else str(self.path)
 
 
-def parse_target(text: str, *, framework: str | None = None, arguments: str = "") -> Target:
+def parse_target(
+    text: str, *, framework: str | None = None, arguments: str = "", model: str = ""
+) -> Target:
     """Split `file.py:NAME` and tell its framework from its imports, without running it.
 
     Parameters
     ----------
     arguments : str
         Of a script, as a shell has them.
+    model : str
+        Of a script that trains several: the name of one of them.
 
     Raises
     ------
@@ -66,11 +71,15 @@ def parse_target(text: str, *, framework: str | None = None, arguments: str = ""
         )
     if arguments and not is_script(text):
         raise UsageError(f"{text}: only a script takes arguments ({arguments})")
+    if model and not is_script(text):
+        raise UsageError(
+            f"{text}: --model chooses among the trainings of a script, and this is none"
+        )
     path = Path(file)
     source = read_source(path)
     if framework is None:
         framework = _framework(file, source.trees())
-    return Target(path, name, framework, tuple(shlex.split(arguments)), source.left_out)
+    return Target(path, name, framework, tuple(shlex.split(arguments)), model, source.left_out)
 
 
 def _framework(file: str, trees: Iterable[ast.AST]) -> str:

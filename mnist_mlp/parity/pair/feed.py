@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from math import prod
 
 import numpy as np
@@ -37,8 +38,19 @@ BATCHES = 2.5
 LARGEST_BATCH = 256
 """Rows of a judged batch at most, so that a step stays within seconds."""
 
+DATASET, DRAWN = "the data set", "drawn numbers"
+"""Where rows are from that neither side brings."""
+
 KERAS_BATCH = 32
 """Keras's own default, for drawn rows."""
+
+
+class Share(Enum):
+    """Which rows: those of judged steps, all training rows, or the data set's test rows."""
+
+    JUDGED = auto()
+    TRAINING = auto()
+    HELD_OUT = auto()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +76,21 @@ def feed(
     plan: Plan,
     dataset: Dataset,
     image_shape: tuple[int, ...],
+    *,
+    part: Share = Share.JUDGED,
 ) -> Fed | None:
     """The rows, or None where nobody knows what the original takes; `described` are both."""
     size = _batch_size(original, plan)
-    rows = round(BATCHES * size)
+    rows = round(BATCHES * size) if part is Share.JUDGED else None
     source = "the original's data"
     candidates = _own(original.own, rows, size)
     if not candidates:
-        source = "the data set"
+        source = DATASET
         candidates = _of_dataset(
-            described[0], plan, dataset, rows=rows, size=size, image_shape=image_shape
+            *(described[0], dataset),
+            ids=plan.test_ids if part is Share.HELD_OUT else plan.train_ids[plan.order(1)][:rows],
+            size=size,
+            image_shape=image_shape,
         )
     if not candidates and port.own is not None:
         source = "the port's data"
@@ -83,7 +100,8 @@ def feed(
             for form in _forms(own, targets=own.y.shape[1:])
         ]
     if not candidates:
-        source = "drawn numbers"
+        source = DRAWN
+        rows = rows or round(BATCHES * size)
         candidates = _drawn(described[0], rows, size)
         if not candidates and not described[0].inputs:  # torch does not declare any
             candidates = [
@@ -112,7 +130,7 @@ def _batch_size(brought: PairBrought, plan: Plan) -> int:
     return min(size, LARGEST_BATCH)
 
 
-def _own(own: OwnData | None, rows: int, size: int) -> list[PairRows]:
+def _own(own: OwnData | None, rows: int | None, size: int) -> list[PairRows]:
     """The first rows of own data, as they were given; targets are said apart, by class."""
     if own is None or not own.epochs or own.first_targets is None:
         return []
@@ -182,14 +200,13 @@ def _rounded(x: Array) -> Array:
 
 def _of_dataset(
     described: PortDescription,
-    plan: Plan,
     dataset: Dataset,
     *,
-    rows: int,
+    ids: Array,
     size: int,
     image_shape: tuple[int, ...],
 ) -> list[PairRows]:
-    """The plan's first rows, where the model takes as many numbers and gives as many classes."""
+    """Some of its rows, where the model takes as many numbers and gives as many classes."""
     height, width = dataset.images.shape[1:]
     shapes = [s for s in described.inputs if None not in s]
     if not described.inputs:
@@ -199,7 +216,6 @@ def _of_dataset(
         return []
     if any(prod(n or 1 for n in shape) != height * width for shape in shapes):
         return []
-    ids = plan.train_ids[plan.order(1)][:rows]
     images, labels = dataset.flat()[ids], dataset.labels[ids].astype(np.int64)
     pixels = _rounded(scale_pixels(images, dtype=np.float32))
     found = []

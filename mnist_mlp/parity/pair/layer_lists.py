@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 
 from mnist_mlp.parity.outcome import LayerRow, ShownLayer
 from mnist_mlp.parity.pair.segments import family, side_by_side
-from mnist_mlp.parity.pair.settings import differing, short
+from mnist_mlp.parity.pair.settings import same, short
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap
 from mnist_mlp.ports.lines import UserLine
-from mnist_mlp.ports.pair import PairFacts, PairLayer
+from mnist_mlp.ports.pair import PairFacts, PairLayer, Passed
 
 
 def layer_rows(a: PairFacts, b: PairFacts, weights: WeightMap | Unlike) -> tuple[LayerRow, ...]:
-    """All layers with weights, the work between them that is compared, and the loss.
+    """All layers with weights, the work between them, and the loss.
 
-    Layers are matched as they are judged. If no such match exists, they are matched by kind.
+    Layers are matched as they are judged. If no such match exists, they are matched by kind. What
+    only passes something on (`Passed`) is matched by kind within the same gap.
     """
     matched = _by_weights(a, b, weights) if isinstance(weights, WeightMap) else _by_kind(a, b)
-    rows = [row(x, y) for x, y in matched]
+    rows = [
+        row(x, y, shapes=(a.shapes, b.shapes))
+        for x, y in _with_passed(list(matched), a.passed, b.passed)
+    ]
     if a.loss is not None or b.loss is not None:
         rows.append(row(a.loss, b.loss, lines=(a.lines, b.lines)))
     return tuple(rows)
 
 
-Two = tuple[PairLayer | None, PairLayer | None]
+Work = PairLayer | Passed
+Two = tuple[Work | None, Work | None]
+
+
+def _with_passed(rows: list[Two], a: Sequence[Passed], b: Sequence[Passed]) -> Iterator[Two]:
+    """The rows, with what was passed in the gaps between them."""
+    gaps = [_gaps([row[side] for row in rows], each) for side, each in enumerate((a, b))]
+    for place in range(len(rows) + 1):
+        ours, theirs = (each.get(place, []) for each in gaps)
+        yield from _paired(ours, theirs, [x.kind for x in ours], [x.kind for x in theirs])
+        yield from rows[place : place + 1]
+
+
+def _gaps(layers: Sequence[Work | None], passed: Sequence[Passed]) -> dict[int, list[Passed]]:
+    """What stands in front of each row, or behind all of them, of one side's."""
+    found: dict[int, list[Passed]] = {}
+    for each in passed:
+        earlier = (
+            place
+            for place, layer in enumerate(layers, start=1)
+            if isinstance(layer, PairLayer) and layer.number < each.after
+        )
+        found.setdefault(max(earlier, default=0), []).append(each)
+    return found
+
+
+def _paired(
+    ours: Sequence[Work], theirs: Sequence[Work], x: Sequence[str], y: Sequence[str]
+) -> Iterator[Two]:
+    """Two lists of work laid beside each other by what they are, `x` and `y`."""
+    for tag, i, i_end, j, j_end in SequenceMatcher(None, x, y, autojunk=False).get_opcodes():
+        if tag == "equal":
+            yield from zip(ours[i:i_end], theirs[j:j_end], strict=True)
+        else:
+            yield from ((layer, None) for layer in ours[i:i_end])
+            yield from ((None, layer) for layer in theirs[j:j_end])
 
 
 def _by_weights(a: PairFacts, b: PairFacts, weights: WeightMap) -> Iterator[Two]:
@@ -41,46 +80,64 @@ def _by_kind(a: PairFacts, b: PairFacts) -> Iterator[Two]:
         [layer for layer in facts.layers if layer.shapes or family(layer.kind)] for facts in (a, b)
     )
     x, y = ([family(each.kind) or each.kind for each in layers] for layers in (ours, theirs))
-    for tag, i, i_end, j, j_end in SequenceMatcher(None, x, y, autojunk=False).get_opcodes():
-        if tag == "equal":
-            yield from zip(ours[i:i_end], theirs[j:j_end], strict=True)
-        else:
-            yield from ((layer, None) for layer in ours[i:i_end])
-            yield from ((None, layer) for layer in theirs[j:j_end])
+    yield from _paired(ours, theirs, x, y)
 
 
 Roles = Mapping[str, UserLine]
+Shapes = Mapping[int, tuple[int, ...]]
 
 
 def row(
-    a: PairLayer | None, b: PairLayer | None, *, lines: tuple[Roles, Roles] = ({}, {})
+    a: Work | None,
+    b: Work | None,
+    *,
+    lines: tuple[Roles, Roles] = ({}, {}),
+    shapes: tuple[Shapes, Shapes] = ({}, {}),
 ) -> LayerRow:
-    """Two layers, one of which may be missing; `lines` are for what has no line itself: a loss."""
+    """Two pieces of work, one of which may be missing; `lines` are for what has no line itself: a
+    loss."""
     names: list[str] = []
     if a is not None and b is not None:
         names = ["kind"] if a.kind != b.kind else []
-        names += [name for name, _, _ in differing(a, b)]
         names += [
-            role for role in a.shapes if role in b.shapes and a.shapes[role] != b.shapes[role]
+            name
+            for name, value in a.settings.items()
+            if name in b.settings and not same(value, b.settings[name])
         ]
-        names += sorted({*a.shapes} ^ {*b.shapes})
+        ours, theirs = _tensors(a), _tensors(b)
+        names += [role for role in ours if role in theirs and ours[role] != theirs[role]]
+        names += sorted({*ours} ^ {*theirs})
     known = [each.get("loss") for each in lines]
-    return LayerRow(a=_shown(a, known[0], b), b=_shown(b, known[1], a), differing=tuple(names))
+    return LayerRow(
+        a=_shown(a, known[0], b, shapes[0]),
+        b=_shown(b, known[1], a, shapes[1]),
+        differing=tuple(names),
+    )
+
+
+def _tensors(work: Work | None) -> Mapping[str, tuple[int, ...]]:
+    return work.shapes if isinstance(work, PairLayer) else {}
 
 
 def _shown(
-    layer: PairLayer | None, line: UserLine | None, other: PairLayer | None
+    work: Work | None, line: UserLine | None, other: Work | None, shapes: Shapes
 ) -> ShownLayer | None:
-    if layer is None:
+    if work is None:
         return None
-    shapes = {role: "x".join(map(str, shape)) for role, shape in layer.shapes.items()}
+    tensors = {role: by_x(shape) for role, shape in _tensors(work).items()}
     # A tensor that only the other has is a setting too: that there is none.
-    absent = dict.fromkeys((role for role in (other.shapes if other else ()) if role not in shapes),
-                           "none")  # fmt: skip
-    settings = {name: short(value) for name, value in layer.settings.items()}
+    absent = dict.fromkeys((role for role in _tensors(other) if role not in tensors), "none")
+    settings = {name: short(value) for name, value in work.settings.items()}
+    shape = work.shape if isinstance(work, Passed) else shapes.get(work.number, ())
     return ShownLayer(
-        name=layer.name,
-        kind=layer.kind,
-        settings={**settings, **shapes, **absent},
-        line=layer.line or line,
+        name=work.name,
+        kind=work.kind,
+        settings={**settings, **tensors, **absent},
+        output_shape=by_x(shape),
+        line=work.line or line,
     )
+
+
+def by_x(shape: Sequence[int]) -> str:
+    """`28x28x6`."""
+    return "x".join(map(str, shape))
