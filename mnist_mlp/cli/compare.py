@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,7 +114,7 @@ def compare(
             out=out,
         )
     first, *others = [runs[number] for number in range(len(sides))]
-    rows = data if to_train else _rows_of(request, first)
+    rows = data if to_train else cache(lambda: _rows_of(request, first))
     outcomes = [
         compare_runs(
             first,
