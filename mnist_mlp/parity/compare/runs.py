@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -40,6 +41,7 @@ def compare_runs(
     b: Run,
     *,
     dataset: Dataset | Callable[[], Dataset | None] | None,
+    started: Mapping[Side, Worker] | None = None,
     static: bool = False,
     always_prove: bool = False,
     trusted: Collection[str] = (),
@@ -55,6 +57,9 @@ def compare_runs(
     dataset : Dataset, callable or None
         The rows both were trained on, or a function that loads them. Without them, only the folders
         are compared with each other.
+    started : mapping, optional
+        Workers that import their frameworks already, as `importing` starts them, by side. Others
+        are started here. Whoever started one closes it.
     static : bool
         Compare only the folders, and start no backend.
     always_prove : bool
@@ -85,15 +90,19 @@ def compare_runs(
     ladder.breaks += folders.spec_breaks(fields)
     ladder.compared["spec"] = len(fields)
     with ExitStack() as workers:
-        started: dict[Side, Worker] = {}
+        all_started = dict(started or {})
         if not static and _on_cpu(ladder.runs) and not ladder.broken("spec"):
             # They import their frameworks while this process loads and checks the rows.
-            started = _importing(ladder.runs, workers, trusted, verbose=verbose, timeout=timeout)
+            for side in ladder.runs.keys() - all_started.keys():
+                start = partial(worker_of, ladder.runs[side], trusted=trusted)
+                worker = importing(partial(start, verbose=verbose, timeout=timeout), workers)
+                if worker is not None:
+                    all_started[side] = worker
         rows = dataset() if callable(dataset) else dataset
         return _compared(
             ladder,
             rows,
-            started,
+            all_started,
             static=static,
             always_prove=always_prove,
             trusted=trusted,
@@ -103,22 +112,16 @@ def compare_runs(
         )
 
 
-def _importing(
-    runs: Mapping[Side, Run],
-    workers: ExitStack,
-    trusted: Collection[str],
-    *,
-    verbose: bool,
-    timeout: float | None,
-) -> dict[Side, Worker]:
-    """Start the backends of all sides. One that cannot be started is tried, and told, later."""
-    started: dict[Side, Worker] = {}
-    for side, run in runs.items():
-        with suppress(SetupError, UsageError):
-            worker = worker_of(run, trusted=trusted, verbose=verbose, timeout=timeout)
-            started[side] = workers.enter_context(worker)
-            worker.start_importing()
-    return started
+def importing(start: Callable[[], Worker], workers: ExitStack) -> Worker | None:
+    """A worker that imports its framework already; `workers` closes it.
+
+    None if it cannot be started. Whoever needs it tries again, and tells why.
+    """
+    with suppress(SetupError, UsageError):
+        worker = workers.enter_context(start())
+        worker.start_importing()
+        return worker
+    return None
 
 
 def _on_cpu(runs: Mapping[Side, Run]) -> bool:
