@@ -22,7 +22,7 @@ from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.parity.outcome import Chaos, Outcome, Proof
 from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
-from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin, one_blas_thread_throughout
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.run.folder import Run
 from mnist_mlp.stopping import stops
@@ -89,7 +89,8 @@ def compare_runs(
     fields = folders.spec_fields(a, b)
     ladder.breaks += folders.spec_breaks(fields)
     ladder.compared["spec"] = len(fields)
-    with ExitStack() as workers:
+    # Judging is matrix products, too, and both sides' workers are busy meanwhile.
+    with one_blas_thread_throughout(), ExitStack() as workers:
         all_started = dict(started or {})
         if not static and _on_cpu(ladder.runs) and not ladder.broken("spec"):
             # They import their frameworks while this process loads and checks the rows.
