@@ -161,24 +161,36 @@ def least_memory(spec: Spec, *, rows: int) -> int:
 def split(spec: Spec, dataset: Dataset) -> tuple[Ids, Ids]:
     """Row ids of the training set and of the test set, not stratified.
 
-    Uses scikit-learn's `train_test_split`. If the data set has groups (several images made from one
-    scan), uses its `GroupShuffleSplit`, so that no group is on both sides.
+    They are those of scikit-learn's `train_test_split`. If the data set has groups (several images
+    made from one scan), `GroupShuffleSplit` makes them, so that no group is on both sides.
     """
-    from sklearn.model_selection import GroupShuffleSplit, train_test_split
-
-    ids = np.arange(len(dataset) if spec.data.rows == "all" else spec.data.rows, dtype=np.int64)
-    options: dict[str, Any] = {"test_size": spec.data.test_fraction, "random_state": spec.seed}
+    rows = len(dataset) if spec.data.rows == "all" else spec.data.rows
+    fraction, ids = spec.data.test_fraction, np.arange(rows, dtype=np.int64)
     try:
         if dataset.groups is None:
-            train, test = train_test_split(ids, **options)
-            return train, test
-        splitter = GroupShuffleSplit(n_splits=1, **options)
-        train, test = next(splitter.split(ids, groups=dataset.groups[: len(ids)]))
+            return _shuffled_split(ids, fraction, seed=spec.seed)
+        from sklearn.model_selection import GroupShuffleSplit
+
+        splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=spec.seed)
+        train, test = next(splitter.split(ids, groups=dataset.groups[:rows]))
         return ids[train], ids[test]
     except ValueError as error:
         raise UsageError(
-            f"data.test_fraction={spec.data.test_fraction} cannot split {len(ids)} rows: {error}"
+            f"data.test_fraction={fraction} cannot split {rows} rows: {error}"
         ) from None
+
+
+def _shuffled_split(ids: Ids, fraction: float, *, seed: int) -> tuple[Ids, Ids]:
+    """What `train_test_split(ids, test_size=fraction, random_state=seed)` returns.
+
+    Not by that function, because importing scikit-learn takes longer than drawing everything else,
+    and each command would wait for it. NumPy never changes the numbers of `RandomState`.
+    """
+    tests = ceil(fraction * len(ids))
+    if tests >= len(ids):
+        raise ValueError("no training row is left")
+    drawn = ids[np.random.RandomState(seed).permutation(len(ids))]
+    return drawn[tests:], drawn[:tests]
 
 
 def glorot_uniform(model: ModelSpec, *, seed: int, dtype: Any) -> dict[str, Array]:

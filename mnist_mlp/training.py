@@ -55,6 +55,8 @@ class Observer:
     """The backend is open. The path is the folder that the run is written to."""
     step: Callable[[int], None] = lambda _: None
     epoch: Callable[[HistoryRow], None] = lambda _: None
+    trained: Callable[[Opened], None] = lambda _: None
+    """The backend's process has ended, as the evaluation needs none."""
     whole: Callable[[], None] = lambda: None
     """The run is complete, and its folder is about to be renamed: close all open files in it."""
     fallback: Callable[[str], None] = lambda _: None
@@ -301,6 +303,8 @@ def _run(
         writer.outcome(results)
         for name, content in (keep(worker, plan, data) if keep else {}).items():
             writer.write(name, content)
+        worker.close()
+        observer.trained(opened)
         # The evaluation reads the folder, which is not marked complete yet: it is marked last, so
         # that a run that was killed never looks complete.
         write_evaluation(Run(writer.path, complete=False))

@@ -16,11 +16,11 @@ from subprocess import CompletedProcess
 import pytest
 
 from mnist_mlp.bench.answers import ANSWERS, COMPARE_RUNS, PREPARED, SCRIPTS, answer_cases
-from mnist_mlp.bench.cases import PEERS, peer_cases
+from mnist_mlp.bench.cases import PEERS, Choice, peer_cases, thread_cases
 from mnist_mlp.bench.measure import Bench, sample
 from mnist_mlp.bench.process import Others
 from mnist_mlp.bench.record import Case, Document, Sample, read
-from mnist_mlp.bench.targets import ANSWER_TARGETS, judge
+from mnist_mlp.bench.targets import ANSWER_TARGETS, judge, targets_of, thread_targets
 from mnist_mlp.errors import UsageError
 from mnist_mlp.settings import resolve
 from mnist_mlp.spec import Spec
@@ -124,6 +124,10 @@ def test_a_backend_that_fails_is_told_and_the_rest_is_kept(cli: Cli, tmp_path: P
         (("--peers", *TINY), "--peers"),
         (("--answers", *TINY), "--answers: the scripts"),
         (("--answers", "--peers"), "choose one"),
+        (("--equal-threads", "1", *TINY), "--equal-threads: the scripts"),
+        (("--equal-threads", "1,two"), "--equal-threads: expected numbers"),
+        (("--equal-threads", "0"), "--equal-threads: expected numbers"),
+        (("--equal-threads", "1", "--peers"), "choose one"),
         (("--rounds", "0"), "--rounds"),
     ],
 )
@@ -252,6 +256,41 @@ def test_a_script_is_timed_by_epoch(tmp_path: Path) -> None:
     assert failed.status == "failed"
     assert failed.message.startswith("exit code 2: ")
     assert "--no-such-option" in failed.message
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted on Linux")
+def test_a_pinned_script_that_takes_other_threads_has_no_times(tmp_path: Path) -> None:
+    """The second script ignores the variables; NumPy then works with more than one thread."""
+    disobeys = "from threadpoolctl import threadpool_limits\nthreadpool_limits(4)\n"
+    (tmp_path / "good.py").write_text("import numpy\n" + SCRIPT, encoding="utf-8")
+    (tmp_path / "bad.py").write_text("import numpy\n" + disobeys + SCRIPT, encoding="utf-8")
+    bench = Bench(dataset=lambda _: pytest.fail("not its business"), variables=(("A_WORD", "x"),))
+    bench = replace(bench, examples=tmp_path)
+    case = Case(key="peer/x", kind="peer", spec=Spec(), epochs=3, threads=1, arguments=("good.py",))
+    good = sample(case, bench, number=1, place=1)
+    assert good.status == "ok", good.message
+    assert good.epochs_s == (2.0, 3.0)
+    assert good.facts["threads_counted"] == {"numpy": 1.0}
+    wrong = sample(case.model_copy(update={"arguments": ("bad.py",)}), bench, number=1, place=1)
+    assert wrong.status == "failed"
+    assert wrong.message.startswith("numpy worked with ")
+    assert "expected 1" in wrong.message
+
+
+def test_both_sides_of_a_target_have_the_same_threads() -> None:
+    cases = thread_cases(
+        Spec(), Choice(("keras", "torch")), threads=(1, 2), examples=ROOT / "examples", epochs=10
+    )
+    by_key = {case.key: case for case in cases}
+    document = Document(
+        kind="threads", started="", rounds=1, seed=0, train_rows=1, test_rows=1,
+        dataset={}, environment={}, cases=tuple(cases),
+    )  # fmt: skip
+    wanted = targets_of(document)
+    assert len(wanted) == 2 * len(thread_targets(1))
+    assert {by_key[target.above].threads for target in wanted} == {1, 2}
+    for target in wanted:
+        assert by_key[target.above].threads == by_key[target.below].threads
 
 
 SCRIPT = """

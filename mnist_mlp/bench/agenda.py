@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from mnist_mlp.bench.answers import answer_cases
 from mnist_mlp.bench.cases import (
     ACCELERATORS,
+    EQUAL_THREADS,
     FIT_PATHS,
     Choice,
+    checked_threads,
     checked_words,
     our_cases,
     peer_cases,
+    thread_cases,
 )
 from mnist_mlp.bench.profile import profile_cases
-from mnist_mlp.bench.record import Case
+from mnist_mlp.bench.record import Case, SittingKind
 from mnist_mlp.bench.scale import checked_points, scale_cases, tiled
 from mnist_mlp.contract import FitPath
 from mnist_mlp.data.dataset import Dataset
@@ -44,6 +47,7 @@ class Agenda:
     paths: str
     peers: bool
     answers: bool
+    equal_threads: str | None
     scale: str | None
     points: str | None
     profile: bool
@@ -57,6 +61,7 @@ class Agenda:
         modes = {
             "--peers": self.peers,
             "--answers": self.answers,
+            EQUAL_THREADS: self.equal_threads is not None,
             "--scale": self.scale,
             "--profile": self.profile,
         }
@@ -69,10 +74,14 @@ class Agenda:
             target_of(backend)
         if self.scale is not None:
             checked_points(self.scale, self.points)
+        if self.equal_threads is not None:
+            checked_threads(self.equal_threads)
 
     @property
-    def kind(self) -> Literal["cases", "scale", "profile", "answers"]:
+    def kind(self) -> SittingKind:
         """Which kind of sitting it is."""
+        if self.equal_threads is not None:
+            return "threads"
         if self.answers:
             return "answers"
         return "scale" if self.scale else "profile" if self.profile else "cases"
@@ -118,10 +127,17 @@ class Agenda:
         if self.profile:
             return profile_cases(spec, self.choice, train_rows=len(plan.train_ids))
         examples, epochs = self.examples or EXAMPLES, self.command_epochs or 10
-        if (self.peers or self.answers) and dataset.name != "mnist":
+        option = "--answers" if self.answers else "--peers" if self.peers else EQUAL_THREADS
+        scripts = self.answers or self.peers or self.equal_threads is not None
+        if scripts and dataset.name != "mnist":
             raise UsageError(
-                f"--{'peers' if self.peers else 'answers'}: the scripts of examples/ train on "
-                f"MNIST, but the data set is {dataset.name}"
+                f"{option}: the scripts of examples/ train on MNIST, but the data set is "
+                f"{dataset.name}"
+            )
+        if self.equal_threads is not None:
+            threads = checked_threads(self.equal_threads)
+            return thread_cases(
+                spec, self.choice, threads=threads, examples=examples, epochs=epochs
             )
         if self.answers:
             return answer_cases(spec, examples=examples, epochs=epochs, threads=self.threads)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -11,6 +12,7 @@ from mnist_mlp.bench.record import Case
 from mnist_mlp.contract import FitPath
 from mnist_mlp.errors import UsageError
 from mnist_mlp.registry import label_of
+from mnist_mlp.shown import shown
 from mnist_mlp.spec import Spec
 
 ACCELERATORS = ("cpu", "gpu")
@@ -18,6 +20,7 @@ FIT_PATHS: tuple[FitPath, ...] = get_args(FitPath)
 LIMIT = "limit/sgemm"
 COMMAND = "/command"
 TRAINING = "/training"
+EQUAL_THREADS = "--equal-threads"
 
 PEERS: dict[str, tuple[str, ...]] = {
     "peer/tutorial_keras": ("tutorial_keras.py",),
@@ -93,6 +96,32 @@ def our_cases(spec: Spec, choice: Choice, *, training: bool = False) -> list[Cas
     return cases
 
 
+def thread_cases(
+    spec: Spec, choice: Choice, *, threads: Sequence[int], examples: Path, epochs: int
+) -> list[Case]:
+    """Our cases and the scripts, each pinned to the same numbers of threads; the limit at the end.
+
+    Raises
+    ------
+    UsageError
+        As for `peer_cases`.
+    """
+    scripts = peer_cases(spec, examples=examples, epochs=epochs)
+    ours = our_cases(spec, replace(choice, command_epochs=0))[:-1]
+    both = [*ours, *(case for case in scripts if case.validated)]
+    pinned = [
+        case.model_copy(update={"key": case.key + with_threads(number), "threads": number})
+        for number in threads
+        for case in both
+    ]
+    return [*pinned, limit_case(spec)]
+
+
+def with_threads(number: int) -> str:
+    """The end of the key of a case with so many threads."""
+    return f"/threads-{number}"
+
+
 def limit_case(spec: Spec) -> Case:
     """The case that times the matrix products alone."""
     return Case(key=LIMIT, kind="limit", spec=spec, epochs=_LIMIT_EPOCHS)
@@ -140,6 +169,22 @@ def peer_cases(spec: Spec, *, examples: Path, epochs: int) -> list[Case]:
             )
         )
     return cases
+
+
+def checked_threads(text: str) -> tuple[int, ...]:
+    """The numbers of threads of `--equal-threads`.
+
+    Raises
+    ------
+    UsageError
+        It is no list of numbers from 1 to 1024, or this is no Linux, where they can be counted.
+    """
+    words = checked_words(text, known=None, option=EQUAL_THREADS)
+    if not all(word.isdecimal() and 1 <= int(word) <= 1024 for word in words):
+        raise UsageError(f"{EQUAL_THREADS}: expected numbers such as 1,2, not {shown(text)}")
+    if not sys.platform.startswith("linux"):
+        raise UsageError(f"{EQUAL_THREADS}: the threads of a script can be counted on Linux only")
+    return tuple(int(word) for word in words)
 
 
 def checked_words(text: str, *, known: Sequence[str] | None, option: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from mnist_mlp.bench.answers import ANSWERS, COMPARE_RUNS, PREPARED
 from mnist_mlp.bench.environment import gpu_memory
+from mnist_mlp.bench.pinned import check_counts, thread_variables
 from mnist_mlp.bench.process import Others, load, timed
 from mnist_mlp.bench.record import Case, Kind, Sample
 from mnist_mlp.contract import EpochRecord, Progress
@@ -227,13 +228,28 @@ def _peer(case: Case, bench: Bench) -> _Content:
     The case stores its name only, since the result file must not contain a folder of this machine.
     """
     script, *words = case.arguments
-    return _script(case, bench, words=[str(bench.examples / script), *words])
+    words = [str(bench.examples / script), *words]
+    if case.threads is None:
+        return _script(case, bench, words=words)
+    with tempfile.TemporaryDirectory() as folder:
+        counted = Path(folder) / "threads.json"
+        pinned = ["-m", "mnist_mlp.bench.pinned", str(counted), *words]
+        content = _script(case, bench, words=pinned, variables=thread_variables(case.threads))
+        counts = read_json(counted, Origin(BackendError))
+    check_counts(counts, threads=case.threads)
+    del content["phases"]["process_s"]  # the threads were counted in this time
+    return {**content, "facts": {**content["facts"], "threads_counted": counts}}
 
 
-def _script(case: Case, bench: Bench, *, words: Sequence[str]) -> _Content:
-    """Time a script that writes `epochs_s` and other facts to the file named by `--timings`."""
+def _script(
+    case: Case, bench: Bench, *, words: Sequence[str], variables: Mapping[str, str] | None = None
+) -> _Content:
+    """Time a script that writes `epochs_s` and other facts to the file named by `--timings`.
+
+    `variables` are added to its environment.
+    """
     # Scripts are timed on the CPU only; -1 hides every GPU from them.
-    variables = {**bench.environment(), "CUDA_VISIBLE_DEVICES": "-1"}
+    variables = {**bench.environment(), "CUDA_VISIBLE_DEVICES": "-1", **(variables or {})}
     with tempfile.TemporaryDirectory() as folder:
         timings = Path(folder) / "timings.json"
         options = ["--epochs", str(case.epochs), "--timings", str(timings)]

@@ -34,6 +34,8 @@ MOST_CASES = 1000
 
 Kind = Literal["worker", "command", "peer", "limit", "answer"]
 
+SittingKind = Literal["cases", "scale", "profile", "answers", "threads"]
+
 WHOLE: tuple[Kind, ...] = ("command", "peer", "answer")
 """Kinds of case whose process has a fixed length, so that its seconds can be compared."""
 
@@ -63,6 +65,8 @@ class Case(_Value):
         False reduces the test set to one row, so that an epoch is training and nothing else.
     train_rows : int, optional
         Use only the first so many training rows.
+    threads : int, optional
+        Number of threads. A script without it uses as many as its libraries choose.
     point : int, optional
         Position on the axis of a scale series.
     """
@@ -128,7 +132,7 @@ class Document(_Value):
     """A whole sitting."""
 
     schema_version: Literal[1] = 1
-    kind: Literal["cases", "scale", "profile", "answers"]
+    kind: SittingKind
     axis: Annotated[str, Field(pattern="^(width|batch|rows|epochs)?$")] = ""
     started: str
     finished: str = ""

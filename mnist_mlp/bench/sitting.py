@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from mnist_mlp.bench import environment
 from mnist_mlp.bench.measure import Bench, sample
 from mnist_mlp.bench.process import load
-from mnist_mlp.bench.record import FILE_NAME, Case, Document, Sample
+from mnist_mlp.bench.record import FILE_NAME, Case, Document, Sample, SittingKind
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Sitting:
 
     Parameters
     ----------
-    kind : {"cases", "scale", "profile", "answers"}
+    kind : {"cases", "scale", "profile", "answers", "threads"}
         Selects the table and the figure.
     axis : str
         The axis of a scale series.
@@ -41,7 +41,7 @@ class Sitting:
         Called with one line of text after each sample.
     """
 
-    kind: Literal["cases", "scale", "profile", "answers"]
+    kind: SittingKind
     rounds: int
     out: Path
     seed: int = 0

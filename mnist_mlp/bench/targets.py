@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mnist_mlp.bench.answers import COMPARE_RUNS, SCRIPTS, TRAIN_KERAS, TRAIN_TORCH
-from mnist_mlp.bench.cases import COMMAND, LIMIT, TRAINING
+from mnist_mlp.bench.cases import COMMAND, LIMIT, TRAINING, with_threads
 from mnist_mlp.bench.record import Document
 from mnist_mlp.bench.results import aligned
 from mnist_mlp.bench.statistics import Ratio, epoch_medians, phase_values, ratio
@@ -86,6 +86,30 @@ ANSWER_TARGETS = (
 """Targets of a sitting with `--answers`: whole processes, from the shell to the answer."""
 
 
+def thread_targets(threads: int) -> tuple[Target, ...]:
+    """Targets of a sitting with `--equal-threads`: an epoch, both sides with so many threads."""
+    pairs = (
+        ("Keras fast / the tutorial's fit", _KERAS, "peer/tutorial_keras", 0.25),
+        ("Lightning fast / textbook port", _TORCH, "peer/textbook_port", 0.25),
+        ("Lightning fast / MLPClassifier", _TORCH, "peer/sklearn_mlp", 1.0),
+    )
+    end = with_threads(threads)
+    return tuple(
+        Target(f"{words}, threads: {threads}", above + end, below + end, at_most=most)
+        for words, above, below, most in pairs
+    )
+
+
+def targets_of(document: Document) -> tuple[Target, ...]:
+    """The targets of a sitting."""
+    if document.kind == "answers":
+        return ANSWER_TARGETS
+    if document.kind == "threads":
+        numbers = {case.threads for case in document.cases if case.threads is not None}
+        return tuple(target for number in sorted(numbers) for target in thread_targets(number))
+    return TARGETS
+
+
 @dataclass(frozen=True)
 class TargetResult:
     """A target and the measured ratio; `ratio` is None if one of the two cases was not measured."""
@@ -111,7 +135,7 @@ def judge(document: Document) -> list[TargetResult]:
     """Judge every target by a sitting."""
     judged = []
     answers = document.kind == "answers"
-    for target in ANSWER_TARGETS if answers else TARGETS:
+    for target in targets_of(document):
         whole = answers or target.whole
         above, below = (
             _values(document, keys, whole=whole) for keys in (target.above, target.below)

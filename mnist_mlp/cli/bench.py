@@ -43,6 +43,14 @@ def bench(
             rich_help_panel=_WHAT,
         ),
     ] = False,
+    equal_threads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Time an epoch with so many threads each, ours and the scripts', such as 1,2.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     scale: Annotated[
         str | None,
         typer.Option(

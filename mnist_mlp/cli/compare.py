@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mnist_mlp.data import Dataset
+    from mnist_mlp.parity.findings import Side
     from mnist_mlp.run.folder import Run
     from mnist_mlp.spec import Spec
+    from mnist_mlp.worker.parent import Opened, Worker
 
 
 def compare(
@@ -104,30 +108,34 @@ def compare(
                 raise UsageError(
                     f"--out {out}: already holds {name}; add --overwrite or choose another folder"
                 )
-    if to_train:
-        data, out = _train_all(
-            {n: side for n, side in enumerate(sides) if n not in runs},
-            runs,
-            request=request,
-            spec=spec,
-            out=out,
-        )
-    first, *others = [runs[number] for number in range(len(sides))]
-    rows = data if to_train else _rows_of(request, first)
-    outcomes = [
-        compare_runs(
-            first,
-            other,
-            dataset=rows,
-            static=static,
-            always_prove=proof,
-            trusted=trusted,
-            verbose=verbose,
-            timeout=timeout,
-            say=tell,
-        )
-        for other in others
-    ]
+    with ExitStack() as workers:
+        started: dict[Side, Worker] = {}
+        if to_train:
+            data, out = _train_all(
+                {n: side for n, side in enumerate(sides) if n not in runs},
+                runs,
+                request=request,
+                spec=spec,
+                out=out,
+                next_workers=None if static else (started, workers),
+            )
+        first, *others = [runs[number] for number in range(len(sides))]
+        rows = data if to_train else cache(lambda: _rows_of(request, first))
+        outcomes = [
+            compare_runs(
+                first,
+                other,
+                dataset=rows,
+                started=started if other is others[0] else None,
+                static=static,
+                always_prove=proof,
+                trusted=trusted,
+                verbose=verbose,
+                timeout=timeout,
+                say=tell,
+            )
+            for other in others
+        ]
     result = document(outcomes)
     if out is not None:
         write_atomically(out / "compare.json", json_bytes(result))
@@ -155,15 +163,18 @@ def _train_all(
     request: o.Request,
     spec: Spec,
     out: Path | None,
+    next_workers: tuple[dict[Side, Worker], ExitStack] | None,
 ) -> tuple[Dataset, Path]:
     """Train the named backends, at the same time if there are cores for it; add them to `runs`.
 
-    Returns the data set and the folder of the runs.
+    Returns the data set and the folder of the runs. `next_workers` gets those that replay the first
+    two sides: each imports its framework while runs are evaluated, and others trained.
     """
     from mnist_mlp.at_once import Job, how_many, train_at_once
     from mnist_mlp.cli.progress import shown
     from mnist_mlp.divergence import telling_where
     from mnist_mlp.logs.parent import logged, together
+    from mnist_mlp.parity.compare.runs import importing
     from mnist_mlp.run.claim import claimed_for_several
     from mnist_mlp.run.writer import check_free
     from mnist_mlp.training import Observer, default_folder, train
@@ -181,16 +192,32 @@ def _train_all(
     # Made only now, so that nothing is left behind if the data set cannot be had.
     folder = out or default_folder(spec, "compare")
 
+    def trained(number: int, answer: Opened) -> None:
+        ran = answer.runtime
+        if next_workers is None or number > 1 or ran.accelerator != "cpu":
+            return
+        start = partial(
+            Worker,
+            sides[number],
+            **{key: options[key] for key in ("threads", "verbose", "timeout")},
+            accelerator=ran.accelerator,
+            fit_path=ran.fit_path,
+        )
+        worker = importing(start, next_workers[1])
+        if worker is not None:
+            next_workers[0]["b" if number else "a"] = worker
+
     def job(number: int, screen: Observer) -> Job:
         def run(started: Callable[[Worker], None]) -> Run:
             name = names[number]
+            own = Observer(starting=started, trained=partial(trained, number))
             with logged(options["log"], label=name) as logs, telling_where(spec, data):
                 return train(
                     spec,
                     backend=sides[number],
                     dataset=data,
                     out=folder / name,
-                    observer=together(screen, logs, Observer(starting=started)),
+                    observer=together(screen, logs, own),
                     **request.training(),
                 )
 

@@ -158,6 +158,10 @@ def together(*observers: Observer) -> Observer:
         for observer in observers:
             observer.note(text)
 
+    def trained(answer: Opened) -> None:
+        for observer in observers:
+            observer.trained(answer)
+
     def whole() -> None:
         for observer in observers:
             observer.whole()
@@ -169,5 +173,6 @@ def together(*observers: Observer) -> Observer:
         epoch=epoch,
         fallback=fallback,
         note=note,
+        trained=trained,
         whole=whole,
     )

@@ -164,6 +164,7 @@ class Worker:
         self.opened: Opened | None = None
         self._opening: Spec | None = None
         self._describing = ""
+        self._importing = False
         target = target_of(backend)
         environment = environment_of_worker(threads)
         environment[ARGUMENTS] = json.dumps(list(arguments))
@@ -244,6 +245,14 @@ class Worker:
         answer: tuple[Capabilities, Environment] = self._call("describe")
         return answer
 
+    def start_importing(self) -> None:
+        """Let the child import its framework, without waiting for it.
+
+        The next call must be `open`. It raises what `describe` does.
+        """
+        self._send("describe")
+        self._importing = True
+
     def open(self, spec: Spec) -> Opened:
         """Build the model.
 
@@ -254,6 +263,9 @@ class Worker:
         SetupError
             A GPU was requested, but the backend finds none.
         """
+        if self._importing:
+            self._importing = False
+            self._answer("describe")
         if self._opening is not spec:
             self.start_opening(spec)
         self._opening = None

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from finished_runs import copied, rewrite_arrays, rewrite_tensors
 from small_problems import made_up, spec_of
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.parity.compare.runs import compare_runs
+from mnist_mlp.parity.compare.runs import compare_runs, importing
+from mnist_mlp.parity.findings import Side
 from mnist_mlp.run.folder import Run
 from mnist_mlp.spec import parse_spec
-from mnist_mlp.training import train
+from mnist_mlp.training import Observer, train
+from mnist_mlp.worker.parent import Opened, Worker
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -32,6 +36,34 @@ def test_an_honest_and_a_faulty_pair(tmp_path: Path) -> None:
     assert found is not None
     assert (found.side, found.rung, found.step) == ("b", "order", 10)
     assert found.cause.name == "last_batch_dropped"
+
+
+def test_workers_that_import_already_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They start once a training needs no worker; a comparison then starts none of its own."""
+    spec, data = spec_of(learning_rate=0.3), made_up()
+    first: list[Worker] = []
+    started: dict[Side, Worker] = {}
+    with ExitStack() as workers:
+
+        def trained(answer: Opened) -> None:
+            assert first[0]._process.returncode is not None
+            assert answer.runtime.accelerator == "cpu"
+            for side in get_args(Side):
+                worker = importing(partial(Worker, "numpy", accelerator="cpu"), workers)
+                assert worker is not None
+                started[side] = worker
+
+        observer = Observer(starting=first.append, trained=trained)
+        run = train(spec, backend="numpy", dataset=data, out=tmp_path / "run", observer=observer)
+        for place in ("runs", "side"):
+            monkeypatch.setattr(f"mnist_mlp.parity.compare.{place}.worker_of", pytest.fail)
+        outcome = compare_runs(run, run, dataset=lambda: data, started=started)
+    assert (outcome.verdict, outcome.exit_code) == ("identical", 0)
+    with ExitStack() as workers:
+        assert importing(partial(Worker, "no_such_module:Class"), workers) is not None
+        assert importing(partial(Worker, "nothing"), workers) is None
 
 
 # --- Real MNIST -----------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_a_run_that_begins_in_the_background_is_the_same_run() -> None:
 USERS_OF_BLAS = """
 from threading import Thread
 from threadpoolctl import threadpool_info
-from mnist_mlp.parity.steps.trajectory import one_blas_thread
+from mnist_mlp.parity.steps.trajectory import one_blas_thread, one_blas_thread_throughout
 
 def threads():
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
@@ -119,12 +119,22 @@ def use():
         print(threads(), end=" ")
     print(threads())
 
-use()
-for _ in range(2):
+def elsewhere():
     thread = Thread(target=use)
     thread.start()
     thread.join()
+
 use()
+for _ in range(2):
+    elsewhere()
+use()
+with one_blas_thread_throughout():
+    elsewhere()
+    with one_blas_thread_throughout():
+        use()
+    elsewhere()
+use()
+elsewhere()
 """
 
 
@@ -136,4 +146,5 @@ def test_blas_has_one_thread_whoever_used_it_before() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", USERS_OF_BLAS], env=two, capture_output=True, text=True, check=True
     )
-    assert ran.stdout.splitlines() == ["{1} {2}"] * 4
+    given_back, kept = "{1} {2}", "{1} {1}"
+    assert ran.stdout.splitlines() == [given_back] * 4 + [kept] * 3 + [given_back] * 2

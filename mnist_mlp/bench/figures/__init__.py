@@ -9,7 +9,13 @@ from mnist_mlp.evaluate.figures import canvas
 
 def figure_files(document: Document) -> dict[str, bytes]:
     """Content of `bench.svg` and `bench.png` by name; empty if nothing was measured."""
-    drawn = {"cases": cases, "scale": scale, "profile": profile, "answers": answers}
+    drawn = {
+        "cases": cases,
+        "threads": cases,
+        "scale": scale,
+        "profile": profile,
+        "answers": answers,
+    }
     with canvas.house_style():
         figure = drawn[document.kind].draw(document)
         if figure is None:

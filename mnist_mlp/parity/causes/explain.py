@@ -68,7 +68,7 @@ def explain(
     if odd is not None:
         shapes = _as_break(odd, side, Cause("other_shapes", odd.note))
         return Explanation((*skipped, shapes), {}, (), recipe)
-    findings = judge(recipe, steps)
+    findings = judged = judge(recipe, steps)
     noted = []
     if any(is_noted(seen) for seen in findings):
         noted.append(Cause("reciprocal_scaling", "pixels one unit of the last place off"))
@@ -92,8 +92,9 @@ def explain(
                 breaks.append(_as_break(finding, side, hypothesis.cause, hypothesis))
             recipe = hypothesis.recipe
             named.add(finding.rung)
-        findings = _above_coarse_limit(recipe, judge(recipe, steps))
-    return Explanation(tuple(breaks), _margins(judge(recipe, steps)), tuple(noted), recipe)
+        judged = judge(recipe, steps)
+        findings = _above_coarse_limit(recipe, judged)
+    return Explanation(tuple(breaks), _margins(judged), tuple(noted), recipe)
 
 
 def _margins(findings: Sequence[Finding]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.check.verdict import port_outcome
 from mnist_mlp.parity.cost import Cost
 from mnist_mlp.parity.outcome import Outcome
+from mnist_mlp.parity.steps.trajectory import one_blas_thread_throughout
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
 from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
@@ -92,7 +93,8 @@ def check_port(
     TimeLimitError
         It ran longer; with the line that it was at.
     """
-    with ThreadPoolExecutor(1) as pool, ExitStack() as open_workers:
+    # Judging is matrix products, too, and the workers are busy meanwhile.
+    with one_blas_thread_throughout(), ThreadPoolExecutor(1) as pool, ExitStack() as open_workers:
         # Closing the workers ends a call that runs in the pool.
         open_workers.callback(pool.shutdown, wait=False, cancel_futures=True)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
-from mnist_mlp.errors import RunFolderError, UsageError
+from mnist_mlp.errors import RunFolderError, SetupError, UsageError
 from mnist_mlp.parity.compare import folders
 from mnist_mlp.parity.compare.ladder import Ladder, SideEvidence
 from mnist_mlp.parity.compare.proof import ensemble, prove
@@ -21,10 +22,12 @@ from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.parity.outcome import Chaos, Outcome, Proof
 from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
-from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin
+from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin, one_blas_thread_throughout
 from mnist_mlp.plan import Plan, make_plan, training_data
 from mnist_mlp.run.folder import Run
 from mnist_mlp.stopping import stops
+from mnist_mlp.worker.of_run import worker_of
+from mnist_mlp.worker.parent import Worker
 
 Say = Callable[[str], None]
 
@@ -37,7 +40,8 @@ def compare_runs(
     a: Run,
     b: Run,
     *,
-    dataset: Dataset | None,
+    dataset: Dataset | Callable[[], Dataset | None] | None,
+    started: Mapping[Side, Worker] | None = None,
     static: bool = False,
     always_prove: bool = False,
     trusted: Collection[str] = (),
@@ -50,8 +54,12 @@ def compare_runs(
     Parameters
     ----------
     a, b : Run
-    dataset : Dataset or None
-        The rows both were trained on. Without them, only the folders are compared with each other.
+    dataset : Dataset, callable or None
+        The rows both were trained on, or a function that loads them. Without them, only the folders
+        are compared with each other.
+    started : mapping, optional
+        Workers that import their frameworks already, as `importing` starts them, by side. Others
+        are started here. Whoever started one closes it.
     static : bool
         Compare only the folders, and start no backend.
     always_prove : bool
@@ -81,6 +89,62 @@ def compare_runs(
     fields = folders.spec_fields(a, b)
     ladder.breaks += folders.spec_breaks(fields)
     ladder.compared["spec"] = len(fields)
+    # Judging is matrix products, too, and both sides' workers are busy meanwhile.
+    with one_blas_thread_throughout(), ExitStack() as workers:
+        all_started = dict(started or {})
+        if not static and _on_cpu(ladder.runs) and not ladder.broken("spec"):
+            # They import their frameworks while this process loads and checks the rows.
+            for side in ladder.runs.keys() - all_started.keys():
+                start = partial(worker_of, ladder.runs[side], trusted=trusted)
+                worker = importing(partial(start, verbose=verbose, timeout=timeout), workers)
+                if worker is not None:
+                    all_started[side] = worker
+        rows = dataset() if callable(dataset) else dataset
+        return _compared(
+            ladder,
+            rows,
+            all_started,
+            static=static,
+            always_prove=always_prove,
+            trusted=trusted,
+            verbose=verbose,
+            timeout=timeout,
+            say=say,
+        )
+
+
+def importing(start: Callable[[], Worker], workers: ExitStack) -> Worker | None:
+    """A worker that imports its framework already; `workers` closes it.
+
+    None if it cannot be started. Whoever needs it tries again, and tells why.
+    """
+    with suppress(SetupError, UsageError):
+        worker = workers.enter_context(start())
+        worker.start_importing()
+        return worker
+    return None
+
+
+def _on_cpu(runs: Mapping[Side, Run]) -> bool:
+    """Whether the sides may run at the same time. On a GPU they take turns: TensorFlow reserves
+    nearly all of its memory."""
+    return all(run.record.accelerator == "cpu" for run in runs.values())
+
+
+def _compared(
+    ladder: Ladder,
+    dataset: Dataset | None,
+    started: Mapping[Side, Worker],
+    *,
+    static: bool,
+    always_prove: bool,
+    trusted: Collection[str],
+    verbose: bool,
+    timeout: float | None,
+    say: Say,
+) -> Outcome:
+    """All rungs but `spec`; see `compare_runs`."""
+    a, b = ladder.runs.values()
     _look_at_ends(ladder)
     plan = _plan(ladder, dataset)
     if plan is not None and dataset is not None:
@@ -101,9 +165,13 @@ def compare_runs(
         longest = max(ladder.runs.values(), key=lambda run: len(run.history))
         shared = _shared(made_plan(plan, longest), dataset, trusted=trusted, timeout=timeout)
         given = {side: _given(shared, made_plan(plan, run)) for side, run in ladder.runs.items()}
-        look_at = _stored if static else _replayed
-        for seen in look_at(ladder.runs, given, verbose=verbose, say=say):
-            ladder.take(seen)
+        seen = (
+            _stored(ladder.runs, given)
+            if static
+            else _replayed(ladder.runs, given, started, verbose=verbose, say=say)
+        )
+        for each in seen:
+            ladder.take(each)
     if not static and shared is not None:
         proof, chaos = _beyond(ladder, shared, always_prove=always_prove, say=say)
     return compare_outcome(ladder, proof, chaos)
@@ -258,29 +326,40 @@ def _given(shared: Shared, plan: Plan) -> Shared:
     return replace(shared, exact=ReferenceRun(plan, shared.data), windows=windows(plan))
 
 
-def _stored(
-    runs: Mapping[Side, Run], given: Mapping[Side, Shared], *, verbose: bool, say: Say
-) -> list[SideEvidence]:
+def _stored(runs: Mapping[Side, Run], given: Mapping[Side, Shared]) -> list[SideEvidence]:
     """Judge the steps that the folders hold, without running a backend."""
-    del verbose, say  # nothing is run
     reason = "--static: no backend was started"
     return [look_at_trace(run, given[s], side=s, reason=reason) for s, run in runs.items()]
 
 
 def _replayed(
-    runs: Mapping[Side, Run], given: Mapping[Side, Shared], *, verbose: bool, say: Say
+    runs: Mapping[Side, Run],
+    given: Mapping[Side, Shared],
+    started: Mapping[Side, Worker],
+    *,
+    verbose: bool,
+    say: Say,
 ) -> list[SideEvidence]:
     """Run both sides again, at the same time and each in its own process, and judge them."""
     say(f"replaying {' and '.join(run.label for run in runs.values())}")
     begin(*((shared.exact, shared.steps) for shared in given.values()))
-    # On a GPU they take turns: TensorFlow reserves nearly all of its memory.
-    on_cpu = all(run.record.accelerator == "cpu" for run in runs.values())
     # If one side fails, or the user stops the command, the workers are closed first. Without them,
     # the threads end at once.
-    with ThreadPoolExecutor(len(runs) if on_cpu else 1) as pool, ExitStack() as workers:
+    at_once = len(runs) if _on_cpu(runs) else 1
+    with ThreadPoolExecutor(at_once) as pool, ExitStack() as workers:
         workers.callback(pool.shutdown, wait=False, cancel_futures=True)
+        for worker in started.values():
+            workers.callback(worker.close)
         found = [
-            pool.submit(look, run, given[side], side=side, workers=workers, verbose=verbose)
+            pool.submit(
+                look,
+                run,
+                given[side],
+                side=side,
+                workers=workers,
+                worker=started.get(side),
+                verbose=verbose,
+            )
             for side, run in runs.items()
         ]
         return [future.result() for future in found]

@@ -79,12 +79,21 @@ class Shared:
 
 
 def look(
-    run: Run, shared: Shared, *, side: Side, workers: ExitStack, verbose: bool = False
+    run: Run,
+    shared: Shared,
+    *,
+    side: Side,
+    workers: ExitStack,
+    worker: Worker | None = None,
+    verbose: bool = False,
 ) -> SideEvidence:
-    """Run one side's backend and test every rung that needs it. `workers` closes its process."""
+    """Run one side's backend and test every rung that needs it.
+
+    `worker` may have been started before. If it was not, `workers` closes its process.
+    """
     seen = SideEvidence()
     try:
-        worker = workers.enter_context(
+        worker = worker or workers.enter_context(
             worker_of(run, trusted=shared.trusted, verbose=verbose, timeout=shared.timeout)
         )
         worker.open(shared.plan.spec)

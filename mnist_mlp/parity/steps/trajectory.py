@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from threading import Lock, RLock, Thread
+from threading import Event, Lock, RLock, Thread
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,36 @@ def one_blas_thread() -> Iterator[None]:
     """
     from threadpoolctl import threadpool_limits
 
+    if _throughout.is_set():
+        yield
+        return
     with _COMPUTING, threadpool_limits(1, user_api="blas"):
         yield
+
+
+_throughout = Event()
+
+
+@contextmanager
+def one_blas_thread_throughout() -> Iterator[None]:
+    """The same in all threads, which need not wait for each other, until this block ends.
+
+    If another thread has set the limit already, nothing is done: this block is only for speed.
+    """
+    from threadpoolctl import threadpool_limits
+
+    if _throughout.is_set() or not _COMPUTING.acquire(blocking=False):
+        yield
+        return
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            _throughout.set()
+            try:
+                yield
+            finally:
+                _throughout.clear()
+    finally:
+        _COMPUTING.release()
 
 
 KEPT = 16
