@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnist_mlp.contract import Devices
 from mnist_mlp.data import Dataset, load_dataset
 from mnist_mlp.divergence import telling_where
 from mnist_mlp.errors import UsageError
@@ -34,6 +35,7 @@ def train(
     out: str | Path | None = None,
     accelerator: str = "auto",
     threads: int = 1,
+    devices: int = 1,
     overwrite: bool = False,
     timeout: float | None = None,
     **settings: Any,
@@ -52,7 +54,9 @@ def train(
         The run folder; `runs/<time>-<spec>-<backend>` by default.
     accelerator : {"auto", "cpu", "gpu"}
     threads : int
-        Number of CPU threads; fixed before the framework starts.
+        Number of CPU threads, of each process; fixed before the framework starts.
+    devices : int
+        GPUs, or processes on a CPU, that share each batch (`docs/devices.md`).
     overwrite : bool
         Replace a run that `out` already holds.
     timeout : float, optional
@@ -85,6 +89,7 @@ def train(
             out=Path(out) if out else lambda: default_folder(chosen, label_of(backend)),
             accelerator=accelerator,
             threads=threads,
+            devices=Devices(devices),
             overwrite=overwrite,
             timeout=timeout,
         )

@@ -12,10 +12,10 @@ Arrays are passed as NumPy arrays, and weights by canonical name. Each layer has
 `mnist_mlp.reference` defines the mathematics. `tests/conformance` finds every registered backend
 and checks it against that definition.
 
-Every backend has the methods of `Backend`. Three more abilities are optional: to go on with an
-interrupted run (see `Resumable`), `export` (see `Exporter`), and `open_port`, which runs a user's
-own model (see `mnist_mlp.ports.protocol`). If one is missing, a user who asks for it gets an error
-that says so:
+Every backend has the methods of `Backend`. Four more abilities are optional: to go on with an
+interrupted run (see `Resumable`), to train on several devices (see `Devices`), `export` (see
+`Exporter`), and `open_port`, which runs a user's own model (see `mnist_mlp.ports.protocol`). If one
+is missing, a user who asks for it gets an error that says so:
 
     def open_port(self, target: str, runtime: Runtime) -> PortHost
 """
@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_mlp.plan import Plan, TrainingData, steps_per_call
+from mnist_mlp.plan import Plan, TrainingData, share, steps_per_call
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.spec import ACTIVATIONS, Spec, activation_parts
 
@@ -37,6 +37,7 @@ __all__ = [
     "Array",
     "Backend",
     "Capabilities",
+    "Devices",
     "Environment",
     "EpochRecord",
     "Exporter",
@@ -52,6 +53,7 @@ __all__ = [
     "Tensors",
     "TrainingData",
     "activation_parts",
+    "share",
     "steps_per_call",
 ]
 
@@ -74,6 +76,8 @@ class Capabilities:
     `steps_per_call`, counted by the framework: more than 1 on the fast path, 1 on the plain one."""
     resume: bool = False
     """Whether `fit` can start from a later state: see `Resumable`."""
+    devices: bool = False
+    """Whether several devices can train one run: see `Devices`."""
 
     def refusals(self, spec: Spec) -> list[str]:
         """List the parts of a specification that are not supported, one phrase each."""
@@ -110,16 +114,45 @@ FitPath = Literal["fast", "plain"]
 
 
 @dataclass(frozen=True)
+class Devices:
+    """The devices that train one run: `count` on each of `nodes` machines.
+
+    Each device has a process of its own with a copy of the network, called a *rank*. The batch of
+    the specification is shared among the ranks (`share`), and its loss and gradient are means over
+    all its rows. So the number of devices changes nothing but roundings. `step` and `predict` use
+    one device.
+
+    `strategy` is `ddp` (distributed data parallel), or `auto`: `ddp` if there are several devices.
+    """
+
+    count: int = 1
+    nodes: int = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+
+    @property
+    def ranks(self) -> int:
+        """Number of processes that train."""
+        return self.count * self.nodes
+
+    @property
+    def shared(self) -> bool:
+        """Whether batches are shared among ranks. With `ddp`, one rank does it alone."""
+        return self.ranks > 1 or self.strategy == "ddp"
+
+
+@dataclass(frozen=True)
 class Runtime:
-    """How to run: the device (already decided), the number of CPU threads, and how `fit` runs.
+    """How to run: the kind of device (already decided), CPU threads, how `fit` runs, and where.
 
     `fit_path` is `fast` (many steps per framework call) or `plain` (one step per call, as in a
-    textbook). Both give the same training. A backend with only one way ignores it.
+    textbook). Both give the same training. A backend with only one way ignores it. `threads` is the
+    number for each process. Where `devices.shared`, `fit_path` is `plain`.
     """
 
     accelerator: str = "cpu"
     threads: int = 1
     fit_path: FitPath = "fast"
+    devices: Devices = Devices()
 
     @property
     def path(self) -> FitPath:

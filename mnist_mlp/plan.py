@@ -69,6 +69,20 @@ class Plan:
         for start in range(0, len(order), size):
             yield order[start : start + size]
 
+    def rows_of_batch(self, index: int) -> int:
+        """Number of rows of batch `index` (from 0) of any epoch."""
+        size = self.spec.training.batch_size
+        return min(size, len(self.train_ids) - index * size)
+
+
+def share(positions: Ids, *, rank: int, ranks: int) -> Ids:
+    """The part of some rows that process `rank` (from 0) of `ranks` computes.
+
+    The parts follow one another, and every row is in exactly one. Their lengths differ by at most
+    one row, and are 0 for some if there are fewer rows than processes.
+    """
+    return np.array_split(positions, ranks)[rank]
+
 
 def stream(seed: int, *key: int) -> np.random.Generator:
     """The random stream of a key."""

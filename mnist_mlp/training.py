@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_mlp.contract import EpochRecord, Fallback, FitPath, Progress, State
+from mnist_mlp.contract import Devices, EpochRecord, Fallback, FitPath, Progress, State
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import (
     BackendError,
@@ -73,6 +73,7 @@ def train(
     accelerator: str = "auto",
     threads: int = 1,
     fit_path: FitPath = "fast",
+    devices: Devices = Devices(),  # noqa: B008 - it is frozen
     insist: bool = False,
     overwrite: bool = False,
     checkpoint_every: int = 1,
@@ -100,6 +101,10 @@ def train(
         Number of CPU threads; fixed before the framework starts.
     fit_path : {"fast", "plain"}
         Many steps per framework call, or one.
+    devices : Devices, optional
+        How many devices train together; one by default. Where a launcher has started a command for
+        each of them, only the first calls this function (`worker.devices.is_first`), and the others
+        call `follow`.
     checkpoint_every : int
         Number of epochs between two checkpoints. A killed run loses at most this many epochs.
     keep : callable, optional
@@ -138,6 +143,7 @@ def train(
                 accelerator=accelerator,
                 threads=threads,
                 fit_path=fit_path,
+                devices=devices,
                 verbose=verbose,
                 timeout=timeout,
             )
@@ -160,6 +166,34 @@ def train(
         _run(worker, ready, writer, began=began, insist=insist, keep=keep, observer=observer)
         claim.finish()
     return Run(folder)
+
+
+def follow(
+    spec: Spec,
+    *,
+    backend: str,
+    dataset: Dataset | Callable[[], Dataset],
+    accelerator: str = "auto",
+    threads: int = 1,
+    devices: Devices,
+    verbose: bool = False,
+    timeout: float | None = None,
+) -> None:
+    """Compute the share of one rank of a run that another process writes with `train`.
+
+    Parameters and errors are those of `train`.
+    """
+    with Worker(
+        backend,
+        accelerator=accelerator,
+        threads=threads,
+        fit_path="plain",
+        devices=devices,
+        verbose=verbose,
+        timeout=timeout,
+    ) as worker:
+        ready = _prepare(worker, spec, dataset)
+        worker.fit(ready.plan, ready.data)
 
 
 def resume(
@@ -190,8 +224,8 @@ def resume(
         That of the run. Only `training.epochs` may differ, but not be lower than what is trained.
     dataset : Dataset, or a function that loads it
     given : mapping, optional
-        What the user asked for by name: `backend.target`, `accelerator`, `threads`, `fit_path`.
-        It must be what the run recorded.
+        What the user asked for by name: `backend.target`, `accelerator`, `threads`, `fit_path`,
+        `devices`, `num_nodes`, `strategy`. It must be what the run recorded.
     trusted : collection of str
         Backends (module:Class) that the folder may name, besides the registered ones.
     insist, checkpoint_every, verbose, timeout, observer
@@ -419,6 +453,9 @@ def _record_of_backend(worker: Worker, opened: Opened) -> dict[str, Any]:
         "device": opened.device,
         "threads": opened.runtime.threads,
         "fit_path": opened.runtime.fit_path,
+        "devices": opened.runtime.devices.count,
+        "num_nodes": opened.runtime.devices.nodes,
+        "strategy": opened.runtime.devices.strategy,
         "flags": dict(opened.flags),
     }
 

@@ -120,6 +120,7 @@ def test_a_damaged_run_json(folder: Path, content: bytes, words: str) -> None:
         ("threads", "two", "threads is 'two', expected a whole number"),
         ("threads", 0, "threads is 0, expected greater than or equal to 1"),
         ("threads", 10**9, "threads is 1000000000, expected less than or equal to 1024"),
+        ("devices", 10**9, "devices is 1000000000, expected less than or equal to 1024"),
         pytest.param("threads", 10**4000, "more than 64 bits", id="a number of 4,000 digits"),
         ("timings", {"fit_s": 10**400}, "more than 64 bits"),
         ("started", "now\x1b[2J", "without control characters"),

@@ -38,7 +38,9 @@ _CHUNK = 4096  # rows predicted at a time, which bounds the memory
 class TorchBackend:
     """See `mnist_mlp.contract.Backend`."""
 
-    capabilities = Capabilities(accelerators=("cpu", "gpu"), fast_path=True, resume=True)
+    capabilities = Capabilities(
+        accelerators=("cpu", "gpu"), fast_path=True, resume=True, devices=True
+    )
     packages = ("torch", "torchvision", "lightning", "torchmetrics")
     install = "pip install 'mnist-mlp[torch]'"
 
@@ -67,12 +69,9 @@ class TorchBackend:
 
         from mnist_mlp_torch.fast import FastPerceptron
         from mnist_mlp_torch.module import Perceptron
+        from mnist_mlp_torch.numerics import set_numerics
 
-        torch.set_num_threads(runtime.threads)
-        if torch.get_num_interop_threads() != 1:  # torch raises an error if it is set twice
-            torch.set_num_interop_threads(1)
-        torch.set_float32_matmul_precision("highest")  # no TF32
-        torch.backends.cuda.matmul.allow_tf32 = False
+        set_numerics(runtime.threads)
         self.spec = spec
         self.runtime = runtime
         self.device = torch.device("cuda" if runtime.accelerator == "gpu" else "cpu")
@@ -83,7 +82,14 @@ class TorchBackend:
     def fit(
         self, plan: Plan, data: TrainingData, progress: Progress, *, start: State | None = None
     ) -> Mapping[str, Any]:
-        """`Trainer.fit`, with one `training_step` for many batches (fast) or one each (plain)."""
+        """`Trainer.fit`, with one `training_step` for many batches (fast) or one each (plain).
+
+        Several devices have their own modules, each in its own process.
+        """
+        if self.runtime.devices.shared:
+            from mnist_mlp_torch.ddp import fit_on_devices
+
+            return fit_on_devices(plan, data, progress=progress, runtime=self.runtime, start=start)
         from mnist_mlp_torch.fit import fit
 
         return fit(self.module, plan, data, progress=progress, runtime=self.runtime, start=start)

@@ -33,32 +33,61 @@ class Reports(Callback):
         self, trainer: L.Trainer, pl_module: Perceptron, *_: Any, **__: Any
     ) -> None:
         """Report the number of steps so far. On the fast path, one call stands for a series."""
-        del trainer
         self.calls += 1
-        self.progress.step(pl_module.steps_done())
+        if trainer.is_global_zero:
+            self.progress.step(pl_module.steps_done())
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Perceptron) -> None:
         """Send the record of the epoch, and stop if told to.
 
-        Lightning calls this after validation.
+        Lightning calls this after validation. Of several ranks, all compute the metrics, which adds
+        up what each has counted. The first one reports, and tells the others whether to stop.
         """
         module = pl_module
-        metrics = (module.train_loss, module.train_accuracy, module.val_loss, module.val_accuracy)
-        loss, accuracy, val_loss, val_accuracy = (float(metric.compute()) for metric in metrics)
-        for metric in metrics:
+        values = [float(metric.compute()) for metric in module.metrics]
+        loss, accuracy, val_loss, val_accuracy = values
+        for metric in module.metrics:
             metric.reset()
-        record = EpochRecord(
-            epoch=trainer.datamodule.epoch(),
-            loss=loss,
-            accuracy=accuracy,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
-            seconds=time.perf_counter() - self.started,
-            weights=module.weights(),
-            slots=module.slots(trainer.optimizers[0]),
-        )
-        if self.progress.epoch(record):
+        stop = False
+        if trainer.is_global_zero:
+            record = EpochRecord(
+                epoch=trainer.datamodule.epoch(),
+                loss=loss,
+                accuracy=accuracy,
+                val_loss=val_loss,
+                val_accuracy=val_accuracy,
+                seconds=time.perf_counter() - self.started,
+                weights=module.weights(),
+                slots=module.slots(trainer.optimizers[0]),
+            )
+            stop = bool(self.progress.epoch(record))
+        if trainer.strategy.broadcast(stop):
             trainer.should_stop = True
+
+
+def epochs_done(module: Perceptron, plan: Plan) -> int:
+    """Number of epochs that were trained before `module.start`."""
+    return module.start.step // plan.steps_per_epoch
+
+
+def make_trainer(
+    plan: Plan, reports: Reports, runtime: Runtime, *, done: int, **options: Any
+) -> L.Trainer:
+    """A trainer for the epochs after the first `done` ones, which reports and does nothing else."""
+    return L.Trainer(
+        max_epochs=plan.spec.training.epochs - done,
+        accelerator=runtime.accelerator,
+        devices=runtime.devices.count,
+        num_nodes=runtime.devices.nodes,
+        precision="64-true" if plan.spec.training.precision == "float64" else "32-true",
+        callbacks=[reports],
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
 
 
 def fit(
@@ -72,25 +101,14 @@ def fit(
 ) -> Mapping[str, Any]:
     """Train `module` from `start`, or from the initial weights; returns facts about how it ran."""
     module.begin(start or State(0, plan.initial_weights))
-    done = module.start.step // plan.steps_per_epoch
+    done = epochs_done(module, plan)
     fast = isinstance(module, FastPerceptron)
     if isinstance(module, FastPerceptron):
         module.capture_failed = lambda reason: progress.fallback(_uncaptured(reason))
         if module.device.type == "cuda" and (reason := why_not_captured(module)):
             progress.fallback(Fallback(reason, failed=False))
     reports = Reports(progress)
-    trainer = L.Trainer(
-        max_epochs=plan.spec.training.epochs - done,
-        accelerator=runtime.accelerator,
-        devices=1,
-        precision="64-true" if plan.spec.training.precision == "float64" else "32-true",
-        callbacks=[reports],
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = make_trainer(plan, reports, runtime, done=done)
     trainer.fit(module, datamodule=(ResidentData if fast else PlannedData)(plan, data, done=done))
     traced = module.traced if isinstance(module, FastPerceptron) else None
     captured = module.captured if isinstance(module, FastPerceptron) else None

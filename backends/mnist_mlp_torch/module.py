@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning as L  # noqa: N812 - the name its own documentation uses
@@ -19,13 +20,19 @@ from mnist_mlp_torch.optimizers import SLOTS, make_optimizer
 
 Activation = Callable[[Tensor], Tensor]
 
+
+def _unchanged(z: Tensor) -> Tensor:
+    return z
+
+
+# No lambdas: the ranks of a run on several devices get the module as a pickle.
 _ACTIVATIONS: dict[str, Activation] = {
-    "linear": lambda z: z,
+    "linear": _unchanged,
     "relu": functional.relu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     # By default torch's softplus is linear above 20, an error of 2e-9: visible in float64.
-    "softplus": lambda z: functional.softplus(z, threshold=40),
+    "softplus": partial(functional.softplus, threshold=40),
     "elu": functional.elu,
     "selu": functional.selu,
     "gelu": functional.gelu,  # the exact one, by erf
@@ -37,7 +44,7 @@ def activation(name: str) -> Activation:
     """The torch function for the name of an activation in a specification."""
     kind, slope = activation_parts(name)
     if kind == "leaky_relu":
-        return lambda z: functional.leaky_relu(z, negative_slope=slope)
+        return partial(functional.leaky_relu, negative_slope=slope)
     return _ACTIVATIONS[kind]
 
 
@@ -88,6 +95,11 @@ class Perceptron(L.LightningModule):
         self.train_loss = SampleMean()
         self.val_loss = SampleMean()
         self.start = State(0, {})
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Loss and accuracy in training, then in validation."""
+        return self.train_loss, self.train_accuracy, self.val_loss, self.val_accuracy
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of pixels (n, inputs) in [0, 1]."""

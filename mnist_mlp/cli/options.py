@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from mnist_mlp.contract import Devices
     from mnist_mlp.data import Dataset
     from mnist_mlp.run.folder import Run
     from mnist_mlp.settings import Resolved
@@ -30,6 +31,13 @@ class Precision(StrEnum):
 
     float32 = "float32"
     float64 = "float64"
+
+
+class Strategy(StrEnum):
+    """How devices train together; `auto` is `ddp` if there are several."""
+
+    auto = "auto"
+    ddp = "ddp"
 
 
 class DatasetChoice(StrEnum):
@@ -105,6 +113,28 @@ Fast = Annotated[
     bool,
     typer.Option(
         "--fast/--plain", help="Many steps per framework call, or one.", rich_help_panel=_RUN
+    ),
+]
+DevicesOption = Annotated[
+    int,
+    typer.Option(
+        "--devices",
+        min=1,
+        max=1024,
+        help="GPUs, or processes on a CPU, that share each batch (torch).",
+        rich_help_panel=_RUN,
+    ),
+]
+NumNodes = Annotated[
+    int,
+    typer.Option(min=1, max=1024, help="Machines with so many devices.", rich_help_panel=_RUN),
+]
+StrategyOption = Annotated[
+    Strategy,
+    typer.Option(
+        "--strategy",
+        help="Lightning's ddp; auto: if there are several devices.",
+        rich_help_panel=_RUN,
     ),
 ]
 Overwrite = Annotated[
@@ -207,6 +237,17 @@ class Request:
             **{key: self.options[key] for key in ("threads", "overwrite", "verbose", "timeout")},
         }
 
+    def devices(self) -> Devices:
+        """The devices that train together."""
+        from mnist_mlp.contract import Devices
+
+        options = self.options
+        return Devices(
+            count=options["devices"],
+            nodes=options["num_nodes"],
+            strategy="ddp" if options["strategy"] == Strategy.ddp else "auto",
+        )
+
     def runtime_by_hand(self) -> dict[str, Any]:
         """What the user asked for on the command line, by its key in `run.json`."""
         from mnist_mlp.registry import target_of
@@ -215,6 +256,9 @@ class Request:
             "backend": ("backend.target", target_of),
             "accelerator": ("accelerator", str),
             "threads": ("threads", int),
+            "devices": ("devices", int),
+            "num_nodes": ("num_nodes", int),
+            "strategy": ("strategy", str),
             "trace": ("trace", bool),
             "fast": ("fit_path", lambda value: "fast" if value else "plain"),
         }

@@ -46,6 +46,9 @@ def _summary(run: Run, report: str, metrics: Metrics, *, rows: int) -> str:
     where, threads = record.device or "device not recorded", record.threads
     if where == "cpu" and threads:
         where = f"cpu, {threads} thread{'s' if threads != 1 else ''}"
+    ranks = record.devices * record.num_nodes
+    if ranks > 1:
+        where = f"{ranks} devices, each {where}"
     training = "" if dataset.train_rows is None else f"{dataset.train_rows:,} training and "
     return (
         f"{run.spec.name} by {run.label} ({where}), {dataset.name}: "

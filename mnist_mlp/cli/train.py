@@ -37,6 +37,9 @@ def train(
     accelerator: o.AcceleratorOption = o.Accelerator.auto,
     threads: o.Threads = o.DEFAULT_THREADS,
     fast: o.Fast = True,
+    devices: o.DevicesOption = 1,
+    num_nodes: o.NumNodes = 1,
+    strategy: o.StrategyOption = o.Strategy.auto,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -84,6 +87,7 @@ def train(
     from mnist_mlp.logs.parent import check_installed, logged, together
     from mnist_mlp.registry import label_of, target_of
     from mnist_mlp.run.folder import Run
+    from mnist_mlp.worker.devices import is_first
 
     request = o.Request.of(context)
     earlier = None if resume is None else _to_resume(Run(resume, complete=False), request)
@@ -102,6 +106,9 @@ def train(
     def rows() -> Dataset:
         return request.load_dataset(spec.data.dataset)
 
+    if earlier is None and not is_first(request.devices()):
+        _follow(request, spec, rows)
+        return
     with (
         shown([label], spec, style=progress) as (screen,),
         logged(log, label=label) as logs,
@@ -121,13 +128,35 @@ def train(
 def _to_resume(run: Run, request: o.Request) -> Run:
     """Refuse options that make no sense with `--resume`; returns the run."""
     from mnist_mlp.errors import UsageError
+    from mnist_mlp.worker.devices import launch
 
+    launched = launch()
+    if launched is not None and run.record.devices * run.record.num_nodes > 1:
+        raise UsageError(
+            f"--resume {run.path}: a run on several devices cannot go on under {launched.by}; "
+            f"leave {launched.by} out, on a machine with as many devices"
+        )
     for option in ("out", "overwrite"):
         if option in request.by_hand:
             raise UsageError(
                 f"--resume {run.path}: goes on in the run's own folder; leave --{option} out"
             )
     return run
+
+
+def _follow(request: o.Request, spec: Spec, rows: Callable[[], Dataset]) -> None:
+    """Compute the share of this rank; another one, of the same launcher, writes the run."""
+    from mnist_mlp.training import follow
+
+    options = request.options
+    follow(
+        spec,
+        backend=options["backend"],
+        dataset=rows,
+        accelerator=str(options["accelerator"]),
+        devices=request.devices(),
+        **{key: options[key] for key in ("threads", "verbose", "timeout")},
+    )
 
 
 def _trained(
@@ -170,6 +199,7 @@ def _trained(
         spec,
         backend=options["backend"],
         out=options["out"] or (lambda: default_folder(spec, label)),
+        devices=request.devices(),
         **request.training(),
         **shared,
     )

@@ -108,6 +108,7 @@ def run_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
         "Backend": recorded(lambda record: record.backend.target),
         "Versions": recorded(lambda record: record.versions),
         "Device": device,
+        "Devices": lambda side: _devices(side.run.record),
         "CPU threads": recorded(lambda record: record.threads),
         "Fit path": recorded(lambda record: record.fit_path, missing=""),
         "Flags": recorded(lambda record: record.flags),
@@ -119,6 +120,14 @@ def run_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:
         "Finished": lambda side: _when(side.run.record.finished),
     }
     return _facts(sides, tellers, code=("Backend",), mark=())
+
+
+def _devices(record: RunRecord) -> str:
+    """How many devices trained together; empty for one."""
+    if record.devices * record.num_nodes == 1 and record.strategy == "auto":
+        return ""
+    each = f", on each of {record.num_nodes} machines" if record.num_nodes > 1 else ""
+    return f"{record.devices}{each}, by DDP"
 
 
 def timing_facts(sides: Sequence[ShownRun]) -> tuple[Fact, ...]:

@@ -40,6 +40,9 @@ Name = Annotated[str, Field(max_length=4096), AfterValidator(printable)]
 ShortName = Annotated[str, Field(max_length=200), AfterValidator(printable)]
 """A name in headings and tables. Matplotlib needs a minute to draw one of a megabyte."""
 
+DeviceCount = Annotated[int, Field(ge=1, le=1024)]
+"""Devices of one machine, or machines. A replay refuses more than there are here."""
+
 
 class _Part(BaseModel):
     # Strict: `"3"` is not accepted as a number, nor `true` as a count. Other programs may add keys.
@@ -114,6 +117,9 @@ class RunRecord(_Part):
     device: Name = ""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     fit_path: FitPath | Literal[""] = ""
+    devices: DeviceCount = 1
+    num_nodes: DeviceCount = 1
+    strategy: Literal["auto", "ddp"] = "auto"
     flags: dict[str, Any] = {}
     trace: bool = False
     resumed: Annotated[tuple[ResumedRecord, ...], Field(strict=False)] = ()

@@ -26,6 +26,7 @@ from typing import IO, Any
 from mnist_mlp import streams
 from mnist_mlp.contract import (
     Backend,
+    Devices,
     Environment,
     EpochRecord,
     Fallback,
@@ -49,6 +50,7 @@ from mnist_mlp.ports.protocol import PortDescription, PortFacts, PortHost
 from mnist_mlp.run.machine import peak_memory
 from mnist_mlp.stopping import stops
 from mnist_mlp.worker.accelerator import gpu_refusal
+from mnist_mlp.worker.devices import count_refusal, devices_refusal
 from mnist_mlp.worker.out_of_memory import is_out_of_memory, memory_words
 from mnist_mlp.worker.parent import Opened
 from mnist_mlp.worker.stack import StackWriter, where
@@ -135,6 +137,7 @@ class _Server:
         self._sending = threading.Lock()
         self.device = "cpu"
         self.batch_size: int | None = None
+        self.slower: Fallback | None = None
         self._backend: Backend | None = None
         self._port: PortHost | None = None
         self._described = ""
@@ -159,20 +162,39 @@ class _Server:
     def describe(self) -> Any:
         return self.backend.capabilities, self.backend.environment()
 
-    def open(self, spec: Spec, accelerator: str, threads: int, fit_path: FitPath) -> Opened:
+    def open(
+        self,
+        spec: Spec,
+        accelerator: str,
+        threads: int,
+        fit_path: FitPath,
+        devices: Devices,
+    ) -> Opened:
         start = time.perf_counter()
         backend = self.backend
         refused = backend.capabilities.refusals(spec)
         self.batch_size = spec.training.batch_size
         if refused:
             raise UsageError(f"backend {self.name!r} does not support: {', '.join(refused)}")
+        alone = devices_refusal(devices, label=self.name, capabilities=backend.capabilities)
+        if alone is not None:
+            raise alone
         environment = backend.environment()
         self._imported = {
             "import_s": time.perf_counter() - start,
             "import_peak": peak_memory(),
         }
         chosen = self._device(accelerator, environment)
-        runtime = Runtime(accelerator=chosen, threads=threads, fit_path=fit_path)
+        too_few = count_refusal(devices, accelerator=chosen, environment=environment)
+        if too_few is not None:
+            raise too_few
+        self.slower = None
+        if devices.shared and fit_path == "fast":
+            fit_path = "plain"
+            self.slower = Fallback(
+                "several devices are trained on the plain path, one step per call", failed=False
+            )
+        runtime = Runtime(accelerator=chosen, threads=threads, fit_path=fit_path, devices=devices)
         flags = dict(backend.open(spec, runtime))
         _check_flags(flags, method="open")
         return Opened(
@@ -227,6 +249,8 @@ class _Server:
         def on_fallback(fallback: Fallback) -> None:
             self.report(fallback)
 
+        if self.slower is not None:
+            on_fallback(self.slower)
         progress = Progress(epoch=on_epoch, step=on_step, fallback=on_fallback)
         ran = dict(self.backend.fit(plan, data, progress, **options) or {})
         _check_flags(ran, method="fit")

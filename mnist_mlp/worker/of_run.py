@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from mnist_mlp.contract import Devices
 from mnist_mlp.errors import UsageError
 from mnist_mlp.registry import target_in_folder
 from mnist_mlp.run.folder import Run
@@ -17,9 +18,10 @@ def worker_of(
     verbose: bool = False,
     timeout: float | None = None,
 ) -> Worker:
-    """Start the backend that made a run, with the same device, threads and path; not opened yet.
+    """Start the backend that made a run, with the same devices, threads and path; not opened yet.
 
-    If the folder does not record a setting, the worker's default is used.
+    If the folder does not record a setting, the worker's default is used. The devices of several
+    machines are all looked for on this one.
 
     Raises
     ------
@@ -34,6 +36,7 @@ def worker_of(
         accelerator=record.accelerator or "auto",
         threads=record.threads or 1,
         fit_path=record.fit_path or "fast",
+        devices=Devices(record.devices * record.num_nodes, strategy=record.strategy),
         verbose=verbose,
         timeout=timeout,
     )

@@ -28,6 +28,7 @@ from typing import IO, Any, Self
 from mnist_mlp import errors, streams
 from mnist_mlp.contract import (
     Capabilities,
+    Devices,
     Environment,
     EpochRecord,
     Fallback,
@@ -122,6 +123,8 @@ class Worker:
         Number of CPU threads for the framework and for the BLAS library that it uses.
     fit_path : {"fast", "plain"}
         How `fit` runs: many steps per framework call, or one.
+    devices : Devices, optional
+        How many devices train together; one by default.
     verbose : bool
         Show on stderr what the framework prints. Otherwise its last line is kept for error texts.
     timeout : float, optional
@@ -149,6 +152,7 @@ class Worker:
         accelerator: str = "auto",
         threads: int = 1,
         fit_path: FitPath = "fast",
+        devices: Devices = Devices(),  # noqa: B008 - it is frozen
         verbose: bool = False,
         timeout: float | None = None,
         arguments: Sequence[str] = (),
@@ -161,6 +165,7 @@ class Worker:
         self.accelerator = accelerator
         self.threads = threads
         self.fit_path = fit_path
+        self.devices = devices
         self.opened: Opened | None = None
         self._opening: Spec | None = None
         self._describing = ""
@@ -278,7 +283,7 @@ class Worker:
 
         The next call must be `open` with the same specification. It waits for the result.
         """
-        self._send("open", spec, self.accelerator, self.threads, self.fit_path)
+        self._send("open", spec, self.accelerator, self.threads, self.fit_path, self.devices)
         self._opening = spec
 
     def fit(

@@ -38,7 +38,7 @@ class InProcess:
     """Answers as `mnist_mlp.worker.parent.Worker` does."""
 
     def __init__(self, backend: str, *, threads: int = 1, **options: Any) -> None:
-        assert set(options) <= {"accelerator", "fit_path", "timeout", "verbose"}
+        assert set(options) <= {"accelerator", "devices", "fit_path", "timeout", "verbose"}
         self.accelerator = "cpu"
         self.backend, self.label, self.threads = backend, label_of(backend), threads
         self.inner: Any = load(target_of(backend))
