@@ -116,6 +116,7 @@ class RunRecord(_Part):
     fit_path: FitPath | Literal[""] = ""
     flags: dict[str, Any] = {}
     trace: bool = False
+    native: bool = False
     resumed: Annotated[tuple[ResumedRecord, ...], Field(strict=False)] = ()
     machine: MachineRecord = MachineRecord()
     spec: dict[str, Any]
