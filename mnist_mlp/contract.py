@@ -12,10 +12,10 @@ Arrays are passed as NumPy arrays, and weights by canonical name. Each layer has
 `mnist_mlp.reference` defines the mathematics. `tests/conformance` finds every registered backend
 and checks it against that definition.
 
-Every backend has the methods of `Backend`. Four more abilities are optional: to go on with an
+Every backend has the methods of `Backend`. Five more abilities are optional: to go on with an
 interrupted run (see `Resumable`), to train on several devices (see `Devices`), `export` (see
-`Exporter`), and `open_port`, which runs a user's own model (see `mnist_mlp.ports.protocol`). If one
-is missing, a user who asks for it gets an error that says so:
+`Exporter`), `draw` (see `Drawing`), and `open_port`, which runs a user's own model (see
+`mnist_mlp.ports.protocol`). If one is missing, a user who asks for it gets an error that says so:
 
     def open_port(self, target: str, runtime: Runtime) -> PortHost
 """
@@ -38,6 +38,8 @@ __all__ = [
     "Backend",
     "Capabilities",
     "Devices",
+    "Drawing",
+    "Draws",
     "Environment",
     "EpochRecord",
     "Exporter",
@@ -291,6 +293,28 @@ class Resumable(Backend, Protocol):
 
         `start.step` is a multiple of `plan.steps_per_epoch`, and at least one epoch is left. Epochs
         and steps are reported by their numbers in the whole run.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What a framework drew itself: initial weights by canonical name, in the precision of the run,
+    and the order of every epoch, int64 (epochs, n_train): positions of the training rows."""
+
+    weights: Tensors
+    orders: Array
+
+
+class Drawing(Backend, Protocol):
+    """Optional: a backend whose framework can draw initial weights and order itself."""
+
+    def draw(self, plan: Plan) -> Draws:
+        """Draw as the framework does by default, from the seed `plan.spec.seed`.
+
+        The weights are those of its own initialisers in a new model, and the orders are those in
+        which its own loop would visit the rows. The same seed gives the same draws, and the orders
+        of fewer epochs are the first of those of more. Called after `open`.
         """
         ...
 

@@ -34,6 +34,10 @@ class UsageError(MnistMlpError):
     exit_code = EXIT_USAGE
 
 
+class FolderInUseError(UsageError):
+    """Another process is writing to the folder."""
+
+
 class SetupError(MnistMlpError):
     """A device or a framework is missing, or an output cannot be written."""
 

@@ -40,12 +40,15 @@ class Plan:
         Row ids in the data set. A *position* is an index into `train_ids`.
     initial_weights : dict of arrays
         Initial weights by canonical name, in the precision of the specification.
+    orders : integers (epochs, n_train), optional
+        The order of each epoch, where a framework drew it (`contract.Draws`).
     """
 
     spec: Spec
     train_ids: Ids
     test_ids: Ids
     initial_weights: dict[str, Array]
+    orders: Array | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -61,6 +64,8 @@ class Plan:
 
     def order(self, epoch: int) -> Ids:
         """Positions in the order in which epoch `epoch` (from 1) visits them, int64 (n_train,)."""
+        if self.orders is not None:
+            return self.orders[epoch - 1].astype(np.int64)
         return stream(self.spec.seed, _ORDER_STREAM, epoch - 1).permutation(len(self.train_ids))
 
     def batches(self, epoch: int) -> Iterator[Ids]:

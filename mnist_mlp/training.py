@@ -80,6 +80,8 @@ def train(
     keep: Keep | None = None,
     verbose: bool = False,
     timeout: float | None = None,
+    figures: bool = True,
+    native: bool = False,
     observer: Observer | None = None,
 ) -> Run:
     """Train one backend and write a run folder.
@@ -117,6 +119,10 @@ def train(
         Show what the framework prints.
     timeout : float, optional
         Most seconds that the backend may go on without a report: a step, an epoch, a result.
+    figures : bool
+        Draw the figures. `evaluate` can do it later; for a small run it takes longer than training.
+    native : bool
+        The framework draws initial weights and order itself, from the seed (`contract.Drawing`).
     observer : Observer, optional
 
     Returns
@@ -149,12 +155,14 @@ def train(
             )
         )
         observer.starting(worker)
-        ready = _prepare(worker, spec, dataset)
+        ready = _prepare(worker, spec, dataset, native=native)
         folder = out() if callable(out) else out
         claim = named or stack.enter_context(claimed(folder, overwrite=False))
         record = {**_record_of_backend(worker, ready.opened), **_record_of_plan(ready)}
         if keep is not None:
             record["trace"] = True
+        if native:
+            record["native"] = True
         writer = RunWriter(
             claim.folder,
             record,
@@ -163,7 +171,8 @@ def train(
         )
         require_space(claim.folder, _least_space(ready.files, epochs=spec.training.epochs))
         writer.begin(ready.files)
-        _run(worker, ready, writer, began=began, insist=insist, keep=keep, observer=observer)
+        ending = _Ending(keep, figures=figures)
+        _run(worker, ready, writer, began=began, insist=insist, ending=ending, observer=observer)
         claim.finish()
     return Run(folder)
 
@@ -208,6 +217,7 @@ def resume(
     keep: Keep | None = None,
     verbose: bool = False,
     timeout: float | None = None,
+    figures: bool = True,
     observer: Observer | None = None,
 ) -> Run:
     """Go on with an unfinished run, or train a complete one for more epochs.
@@ -228,7 +238,7 @@ def resume(
         `devices`, `num_nodes`, `strategy`. It must be what the run recorded.
     trusted : collection of str
         Backends (module:Class) that the folder may name, besides the registered ones.
-    insist, checkpoint_every, verbose, timeout, observer
+    insist, checkpoint_every, verbose, timeout, figures, observer
         As for `train`.
     keep : callable, optional
         As for `train`; it is called only if the run was begun with it.
@@ -259,7 +269,7 @@ def resume(
             worker_of(run, trusted=trusted, verbose=verbose, timeout=timeout)
         )
         observer.starting(worker)
-        ready = _prepare(worker, spec, dataset)
+        ready = _prepare(worker, spec, dataset, native=run.record.native)
         refuse_other_plan(run, state, ready.plan, dataset_record(ready.plan, ready.dataset))
         writer = RunWriter(
             claim.folder,
@@ -272,8 +282,8 @@ def resume(
         if extends:
             copy_logs(run.path, claim.folder)
         writer.resume(ready.files)
-        keep = keep if run.record.trace else None
-        _run(worker, ready, writer, began=began, insist=insist, keep=keep, observer=observer)
+        ending = _Ending(keep if run.record.trace else None, figures=figures)
+        _run(worker, ready, writer, began=began, insist=insist, ending=ending, observer=observer)
         return Run(claim.finish())
 
 
@@ -288,7 +298,17 @@ class _Ready:
     files: Mapping[str, bytes]
 
 
-def _prepare(worker: Worker, spec: Spec, dataset: Dataset | Callable[[], Dataset]) -> _Ready:
+@dataclass(frozen=True)
+class _Ending:
+    """What is done when training has ended; see `train`."""
+
+    keep: Keep | None
+    figures: bool
+
+
+def _prepare(
+    worker: Worker, spec: Spec, dataset: Dataset | Callable[[], Dataset], *, native: bool
+) -> _Ready:
     """Open the backend; meanwhile load the data and draw the plan."""
     worker.start_opening(spec)
     # A missing GPU must be reported before a data set is loaded or downloaded.
@@ -298,8 +318,12 @@ def _prepare(worker: Worker, spec: Spec, dataset: Dataset | Callable[[], Dataset
     dataset = dataset() if callable(dataset) else dataset
     plan = make_plan(spec, dataset)
     data = training_data(plan, dataset)
-    files = first_files(plan)
     import_evaluator()
+    if native:
+        opened = opened or worker.open(spec)
+        drawn = worker.draw(plan)
+        plan = replace(plan, initial_weights=dict(drawn.weights), orders=drawn.orders)
+    files = first_files(plan)
     return _Ready(opened or worker.open(spec), dataset, plan, data, files)
 
 
@@ -310,7 +334,7 @@ def _run(
     *,
     began: float,
     insist: bool,
-    keep: Keep | None,
+    ending: _Ending,
     observer: Observer,
 ) -> None:
     """Train what is left, evaluate, and mark the run complete. `began` is when all began, in s."""
@@ -335,13 +359,14 @@ def _run(
         predicted = time.perf_counter() - predicting
         results = results_of(logits, test_ids=plan.test_ids, dataset=ready.dataset)
         writer.outcome(results)
-        for name, content in (keep(worker, plan, data) if keep else {}).items():
+        kept = ending.keep(worker, plan, data) if ending.keep else {}
+        for name, content in kept.items():
             writer.write(name, content)
         worker.close()
         observer.trained(opened)
         # The evaluation reads the folder, which is not marked complete yet: it is marked last, so
         # that a run that was killed never looks complete.
-        write_evaluation(Run(writer.path, complete=False))
+        write_evaluation(Run(writer.path, complete=False), figures=ending.figures)
         timings = {
             "open_s": opened.seconds,
             "first_step_s": fitting - began + fitted.first_step_s,

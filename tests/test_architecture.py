@@ -162,7 +162,7 @@ def test_optional_methods_are_told_of_where_an_author_reads() -> None:
     """What the child calls if it is there has its signature in `contract.py` and in the page."""
     child = MODULES["mnist_mlp.worker.child"].read_text(encoding="utf-8")
     calls = optional_calls(child)
-    assert calls == {"export", "open_port"}
+    assert calls == {"draw", "export", "open_port"}
     # Nothing else is looked up on a backend without the contract's word for it.
     assert re.findall(r"getattr\((?:self\.)?backend, (\w+)", child) == ["method", "method"]
     for page in (MODULES["mnist_mlp.contract"], ROOT / "docs" / "backends.md"):
@@ -221,7 +221,7 @@ STAIRS = (
     ("ports", "run"),
     ("worker",),
     ("at_once", "training", "bench", "doctor", "estimator", "parity.findings"),
-    ("logs", "exchange", "parity.steps", "parity.outcome", "parity.cost"),
+    ("logs", "exchange", "sweep", "parity.steps", "parity.outcome", "parity.cost"),
     ("parity.causes", "parity.not_exercised", "divergence"),
     ("parity.pair",),
     ("report",),

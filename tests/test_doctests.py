@@ -17,6 +17,7 @@ MODULES = (
     "mnist_mlp.evaluate.measures",
     "mnist_mlp.reference",
     "mnist_mlp.spec",
+    "mnist_mlp.sweep.cases",
 )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from mnist_mlp.contract import (
     Array,
     Capabilities,
+    Draws,
     Environment,
     Plan,
     Progress,
@@ -79,6 +80,12 @@ class KerasBackend:
         from mnist_mlp_keras.instrumented import instrumented_step
 
         return instrumented_step(self.model, self.spec, state, images, labels)
+
+    def draw(self, plan: Plan) -> Draws:
+        """Initial weights and orders as the framework draws them by itself."""
+        from mnist_mlp_keras.draws import draw
+
+        return draw(self.spec, plan)
 
     def export(self, weights: Tensors, kind: str, folder: str) -> list[str]:
         """Write the network as files of Keras or ONNX; returns their names."""

@@ -19,6 +19,7 @@ import numpy as np
 from mnist_mlp.contract import (
     Array,
     Capabilities,
+    Draws,
     Environment,
     Plan,
     Progress,
@@ -99,6 +100,12 @@ class TorchBackend:
         from mnist_mlp_torch.instrumented import instrumented_step
 
         return instrumented_step(self.module, state, images, labels)
+
+    def draw(self, plan: Plan) -> Draws:
+        """Initial weights and orders as the framework draws them by itself."""
+        from mnist_mlp_torch.draws import draw
+
+        return draw(self.spec, plan)
 
     def export(self, weights: Tensors, kind: str, folder: str) -> list[str]:
         """Write the network as files of torch or ONNX; returns their names."""

@@ -29,6 +29,7 @@ from mnist_mlp.shown import one_line
 COMMANDS = (
     "train",
     "compare",
+    "sweep",
     "check",
     "evaluate",
     "report",

@@ -20,6 +20,7 @@ from mnist_mlp.cli.export import export
 from mnist_mlp.cli.import_ import import_
 from mnist_mlp.cli.predict import predict
 from mnist_mlp.cli.report import report
+from mnist_mlp.cli.sweep import sweep
 from mnist_mlp.cli.train import train
 from mnist_mlp.errors import InterruptedRun
 
@@ -54,6 +55,7 @@ def _keeping_exit_codes(command: Callable[..., Any]) -> Callable[..., Any]:
 _COMMANDS = (
     train,
     compare,
+    sweep,
     check,
     evaluate,
     report,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mnist_mlp.parity.check.read_spec import ReadSpec
 
 
+_NATIVE = "Many runs"
+
+
 class Format(StrEnum):
     """How the result is printed."""
 
@@ -81,6 +84,25 @@ def check(
             "--cost", help="Also train both sides freely, and show what the difference costs."
         ),
     ] = False,
+    native: Annotated[
+        bool,
+        typer.Option(
+            "--native",
+            help="Train both freely with many seeds, and judge whether they reach one accuracy.",
+            rich_help_panel=_NATIVE,
+        ),
+    ] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="With --native [default: 0:20].", rich_help_panel=_NATIVE),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="With --native: the largest difference that is none [default: 0.01].",
+            rich_help_panel=_NATIVE,
+        ),
+    ] = None,
     print_spec: Annotated[
         bool,
         typer.Option("--print-spec", help="Show the specification of the original and stop."),
@@ -126,6 +148,13 @@ def check(
     spec = request.resolve().spec
     shape = _shape(image_shape)
     form = _form(format_, json=json)
+    if native:
+        from mnist_mlp.cli.native import check_native
+
+        check_native(request, targets, shape=shape)
+    for option, value in (("--seeds", seeds), ("--margin", margin)):
+        if value is not None:
+            raise UsageError(f"{option} belongs to --native")
     _require_free(out, sarif, overwrite=overwrite)
 
     def rows() -> Dataset:

@@ -234,7 +234,8 @@ class Request:
             "fit_path": "fast" if self.options["fast"] else "plain",
             # The fast path is the default. Only a user who gave --fast relies on it.
             "insist": "fast" in self.by_hand,
-            **{key: self.options[key] for key in ("threads", "overwrite", "verbose", "timeout")},
+            **{key: self.options[key] for key in ("threads", "verbose", "timeout")},
+            "overwrite": self.options.get("overwrite", False),  # `sweep` has no such option
         }
 
     def devices(self) -> Devices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mnist_mlp.plan import Plan
     from mnist_mlp.run.history import HistoryRow
     from mnist_mlp.spec import Spec
+    from mnist_mlp.sweep.table import Row
     from mnist_mlp.worker.parent import Opened, Worker
 
 
@@ -35,6 +37,63 @@ def shown(labels: Sequence[str], spec: Spec, *, style: ProgressStyle) -> Iterato
     else:
         with _bars() as bars:
             yield [_live(bars, label, spec) for label in labels]
+
+
+@contextmanager
+def shown_runs(
+    total: int, *, before: int, style: ProgressStyle
+) -> Iterator[tuple[Callable[[Row], None], Callable[[Row], None]]]:
+    """Functions that show a run of a sweep: one that is done, and one that will be tried again.
+
+    `before` of the `total` runs are there already.
+    """
+    if style is ProgressStyle.auto:
+        style = ProgressStyle.rich if sys.stderr.isatty() else ProgressStyle.plain
+    began, done = time.monotonic(), 0
+
+    def again(row: Row) -> None:
+        _line(f"{row.name} failed and will be tried again: {row.error}")
+
+    def plain(row: Row) -> None:
+        nonlocal done
+        done += 1
+        left = (time.monotonic() - began) / done * (total - before - done)
+        _line(f"{before + done}/{total} {_of_run(row)}; about {duration(left)} left")
+
+    if style is ProgressStyle.none:
+        yield (lambda _: None), again
+    elif style is ProgressStyle.plain:
+        yield plain, again
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), Remaining())
+        bar = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
+        with bar:
+            task = bar.add_task("starting", total=total, completed=before)
+            yield (
+                lambda row: bar.update(task, advance=1, description=_of_run(row)),
+                lambda row: bar.console.print(f"{row.name} failed: {row.error}", markup=False),
+            )
+
+
+def _of_run(row: Row) -> str:
+    if row.accuracy is None:
+        return f"{row.name}: {row.state}"
+    return f"{row.name}: accuracy {row.accuracy:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> duration(42), duration(150), duration(9000)
+    ('42 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _plain(label: str, spec: Spec) -> Observer:

@@ -68,7 +68,7 @@ def load_dataset(
         return load_embedded(say=say)
     if source is not None:
         return _from_library(source, mirror=mirror, say=say)
-    folder = data_dir or _folder_of_environment()
+    folder = data_dir or folder_of_environment()
     if folder is not None:
         return _from_folder(folder, dataset, say)
     try:
@@ -109,7 +109,8 @@ def _check_arguments(
         check_source(source, mirror=mirror)
 
 
-def _folder_of_environment() -> Path | None:
+def folder_of_environment() -> Path | None:
+    """The folder that `MNIST_MLP_DATA` names; None if it is not set."""
     value = os.environ.get(DATA_VARIABLE)
     return Path(value).expanduser() if value else None
 

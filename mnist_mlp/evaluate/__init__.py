@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 
-def evaluate(evidence: Evidence) -> dict[str, bytes]:
-    """Make the report and the figures of one run.
+def evaluate(evidence: Evidence, *, figures: bool = True) -> dict[str, bytes]:
+    """Make the report of one run and, unless told not to, its figures.
 
     Returns
     -------
@@ -43,5 +43,5 @@ def evaluate(evidence: Evidence) -> dict[str, bytes]:
     return {
         "report.txt": report_text(evidence).encode(),
         "report.json": report_json(evidence).encode(),
-        **figure_files(evidence),
+        **(figure_files(evidence) if figures else {}),
     }

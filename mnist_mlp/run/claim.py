@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
 
-from mnist_mlp.errors import RunFolderError, SetupError, UsageError
+from mnist_mlp.errors import FolderInUseError, RunFolderError, SetupError
 from mnist_mlp.leftovers import TEMPORARY_FILE, unheld
 from mnist_mlp.readers.regular import MEMBER
 from mnist_mlp.readers.texts import read_json
@@ -86,8 +86,10 @@ def claimed_to_resume(folder: Path) -> Iterator[Claim]:
 
     Raises
     ------
+    FolderInUseError
+        Another process writes to the folder.
     UsageError
-        Another process writes to the folder, or the place of the old run holds something else.
+        The place of the old run holds something else.
     """
     out = replaced_by(folder) or folder
     told = {"option": "--resume", "remedy": "try again when it has ended"}
@@ -112,8 +114,10 @@ def claimed(out: Path, *, overwrite: bool) -> Iterator[Claim]:
 
     Raises
     ------
+    FolderInUseError
+        Another process writes to the folder.
     UsageError
-        Another process writes to the folder, or it is not empty.
+        It is not empty.
     SetupError
         The folder cannot be made or read.
     """
@@ -145,7 +149,7 @@ def claimed_for_several(folder: Path) -> Iterator[None]:
 
     Raises
     ------
-    UsageError
+    FolderInUseError
         Another command is writing there.
     """
     with _locked(folder), _gone_if_empty(folder):
@@ -186,7 +190,7 @@ def _locked(
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UsageError(
+                raise FolderInUseError(
                     f"{option} {folder}: another run is being written there; {remedy}"
                 ) from None
             except OSError:

@@ -79,15 +79,15 @@ def import_evaluator() -> None:
     import mnist_mlp.evaluate.report  # noqa: F401
 
 
-def write_evaluation(run: Run) -> None:
-    """Write `report.txt`, `report.json` and `figures/` of a run, or replace them.
+def write_evaluation(run: Run, *, figures: bool = True) -> None:
+    """Write `report.txt`, `report.json` and (unless told not to) `figures/`, or replace them.
 
     Raises
     ------
     RunFolderError
         As for `evidence`; or `figures` is a link, which may lead out of the run folder.
     """
-    _write(run, evidence(run))
+    _write(run, evidence(run), figures=figures)
 
 
 def evaluate_network(network: Network) -> Path:
@@ -101,6 +101,6 @@ def evaluate_network(network: Network) -> Path:
     return network.run.path / below
 
 
-def _write(run: Run, given: Evidence, *, below: str = "") -> None:
-    for name, content in evaluate(given).items():
+def _write(run: Run, given: Evidence, *, below: str = "", figures: bool = True) -> None:
+    for name, content in evaluate(given, figures=figures).items():
         write_atomically(member(run.path, f"{below}{name}"), content)

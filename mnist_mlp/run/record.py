@@ -122,6 +122,7 @@ class RunRecord(_Part):
     strategy: Literal["auto", "ddp"] = "auto"
     flags: dict[str, Any] = {}
     trace: bool = False
+    native: bool = False
     resumed: Annotated[tuple[ResumedRecord, ...], Field(strict=False)] = ()
     machine: MachineRecord = MachineRecord()
     spec: dict[str, Any]

@@ -7,7 +7,7 @@ n - k give the same bits as n epochs at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,17 +66,8 @@ def refuse_other_settings(run: Run, spec: Spec, given: Mapping[str, Any], *, don
     given : mapping
         What the user asked for by name: `backend.target`, `accelerator`, `threads`, `fit_path`.
     """
-    before = dict(_leaves(run.spec.model_dump(mode="json")))
-    now = dict(_leaves(spec.model_dump(mode="json")))
-    wanted = before.pop("training.epochs"), now.pop("training.epochs")
-    recorded = dict(_leaves(run.record.document()))
-    pairs = {key: (before[key], now[key]) for key in before}
-    pairs |= {key: (recorded.get(key), value) for key, value in given.items()}
-    differing = [
-        f"{key} is {shown(left)} in the run, {shown(right)} now"
-        for key, (left, right) in pairs.items()
-        if left != right
-    ]
+    wanted = run.spec.training.epochs, spec.training.epochs
+    differing = other_settings(run, spec, given, but=("training.epochs",))
     if differing:
         raise UsageError(
             f"--resume {run.path}: only training.epochs may change, but {'; '.join(differing)}"
@@ -95,6 +86,25 @@ def refuse_other_settings(run: Run, spec: Spec, given: Mapping[str, Any], *, don
             f"--resume {run.path}: the run is complete, with all its {done} epochs; to train "
             f"longer, add --epochs with a larger number"
         )
+
+
+def other_settings(
+    run: Run, spec: Spec, given: Mapping[str, Any], *, but: Collection[str] = ()
+) -> list[str]:
+    """Each field of the specification and of the runtime that is another than the run's, in words.
+
+    `given` is that of `refuse_other_settings`; the keys in `but` may differ.
+    """
+    before = dict(_leaves(run.spec.model_dump(mode="json")))
+    now = dict(_leaves(spec.model_dump(mode="json")))
+    recorded = dict(_leaves(run.record.document()))
+    pairs = {key: (before[key], now[key]) for key in before if key not in but}
+    pairs |= {key: (recorded.get(key), value) for key, value in given.items()}
+    return [
+        f"{key} is {shown(left)} in the run, {shown(right)} now"
+        for key, (left, right) in pairs.items()
+        if left != right
+    ]
 
 
 def refuse_other_plan(run: Run, state: Checkpoint, plan: Plan, dataset: Mapping[str, Any]) -> None:

@@ -262,6 +262,9 @@ class _Server:
     def export(self, weights: Any, kind: str, folder: str) -> Any:
         return self._optional("export", refusal="cannot export")(weights, kind, folder)
 
+    def draw(self, plan: Plan) -> Any:
+        return self._optional("draw", refusal="draws no initial weights and order of its own")(plan)
+
     def predict(self, *arguments: Any) -> Any:
         return self.backend.predict(*arguments)
 

@@ -25,10 +25,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import numpy as np
+
 from mnist_mlp import errors, streams
 from mnist_mlp.contract import (
     Capabilities,
     Devices,
+    Draws,
     Environment,
     EpochRecord,
     Fallback,
@@ -313,6 +316,34 @@ class Worker:
     def predict(self, weights: Tensors, images: Array) -> Array:
         """Logits (n, classes) of images, uint8 (n, inputs)."""
         answer: Array = self._call("predict", dict(weights), images)
+        return answer
+
+    def draw(self, plan: Plan) -> Draws:
+        """Initial weights and orders, drawn by the framework itself after `open`.
+
+        Raises
+        ------
+        UsageError
+            The backend's framework draws nothing.
+        BackendError
+            What it drew does not fit the plan.
+        """
+        answer: Draws = self._call("draw", plan)
+        rows, epochs = len(plan.train_ids), plan.spec.training.epochs
+        shapes = {name: array.shape for name, array in plan.initial_weights.items()}
+        whole = np.arange(rows)
+        if {name: array.shape for name, array in answer.weights.items()} != shapes or any(
+            array.dtype != plan.spec.training.precision for array in answer.weights.values()
+        ):
+            raise errors.BackendError(
+                f"backend {self.label!r}: draw() gave weights of other shapes"
+            )
+        if answer.orders.shape != (epochs, rows) or any(
+            not np.array_equal(np.sort(order), whole) for order in answer.orders
+        ):
+            raise errors.BackendError(
+                f"backend {self.label!r}: draw() gave no order of {rows:,} rows for each epoch"
+            )
         return answer
 
     def usage(self) -> dict[str, float]:

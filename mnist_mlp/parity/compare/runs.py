@@ -73,8 +73,8 @@ def compare_runs(
 
     Raises
     ------
-    RunFolderError
-        A file of a run is missing or damaged, or the files don't fit together.
+    UsageError
+        A run is one of `sweep --native`.
     TimeLimitError
         A backend reported nothing for `timeout` seconds.
     RunFolderError
@@ -83,6 +83,11 @@ def compare_runs(
         The weights, logits or losses of a run are not finite. The message names file and place.
     """
     for run in (a, b):
+        if run.record.native:
+            raise UsageError(
+                f"{run.path}: its framework drew initial weights and order itself, so it differs "
+                f"from any other run at once; runs of `sweep --native` are compared by accuracy"
+            )
         # Read here, so that a damaged file is told before anything is started.
         _ = run.weights, run.history, run.predictions, run.examples
     ladder = Ladder(runs={"a": a, "b": b})
