@@ -410,7 +410,7 @@ class Worker:
         *,
         seed: int,
         native: bool,
-        on_epoch: Callable[[Mapping[str, float]], None],
+        on_epoch: Callable[[Mapping[str, float]], None] = lambda _: None,
     ) -> float:
         """Train the port without setting any weights; return its accuracy on the test rows."""
         accuracy: float = self._port(
