@@ -209,8 +209,13 @@ def explain(
         rest = [x for x in chosen if x is not each]
         if both.left(rest) <= LIMITS["update"]:
             chosen = rest
-    if not chosen or not removes(chosen):
+    if not chosen:
         return None
+    if not removes(chosen):
+        # A schedule of Keras, asked as often as the original's, has its rates in float32.
+        chosen = [replace(each, mends=each.expected or each.mends) for each in chosen]
+        if not removes(chosen):
+            return None
     return tuple(_sized(each, chosen, both) for each in chosen)
 
 
