@@ -139,7 +139,7 @@ def check(
             f"check takes one port, or an original and its port, but {len(models)} were given"
         )
     arguments = [args_a, args_b] if len(models) == 2 else [args_a or args_b]
-    names = _names(models, model, (model_a, model_b))
+    names = names_of_sides(models, model, (model_a, model_b))
     targets = [
         parse_target(text, framework=framework, arguments=own, model=name)
         for text, own, name in zip(models, arguments, names, strict=True)
@@ -197,7 +197,7 @@ FILES = ("check.json", "report.html")
 """What `--out` writes."""
 
 
-def _names(models: Sequence[str], both: str, each: tuple[str, str]) -> list[str]:
+def names_of_sides(models: Sequence[str], both: str, each: tuple[str, str]) -> list[str]:
     """The name of the model that is meant, of each side; `both` is for whatever is a script."""
     from mnist_mlp.errors import UsageError
     from mnist_mlp.ports.user_code import is_script

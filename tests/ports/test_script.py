@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from mnist_mlp.cli.check import names_of_sides
 from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.parity.check.target import parse_target
 from mnist_mlp.ports import script
@@ -367,3 +368,22 @@ def test_a_data_set_of_the_other_framework_tells_nothing(tmp_path: Path) -> None
         parse_target(str(path))
     with pytest.raises(UsageError, match="only a script takes arguments"):
         parse_target(f"{path}:Net", arguments="--epochs 1")
+    with pytest.raises(UsageError, match="--model chooses among the trainings of a script"):
+        parse_target(f"{path}:Net", model="net")
+
+
+@pytest.mark.parametrize(
+    ("models", "both", "each", "names"),
+    [
+        (["a.py", "b.py"], "net", ("", ""), ["net", "net"]),
+        (["a.py:build", "b.py:2"], "net", ("", ""), ["", "net"]),
+        (["a.py", "b.py"], "net", ("own", ""), ["own", "net"]),
+        (["b.py"], "", ("", "own"), ["own"]),
+    ],
+)
+def test_a_model_is_named_for_both_scripts_or_one(
+    models: list[str], both: str, each: tuple[str, str], names: list[str]
+) -> None:
+    assert names_of_sides(models, both, each) == names
+    with pytest.raises(UsageError, match=r"--model net: .* none was given"):
+        names_of_sides(["a.py:build"], "net", ("", ""))
