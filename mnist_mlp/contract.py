@@ -265,6 +265,8 @@ class Backend(Protocol):
 
         May return more flags for `run.json` (JSON values) that are only known after training: how
         many steps one framework call made, whether they were compiled.
+
+        Once all images are copied to the framework, `data.release()` lets a worker's memory go.
         """
         ...
 

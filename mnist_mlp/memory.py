@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+
+
+_ARENA_MAX = -8  # a name of mallopt(3)
+
+
+def share_freed_memory() -> None:
+    """Let glibc's threads use what others have freed. Call this before any thread is started.
+
+    By default each thread gets memory of its own. What the thread that receives images has freed
+    would then stand beside what a compiler's threads take.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 1)
 
 
 def machine_memory() -> int | None:

@@ -239,6 +239,19 @@ class TrainingData:
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.uint8]
 
+    def release(self) -> None:
+        """Say that all images were copied. Here it does nothing: the caller may need them."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReceivedData(TrainingData):
+    """Rows of a worker, which nobody needs once its framework has a copy of them."""
+
+    def release(self) -> None:
+        """Forget the images, so that their memory can be used again; the labels stay."""
+        for name in ("train_images", "test_images"):
+            object.__setattr__(self, name, np.empty((0, getattr(self, name).shape[1]), np.uint8))
+
 
 def training_data(plan: Plan, dataset: Dataset) -> TrainingData:
     """The rows of both sides of the split, in the plan's order."""

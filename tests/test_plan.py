@@ -7,8 +7,12 @@ the literal it gave when it was first run, so that a change of either is seen.
 from __future__ import annotations
 
 import hashlib
+import pickle
+import subprocess
+import sys
+import weakref
 from dataclasses import replace
-from math import sqrt
+from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,8 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import EXIT_USAGE, UsageError
 from mnist_mlp.plan import (
     Plan,
+    ReceivedData,
+    TrainingData,
     check_epochs,
     check_memory,
     glorot_uniform,
@@ -163,6 +169,38 @@ def test_the_split_depends_on_seed_and_fraction() -> None:
     assert len(planned(1000, data={"test_fraction": 0.1}).test_ids) == 100
 
 
+@pytest.mark.parametrize("rows", [3, 401, 1797])
+def test_the_split_is_that_of_scikit_learn(rows: int) -> None:
+    for fraction in (0.01, 1 / 3, 0.5, 0.9):
+        if ceil(fraction * rows) == rows:
+            continue
+        for seed in (0, 2**32 - 1):
+            plan = planned(rows, seed=seed, data={"test_fraction": fraction})
+            parts = train_test_split(np.arange(rows), test_size=fraction, random_state=seed)
+            np.testing.assert_array_equal(plan.train_ids, parts[0])
+            np.testing.assert_array_equal(plan.test_ids, parts[1])
+
+
+def test_no_training_row_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot split 2 rows: no training row is left"):
+        planned(2, data={"test_fraction": 0.9})
+
+
+def test_drawing_a_plan_imports_no_scikit_learn() -> None:
+    """Each command would wait more than a second for it."""
+    source = (
+        "import sys, numpy as np\n"
+        "from mnist_mlp.data.dataset import Dataset\n"
+        "from mnist_mlp.plan import make_plan\n"
+        "from mnist_mlp.spec import Spec\n"
+        "labels = np.zeros(40, np.uint8)\n"
+        "rows = Dataset('idx', 'x', np.zeros((40, 28, 28), np.uint8), labels, 10)\n"
+        "assert len(make_plan(Spec(), rows).test_ids) == 10\n"
+        "assert 'sklearn' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", source], check=True)
+
+
 def test_rows_are_the_first_ones() -> None:
     plan = planned(1000, data={"rows": 200})
     assert (len(plan.train_ids), len(plan.test_ids)) == (150, 50)
@@ -273,6 +311,21 @@ def test_the_rows_of_both_sides_in_the_order_of_the_plan() -> None:
     ):
         np.testing.assert_array_equal(pixels, images[ids].reshape(-1, 784))
         np.testing.assert_array_equal(classes, labels[ids])
+
+
+def test_only_a_worker_forgets_its_images_when_they_were_copied() -> None:
+    """The caller of a backend keeps its rows; a worker gets rows of its own, by pickle."""
+    images, labels = np.full((6, 4), 7, np.uint8), np.arange(6, dtype=np.uint8)
+    rows = TrainingData(images, labels, images[:2], labels[:2])
+    received = pickle.loads(pickle.dumps(ReceivedData(**vars(rows)), protocol=5))
+    rows.release()
+    assert rows.train_images is images
+    np.testing.assert_array_equal(received.train_images, images)
+    forgotten = weakref.ref(received.train_images)
+    received.release()
+    assert forgotten() is None
+    assert received.train_images.shape == received.test_images.shape == (0, 4)
+    np.testing.assert_array_equal(received.train_labels, labels)
 
 
 def test_six_operations_for_each_parameter_and_row() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -271,3 +272,37 @@ def test_calls_of_a_host_are_forwarded_by_name() -> None:
         pytest.raises(UsageError, match="cannot run a model of your own"),
     ):
         worker.open_port("port.py:Port", data=given, image_shape=(2, 3))
+
+
+# --- Its memory -----------------------------------------------------------------------------------
+
+TWO_THREADS = """
+import ctypes, sys, threading
+from mnist_mlp.memory import share_freed_memory
+
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) // 1024
+
+if sys.argv[1] == "shared":
+    share_freed_memory()
+libc = ctypes.CDLL(None)  # large blocks are kept, as the Keras backend has it
+libc.mallopt(-4, 0)
+libc.mallopt(-1, 1 << 30)
+thread = threading.Thread(target=lambda: len(bytearray(60 << 20)))
+thread.start()
+thread.join()
+before = resident()
+block = bytearray(50 << 20)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries share it anyway")
+def test_what_one_thread_has_freed_another_uses() -> None:
+    def grown(word: str) -> int:
+        command = [sys.executable, "-c", TWO_THREADS, word]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert grown("shared") < 10  # MiB
+    assert grown("not") > 40

@@ -49,9 +49,11 @@ class FastSequential(keras.Sequential):
     """A `Sequential` whose training and test steps each take a series of batches."""
 
     def use(self, data: TrainingData) -> None:
-        """Put the rows on the device."""
+        """Put the rows on the device. Their copies here must be gone before XLA compiles: it
+        needs as much memory again."""
         self._training_rows = Resident(data.train_images, data.train_labels)
         self._test_rows = Resident(data.test_images, data.test_labels)
+        data.release()
 
     def train_step(self, data: Any) -> Mapping[str, Any]:
         """Run Keras's own step for each batch of a series; returns the metrics so far."""

@@ -45,6 +45,7 @@ from mnist_mlp.errors import (
     SetupError,
     UsageError,
 )
+from mnist_mlp.memory import share_freed_memory
 from mnist_mlp.ports.live import Live, hold
 from mnist_mlp.ports.protocol import PortDescription, PortFacts, PortHost
 from mnist_mlp.run.machine import peak_memory
@@ -59,6 +60,7 @@ from mnist_mlp.worker.watch import BEAT_S
 
 def main() -> None:
     """Serve calls until the parent closes the pipe."""
+    share_freed_memory()
     streams.open_closed()
     # The messages to the parent use the pipe of stdout. What a framework prints must not get
     # between them, so everything that is printed goes to stderr instead.

@@ -42,7 +42,7 @@ from mnist_mlp.contract import (
     StepRecord,
     TrainingData,
 )
-from mnist_mlp.plan import Plan
+from mnist_mlp.plan import Plan, ReceivedData
 from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.live import Live
 from mnist_mlp.ports.pair import (
@@ -303,8 +303,9 @@ class Worker:
         `start` is the state after a whole epoch, from which training goes on, and `val_losses` are
         the validation losses up to it. `UsageError` if the backend cannot do that.
         """
+        received = ReceivedData(**vars(data))
         ran: Mapping[str, Any] = self._call(
-            "fit", plan, data, start, tuple(val_losses), progress=progress
+            "fit", plan, received, start, tuple(val_losses), progress=progress
         )
         return ran
 
