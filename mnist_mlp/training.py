@@ -155,7 +155,7 @@ def train(
             )
         )
         observer.starting(worker)
-        ready = _prepare(worker, spec, dataset, native=native)
+        ready = _prepare(worker, spec, dataset, native=native, figures=figures)
         folder = out() if callable(out) else out
         claim = named or stack.enter_context(claimed(folder, overwrite=False))
         record = {**_record_of_backend(worker, ready.opened), **_record_of_plan(ready)}
@@ -269,7 +269,7 @@ def resume(
             worker_of(run, trusted=trusted, verbose=verbose, timeout=timeout)
         )
         observer.starting(worker)
-        ready = _prepare(worker, spec, dataset, native=run.record.native)
+        ready = _prepare(worker, spec, dataset, native=run.record.native, figures=figures)
         refuse_other_plan(run, state, ready.plan, dataset_record(ready.plan, ready.dataset))
         writer = RunWriter(
             claim.folder,
@@ -307,7 +307,12 @@ class _Ending:
 
 
 def _prepare(
-    worker: Worker, spec: Spec, dataset: Dataset | Callable[[], Dataset], *, native: bool
+    worker: Worker,
+    spec: Spec,
+    dataset: Dataset | Callable[[], Dataset],
+    *,
+    native: bool,
+    figures: bool,
 ) -> _Ready:
     """Open the backend; meanwhile load the data and draw the plan."""
     worker.start_opening(spec)
@@ -318,7 +323,7 @@ def _prepare(
     dataset = dataset() if callable(dataset) else dataset
     plan = make_plan(spec, dataset)
     data = training_data(plan, dataset)
-    import_evaluator()
+    import_evaluator(figures=figures)
     if native:
         opened = opened or worker.open(spec)
         drawn = worker.draw(plan)

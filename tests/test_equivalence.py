@@ -14,7 +14,7 @@ import pytest
 from mnist_mlp.data import Dataset
 from mnist_mlp.errors import UsageError
 from mnist_mlp.plan import make_plan
-from mnist_mlp.spec import parse_spec
+from mnist_mlp.spec import Spec, parse_spec
 from mnist_mlp.sweep.equivalence import (
     ALPHA,
     Comparison,
@@ -29,6 +29,7 @@ from mnist_mlp.sweep.equivalence import (
 from mnist_mlp.sweep.figure import figure_files
 from mnist_mlp.sweep.pairs import accuracies, comparisons
 from mnist_mlp.sweep.table import Row
+from mnist_mlp.training import resume, train
 from mnist_mlp.worker.parent import Worker
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -116,10 +117,10 @@ def test_wrong_verdicts_are_as_rare_as_promised() -> None:
 
 @pytest.mark.parametrize(("n", "deviation", "difference"), [(10, 0.01, 0.0), (20, 0.02, 0.002)])
 def test_power_is_that_of_simulated_runs(n: int, deviation: float, difference: float) -> None:
-    """Within three standard errors of 400."""
-    found, _ = rates([draws(difference, n=n, seed=s, noise=deviation) for s in range(400)])
+    """Within three standard errors of 200."""
+    found, _ = rates([draws(difference, n=n, seed=s, noise=deviation) for s in range(200)])
     expected = power(n, deviation=deviation, margin=MARGIN, difference=difference)
-    assert found == pytest.approx(expected, abs=0.075)
+    assert found == pytest.approx(expected, abs=0.1)
 
 
 def test_the_needed_runs_are_the_first_that_suffice() -> None:
@@ -223,22 +224,19 @@ def test_many_runs_of_an_original_and_its_port(cli: Cli, idx_dir: Path, tmp_path
     words = ("check", "original.py:Port", "port.py:Port", "--native", "--data-dir", idx_dir)
     words = (*words, "--set", "model.layer_sizes=[30,9,4]")
     words = (*words, "--epochs", 4, "--batch-size", 16, "--out", "o", "--seeds")
-    done = cli(*words, "0:2")
-    assert (done.returncode, "needs at least 3" in done.stdout) == (6, True), done.stderr
-    done = cli(*words, "0:4")
+    done = cli(*words, "0:3")
     assert done.returncode == 1, done.stderr
     assert "original.py:Port against port.py:Port: DIFFERENT" in done.stdout
-    assert ("seed 1" in done.stderr, "seed 3" in done.stderr) == (False, True)
     document = json.loads((tmp_path / "o/native.json").read_text())
-    assert [run["seed"] for run in document["runs"]] == [0, 1, 2, 3]
+    assert [run["seed"] for run in document["runs"]] == [0, 1, 2]
     learnt, not_learnt = np.array([run["accuracies"] for run in document["runs"]]).T
     assert min(learnt) > 0.7
     assert max(not_learnt) < 0.5
-    again = cli(*words, "0:4")
+    again = cli(*words, "0:3")
     assert (again.returncode, again.stdout) == (1, done.stdout)
     assert "starting" not in again.stderr
     (tmp_path / "port.py").write_text(NET.replace("RATE", "0.03"))
-    done = cli(*words, "0:4")
+    done = cli(*words, "0:3")
     assert (done.returncode, "is of other files" in done.stderr) == (2, True)
     for more, told in (
         (["original.py:Port", "--native"], "name both"),
@@ -289,3 +287,21 @@ def test_numpy_has_nothing_of_its_own_to_draw(
     worker.open(spec)
     with pytest.raises(UsageError, match="draws no initial weights and order of its own"):
         worker.draw(make_plan(spec, small_data))
+
+
+def test_a_native_run_goes_on_and_is_not_compared(
+    cli: Cli, small_data: Dataset, finished_run: Path, tmp_path: Path
+) -> None:
+    """What the framework drew is in the folder, and it draws the same again."""
+
+    def spec(epochs: int) -> Spec:
+        return parse_spec(SPEC | {"training": {"batch_size": 32, "epochs": epochs}})
+
+    options: dict[str, Any] = {"dataset": small_data, "figures": False}
+    for name, epochs in (("parts", 1), ("at-once", 2)):
+        run = train(spec(epochs), backend="torch", out=tmp_path / name, native=True, **options)
+    parts = resume(tmp_path / "parts", spec(2), **options)
+    assert parts.history[-1].weights_sha256 == run.history[-1].weights_sha256
+    assert (run.initial_weights["layers.0.bias"] != 0).any()
+    done = cli("compare", tmp_path / "at-once", finished_run)
+    assert (done.returncode, "drew initial weights" in done.stderr) == (2, True), done.stderr

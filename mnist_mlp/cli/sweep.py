@@ -108,7 +108,6 @@ def sweep(
     from mnist_mlp.run.files import json_bytes, write_atomically
     from mnist_mlp.sweep import equivalence
     from mnist_mlp.sweep.cases import parse_shard
-    from mnist_mlp.sweep.figure import figure_files
     from mnist_mlp.sweep.pairs import accuracies, comparisons
     from mnist_mlp.sweep.table import as_text, document, exit_code_of, not_run
     from mnist_mlp.training import default_folder
@@ -142,6 +141,8 @@ def sweep(
             "sweep.json" if parts == 1 else f"sweep-{part}-of-{parts}.json": json_bytes(result)
         }
         if compared:
+            from mnist_mlp.sweep.figure import figure_files
+
             files |= figure_files(compared, accuracies(table))
         for name, content in files.items():
             write_atomically(folder / name, content)

@@ -37,11 +37,15 @@ def evaluate(evidence: Evidence, *, figures: bool = True) -> dict[str, bytes]:
         `figures/NAME.svg`, `figures/NAME.png` for curves (left out when there is no history),
         confusion, mistakes and weights.
     """
-    from mnist_mlp.evaluate.figures import figure_files
     from mnist_mlp.evaluate.report import report_json, report_text
 
+    drawn = {}
+    if figures:
+        from mnist_mlp.evaluate.figures import figure_files
+
+        drawn = figure_files(evidence)
     return {
         "report.txt": report_text(evidence).encode(),
         "report.json": report_json(evidence).encode(),
-        **(figure_files(evidence) if figures else {}),
+        **drawn,
     }

@@ -71,12 +71,14 @@ def _evidence(
         raise RunFolderError(f"{run.path}: {error}") from None
 
 
-def import_evaluator() -> None:
+def import_evaluator(*, figures: bool = True) -> None:
     """Import scikit-learn and Matplotlib now, while the worker imports its framework."""
     import sklearn.metrics  # noqa: F401
 
-    import mnist_mlp.evaluate.figures
-    import mnist_mlp.evaluate.report  # noqa: F401
+    import mnist_mlp.evaluate.report
+
+    if figures:
+        import mnist_mlp.evaluate.figures  # noqa: F401
 
 
 def write_evaluation(run: Run, *, figures: bool = True) -> None:
