@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mnist_mlp.parity.compare.matrix import as_table
 from mnist_mlp.run.folder import Run
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -102,9 +103,32 @@ def test_more_than_two_sides_are_compared_with_the_first(compare: Any, tmp_path:
     ]
     verdicts = [pair["verdict"] for pair in answer["comparisons"]]
     assert verdicts == ["identical", "different", "identical"]
+    matrix = answer["matrix"]
+    assert matrix["runs"] == ["numpy", "numpy-2", "torchdefaultsbackend", "numpy-4"]
+    assert matrix["verdicts"] == [None, *verdicts]
+    apart = np.array(matrix["largest_difference"])
+    np.testing.assert_array_equal(apart, apart.T)
+    assert (apart[2, [0, 1, 3]] > 1e-3).all()
+    assert not apart[np.ix_([0, 1, 3], [0, 1, 3])].any()
+    assert all(seconds > 0 for seconds in matrix["fit_s"])
     names = {path.name for path in (tmp_path / "four").iterdir()}
     runs = {"numpy", "numpy-2", "numpy-4", "torchdefaultsbackend"}
     assert names == runs | {"compare.json", "report.html"}
+
+
+def test_the_matrix_as_text() -> None:
+    content = {
+        "runs": ["keras", "torch", "other"],
+        "verdicts": [None, "identical", "different"],
+        "fit_s": [1.234, 0.5, None],
+        "largest_difference": [[0.0, 2.1e-7, None], [2.1e-7, 0.0, None], [None, None, 0.0]],
+    }
+    assert as_table(content).splitlines()[:4] == [
+        "       against keras  training      to keras  to torch  to other",
+        "keras                 1.23 s        0.0e+00   2.1e-07   -",
+        "torch  identical      0.50 s        2.1e-07   0.0e+00   -",
+        "other  different      not recorded  -         -         0.0e+00",
+    ]
 
 
 def test_a_folder_against_a_backend(compare: Any, cli: Cli, idx_dir: Path, tmp_path: Path) -> None:

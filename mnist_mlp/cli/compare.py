@@ -12,10 +12,11 @@ import typer
 from mnist_mlp.cli import options as o
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mnist_mlp.data import Dataset
     from mnist_mlp.parity.findings import Side
+    from mnist_mlp.parity.outcome import Outcome
     from mnist_mlp.run.folder import Run
     from mnist_mlp.spec import Spec
     from mnist_mlp.worker.parent import Opened, Worker
@@ -75,11 +76,11 @@ def compare(
 
     Example: python -m mnist_mlp compare keras torch --config configs/tiny.toml
     """
-    from mnist_mlp.cli.output import print_json, summary, tell
+    from mnist_mlp.cli.output import print_json, tell
     from mnist_mlp.errors import UsageError
     from mnist_mlp.logs.parent import check_installed
     from mnist_mlp.parity.compare.runs import compare_runs
-    from mnist_mlp.parity.outcome import as_text, document, worst
+    from mnist_mlp.parity.outcome import worst
     from mnist_mlp.registry import target_of
     from mnist_mlp.run.files import json_bytes, write_atomically
     from mnist_mlp.run.folder import Run, is_run_argument
@@ -136,17 +137,14 @@ def compare(
             )
             for other in others
         ]
-    result = document(outcomes)
+    result = _result([first, *others], outcomes)
     if out is not None:
         write_atomically(out / "compare.json", json_bytes(result))
     page = None if out is None else _report([first, *others], result, out / "report.html")
     if json:
         print_json(result)
     else:
-        typer.echo(summary(first))
-        typer.echo("")
-        typer.echo("\n\n".join(as_text(outcome) for outcome in outcomes))
-        typer.echo("")
+        typer.echo(_text(first, outcomes, result))
         for run in (first, *others):
             typer.echo(run.path)
         if out is not None:
@@ -154,6 +152,27 @@ def compare(
         if page is not None:
             typer.echo(page)
     raise typer.Exit(worst(outcomes).exit_code)
+
+
+def _result(runs: list[Run], outcomes: list[Outcome]) -> dict[str, Any]:
+    """The content of `compare.json`."""
+    from mnist_mlp.parity.compare.matrix import matrix
+    from mnist_mlp.parity.outcome import document
+
+    several = {"matrix": matrix(runs, outcomes)} if len(outcomes) > 1 else {}
+    return {**document(outcomes), **several}
+
+
+def _text(first: Run, outcomes: list[Outcome], result: Mapping[str, Any]) -> str:
+    """The first run, each comparison with it, and the matrix if there are several."""
+    from mnist_mlp.cli.output import summary
+    from mnist_mlp.parity.compare.matrix import as_table
+    from mnist_mlp.parity.outcome import as_text
+
+    parts = [summary(first), *map(as_text, outcomes)]
+    if "matrix" in result:
+        parts.append(as_table(result["matrix"]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _train_all(
