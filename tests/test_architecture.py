@@ -259,8 +259,8 @@ def test_check_and_compare_know_nothing_of_each_other() -> None:
 
 
 ONLY_ONE_HAS = {
-    # Keras feeds and watches a model inside its own `fit`.
-    "mnist_mlp_keras": {"run"},
+    # Keras feeds and watches a model inside its own `fit`, and has constraints on weights.
+    "mnist_mlp_keras": {"pair_constraints", "run"},
     "mnist_mlp_torch": {
         "feed",
         "forward",
@@ -269,6 +269,7 @@ ONLY_ONE_HAS = {
         "layers",
         "pair_gates",
         "pair_inputs",
+        "pair_noise",
         "listener",
         "plain",
         "products",

@@ -15,6 +15,7 @@ ATTRIBUTES = {
     "epsilon": "epsilon",
     "momentum": "momentum",
     "rate": "rate",
+    "stddev": "stddev",
     "slope": "negative_slope",
     "alpha": "alpha",
 }

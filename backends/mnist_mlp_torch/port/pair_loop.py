@@ -51,9 +51,8 @@ class LoopSide(TorchSide):
         UsageError
             The loop was not run on these rows.
         """
-        if not np.array_equal(rows, self._rows) or not all(
-            isinstance(x, Tensor) for x in self._inputs
-        ):
+        known = isinstance(rows, np.ndarray) and np.array_equal(rows, self._rows)
+        if not known or not all(isinstance(x, Tensor) for x in self._inputs):
             raise UsageError(f"{self.given.path}: what its loop makes of these rows is not known")
         return torch.cat(list(self._inputs))
 
@@ -111,7 +110,7 @@ class _LoopRun(PairRun):
         """
         rows = self.job.rows
         loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
-        epoch = [tuple(batch) for batch in loader]
+        epoch = [batch if rows.keys is not None else tuple(batch) for batch in loader]
         epochs = [epoch[:1]] if one_batch else [epoch] * self.job.epochs
         if self._drive(epochs) < sum(map(len, epochs)):
             # Its own epochs are fewer: all batches in one.
@@ -160,7 +159,7 @@ class _LoopRun(PairRun):
 
     def _after_step(self, optimizer: Any, *_: Any) -> None:
         if any(optimizer is known for known in self._optimizers):
-            self._note_settings()
+            self._after_update()
 
     def _step(self, module: Any, optimizers: list[Any], drive: Drive) -> None:
         if drive.steps == 1:
