@@ -201,7 +201,7 @@ def follow(
         verbose=verbose,
         timeout=timeout,
     ) as worker:
-        ready = _prepare(worker, spec, dataset, native=False)
+        ready = _prepare(worker, spec, dataset, native=False, figures=False)
         worker.fit(ready.plan, ready.data)
 
 

@@ -33,7 +33,7 @@ PAIRS = Path(__file__).parent / "pairs"
 
 TOLERATED = {
     *("flatten_order", "unbiased_variance", "repeated_rows"),
-    *("clip_norm_slack", "schedule_in_float32"),
+    *("clip_norm_slack", "schedule_in_float32", "constraint_epsilon"),
     *(f"{name}_epsilon_placement" for name in ("adam", "rmsprop", "adagrad", "adamax")),
 }
 """What may be noted of two models; other notes are about data."""

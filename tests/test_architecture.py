@@ -260,8 +260,14 @@ def test_check_and_compare_know_nothing_of_each_other() -> None:
 
 
 ONLY_ONE_HAS = {
-    # Keras feeds and watches a model inside its own `fit`.
-    "mnist_mlp_keras": {"pair_functions", "pair_losses", "pair_work", "run"},
+    # Keras feeds and watches a model inside its own `fit`, and has constraints on weights.
+    "mnist_mlp_keras": {
+        "pair_constraints",
+        "pair_functions",
+        "pair_losses",
+        "pair_work",
+        "run",
+    },
     "mnist_mlp_torch": {
         "feed",
         "forward",
@@ -272,6 +278,7 @@ ONLY_ONE_HAS = {
         "loop_schedules",
         "pair_gates",
         "pair_inputs",
+        "pair_noise",
         "listener",
         "plain",
         "products",

@@ -9,13 +9,13 @@ import ctypes
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops import gen_stateless_random_ops_v2, math_ops
+from tensorflow.python.ops import gen_random_ops, gen_stateless_random_ops_v2, math_ops
 
 from mnist_mlp.contract import Runtime
 
@@ -329,6 +329,26 @@ def replaced_uniforms(replaced: Callable[[Any], Any]) -> Iterator[None]:
         yield
     finally:
         gen_stateless_random_ops_v2.stateless_random_uniform_v2 = original
+
+
+@contextmanager
+def replaced_normals(replaced: Callable[[Any], Any]) -> Iterator[None]:
+    """Context in which normal random numbers, of mean 0 and deviation 1, pass through a function:
+    those that Keras draws, and those of `tf.random.normal`."""
+    owners = (
+        (gen_stateless_random_ops_v2, "stateless_random_normal_v2"),
+        (gen_random_ops, "random_standard_normal"),
+    )
+    with ExitStack() as stack:
+        for owner, name in owners:
+            original = getattr(owner, name)
+            stack.callback(setattr, owner, name, original)
+            setattr(owner, name, _passing(original, replaced))
+        yield
+
+
+def _passing(original: Callable[..., Any], replaced: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda *args, **options: replaced(original(*args, **options))
 
 
 def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: Any = None) -> Any:

@@ -18,6 +18,10 @@ from itertools import permutations
 from math import prod
 from typing import Any, Protocol
 
+import numpy as np
+
+from mnist_mlp.ports.batch_keys import BatchKeys
+from mnist_mlp.ports.constraints import Constraint, constrained
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.protocol import OwnData
@@ -98,14 +102,15 @@ class PairRows:
     """What a model is fed: rows `x` (m, ...) and targets `y` (m, ...), in the form that it takes.
 
     Several inputs are a tuple or dictionary of arrays; torch's loaders may give them beside the
-    targets, in one `flat` tuple. An epoch is these rows in their order, `batch_size` at a time; the
-    last batch may be smaller.
+    targets, in one `flat` tuple, or all in a dictionary, by `keys`. An epoch is these rows in their
+    order, `batch_size` at a time; the last batch may be smaller.
     """
 
     x: Inputs
     y: Array
     batch_size: int
     flat: bool = False
+    keys: BatchKeys | None = None
 
     @property
     def steps(self) -> int:
@@ -131,38 +136,63 @@ class RunLength:
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One draw of random numbers for a dropout: which elements stay, and how probable that was.
+    """One draw of random numbers: for a dropout, which elements stay, and how probable that was;
+    for `normal` noise, numbers of mean 0 and deviation 1.
 
     `source` is the number of the layer whose result is dropped of, where that is known: branches of
-    a network may run in another order in the other framework.
+    a network may run in another order in the other framework. `channels_last` is where the
+    framework that drew has them.
     """
 
     keep: Array
-    probability: float
+    probability: float = 1.0
     source: int | None = None
+    normal: bool = False
+    channels_last: bool | None = None
 
 
 class Planned:
     """Draws to be used once each: that of the same source, else the next of the others."""
 
-    def __init__(self, draws: Sequence[Draw]) -> None:
+    def __init__(self, draws: Sequence[Draw], *, channels_last: bool) -> None:
         self._left = list(draws)
+        self._channels_last = channels_last
 
-    def next(self, source: int | None) -> Draw | None:
-        """The draw for a dropout behind a layer."""
-        if not self._left:
+    def next(
+        self, source: int | None, shape: Sequence[int], *, normal: bool = False
+    ) -> Array | None:
+        """The draw for what is behind a layer, laid out in a shape; None if it does not fit."""
+        places = [i for i, draw in enumerate(self._left) if draw.normal == normal]
+        if not places:
             return None
-        known = (i for i, draw in enumerate(self._left) if draw.source == source is not None)
-        return self._left.pop(next(known, 0))
+        place = next((i for i in places if self._left[i].source == source is not None), places[0])
+        draw = self._left[place]
+        laid = laid_out(
+            draw.keep,
+            shape,
+            channels_last=self._channels_last,
+            elsewhere=draw.channels_last is not None and draw.channels_last != self._channels_last,
+        )
+        if laid is not None:
+            del self._left[place]
+        return laid
 
 
-def laid_out(keep: Array, shape: Sequence[int], *, channels_last: bool) -> Array | None:
+MAPS = 4
+"""Axes of a batch of maps, whose channels stand elsewhere in the other framework. With fewer axes,
+features may be last in both."""
+
+
+def laid_out(
+    keep: Array, shape: Sequence[int], *, channels_last: bool, elsewhere: bool = False
+) -> Array | None:
     """The same elements in another order of the axes; None if they do not fit `shape`.
 
-    Where several orders fit, channels go last, or first after the batch.
+    Where several orders fit, channels go last, or first after the batch; `elsewhere` says that they
+    come from a framework that has them at the other place.
     """
     shape, axes = tuple(shape), range(keep.ndim)
-    if keep.shape == shape:
+    if keep.shape == shape and not (elsewhere and keep.ndim >= MAPS):
         return keep
     likely = (
         (*axes[:1], *axes[2:], *axes[1:2])
@@ -238,6 +268,22 @@ class PairJob:
         """The changes of a loop."""
         return [mend for mend in self.mends if mend.layer is None and mend.field in OF_LOOPS]
 
+    def constrained(self, moved: Tensors) -> Tensors:
+        """Weights right behind the optimizer, as they are left by constraints that an experiment
+        puts in the place of the model's own."""
+        found = {}
+        for mend in self.mends:
+            if mend.field == "constraint" and mend.layer is not None:
+                role, by = mend.value
+                name = tensor_name(mend.layer, role)
+                found[name] = moved[name] if by is None else constrained(moved[name], by)
+        return found
+
+
+def changed_since(moved: Tensors, after: Tensors) -> Tensors:
+    """Those of some tensors that are others now, as they were."""
+    return {name: w for name, w in moved.items() if not np.array_equal(w, after[name])}
+
 
 @dataclass(frozen=True, eq=False)
 class WholeRun:
@@ -266,7 +312,9 @@ class PairStep:
     `inputs` are those of layers with weights, `outputs` those of all observed layers, by number.
     `gradients` are those of the backward pass; `applied` those that the optimizer took, where they
     are others. `optimizer` has the settings of each tensor's update, as they were in effect.
-    `rough` names what was computed in a smaller type than the run's.
+    `rough` names what was computed in a smaller type than the run's, `unseen` what drew random
+    numbers that cannot be exchanged. `moved` are weights right behind the optimizer, where they are
+    changed once more before the next step, as by a constraint.
     """
 
     inputs: Mapping[int, Array]
@@ -279,6 +327,8 @@ class PairStep:
     applied: Tensors = field(default_factory=dict)
     optimizer: Mapping[str, Settings] = field(default_factory=dict)
     rough: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    moved: Tensors = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,6 +349,8 @@ class PairFacts:
         The loss, where it is one of the framework's.
     penalties : dict
         L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
+    constraints : dict
+        In Keras, the constraint of each tensor that has one.
     repeated_rows : tuple of str
         Embeddings for which the optimizer takes the occurrences of a row one by one.
     schedules : tuple of str
@@ -334,6 +386,7 @@ class PairFacts:
     unmapped: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
     repeated_rows: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
     asks_length: bool = False

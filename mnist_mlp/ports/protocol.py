@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mnist_mlp.contract import Runtime, State, StepRecord, TrainingData
 from mnist_mlp.plan import Plan
+from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.inputs import Part
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.reference import Array, Tensors
@@ -176,6 +177,8 @@ class OwnData:
         in that order.
     flat : bool
         Whether torch's batches are `(a, b, y)` instead of `((a, b), y)`.
+    keys : BatchKeys or None
+        Where torch's batches are dictionaries, what is under which key.
     """
 
     rows: Rows
@@ -189,6 +192,7 @@ class OwnData:
     parts: tuple[Part, ...] = ()
     order: tuple[int, ...] = ()
     flat: bool = False
+    keys: BatchKeys | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,6 +66,15 @@ def lstm():
     return classifier(layers.LSTM(5))
 
 
+def dropped():
+    """Of the inputs, the same in all steps."""
+    return classifier(layers.LSTM(5, dropout=0.3))
+
+
+def dropped_states():
+    return classifier(layers.LSTM(5, recurrent_dropout=0.3))
+
+
 def gru():
     return classifier(layers.GRU(5))
 

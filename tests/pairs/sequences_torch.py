@@ -298,6 +298,34 @@ def averaged():
     return classifier(reading(lambda self, out, last: out.mean(1))(nn.LSTM(3, 5, batch_first=True)))
 
 
+class Dropped(Series):
+    """Features are dropped for all steps at once."""
+
+    rate = 0.3
+
+    def forward(self, x):
+        x = F.dropout1d(x.transpose(1, 2), self.rate, self.training).transpose(1, 2)
+        return super().forward(x)
+
+
+def dropped():
+    return classifier(Dropped(nn.LSTM(3, 5, batch_first=True)))
+
+
+def dropped_more():
+    kind = type("More", (Dropped,), {"rate": 0.5})
+    return classifier(kind(nn.LSTM(3, 5, batch_first=True)))
+
+
+class DroppedSteps(Series):
+    def forward(self, x):
+        return super().forward(F.dropout(x, 0.3, self.training))
+
+
+def dropped_steps():
+    return classifier(DroppedSteps(nn.LSTM(3, 5, batch_first=True)))
+
+
 class Loop(nn.Module):
     """A cell, step by step."""
 
@@ -315,6 +343,21 @@ class Loop(nn.Module):
         for step in range(x.shape[1]):
             h, c = self.cell(x[:, step], (h, c))
         return self.out(h)
+
+
+class DroppedLoop(Loop):
+    """States are dropped by one mask for all steps and gates, where Keras has one for each gate."""
+
+    def forward(self, x):
+        h = c = torch.zeros(len(x), 5, dtype=x.dtype)
+        kept = F.dropout(torch.ones_like(h), 0.3, self.training)
+        for step in range(x.shape[1]):
+            h, c = self.cell(x[:, step], (h * kept, c))
+        return self.out(h)
+
+
+def dropped_loop():
+    return classifier(DroppedLoop())
 
 
 def loop():

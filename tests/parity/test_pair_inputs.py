@@ -107,8 +107,27 @@ def test_inputs_are_exchanged_for_an_experiment() -> None:
 
 def test_each_branch_gets_its_own_mask() -> None:
     draws = [Draw(np.ones(2, bool), 0.5, source) for source in (7, None, 3)]
-    planned = Planned(draws)
-    assert planned.next(3) is draws[2]
-    assert planned.next(None) is draws[0]  # of no known place: the next one
-    assert planned.next(5) is draws[1]
-    assert planned.next(7) is None
+    planned = Planned(draws, channels_last=True)
+    assert planned.next(3, (2,)) is draws[2].keep
+    assert planned.next(None, (2,)) is draws[0].keep  # of no known place: the next one
+    assert planned.next(5, (3,)) is None  # it does not fit, and is left to the next that asks
+    assert planned.next(5, (2,)) is draws[1].keep
+    assert planned.next(7, (2,)) is None
+
+
+def test_maps_as_wide_as_they_have_channels_are_turned() -> None:
+    """Their shape is the same in both frameworks, and their channels are not."""
+    keep = np.arange(54).reshape(2, 3, 3, 3)
+    of_keras = Planned([Draw(keep, normal=True, channels_last=True)], channels_last=False)
+    given = of_keras.next(None, keep.shape, normal=True)
+    np.testing.assert_array_equal(given, keep.transpose(0, 3, 1, 2))
+    of_torch = Planned([Draw(keep, normal=True, channels_last=False)], channels_last=False)
+    assert of_torch.next(None, keep.shape, normal=True) is keep
+
+
+def test_noise_gets_no_mask() -> None:
+    draws = [Draw(np.ones(2, bool), 0.5), Draw(np.zeros(2), normal=True)]
+    planned = Planned(draws, channels_last=False)
+    assert planned.next(None, (2,), normal=True) is draws[1].keep
+    assert planned.next(None, (2,), normal=True) is None
+    assert planned.next(None, (2,)) is draws[0].keep

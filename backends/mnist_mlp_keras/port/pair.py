@@ -23,6 +23,7 @@ from mnist_mlp.ports.pair import (
     PairStep,
     RunLength,
     WholeRun,
+    changed_since,
     tensor_name,
 )
 from mnist_mlp.ports.reported import Reports
@@ -51,6 +52,7 @@ from mnist_mlp_keras.port.load import (
     wanted_shape,
 )
 from mnist_mlp_keras.port.own_data import own_data
+from mnist_mlp_keras.port.pair_constraints import constrain, constraints_of, held_back
 from mnist_mlp_keras.port.pair_draws import Draws
 from mnist_mlp_keras.port.pair_layers import LOSSES, from_canonical, loss_settings, to_canonical
 from mnist_mlp_keras.port.pair_losses import CalledLoss, WatchedLoss
@@ -155,6 +157,7 @@ class KerasSide:
             unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
             repeated=tuple(observer.repeated),
             penalties=observer.penalties,
+            constraints=constraints_of(observer.tensors),
             repeated_rows=tuple(run.repeated_rows),
             schedules=tuple(described(run.fitted, run.callbacks)),
             accumulated=run.accumulated,
@@ -291,6 +294,7 @@ class PairRun(keras.callbacks.Callback):
         self.repeated_rows: list[str] = []
         self._settings: dict[str, Settings] = {}
         self._applied: Tensors = {}
+        self._moved: Tensors = {}
         with user_errors(side.path):
             self.callbacks = passed_on(side.given.fit)["callbacks"]
         on_loss = [m for m in job.mends if m.layer == side.loss_place and m.layer is not None]
@@ -377,7 +381,7 @@ class PairRun(keras.callbacks.Callback):
         self.observer = Observer(self.fitted, self.job.mends)
         self._before = self.known.read() if self.known is not None else {}
         self._forced = forced
-        self._settings, self._applied = {}, {}
+        self._settings, self._applied, self._moved = {}, {}, {}
         self._draws = Draws(forced.draws)
         self._loss, self._raw = float("nan"), dict[int, Any]()
         self._open = ExitStack()
@@ -441,13 +445,19 @@ class PairRun(keras.callbacks.Callback):
                 self._at_update(g, v, names.get(id(v), ()))
                 for g, v in zip(gradients, variables, strict=True)
             ]
-            if not self._experiment.by_rule:
-                return own(replaced, trainable_variables)
-            taken = self._taken(replaced, variables)
-            known.write(
-                self._experiment.applied(optimizer, len(self.steps), known.read(), taken, names)
-            )
-            return None
+            held = held_back(variables)
+            try:
+                if not self._experiment.by_rule:
+                    own(replaced, trainable_variables)
+                else:
+                    taken, before = self._taken(replaced, variables), known.read()
+                    known.write(
+                        self._experiment.applied(optimizer, len(self.steps), before, taken, names)
+                    )
+                if self.known is not None:
+                    self._moved = self.known.read()
+            finally:
+                constrain(held)
 
         return apply
 
@@ -509,6 +519,8 @@ class PairRun(keras.callbacks.Callback):
             self._open.close()
             self._open = None
         self._twice()
+        if self._moved and self.known is not None:
+            self.known.write(self.job.constrained(self._moved))
         self._pending = True
 
     def validate(self) -> None:
@@ -541,6 +553,7 @@ class PairRun(keras.callbacks.Callback):
             return
         self._pending = False
         known, seen = self.known or self.observer, self.observer
+        after = known.read()
         self.steps.append(
             PairStep(
                 inputs=seen.inputs,
@@ -548,11 +561,13 @@ class PairRun(keras.callbacks.Callback):
                 loss=self._loss,
                 before=self._before,
                 gradients=self._left(),
-                after=known.read(),
+                after=after,
+                moved=changed_since(self._moved, after),
                 draws=tuple(self._draws.seen),
                 applied=self._applied,
                 optimizer=self._settings,
                 rough=tuple(seen.rough),
+                unseen=self._draws.unseen,
             )
         )
 

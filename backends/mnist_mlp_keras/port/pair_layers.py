@@ -31,6 +31,9 @@ KINDS = {
     **{f"GlobalAveragePooling{d}": "adaptive_average_pool" for d in _DIMENSIONS},
     **{f"GlobalMaxPooling{d}": "adaptive_max_pool" for d in _DIMENSIONS},
     "Dropout": "dropout",
+    "AlphaDropout": "alpha_dropout",
+    "GaussianNoise": "gaussian_noise",
+    "GaussianDropout": "gaussian_dropout",
     **{f"SpatialDropout{d}": "spatial_dropout" for d in _DIMENSIONS},
     "ReLU": "relu",
     "LeakyReLU": "leaky_relu",
@@ -128,15 +131,16 @@ def settings_of(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
                 "momentum": float(layer.momentum),
                 "training": bool(layer.trainable),
             }
-        case "layer_norm":
-            return {"epsilon": float(layer.epsilon)}
-        case "group_norm":
-            return {"epsilon": float(layer.epsilon), "groups": int(layer.groups)}
+        case "layer_norm" | "group_norm":
+            groups = {"groups": int(layer.groups)} if hasattr(layer, "groups") else {}
+            return {"epsilon": float(layer.epsilon), **groups}
         case "embedding":
             return {"padding_index": None, "max_norm": None, "by_frequency": False}
         case "max_pool" | "average_pool":
             return _pool_settings(layer, shape)
-        case "dropout" | "spatial_dropout":
+        case "gaussian_noise":
+            return {"stddev": float(layer.stddev)}
+        case "dropout" | "spatial_dropout" | "alpha_dropout" | "gaussian_dropout":
             return {"rate": float(layer.rate)}
         case "ZeroPadding1D" | "ZeroPadding2D" | "ZeroPadding3D":
             pads = layer.padding

@@ -16,6 +16,7 @@ ATTRIBUTES = {
     "momentum": "momentum",
     "rate": "rate",
     "groups": "groups",
+    "stddev": "stddev",
     "slope": "negative_slope",
     "alpha": "alpha",
 }

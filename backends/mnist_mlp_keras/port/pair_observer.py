@@ -30,7 +30,13 @@ from mnist_mlp_keras.port.pair_layers import (
     to_canonical,
 )
 from mnist_mlp_keras.port.pair_mends import as_unbiased, followed, set_layer, variance_before
-from mnist_mlp_keras.port.pair_recurrent import Sequences, all_steps_at_once, of_one_step, run
+from mnist_mlp_keras.port.pair_recurrent import (
+    Sequences,
+    all_steps_at_once,
+    input_dropout,
+    of_one_step,
+    run,
+)
 from mnist_mlp_keras.port.pair_recurrent import settings_of as recurrent_settings
 from mnist_mlp_keras.port.pair_work import (
     DROPOUTS,
@@ -133,13 +139,17 @@ class Observer:
                 self._add(layer, x, x)
                 return x
             if is_recurrent(layer):
-                return self._strand(layer, leaf, own, x, options, mends)
+                return self._strand(layer, leaf, own, x, options, draws)
             self._add(layer, x, None)
             if weights:
                 self._map(layer, here)
                 self.of_leaf[leaf] = here
                 self.inputs[here] = _in_one_axis(layer, copied(x))
-            draws.rate = layer.rate if kind_of(layer) in DROPOUTS and layer.rate else None
+            draws.rate = (
+                layer.rate
+                if kind_of(layer) in (*DROPOUTS, "alpha_dropout") and layer.rate
+                else None
+            )
             draws.source = self._made.get(id(x), (None, None))[0]
             before = variance_before(layer, mends)
             try:
@@ -169,16 +179,32 @@ class Observer:
         own: Callable[..., Any],
         x: Any,
         options: Mapping[str, Any],
-        mends: Sequence[Mend],
+        draws: Draws,
     ) -> Any:
-        """One direction of one recurrent layer, its steps in the order in which it takes them."""
+        """One direction of one recurrent layer, its steps in the order in which it takes them.
+
+        What it drops of its inputs, in all steps the same, is work of its own in front of it.
+        """
+        rate = input_dropout(layer)
+        if rate:
+            kind, name = "spatial_dropout", f"{layer.name}: dropout of inputs"
+            self.layers.append(PairLayer(len(self.layers), name, kind, {"rate": rate}))
         here = len(self.layers)
+        mends = self.mends.get(here, [])
         settings = recurrent_settings(layer, options.get("mask"), options.get("initial_state"))
         self._add(layer, x, None, settings)
         self._map(layer, here)
         self.of_leaf[leaf] = here
-        result, strand = run(layer, own, x, options, mends, self.sequences)
-        self.inputs[here] = copied(x)[:, ::-1] if layer.go_backwards else copied(x)
+        drawn, draws.rate = len(draws.seen), rate or None
+        draws.source = self._made.get(id(x), (None, None))[0]
+        try:
+            result, strand = run(layer, own, x, options, mends, self.sequences)
+        finally:
+            draws.rate = None
+        taken = copied(x)
+        if rate and len(draws.seen) > drawn:
+            taken = taken * (draws.seen[drawn].keep / (1 - rate))[:, None]
+        self.inputs[here] = taken[:, ::-1] if layer.go_backwards else taken
         if any(mend.field == "backwards" for mend in mends):
             self.inputs[here] = self.inputs[here][:, ::-1]
         self.sequences.strands[here] = strand

@@ -97,6 +97,16 @@ def settings_of(layer: Any, mask: Any, begin: Any) -> dict[str, Any]:
     return settings
 
 
+def input_dropout(layer: Any) -> float:
+    """The rate at which a layer drops its inputs, by one mask for all steps and gates; 0 where it
+    does not, or where it drops its states too, by a mask for each gate, which no layer of torch
+    does."""
+    cell = layer.cell
+    if cell.recurrent_dropout or getattr(cell, "implementation", 2) == 1:
+        return 0.0
+    return float(cell.dropout)
+
+
 def run(
     layer: Any,
     own: Callable[..., Any],

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mnist_mlp.contract import Runtime, Tensors, TrainingData
+from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.protocol import OwnData, PortFacts
 from mnist_mlp.ports.trials import DRAWS
 from mnist_mlp.ports.user_code import user_errors
@@ -43,8 +44,10 @@ def probe(
     data: TrainingData,
     image_shape: tuple[int, ...],
     own: OwnData | None,
+    keys: BatchKeys | None,
 ) -> Probed:
-    """Run one training batch, and look at initial weights and settings on the way."""
+    """Run one training batch, a dictionary where it has `keys`, and look at initial weights and
+    settings on the way."""
     module = given.fresh(seed=0)
     seen: dict[str, Any] = {}
 
@@ -62,7 +65,13 @@ def probe(
 
     rows = min(len(data.train_labels), PROBE_ROWS)
     loader = loader_in_order(
-        Rows(data.train_images, data.train_labels, shape=image_shape, dtype=torch.float32),
+        Rows(
+            data.train_images,
+            data.train_labels,
+            shape=image_shape,
+            dtype=torch.float32,
+            keys=keys,
+        ),
         batch_size=rows,
     )
     trainer = make_trainer(

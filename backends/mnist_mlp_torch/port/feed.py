@@ -1,4 +1,4 @@
-"""The plan's batches as a port gets them: `(x, y)`, x in [0, 1], y int64."""
+"""The plan's batches as a port gets them: `(x, y)`, x in [0, 1], y int64; or both by their keys."""
 
 from __future__ import annotations
 
@@ -11,21 +11,30 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mnist_mlp.contract import Array
+from mnist_mlp.ports.batch_keys import BatchKeys
 
 EVALUATION_BATCH = 2048
 """Where nothing is made of single batches."""
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):
-    """Images (n, inputs) and labels (n,), uint8 until a row or a batch is asked for."""
+    """Images (n, inputs) and labels (n,), uint8 until a row or a batch is asked for; with `keys`, a
+    batch is a dictionary."""
 
     def __init__(
-        self, images: Array, labels: Array, *, shape: tuple[int, ...], dtype: torch.dtype
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        keys: BatchKeys | None = None,
     ) -> None:
         self.images = torch.from_numpy(images)
         self.labels = torch.from_numpy(labels)
         self.shape = shape
         self.dtype = dtype
+        self.keys = keys
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,6 +48,10 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
         index = torch.as_tensor(positions)
         x = self.images[index].to(self.dtype).div_(255).view(len(index), *self.shape)
         return x, self.labels[index].long()
+
+    def collated(self, batch: tuple[Tensor, Tensor]) -> Any:
+        """A whole batch, of which nothing is left to collate, in the form that the port takes."""
+        return batch if self.keys is None else self.keys.batch(*batch)
 
 
 class _Batches(Sampler[list[int]]):
@@ -81,7 +94,7 @@ class Feed:
         Lightning asks for one iterator more than there are epochs, so calls cannot be counted.
         """
         sampler = _Batches(lambda: self.batches(epoch()), self.steps_per_epoch)
-        return DataLoader(self.rows, batch_sampler=sampler, collate_fn=as_it_is)
+        return DataLoader(self.rows, batch_sampler=sampler, collate_fn=self.rows.collated)
 
     def validation(self) -> Any:
         """The validation rows as they stand."""
@@ -90,17 +103,12 @@ class Feed:
 
 def loader_in_order(rows: Rows, *, batch_size: int = EVALUATION_BATCH) -> Any:
     """Rows as they stand."""
-    return DataLoader(rows, batch_size=batch_size, collate_fn=as_it_is)
+    return DataLoader(rows, batch_size=batch_size, collate_fn=rows.collated)
 
 
 def inputs_only(rows: Rows) -> Any:
     """Rows as they stand, without labels."""
     return DataLoader(rows, batch_size=EVALUATION_BATCH, collate_fn=_first)
-
-
-def as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """`Rows` makes whole batches: nothing is left to collate."""
-    return batch
 
 
 def _first(batch: tuple[Tensor, Tensor]) -> Tensor:

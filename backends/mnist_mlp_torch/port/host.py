@@ -32,6 +32,7 @@ from mnist_mlp_torch.port.lines import watch
 from mnist_mlp_torch.port.load import load, make_trainer, overrides
 from mnist_mlp_torch.port.own_data import own_data
 from mnist_mlp_torch.port.pair import TorchSide
+from mnist_mlp_torch.port.pair_inputs import keys_of_step, takes_dictionary
 from mnist_mlp_torch.port.pair_loop import LoopSide
 from mnist_mlp_torch.port.recorder import Recorder
 from mnist_mlp_torch.port.state import parameters_of, set_tensors
@@ -72,12 +73,15 @@ class Port(PairHost):
                 f"a specification: check ORIGINAL {self.given.target}"
             )
         self.image_shape = image_shape
+        own = own_data(self.given)
+        self.keys = own.keys if own is not None else keys_of_step(self.given.fresh(seed=0))
         self.probed: Probed = probe(
             self.given,
             self.runtime,
             data=data,
             image_shape=image_shape,
-            own=own_data(self.given),
+            own=own,
+            keys=self.keys,
         )
         self._module: Any = None  # the one that was trained last
         return self.facts
@@ -194,7 +198,10 @@ class Port(PairHost):
         kinds = {layer.dtype for layer in self.facts.layers if layer.dense}
         double = kinds == {"float64"} and plan.spec.training.precision == "float64"
         dtype = torch.float64 if double else torch.float32
-        return Rows(images, labels, shape=self.image_shape, dtype=dtype)
+        return self._rows_of(images, labels, dtype)
+
+    def _rows_of(self, images: Array, labels: Array, dtype: torch.dtype) -> Rows:
+        return Rows(images, labels, shape=self.image_shape, dtype=dtype, keys=self.keys)
 
     # --- Free training, and evaluation ------------------------------------------------------------
 
@@ -237,7 +244,7 @@ class Port(PairHost):
         set_tensors(parameters_of(module, self.probed.dense), weights, lambda p: p)
         dtype = torch.float64 if weights[kernel_name(0)].dtype == np.float64 else torch.float32
         labels = np.zeros(len(images), np.uint8)
-        rows = Rows(images, labels, shape=self.image_shape, dtype=dtype)
+        rows = self._rows_of(images, labels, dtype)
         return self._evaluate(module, rows)
 
     def _evaluate(self, module: Any, rows: Rows) -> Array:
@@ -271,7 +278,7 @@ class Port(PairHost):
             if kind == "validation":
                 trainer.validate(module, loader_in_order(rows), verbose=False)
             else:
-                labelled = overrides(module, "predict_step")
+                labelled = overrides(module, "predict_step") or takes_dictionary(module)
                 trainer.predict(module, (loader_in_order if labelled else inputs_only)(rows))
         forward.close()
         return np.concatenate(chunks)

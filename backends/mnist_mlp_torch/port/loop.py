@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -26,9 +26,12 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
+from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.driving import Batch, Driving
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
+from mnist_mlp_torch.port.pair_inputs import keys_of_batch
 from mnist_mlp_torch.port.slices import SliceWatch, Targets
 
 
@@ -45,9 +48,9 @@ def refusal(path: Path, reason: str) -> str:
 class Loop:
     """What a script's loop is made of, by the order in which the script makes such things.
 
-    `loader` is None where it makes its batches itself. `kind` is the type of a batch, `epochs` how
-    often its data are gone over, where that is known, and `before` how often its module is called
-    before it trains.
+    `loader` is None where it makes its batches itself. `kind` is the type of a batch, `keys` say
+    what is where in one that is a dictionary, `epochs` how often its data are gone over, where that
+    is known, and `before` how often its module is called before it trains.
     """
 
     module: int
@@ -56,6 +59,7 @@ class Loop:
     kind: type
     epochs: int | None = None
     before: int = 0
+    keys: BatchKeys | None = None
 
 
 class Made:
@@ -105,8 +109,8 @@ COPIES = "its module, loader or optimizer is a copy of another"
 class LoopWatch:
     """Offers a loop when it makes its first update."""
 
-    def __init__(self, catch: Catch) -> None:
-        self.catch = catch
+    def __init__(self, catch: Catch, path: Path) -> None:
+        self.catch, self.path = catch, path
         self.made = Made()
         self.depth = 0
         self.root: Any = None
@@ -143,7 +147,8 @@ class LoopWatch:
 
     def _iterating(self, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def iterate(loader: Any) -> Iterator[Any]:
-            for batch in own(loader):
+            for given in own(loader):
+                batch = _Read(given) if isinstance(given, Mapping) else given
                 self.batch, self.slices.inputs = (loader, batch), []
                 yield batch
             self.batch = None
@@ -208,6 +213,8 @@ class LoopWatch:
         assert self.batch is not None
         _, batch = self.batch
         first = batch[0] if isinstance(batch, tuple | list) and batch else None
+        if isinstance(batch, Mapping):
+            first = next((x for x in batch.values() if isinstance(x, Tensor)), None)
         last = self.slices.inputs[-1] if self.slices.inputs else torch.empty(0)
         return not isinstance(first, Tensor) or not len(last) or len(first) == len(last)
 
@@ -244,13 +251,20 @@ class LoopWatch:
             calls = len(self.slices.inputs)
             return {"refused": f"its module is called {calls} times for one update"}
         loader, batch = self.batch
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            return {"refused": f"its loader gives {type(batch).__name__}, expected (x, y)"}
+        keys = None
+        if isinstance(batch, _Read):
+            try:
+                keys = keys_of_batch(batch, path=self.path, read=batch.read)
+            except UserCodeError as error:
+                return {"refused": str(error).removeprefix(f"{self.path}: ")}
+        elif not isinstance(batch, tuple | list) or len(batch) != 2:
+            given = type(batch).__name__
+            return {"refused": f"its loader gives {given}, expected (x, y) or a dictionary"}
         number = place_of(loader, self.made.loaders)
         if module is None or number is None or place is None:
             return {"refused": COPIES}
-        kind = tuple if isinstance(batch, tuple) else list
-        loop = Loop(module, number, place, kind, self._epochs(loader), self.before)
+        kind = dict if keys is not None else tuple if isinstance(batch, tuple) else list
+        loop = Loop(module, number, place, kind, self._epochs(loader), self.before, keys)
         return {"module": self.start, "loader": (loader, None), "loop": loop}
 
     def _epochs(self, loader: Any) -> int | None:
@@ -260,6 +274,26 @@ class LoopWatch:
         `enumerate(loader)`. In another file it is not seen.
         """
         return self.catch.epochs_over(len(loader))
+
+
+class _Read(dict[Any, Any]):
+    """A batch that notes which of its entries are read."""
+
+    def __init__(self, batch: Mapping[Any, Any]) -> None:
+        super().__init__(batch)
+        self.read: set[Any] = set()
+
+    def __getitem__(self, key: Any) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        self.read.add(key)
+        return super().pop(key, *default)
 
 
 def _is_single(args: Sequence[Any]) -> bool:
@@ -355,6 +389,8 @@ class Drive(Driving):
         self._calls += 1
         if not self._fresh or self._calls <= self.loop.before:
             return None
+        if self._own:
+            self.end_if_done()
         self._fresh = False
         self.steps += 1
         if not self._own:
@@ -381,11 +417,16 @@ class Drive(Driving):
         return step
 
     def _updated(self) -> None:
-        """After an update; a loop that makes its batches itself begins a new step then."""
+        """After an update; a loop that makes its batches itself begins a new step then.
+
+        What it still does to its weights belongs to the step: the last one is over when the module
+        is called again, or no loop of the script is left.
+        """
         if not self._own or self._fresh or not self.steps:
             return
         self._fresh = True
-        self.end_if_done()
+        if not self.catch.loops:
+            self.end_if_done()
 
     def _backward(self, own: Callable[..., None]) -> Callable[..., None]:
         def backward(*args: Any, **options: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.data import SequentialSampler
 
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.batch_keys import BatchKeys, KeysError
 from mnist_mlp.ports.inputs import Part, each, parts_of, side_by_side
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
@@ -22,6 +23,8 @@ from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.layers import to_array
 from mnist_mlp_torch.port.lines import note_loader
 from mnist_mlp_torch.port.load import Given, overrides, seed_everything
+from mnist_mlp_torch.port.pair_inputs import apart_by_keys, keys_for, keys_of_batch
+from mnist_mlp_torch.port.plain import Plain
 
 EPOCHS = 3
 SLOW_S = 6.0
@@ -95,6 +98,7 @@ def own_data(given: Given, *, several: bool = False) -> OwnData | None:
         first_targets=first_targets,
         parts=form.parts,
         flat=form.flat,
+        keys=form.keys,
     )
 
 
@@ -111,24 +115,52 @@ def _noting(batches: Iterable[Triple], targets: list[Array]) -> Iterator[Triple]
 
 @dataclass
 class Form:
-    """How batches hold several inputs, where that is allowed; known after the first one."""
+    """How batches hold their inputs, several where that is allowed; known after the first one."""
 
     several: bool
     parts: tuple[Part, ...] = ()
     flat: bool = False
+    keys: BatchKeys | None = None
 
 
 def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iterator[Triple]:
-    for batch in loader:
+    for given_batch in loader:
+        batch = given_batch
+        if isinstance(batch, Mapping):
+            batch = _by_keys(batch, given, form)
         many = isinstance(batch, tuple | list) and len(batch) > 2 and form.several
         if not many and (not isinstance(batch, tuple | list) or len(batch) != 2):
             raise UserCodeError(
-                f"{given.path}: the {what} gives {type(batch).__name__}, expected (x, y)"
+                f"{given.path}: the {what} gives {type(batch).__name__}, expected (x, y) or a "
+                f"dictionary"
             )
         x = each(_as_array, tuple(batch[:-1]) if many else batch[0])
         if form.several and not form.parts:
             form.parts, form.flat = parts_of(x), many
         yield side_by_side(x), _as_array(batch[-1]), None
+
+
+def _by_keys(batch: Mapping[str, Any], given: Given, form: Form) -> tuple[Any, Any]:
+    if form.keys is None:
+        form.keys = _keys(batch, given)
+    if len(form.keys.inputs) > 1 and not form.several:
+        raise UserCodeError(
+            f"{given.path}: the loader gives {len(form.keys.inputs)} inputs "
+            f"({', '.join(form.keys.inputs)}), and the network that it is judged by has one"
+        )
+    return apart_by_keys(batch, form.keys, path=given.path)
+
+
+def _keys(batch: Mapping[str, Any], given: Given) -> BatchKeys:
+    if given.loop is not None and given.loop.keys is not None:
+        return given.loop.keys
+    module = given.fresh(seed=SEED)
+    if isinstance(module, Plain):
+        try:
+            return keys_for(module.module, batch)
+        except KeysError as error:
+            raise UserCodeError(f"{given.path}: {error}") from None
+    return keys_of_batch(batch, path=given.path)
 
 
 def loaders_of(given: Given) -> Callable[[], Loaders] | None:

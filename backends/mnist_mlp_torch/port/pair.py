@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import note
@@ -29,6 +31,7 @@ from mnist_mlp.ports.pair import (
     PairStep,
     RunLength,
     WholeRun,
+    changed_since,
 )
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
@@ -50,7 +53,7 @@ from mnist_mlp_torch.port.load import (
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_attention import whole
 from mnist_mlp_torch.port.pair_draws import Draws
-from mnist_mlp_torch.port.pair_inputs import Fed, called
+from mnist_mlp_torch.port.pair_inputs import Fed, called, keys_of_step, takes_dictionary
 from mnist_mlp_torch.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
 from mnist_mlp_torch.port.pair_passed import passed_by
@@ -86,6 +89,9 @@ class TorchSide:
         self.target = given.target
         self.runtime = runtime
         self.given = given
+        self._evaluations = 0
+        self.keys: BatchKeys | None = None
+        """By which its step reads a batch, where only that is known."""
 
     # --- Before anything is run -------------------------------------------------------------------
 
@@ -110,7 +116,15 @@ class TorchSide:
         self.dtype = TYPES[precision]
         with default_type(self.dtype):
             self.given = load(self.target)
+            if self.given.loop is None and self.given.loader is None:
+                self.keys = keys_of_step(self._module(seed=0))
             return first_that_runs(candidates, self._looked)
+
+    def in_form(self, rows: PairRows) -> PairRows:
+        """As a step reads its batches, where no loader says it."""
+        if rows.keys is not None or self.keys is None or not isinstance(rows.x, np.ndarray):
+            return rows
+        return replace(rows, keys=self.keys)
 
     def run_of(self, module: Any, job: PairJob) -> PairRun:
         """One run of a module, yet to be begun."""
@@ -118,7 +132,7 @@ class TorchSide:
 
     def _looked(self, rows: PairRows, number: int) -> PairFacts:
         module = self._module(seed=0)
-        self.rows = rows
+        self.rows = self.in_form(rows)
         self.observer: Observer | None = None  # the layers are numbered by this step
         run = self.run_of(module, PairJob(rows, epochs=1))
         run.fit(one_batch=True)
@@ -200,14 +214,18 @@ class TorchSide:
         if self.given.loop is None and not overrides(module, "forward"):
             raise UsageError(f"{self.given.path}: it has no forward, so nothing evaluates it")
         batch = self.module_input(x)
+        keys = self.rows.keys
+        named = dict(keys.named(batch)) if keys is not None and takes_dictionary(module) else {}
         if _is_lazy(module):
             called(module, each(lambda rows: rows[:2], batch))
         self.observer.write(module, weights)
         module.eval()
+        self._evaluations += 1  # so that what is random is so in each of them
+        seed_everything(self._evaluations)
         observer = Observer(module, self.observer)
         watched = default_type(self.dtype), torch.no_grad(), observer.watching()
         with user_errors(self.given.path), watched[0], watched[1], watched[2]:
-            result = called(module, batch)
+            result = called(module, batch) if not named else module(named)
         return observer.outputs[max(observer.inputs)], copied(result)
 
     def train(self, run: WholeRun, on_epoch: free.OnEpoch) -> None:
@@ -239,7 +257,8 @@ class PairRun:
     """One `Trainer.fit` of a module, with every step recorded."""
 
     def __init__(self, side: TorchSide, module: Any, job: PairJob) -> None:
-        self.side, self.module, self.job = side, module, job
+        self.side, self.module = side, module
+        self.job = replace(job, rows=side.in_form(job.rows))
         self.steps: list[PairStep] = []
         self.schedulers: list[Any] = []
         self.asks_length = False
@@ -251,6 +270,7 @@ class PairRun:
         self._unfreeze(module)
         self._settings: dict[str, Settings] = {}
         self._applied: Tensors = {}
+        self._moved: Tensors = {}
         self._optimizers: list[Any] = []
 
     def _unfreeze(self, module: Any) -> None:
@@ -299,7 +319,7 @@ class PairRun:
         loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
         hooks = (
             register_optimizer_step_pre_hook(self._before_step),
-            register_optimizer_step_post_hook(lambda *_: self._note_settings()),
+            register_optimizer_step_post_hook(lambda *_: self._after_update()),
         )
         try:
             with user_errors(self.side.given.path), self.reported.listening():
@@ -381,7 +401,7 @@ class PairRun:
         self._clipping = clipping_of(trainer)
         self._optimizers = list(trainer.optimizers)
         self._experiment = Experiment(self.job.optimizer_mends, self._names)
-        self._experiment.start(trainer, self._by_rule)
+        self._experiment.start(trainer, self._by_rule, self._note_moved)
 
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
         self._close()
@@ -391,9 +411,10 @@ class PairRun:
         if known is not None:
             known.write(module, forced.weights)
         self._experiment.step = len(self.steps)
-        self._settings, self._applied = {}, {}
+        self._settings, self._applied, self._moved = {}, {}, {}
         self.observer = Observer(module, known, self.job.mends)
         self._draws = self.observer.draws = Draws(forced.draws)
+        self._unseen: tuple[str, ...] = ()
         self._forced = forced
         self._taken = None
         self._before = known.read(module) if known is not None else {}
@@ -407,6 +428,15 @@ class PairRun:
         if self.by_hand:
             note("step")
             self._gradients()
+
+    def _after_update(self) -> None:
+        self._note_settings()
+        self._note_moved()
+
+    def _note_moved(self) -> None:
+        """Keep the weights as the optimizer leaves them."""
+        if self.side.observer is not None:
+            self._moved = self.side.observer.read(self.module)
 
     def _by_rule(self) -> None:
         """Before an update that an experiment makes, and after the optimizer's own."""
@@ -428,6 +458,7 @@ class PairRun:
         if self._taken is not None or self._open is None:
             return
         self._open.close()
+        self._unseen = self._draws.unseen
         known = self.side.observer or self.observer
         self._taken = known.read(self.module, gradients=True)
         known.write(self.module, self._forced.gradients, gradients=True)
@@ -448,14 +479,19 @@ class PairRun:
             return
         known = self.side.observer or self.observer
         seen = self.observer
+        if self._moved:
+            known.write(self.module, self.job.constrained(self._moved))
+        after = known.read(self.module)
         self.steps.append(
             PairStep(
                 inputs=seen.inputs,
                 outputs=seen.outputs,
                 loss=float("nan") if seen.loss is None else seen.loss,
-                after=known.read(self.module),
+                after=after,
+                moved=changed_since(self._moved, after),
                 draws=tuple(self._draws.seen),
                 rough=tuple(seen.rough),
+                unseen=self._unseen,
                 **self._closing,
             )
         )

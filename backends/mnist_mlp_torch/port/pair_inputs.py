@@ -1,16 +1,22 @@
-"""How a torch module is given its inputs, one or several."""
+"""How a torch module is given its inputs, one or several, and a step its batch."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mnist_mlp.errors import UserCodeError
+from mnist_mlp.ports.batch_keys import BatchKeys, KeysError, keys_of, keys_read_in
 from mnist_mlp.ports.inputs import arrays_of, each
 from mnist_mlp.ports.pair import PairRows
+from mnist_mlp.ports.source import read_source
 from mnist_mlp.reference import Array
 
 
@@ -19,13 +25,15 @@ class Fed(Dataset[Any]):
 
     def __init__(self, rows: PairRows, tensor: Callable[[Array], Tensor]) -> None:
         self.x, self.y = each(tensor, rows.x), tensor(rows.y)
-        self.flat = rows.flat
+        self.flat, self.keys = rows.flat, rows.keys
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, index: int) -> Any:
         x = each(lambda a: a[index], self.x)
+        if self.keys is not None:
+            return self.keys.batch(x, self.y[index])
         return (*arrays_of(x), self.y[index]) if self.flat else (x, self.y[index])
 
 
@@ -41,3 +49,83 @@ def called(module: Any, x: Any) -> Any:
     if len(needed) < 2 and not any(p.kind is p.VAR_POSITIONAL for p in known):
         return module(x)
     return module(**x) if isinstance(x, Mapping) else module(*x)
+
+
+def numbers_in(batch: Mapping[str, Any]) -> list[str]:
+    """The keys of a batch that hold numbers, and not texts or lists of them."""
+    return [
+        str(key)
+        for key, value in batch.items()
+        if isinstance(value, Tensor)
+        or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf")
+    ]
+
+
+def keys_of_batch(batch: Mapping[str, Any], *, path: Path, read: Collection[str] = ()) -> BatchKeys:
+    """Which keys are inputs and targets; without those that were `read`, the user's file tells.
+
+    Raises
+    ------
+    UserCodeError
+        Nobody can tell which is the target.
+    """
+    known = read or keys_read_in("".join(piece.text for piece in read_source(path).pieces))
+    try:
+        return keys_of(numbers_in(batch), known)
+    except KeysError as error:
+        raise UserCodeError(f"{path}: {error}") from None
+
+
+def apart_by_keys(batch: Mapping[str, Any], keys: BatchKeys, *, path: Path) -> tuple[Any, Any]:
+    """Inputs and targets of a batch.
+
+    Raises
+    ------
+    UserCodeError
+        It lacks one of them.
+    """
+    try:
+        return keys.parts(batch)
+    except KeysError as error:
+        raise UserCodeError(f"{path}: {error}") from None
+
+
+def split(module: Any, batch: Any) -> tuple[Any, Any]:
+    """What a plain module is called with for a batch of a loader, and the targets.
+
+    Of a dictionary, it is what its `forward` names, if it does, else all but the targets.
+    """
+    if not isinstance(batch, Mapping):
+        *x, y = batch
+        return x[0] if len(x) == 1 else x, y
+    return keys_for(module, batch).parts(batch)
+
+
+def keys_for(module: Any, batch: Mapping[str, Any]) -> BatchKeys:
+    """The keys of a batch that a plain module is called with, and that of the targets."""
+    names = numbers_in(batch)
+    keys = keys_of(names)
+    named = set(inspect.signature(module.forward).parameters) & set(keys.inputs)
+    return keys_of(names, {*named, keys.target}) if named else keys
+
+
+def takes_dictionary(module: Any) -> bool:
+    """Whether its `forward` reads what it needs from a dictionary in its first argument."""
+    try:
+        source = textwrap.dedent(inspect.getsource(type(module).forward))
+        first = next(iter(inspect.signature(module.forward).parameters))
+    except (OSError, StopIteration, TypeError, ValueError):
+        return False
+    return bool(keys_read_in(source, first))
+
+
+def keys_of_step(module: Any) -> BatchKeys | None:
+    """What a `training_step` reads from its batch by keys; None where it does not, or where that
+    does not tell one input and the targets."""
+    try:
+        source = textwrap.dedent(inspect.getsource(type(module).training_step))
+        first = next(iter(inspect.signature(module.training_step).parameters))
+        keys = keys_of(keys_read_in(source, first))
+    except (OSError, StopIteration, TypeError, ValueError):
+        return None
+    return keys if len(keys.inputs) == 1 else None

@@ -76,6 +76,9 @@ KINDS = {
 }  # fmt: skip
 """Kinds of work by name of the function."""
 
+NOISE = ("gaussian_noise", "gaussian_dropout")
+"""Work that no function of torch does, but a user by hand (`pair_noise`)."""
+
 RECURRENT = {
     **{name: name for name in ("lstm", "gru")},
     **dict.fromkeys(("rnn_tanh", "rnn_relu", "rnn_tanh_cell", "rnn_relu_cell"), "rnn"),
@@ -123,6 +126,8 @@ class Call:
     @property
     def kind(self) -> str:
         """What it does."""
+        if self.name in NOISE:
+            return self.name
         return RECURRENT[self.name] if self.name in RECURRENT else KINDS[self.name]
 
     @property

@@ -63,9 +63,8 @@ class LoopSide(TorchSide):
         UsageError
             The loop was not run on these rows.
         """
-        if not np.array_equal(rows, self._rows) or not all(
-            isinstance(x, Tensor) for x in self._inputs
-        ):
+        known = isinstance(rows, np.ndarray) and np.array_equal(rows, self._rows)
+        if not known or not all(isinstance(x, Tensor) for x in self._inputs):
             raise UsageError(f"{self.given.path}: what its loop makes of these rows is not known")
         return torch.cat(list(self._inputs))
 
@@ -118,7 +117,7 @@ class _LoopRun(PairRun):
         """
         rows = self.job.rows
         loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
-        epoch = [tuple(batch) for batch in loader]
+        epoch = [batch if rows.keys is not None else tuple(batch) for batch in loader]
         epochs = [epoch[:1]] if one_batch else [epoch] * self.job.epochs
         if self._drive(epochs) < sum(map(len, epochs)):
             # Its own epochs are fewer: all batches in one.
@@ -149,7 +148,7 @@ class _LoopRun(PairRun):
             asked.interval(each, sizes) if steps == sum(sizes) else "" for each in made.schedulers
         )
 
-    def _moved(self) -> list[Any]:
+    def _weights_moved(self) -> list[Any]:
         """The weights that the judged optimizers move."""
         groups = (group for each in self._optimizers for group in each.param_groups)
         return [w for group in groups for w in group["params"]]
@@ -179,7 +178,7 @@ class _LoopRun(PairRun):
             register_optimizer_step_post_hook(self._after_step),
         )
         self._made, self._asked = drive.made, Asked()
-        self._clips = Clipping(self._moved)
+        self._clips = Clipping(self._weights_moved)
         seed_everything(0)
         try:
             with self._asked.watching(), self._clips.watching():
@@ -210,7 +209,7 @@ class _LoopRun(PairRun):
         if any(optimizer is known for known in self._optimizers):
             self._asked.updates += 1
             self._clipping = self._clips.found
-            self._note_settings()
+            self._after_update()
 
     def _step(self, module: Any, optimizers: list[Any], drive: Drive) -> None:
         if drive.steps == 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from mnist_mlp.ports.pair import Mend
 from mnist_mlp_torch.port.pair_layers import (
     EMBEDDING,
     LOSSES,
+    NOISE,
     RECURRENT,
     Call,
     activation,
@@ -20,13 +23,24 @@ from mnist_mlp_torch.port.pair_layers import (
     pool,
     settings_of,
 )
+from mnist_mlp_torch.port.pair_noise import instead as other_noise
+from mnist_mlp_torch.port.pair_noise import laid_on
 from mnist_mlp_torch.port.pair_recurrent import Sequences, first_of, strand
 
-ELSEWHERE = {"after", "population_variance", "trained", "reads", "penalty", "frozen"}
+ELSEWHERE = {
+    "after",
+    "before",
+    "population_variance",
+    "trained",
+    "reads",
+    "penalty",
+    "frozen",
+    "constraint",
+}
 """What is not done within the call itself."""
 
 POOLS = ("max_pool", "average_pool")
-DROPOUTS = ("dropout", "spatial_dropout")
+DROPOUTS = ("dropout", "spatial_dropout", "alpha_dropout")
 
 OwnWay = Callable[..., Tensor]
 """What the call does as it stands, with its own arguments or some of them replaced."""
@@ -43,6 +57,17 @@ def performed(call: Call, own: OwnWay, mends: Sequence[Mend], sequences: Sequenc
         fresh = 1.0 - fields["momentum"] if "momentum" in fields else call.arguments["momentum"]
         _as_population(call, before, share=fresh)
     return result
+
+
+def preceded(call: Call, own: OwnWay, mends: Sequence[Mend]) -> tuple[Call, OwnWay]:
+    """A call with work in front of it that an experiment adds."""
+    for mend in mends:
+        if mend.field == "before":
+            kind, settings = mend.value
+            given = work(kind, call.input, settings, features_last=call.kind in SEQUENCES)
+            call = replace(call, arguments={**call.arguments, "input": given})
+            own = partial(own, input=given)
+    return call, own
 
 
 def followed(call: Call, result: Any, mends: Sequence[Mend]) -> Any:
@@ -72,11 +97,17 @@ def work(
         return x * F.dropout(ones, settings["rate"], training=True)
     if kind == "spatial_dropout":
         return torch.feature_dropout(x, settings["rate"], train=True)
+    if kind == "alpha_dropout":
+        return F.alpha_dropout(x, settings["rate"], training=True)
+    if kind in NOISE:
+        return laid_on(kind, x, settings)
     return activation(kind, x, settings)
 
 
 def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
-    settings = {**settings_of(call), **fields}
+    if call.name in NOISE and (set(fields) & {"stddev", "rate"} or _is_noise(fields)):
+        return other_noise(call, fields)
+    settings = {**(settings_of(call) if call.name not in NOISE else {}), **fields}
     kind, given = call.kind, call.arguments
     if not set(fields) - ELSEWHERE:
         return own()
@@ -106,6 +137,10 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
     if kind in DROPOUTS and "rate" in fields:
         return own(p=fields["rate"], training=True)
     return work(chosen[0], given["input"], chosen[1])
+
+
+def _is_noise(fields: Mapping[str, Any]) -> bool:
+    return "kind" in fields and fields["kind"][0] in NOISE
 
 
 def _cropped(call: Call, own: OwnWay, settings: Mapping[str, Any]) -> Tensor:

@@ -22,6 +22,7 @@ from mnist_mlp_torch.port.pair_attention import attended, part_of, whole
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_layers import (
     LOSSES,
+    NOISE,
     WITH_WEIGHTS,
     Call,
     activation,
@@ -31,7 +32,10 @@ from mnist_mlp_torch.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_torch.port.pair_mends import followed, performed
+from mnist_mlp_torch.port.pair_mends import followed, performed, preceded
+from mnist_mlp_torch.port.pair_noise import Pieces, noised
+from mnist_mlp_torch.port.pair_noise import note as note_noise
+from mnist_mlp_torch.port.pair_noise import settings_of as noise_settings
 from mnist_mlp_torch.port.pair_passed import passed_of
 from mnist_mlp_torch.port.pair_recurrent import FUNCTIONS as RECURRENT_FUNCTIONS
 from mnist_mlp_torch.port.pair_recurrent import Sequences, apart, first_of, pack
@@ -77,6 +81,7 @@ class Observer:
         """What the step's first backward pass began with."""
         self.sequences = Sequences()
         self.draws = Draws()
+        self.pieces = Pieces()
         self._made: dict[int, tuple[int, Any]] = {}
         """By its id, each result of a layer with weights, kept so that the id stays its own."""
         self._seen: set[str] = set()
@@ -124,6 +129,7 @@ class Observer:
         again = bool(tensors) and not self._seen.isdisjoint(tensors.values())
         mends = [] if again else self.mends.get(number, [])
         call, own = self.sequences.reading(call, own, mends)
+        call, own = preceded(call, own, mends)
         data = copied(call.input) if tensors else None
         self.draws.source = self._made.get(id(call.input), (None, None))[0]
         result = performed(call, own, mends, self.sequences) if mends else own()
@@ -141,7 +147,7 @@ class Observer:
             number=number,
             name=self._name(call),
             kind=call.kind,
-            settings=settings_of(call),
+            settings=noise_settings(call) if call.name in NOISE else settings_of(call),
             shapes={
                 role: to_canonical(call.kind, role, to_array(tensors_of(call)[role])).shape
                 for role in tensors
@@ -285,10 +291,14 @@ class _Calls(TorchFunctionMode):
             return attended(self._observer, func, args, given)
         if func in RECURRENT_FUNCTIONS:
             return apart(self._observer, func, args, given)
+        noise = noised(self._observer.pieces, func, args, given)
+        if noise is not None:
+            return self._observer.called(*noise)
         call = call_of(func, args, given)
         if call is None:
             result = func(*args, **given)
             self._observer.passes(func, args, result)
+            note_noise(self._observer.pieces, func, args, given, result)
             return result
 
         def own(**instead: Any) -> Any:

@@ -118,8 +118,11 @@ class Experiment:
             for name, value in self.changes.items()
         )
 
-    def start(self, trainer: Any, before_step: Callable[[], None]) -> None:
-        """Take the optimizers in charge; `before_step` is called before each step by rule."""
+    def start(
+        self, trainer: Any, before_step: Callable[[], None], after_step: Callable[[], None]
+    ) -> None:
+        """Take the optimizers in charge; `before_step` and `after_step` are called around each step
+        by rule."""
         if self.interval is not None:
             for config in trainer.lr_scheduler_configs:
                 config.interval, config.frequency = self.interval, 1
@@ -130,7 +133,7 @@ class Experiment:
         clipping = clipping_of(trainer)
         trainer.gradient_clip_val = None
         for optimizer in trainer.optimizers:
-            optimizer.step = self._stepping(optimizer, clipping, before_step)
+            optimizer.step = self._stepping(optimizer, clipping, before_step, after_step)
 
     def _fill_accumulators(self, optimizer: Any) -> None:
         """Adagrad's are filled when it is made."""
@@ -152,7 +155,11 @@ class Experiment:
                     group[names[field]] = now
 
     def _stepping(
-        self, optimizer: Any, clipping: Mapping[str, Any], before_step: Callable[[], None]
+        self,
+        optimizer: Any,
+        clipping: Mapping[str, Any],
+        before_step: Callable[[], None],
+        after_step: Callable[[], None],
     ) -> Callable[..., Any]:
         own = optimizer.step
 
@@ -166,6 +173,7 @@ class Experiment:
                     w.copy_(kept)
             before_step()
             self._take(optimizer, clipping)
+            after_step()
             return loss
 
         return step

@@ -9,7 +9,7 @@ import lightning.pytorch
 import torch
 
 from mnist_mlp.errors import UsageError
-from mnist_mlp_torch.port.pair_inputs import called
+from mnist_mlp_torch.port.pair_inputs import called, split
 
 KEYS = ("loss", "optimizer")
 """What stands beside a plain module in a dictionary."""
@@ -31,8 +31,8 @@ class Plain(lightning.pytorch.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """The loss of a batch."""
         del batch_idx
-        *x, y = batch
-        return self.loss(called(self.module, x[0] if len(x) == 1 else x), y)
+        x, y = split(self.module, batch)
+        return self.loss(called(self.module, x), y)
 
     def configure_optimizers(self) -> Any:
         """The user's, or what the user's function makes for the module's parameters."""

@@ -88,7 +88,7 @@ class Script:
         with ExitStack() as stack:
             for package in self.packages:
                 stack.enter_context(_trainer_watched(package.Trainer, catch))
-            stack.enter_context(LoopWatch(catch).watching())
+            stack.enter_context(LoopWatch(catch, path_of(self.target)).watching())
             yield
 
 

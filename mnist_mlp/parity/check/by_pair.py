@@ -17,6 +17,7 @@ from mnist_mlp.parity.check.blame import blamed_data
 from mnist_mlp.parity.check.cost import labels_of, run_freely, whole_runs
 from mnist_mlp.parity.check.pair_data import Brought, against_original
 from mnist_mlp.parity.check.pair_metrics import look_at_metrics
+from mnist_mlp.parity.check.pair_random import leave_unseen_open, random_outputs
 from mnist_mlp.parity.check.pair_rows import as_the_port_sees
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.check.target import Target
@@ -190,9 +191,20 @@ def _lengths(brought: Sequence[PairBrought], fed: Fed, plan: Plan) -> tuple[RunL
 
 
 def _refuse_third(brought: Sequence[PairBrought], label: str) -> None:
-    """Batches of three are two inputs and targets, or one input with targets and weights."""
+    """Batches of three are two inputs and targets, or one input with targets and weights, or with
+    an entry of a dictionary that is no input."""
     mine, theirs = (side.own for side in brought)
-    if mine is None or theirs is None or mine.parts or not theirs.flat:
+    if mine is None or theirs is None or mine.parts:
+        return
+    if theirs.keys is not None:
+        alone = [part.name for part in theirs.parts if part.size == mine.rows.inputs]
+        if alone:
+            raise UsageError(
+                f"{label}: its batches have the inputs {', '.join(theirs.keys.inputs)}, and the "
+                f"original has one input, as long as {alone[0]!r}.\nGive it a loader of "
+                f"dictionaries with {alone[0]!r} and {theirs.keys.target!r} alone."
+            )
+    if not theirs.flat:
         return
     if theirs.parts[0].size == mine.rows.inputs:
         raise UsageError(
@@ -336,6 +348,7 @@ def _double(
     seen.layers = layer_rows(facts_a, facts_b, run.weights)  # by now, values have settled the match
     _guess(seen, run, result, fed, facts_b)
     _leave_open(seen, result, both)
+    leave_unseen_open(seen, result, (steps, own))
     seen.judged = True
     seen.breaks += result.breaks
     seen.noted += result.noted
@@ -538,20 +551,29 @@ def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x
     moved = ~(apart <= PREDICTED * float(np.abs(ours).max()))
     seen.compared["predictions"] = len(ours)
     seen.different = int(moved.sum())
-    if seen.different:
-        row = int(np.flatnonzero(moved)[0])
-        seen.breaks.append(
-            Break(
-                side="b",
-                rung="predictions",
-                place=Place(tensor="outputs"),
-                got=f"{laid[row].ravel()[0]:.9g} for row {row}",
-                expected=f"{ours[row].ravel()[0]:.9g}",
-                cause=Cause(
-                    UNKNOWN, f"{seen.different} rows in evaluation, though training steps are clean"
-                ),
-            )
-        )
+    if not seen.different:
+        return
+    row = int(np.flatnonzero(moved)[0])
+    found = random_outputs(
+        Break(
+            side="b",
+            rung="predictions",
+            place=Place(tensor="outputs"),
+            got=f"{laid[row].ravel()[0]:.9g} for row {row}",
+            expected=f"{ours[row].ravel()[0]:.9g}",
+            cause=Cause(
+                UNKNOWN, f"{seen.different} rows in evaluation, though training steps are clean"
+            ),
+        ),
+        lambda: original.worker.pair_predict(after, x)[0],
+        lambda: port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)[0],
+    )
+    if isinstance(found, str):
+        del seen.compared["predictions"]
+        seen.different = 0
+        seen.leave_out("predictions", reason=found)
+    else:
+        seen.breaks.append(found)
 
 
 # --- Own data -------------------------------------------------------------------------------------

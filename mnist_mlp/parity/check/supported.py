@@ -72,8 +72,9 @@ LAYERS = (
         ("SpatialDropout?D", "Dropout?d", "dropout?d"),
         pair=True,
     ),
+    Row("noise", "refused", ("AlphaDropout", "Gaussian*", "alpha_dropout"), pair=True),
     Row("another dropout", "refused", ("*Dropout*", "*dropout*")),
-    Row("noise", "refused", ("Gaussian*", "Random*", "RReLU")),
+    Row("noise", "refused", ("Random*", "RReLU")),
     Row(
         "another normalisation",
         "refused",
@@ -353,7 +354,6 @@ def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
         first = {layer.kind: layer for layer in reversed(unknown)}
         names = [f"{named(x)} ({family(x) or 'not known'})" for x in reversed(first.values())]
         reasons.append(f"it has {', '.join(names)}")
-    reasons += [what for what, _ in _constraints(original)]
     if not reasons:
         return None
     kinds = ", ".join(dict.fromkeys(layer.kind for layer in original.layers))
@@ -361,7 +361,7 @@ def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
     return (
         f"{label} cannot be judged: {'; '.join(reasons)}.\n"
         f"What can be: any inputs and one output, dense layers, convolutions, embeddings, "
-        f"recurrent layers, attention of several heads, pooling, normalisation, dropout, "
+        f"recurrent layers, attention of several heads, pooling, normalisation, dropout, noise, "
         f"activations, merging and resizing. "
         f"It is made of {kinds}{losses}."
         f"\nGive check the part without the others as a model of its own, in both files."

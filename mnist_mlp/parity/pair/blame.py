@@ -43,7 +43,7 @@ def _of_change(mend: Mend, run: PairRun) -> Lines:
     if loss is not None and mend.layer == loss.number:
         return {}
     found = next((x for x in run.facts_b.layers if x.number == mend.layer), None)
-    if mend.field == "after":
+    if mend.field in ("after", "before"):
         kind, _ = mend.value
         missing = next(
             (

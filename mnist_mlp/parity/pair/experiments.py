@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
-from mnist_mlp.parity.pair import attention, optimizers, sequences
+from mnist_mlp.parity.pair import attention, constraints, optimizers, sequences
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
@@ -54,6 +54,7 @@ def explain(
     """The smallest set of hypotheses whose changes remove a difference; None if there is none."""
     if finding.stage == "update":
         biases = [Hypothesis(*each) for each in sequences.of_update(run)]
+        biases += _constraints(run)
         found = optimizers.explain(
             run, lambda chosen: _removes(chosen, finding, run, mended), biases
         )
@@ -118,6 +119,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             pair = run.weights.pairs[finding.layer]
             yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
+            yield from _constraints(run)
             yield from optimizers.scaled(run)
             yield from (Hypothesis(*each) for each in sequences.of_update(run))
             both = optimizers.Optimizers.of(run)
@@ -126,6 +128,12 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
             yield from _statistics(pair.a, pair.b)
+
+
+def _constraints(run: PairRun) -> list[Hypothesis]:
+    """What is done to weights after their update."""
+    found = constraints.tried(constraints.compared(run), run)
+    return [Hypothesis(mends, cause, noted=noted) for mends, cause, noted in found]
 
 
 def _mode(run: PairRun) -> Iterator[Hypothesis]:
@@ -213,7 +221,7 @@ def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
         last = place == len(run.weights.pairs)
         for beside in side_by_side(run.facts_a.layers, run.facts_b.layers, run.weights, place):
             if beside.b is None:
-                missing = list(_missing(_at_its_source(beside, run), last=last))
+                missing = list(_missing(_at_its_source(beside, run), run, last=last))
                 dropouts += [each for each in missing if each.cause.name == "dropout_missing"]
                 yield from missing
             elif beside.a is None:
@@ -238,23 +246,43 @@ def _swapped(run: PairRun) -> Iterator[Hypothesis]:
 
 
 def _at_its_source(beside: Beside, run: PairRun) -> Beside:
-    """Work of the original's, placed behind the layer whose result it is given."""
+    """Work of the original's, placed behind the layer whose result it is given; in Keras, that may
+    be a layer's with its activation."""
     source = None if beside.a is None else beside.a.behind
     pair = next((p for p in run.weights.pairs if p.a.number == source), None)
-    return beside if pair is None else replace(beside, behind=pair.b.number)
+    if pair is None:
+        return beside
+    behind = pair.b.number
+    if _activated(run.facts_a.layers, pair.a.number) and _activated(run.facts_b.layers, behind):
+        behind += 1
+    return replace(beside, behind=behind)
 
 
-def _missing(beside: Beside, *, last: bool) -> Iterator[Hypothesis]:
+def _activated(layers: Sequence[PairLayer], number: int) -> bool:
+    """Whether the layer with a number has an activation right behind it."""
+    return number + 1 < len(layers) and family(layers[number + 1].kind) == "activation"
+
+
+def _missing(beside: Beside, run: PairRun, *, last: bool) -> Iterator[Hypothesis]:
     layer = beside.a
-    if layer is None or beside.behind is None or (last and family(layer.kind) == "activation"):
+    if layer is None or (last and family(layer.kind) == "activation"):
         return  # a softmax may be within the loss
-    mends = (Mend(beside.behind, "after", (layer.kind, dict(layer.settings))),)
+    work = layer.kind, dict(layer.settings)
+    if beside.behind is not None:
+        mends = (Mend(beside.behind, "after", work),)
+    elif run.weights.pairs:  # in front of all layers
+        mends = (Mend(run.weights.pairs[0].b.number, "before", work),)
+    else:
+        return
     match family(layer.kind):
         case "dropout":
             rate = layer.settings.get("rate", 0.0)
             yield Hypothesis(
                 mends, Cause("dropout_missing", f"{layer.name} (rate {rate:.6g}) in the original")
             )
+        case "noise":
+            text = f"{layer.name} ({_setting(layer)}) in the original"
+            yield Hypothesis(mends, Cause("noise_missing", text))
         case "activation":
             yield Hypothesis(mends, Cause("activation_missing", f"{layer.name} in the original"))
         case "pool":
@@ -268,6 +296,9 @@ def _extra(layer: PairLayer) -> Iterator[Hypothesis]:
     match family(layer.kind):
         case "dropout":
             yield Hypothesis(mends, Cause("dropout", f"{layer.name}, not in the original"))
+        case "noise":
+            text = f"{layer.name} ({_setting(layer)}), not in the original"
+            yield Hypothesis(mends, Cause("extra_noise", text))
         case "activation":
             yield Hypothesis(mends, Cause("extra_activation", f"{layer.name}, not in the original"))
         case "pool":
@@ -298,9 +329,20 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
             yield Hypothesis(rate, Cause("dropout_rate", text))
         case "dropout":
             yield Hypothesis(instead, Cause("dropout_rate", f"{b.name} instead of {a.name}"))
+        case "noise" if a.kind == b.kind:
+            name = "rate" if "rate" in a.settings else "stddev"
+            yield Hypothesis((Mend(b.number, name, a.settings[name]),), Cause("noise_scale", text))
+        case "noise":
+            text = f"{b.name} ({_setting(b)}) instead of {a.name} ({_setting(a)})"
+            yield Hypothesis(instead, Cause("other_noise", text))
         case "pool" if "window" in a.settings:
             shown = text if a.kind == b.kind else f"{b.name} instead of {a.name}"
             yield Hypothesis(instead, Cause("pooling_settings", shown))
+
+
+def _setting(layer: PairLayer) -> str:
+    """`stddev 0.1`."""
+    return ", ".join(f"{name} {short(value)}" for name, value in layer.settings.items())
 
 
 # --- Loss and gradient ----------------------------------------------------------------------------

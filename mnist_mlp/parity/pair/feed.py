@@ -137,7 +137,7 @@ def _own(own: OwnData | None, rows: int | None, size: int) -> list[PairRows]:
     one = own.epochs[0]
     ids = one.ids[:rows]
     y = targets_like(own.first_targets, one.targets[:rows])
-    return [PairRows(_given(own, own.rows.take(ids)), y, size, own.flat)]
+    return [PairRows(_given(own, own.rows.take(ids)), y, size, own.flat, own.keys)]
 
 
 def _given(own: OwnData, table: Array) -> Inputs:
@@ -332,6 +332,7 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
         x=x,
         y=y.astype(np.int64) if form.dtype.kind in "iub" else y.astype(np.float64),
         flat=own.flat,
+        keys=own.keys,
     )
 
 
@@ -346,8 +347,10 @@ def _forms(
     numbers; then targets."""
     if isinstance(rows.x, np.ndarray) and np.array_equal(rows.x, rows.y):  # an autoencoder
         made = (made for x in _numbers(rows.x) for made in _inputs(x, first))
+        rows = replace(rows, keys=own.keys if own is not None else None)
         yield from (replace(rows, x=x, y=x) for x in made)
         return
+    rows = replace(rows, keys=own.keys if own is not None else None)
     inputs = list(_input_forms(rows.x, first, own))
     for y in _target_forms(rows.y, targets):
         yield from (replace(rows, x=x, y=y, flat=flat) for x, flat in inputs)

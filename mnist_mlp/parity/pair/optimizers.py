@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from mnist_mlp.parity.findings import Cause
+from mnist_mlp.parity.pair import constraints
+from mnist_mlp.parity.pair.constraints import Constrained
 from mnist_mlp.parity.pair.judge import LIMITS, moved_apart, zero_by_structure
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.schedules import CAUSES as SCHEDULE_CAUSES
@@ -78,6 +80,8 @@ class Optimizers:
     after_a: Sequence[Tensors]
     after_b: Sequence[Tensors]
     weights: WeightMap
+    constrained: Sequence[Constrained] = ()
+    steps_b: Sequence[PairStep] = ()
     frameworks: tuple[str, str] = ("", "")
     schedules: Schedules | None = None
 
@@ -95,8 +99,10 @@ class Optimizers:
             b=_given(theirs, given, run.facts_b.framework),
             before=[weights.of_a(step.before) for step in ours],
             after_a=[weights.of_a(step.after) for step in ours],
-            after_b=[weights.to_a(step.after) for step in theirs],
+            after_b=[weights.to_a({**step.after, **step.moved}) for step in theirs],
             weights=weights,
+            constrained=constraints.compared(run),
+            steps_b=theirs,
             frameworks=(run.facts_a.framework, run.facts_b.framework),
             schedules=run.schedules,
         )
@@ -141,7 +147,11 @@ class Optimizers:
             {n: 2 * w - step.weights[n] if n in twice else w for n, w in after.items()}
             for step, after in zip(steps, replayed(steps, changes), strict=True)
         ]
-        return self._apart(found, self.after_a)
+        left = [
+            constraints.after(self.constrained, layers, after, step)
+            for after, step in zip(found, self.steps_b, strict=True)
+        ]
+        return self._apart(left, self.after_a)
 
     def _apart(self, found: Sequence[Tensors], after: Sequence[Tensors]) -> float:
         """Of what the port's weights become by rule."""

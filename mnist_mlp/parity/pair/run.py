@@ -15,7 +15,16 @@ from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.inputs import arrays_of
-from mnist_mlp.ports.pair import Draw, Forced, Mend, PairFacts, PairJob, PairRows, PairStep
+from mnist_mlp.ports.pair import (
+    MAPS,
+    Draw,
+    Forced,
+    Mend,
+    PairFacts,
+    PairJob,
+    PairRows,
+    PairStep,
+)
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.reference import Array, Tensors
 
@@ -34,9 +43,9 @@ Reported = Callable[[], Reports]
 class PairRun:
     """Both sides, opened in float64 and fed; `weights` learns the orders of
     features that the two frameworks flatten otherwise, and `draw_orders` those of the draws of a
-    dropout between flattening and a dense layer, by their number in a step. `reports` are what the
-    port reported of the epochs as it stands. `penalties_b` are those in the port's loss that count
-    as a weight decay (`penalties`)."""
+    dropout between flattening and a dense layer, by their number in a step; `turned` are draws
+    whose axes are exchanged. `reports` are what the port reported of the epochs as it stands.
+    `penalties_b` are those in the port's loss that count as a weight decay (`penalties`)."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -49,6 +58,7 @@ class PairRun:
     schedules: Schedules | None = None
     penalties_b: Penalties = field(default_factory=dict)
     draw_orders: dict[int, Array] = field(default_factory=dict)
+    turned: set[int] = field(default_factory=set)
     reported_b: Reported = Reports
     reports: Reports = field(default_factory=Reports)
     _judged: dict[str, Judged] = field(default_factory=dict)
@@ -95,11 +105,15 @@ class PairRun:
             yield self.weights.to_b(last.after)
 
     def _draws(self, step: PairStep) -> tuple[Draw, ...]:
-        orders = self.draw_orders
-        return tuple(
-            replace(draw, keep=draw.keep[..., orders[n]]) if n in orders else draw
-            for n, draw in enumerate(step.draws)
-        )
+        made = []
+        for n, draw in enumerate(step.draws):
+            keep = draw.keep
+            if n in self.draw_orders:
+                keep = keep[..., self.draw_orders[n]]
+            if n in self.turned:
+                keep = keep.swapaxes(1, 2)
+            made.append(replace(draw, keep=keep))
+        return tuple(made)
 
     def judged(self, mends: Sequence[Mend] = ()) -> Judged:
         """How far both sides are apart, with experiments on the port in effect."""
@@ -146,6 +160,7 @@ class PairRun:
                     self._exchanged(at, step)
                     or self._reordered(at, step, mends)
                     or self._projected(at, mends)
+                    or self._turned(at, mends)
                 )
             if changed is None:
                 break
@@ -230,6 +245,20 @@ class PairRun:
                 return True
             del self.draw_orders[number]
         return False
+
+    def _turned(self, at: int, mends: Sequence[Mend]) -> WeightMap | None:
+        """With a draw whose last two axes are of one length the other way round, if that settles
+        it: a sequence has its features last in both frameworks, and maps of one axis have not."""
+        first = self.steps_a[0]
+        for number, draw in enumerate(first.draws):
+            if draw.keep.ndim != MAPS - 1 or draw.keep.shape[1] != draw.keep.shape[2]:
+                continue
+            self.turned ^= {number}
+            again = self.steps_b(mends, first_only=True)[0]
+            if inputs_of(self.weights.pairs[at], first, again)[0] <= LIMITS["forward"]:
+                return WeightMap(self.weights.pairs)
+            self.turned ^= {number}
+        return None
 
     def _with_columns(self, at: int, mends: Sequence[Mend]) -> WeightMap | None:
         """With the outputs of the dense layer before in another order, if that settles it."""

@@ -11,6 +11,7 @@ from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.ports.pair import PairLayer
 
 POOLS = ("max_pool", "average_pool", "adaptive_average_pool", "adaptive_max_pool")
+NOISE = ("gaussian_noise", "gaussian_dropout")
 DROPOUTS = ("dropout", "spatial_dropout", "alpha_dropout")
 ACTIVATIONS = (
     *("relu", "relu6", "elu", "selu", "gelu", "silu", "leaky_relu", "sigmoid", "tanh", "softmax"),
@@ -22,7 +23,7 @@ ACTIVATIONS = (
 def family(kind: str) -> str:
     """What sort of work it is; empty for what is not held side by side."""
     families = ("pool", POOLS), ("dropout", DROPOUTS), ("activation", ACTIVATIONS)
-    for name, kinds in (*families, (ATTENTION, (ATTENTION,))):
+    for name, kinds in (*families, ("noise", NOISE), (ATTENTION, (ATTENTION,))):
         if kind in kinds:
             return name
     return ""
