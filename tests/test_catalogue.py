@@ -81,6 +81,9 @@ COMPUTED = {
         *("schedule_ignored", "undeclared_schedule", "other_schedule"),
         *("clip_limit", "clip_missing", "clip_per_tensor", "clip_by_norm", "clip_by_value"),
     },
+    ("pair/constraints.py", "cause"): {
+        *("constraint_missing", "other_constraint", "extra_constraint", "constraint_epsilon"),
+    },
     ("pair/schedules.py", "name"): {
         *("plateau_settings", "early_stopping_settings", "other_schedule", *SCHEDULES.values()),
     },

@@ -35,8 +35,9 @@ def max_norm_by_inputs():
     return table(kernel_constraint=constraints.MaxNorm(0.8, axis=1))
 
 
-def max_norm_by_adamax():
-    return table(keras.optimizers.Adamax(0.01), kernel_constraint=constraints.MaxNorm(0.8))
+def max_norm_and_momentum():
+    optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+    return table(optimizer, kernel_constraint=constraints.MaxNorm(0.8))
 
 
 def non_neg():

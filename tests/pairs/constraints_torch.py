@@ -131,21 +131,20 @@ def renorm():
     return table(renorm_of(0.8))
 
 
-def adamax(parameters):
-    return torch.optim.Adamax(parameters, lr=0.01, eps=1e-7)
+def with_momentum(rate=0.05):
+    return lambda parameters: torch.optim.SGD(parameters, lr=rate, momentum=0.9)
 
 
-def max_norm_by_adamax():
-    return table(max_norm_of(0.8), adamax)
+def max_norm_and_momentum():
+    return table(max_norm_of(0.8), with_momentum())
 
 
-def none_by_faster_adamax():
-    return table(None, lambda parameters: torch.optim.Adamax(parameters, lr=0.02, eps=1e-7))
+def none_and_faster():
+    return table(None, with_momentum(0.1))
 
 
-def max_norm_by_faster_adamax():
-    faster = lambda parameters: torch.optim.Adamax(parameters, lr=0.02, eps=1e-7)  # noqa: E731
-    return table(max_norm_of(0.8), faster)
+def max_norm_and_faster():
+    return table(max_norm_of(0.8), with_momentum(0.1))
 
 
 def non_neg():
