@@ -235,7 +235,12 @@ class LoopWatch:
         if not self.backward or self.root is None:
             return {"refused": "its optimizer is given a closure, which runs the module itself"}
         if self.backward > 1:
-            return {"refused": f"it calls backward {self.backward} times for its first update"}
+            times = self.backward
+            return {
+                "refused": f"it calls backward {times} times for its first update (gradients that "
+                f"are accumulated can be judged where Lightning does it, by "
+                f"Trainer(accumulate_grad_batches={times}))"
+            }
         owned = {id(p) for p in self.root.parameters()}
         steps = [p for group in optimizer.param_groups for p in group["params"]]
         if any(id(p) not in owned for p in steps):
