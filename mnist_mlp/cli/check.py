@@ -264,10 +264,12 @@ def _require_free(out: Path | None, sarif: Path | None, *, overwrite: bool) -> N
     from mnist_mlp.errors import UsageError
     from mnist_mlp.report import refuse_foreign
     from mnist_mlp.report.sarif import NAME
+    from mnist_mlp.run.files import require_place
 
     if sarif is not None:
         mark = f'"name": "{NAME}"'
         refuse_foreign(sarif, overwrite=overwrite, mark=mark, option="--sarif", what="SARIF file")
+        require_place(sarif, option="--sarif")
     if out is None:
         return
     if out.exists() and not out.is_dir():
@@ -278,6 +280,7 @@ def _require_free(out: Path | None, sarif: Path | None, *, overwrite: bool) -> N
                 f"--out {out}: already holds {name}; add --overwrite or choose another folder"
             )
     refuse_foreign(out / "report.html", overwrite=overwrite)
+    require_place(out / "report.html", option="--out")
 
 
 def _write(out: Path, checked: Checked, document: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mnist_mlp.parity.cost import COLUMNS, Cost, TrainedRun
 from mnist_mlp.report import svg
-from mnist_mlp.report.curves import Curve, Quantity, Values, draw_curves
+from mnist_mlp.report.curves import Curve, Quantity, Values, draw_curves, training_alone
 from mnist_mlp.report.words import percent
 
 
@@ -36,6 +36,14 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A figure and its legend."""
+
+    drawing: svg.Drawing
+    legend: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
 class Column:
     """A column of the table: whose, what, and its values as text."""
 
@@ -46,15 +54,12 @@ class Column:
 
 @dataclass(frozen=True)
 class ShownCost:
-    """All that the page shows of it; `hero` is the figure beside the verdict, with a legend of its
-    own."""
+    """All that the page shows of it; `hero` is the chart beside the verdict."""
 
     finals: tuple[Final, ...]
     sentences: tuple[str, ...]
-    legend: tuple[Line, ...]
-    hero: svg.Drawing | None
-    hero_legend: tuple[Line, ...]
-    figures: tuple[svg.Drawing, ...]
+    hero: Chart | None
+    charts: tuple[Chart, ...]
     columns: tuple[Column, ...]
 
     @property
@@ -65,16 +70,14 @@ class ShownCost:
 
 def shown_cost(cost: Cost) -> ShownCost:
     """The page's view of it."""
-    figures = tuple(_draw(cost, kind, name=f"cost-{kind}") for kind in _kinds(cost))
+    charts = tuple(_chart(cost, kind, name=f"cost-{kind}") for kind in _kinds(cost))
     judged = (cost.judged_by or "").removeprefix("val_")
     first = judged if judged in _kinds(cost) else next(iter(_kinds(cost)), None)
     return ShownCost(
         finals=tuple(_finals(cost)),
         sentences=tuple(cost.sentences),
-        legend=tuple(_legend(cost, tuple(COLUMNS))),
-        hero=None if first is None else _draw(cost, first, name="cost-hero"),
-        hero_legend=() if first is None else tuple(_legend(cost, (first,))),
-        figures=figures,
+        hero=None if first is None else _chart(cost, first, name="cost-hero"),
+        charts=charts,
         columns=tuple(_columns(cost)),
     )
 
@@ -103,19 +106,15 @@ def _quantity(kind: str) -> Quantity:
     return Quantity(kind, label, kind, share=kind == "accuracy")
 
 
-def _draw(cost: Cost, kind: str, *, name: str) -> svg.Drawing:
-    curves = [_curve(number, run, kind) for number, run in _runs(cost)]
-    return draw_curves([c for c in curves if c.kinds], _quantity(kind), name=name)
-
-
-def _legend(cost: Cost, kinds: Sequence[str]) -> list[Line]:
-    """The lines in the figures of some kinds."""
-    return [
-        Line(f"{run.label}, {what}", number, dashed=what == "training")
-        for number, run in _runs(cost)
-        for what in ("validation", "training")
-        if any(what in dict(_curve(number, run, kind).kinds) for kind in kinds)
-    ]
+def _chart(cost: Cost, kind: str, *, name: str) -> Chart:
+    curves = [curve for n, run in _runs(cost) if (curve := _curve(n, run, kind)).kinds]
+    alone = training_alone(curves)
+    legend = (
+        Line(f"{curve.label}, {what}", curve.number, dashed=what == "training" and not alone)
+        for curve in curves
+        for what, _ in curve.kinds
+    )
+    return Chart(draw_curves(curves, _quantity(kind), name=name), tuple(legend))
 
 
 def _finals(cost: Cost) -> list[Final]:
@@ -172,26 +171,28 @@ _COLOURS = {
 def notebook_html(cost: Cost) -> str:
     """The curves with all that they need, and no script."""
     view = shown_cost(cost)
-    if not view.figures:
+    if not view.charts:
         return _paragraphs(view.sentences)
     # Ids are unique in a page, and a notebook may show several of these.
     mark = f"c{zlib.crc32(cost.model_dump_json().encode()):08x}-"
     variables = "; ".join(f"--{name}: {colour}" for name, colour in _COLOURS.items())
-    legend = "".join(
-        f'<li style="color: {_COLOURS[f"series-{line.number % 3}"]}">'
-        f"{escape(line.label)} ({'dashed' if line.dashed else 'solid'})</li>"
-        for line in view.legend
-    )
     figures = "".join(
-        f'<figure style="margin: 0; flex: 1 1 320px; max-width: 480px">{_renamed(each, mark)}'
-        f"<figcaption>{escape(each.title)}.</figcaption></figure>"
-        for each in view.figures
+        f'<figure style="margin: 0; flex: 1 1 320px; max-width: 480px">'
+        f"<ul>{''.join(map(_legend_item, chart.legend))}</ul>{_renamed(chart.drawing, mark)}"
+        f"<figcaption>{escape(chart.drawing.title)}.</figcaption></figure>"
+        for chart in view.charts
     )
     return (
         f'<div style="{variables}; background: {PAPER}; color: {INK}; padding: 12px">'
-        f"{_paragraphs(view.sentences)}<ul>{legend}</ul>"
+        f"{_paragraphs(view.sentences)}"
         f'<div style="display: flex; flex-wrap: wrap; gap: 24px">{figures}</div></div>'
     )
+
+
+def _legend_item(line: Line) -> str:
+    colour = _COLOURS[f"series-{line.number % 3}"]
+    how = "dashed" if line.dashed else "solid"
+    return f'<li style="color: {colour}">{escape(line.label)} ({how})</li>'
 
 
 def _paragraphs(sentences: Sequence[str]) -> str:

@@ -122,15 +122,20 @@ def draw_curves(curves: Sequence[Curve], quantity: Quantity, *, name: str) -> sv
         figure = svg.sheet(WIDTH, 10 + height + _BOTTOM)
         width = WIDTH - _LEFT - _RIGHT
         axes = svg.add_axes(figure, left=_LEFT, top=10, width=width, height=height)
+        alone = training_alone(curves)
         for curve in curves:
             for kind, values in curve.kinds:
-                _line(axes, values, curve.number, validation=kind == "validation")
+                _line(axes, values, curve.number, validation=alone or kind == "validation")
         seen = np.concatenate([values for curve in curves for _, values in curve.kinds])
         seen = seen[np.isfinite(seen)]
         far = not quantity.share and seen.min() > 0
         far = far and bool(np.log10(seen.max() / seen.min()) > MOST_DECADES)
         if far:
             axes.set_yscale("log")
+            low, high = (math.floor(np.log10(seen.min())), math.ceil(np.log10(seen.max())))
+            axes.set_ylim(10.0**low, 10.0**high)
+            ticks = range(low, high + 1, math.ceil((high - low) / 5))
+            axes.set_yticks([10.0**tick for tick in ticks], [_power(tick) for tick in ticks])
             axes.minorticks_off()
         else:
             _value_axis(axes, quantity)
@@ -144,6 +149,11 @@ def draw_curves(curves: Sequence[Curve], quantity: Quantity, *, name: str) -> sv
             for kind, values in curve.kinds
         ]
         return svg.inline(figure, name=name, title=title, text=" ".join(sentences))
+
+
+def training_alone(curves: Sequence[Curve]) -> bool:
+    """Whether no run has values of validation, so that those of training need not be dashed."""
+    return all(curve.validation is None for curve in curves)
 
 
 def _epoch_axis(axes: Axes, epochs: int) -> None:

@@ -92,6 +92,24 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
+def require_place(path: Path, *, option: str) -> None:
+    """Raise `SetupError` if a file certainly cannot be written: the nearest folder above it that
+    exists is none, or is not ours to write to. `option` is the one that names it.
+
+    Said before minutes of work; what else prevents it, writing will tell.
+    """
+    nearest = path.absolute().parent
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        reason = os.strerror(errno.ENOTDIR)
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        reason = os.strerror(errno.EACCES)
+    else:
+        return
+    raise SetupError(f"cannot write {path}: {nearest}: {reason}; choose another {option}")
+
+
 def _not_written(path: Path, error: OSError) -> SetupError:
     remedy = "free some space, or choose" if error.errno in FULL else "choose"
     return SetupError(f"cannot write {path}: {error.strerror}; {remedy} another --out")

@@ -20,7 +20,7 @@ from mnist_mlp.report import report_html
 from mnist_mlp.run.evaluation import evidence
 from mnist_mlp.run.folder import Run
 
-VOID = {"meta", "img", "br", "link", "input", "hr", "base", "embed"}
+VOID = {"meta", "img", "br", "link", "input", "hr", "base", "embed", "wbr"}
 
 
 @dataclass

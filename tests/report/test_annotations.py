@@ -319,4 +319,7 @@ def test_the_command_writes_sarif_and_overwrites_none(
     assert (refused.returncode, "is not a SARIF file of this" in refused.stderr) == (2, True)
     assert foreign.read_text(encoding="utf-8").startswith("of another tool")
     assert cli("check", "port.py:Net", "--sarif", "out", "--overwrite").returncode == 2
+    below = cli("check", "port.py:Net", "--sarif", "port.py/new/check.sarif")
+    assert below.returncode == 3
+    assert "port.py: Not a directory; choose another --sarif" in below.stderr
     assert cli("check", "port.py:Net", "--sarif", "out/check.sarif", "--overwrite").returncode == 1

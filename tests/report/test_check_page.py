@@ -152,8 +152,12 @@ def test_the_curves_of_both_are_on_the_page(read_page: Any) -> None:
     legends = [[x.text for x in each.all("li")] for each in page.all("ul", "legend")]
     assert legends == [
         ["original.py, training", "port.py, training"],
-        ["original.py, validation", "original.py, training", "port.py, training"],
+        ["original.py, training", "port.py, training"],
+        ["original.py, validation"],
     ]
+    assert not page.all("span", "dashed")  # of training alone, nothing has to be told apart
+    assert "mathdefault" not in page.by_id("cost").text
+    assert "10⁴" in page.by_id("cost").text
     left = read_page(check_html(outcome("identical"), cost=cost))
     assert "empty.py was not trained to its end: it fails." in left.by_id("cost").text
 

@@ -13,9 +13,11 @@ from torture import (
     fuzz,
     idx,
     kills,
+    live,
     networks,
     pictures,
     ports,
+    sarif,
     sharing,
     toml,
     weights,
@@ -76,6 +78,9 @@ KINDS = {
     "ports": Kind("Odd ports that can be judged", 20, lambda _: ports.harmless()),
     "fatal": Kind("Ports that raise, end or break themselves", 35, lambda _: ports.fatal()),
     "hangs": Kind("Ports that never end", 7, lambda _: ports.hanging()),
+    "live": Kind("Live objects of a user's program", 15, lambda _: live.live()),
+    "forks": Kind("Forked workers after odd ones", 8, lambda _: live.forked()),
+    "sarif": Kind("`--sarif` where it cannot be written", 12, lambda _: sarif.cases()),
     "fuzz": Kind("Properties of readers, 10,000 random inputs each", 8, lambda _: fuzz.cases()),
 }
 
