@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from mnist_mlp.evaluate.figures import canvas
 from mnist_mlp.sweep.equivalence import Comparison
 
-_LINE = 30  # px a side
+_LINE = 36  # px a side; a comparison has two of them
+_LONGEST = 28  # characters of a name
 _NAMES, _PANEL, _GAP, _BOTTOM = 250, 380, 60, 56
 
 Accuracies = Mapping[tuple[str, str], Sequence[float]]
@@ -39,18 +40,19 @@ def draw(comparisons: Sequence[Comparison], accuracies: Accuracies) -> Figure:
     )
     left = canvas.add_axes(figure, _NAMES, _BOTTOM, _PANEL, height)
     right = canvas.add_axes(figure, 2 * _NAMES + _PANEL + _GAP, _BOTTOM, _PANEL, height)
-    _runs(left, {" ".join(filter(None, line)): accuracies[line] for line in lines})
+    names = [_short(" ".join(filter(None, line))) for line in lines]
+    _runs(left, names, [accuracies[line] for line in lines])
     _differences(right, comparisons)
     return figure
 
 
-def _runs(axes: Axes, lines: Mapping[str, Sequence[float]]) -> None:
-    for y, values in enumerate(lines.values()):
+def _runs(axes: Axes, names: Sequence[str], lines: Sequence[Sequence[float]]) -> None:
+    for y, values in enumerate(lines):
         axes.plot(values, [y] * len(values), "o", color=canvas.BLUE, alpha=0.3, markersize=5)
         if len(values):
             mean = sum(values) / len(values)
             axes.plot([mean], [y], "|", color=canvas.VERMILLION, markersize=18, mew=2.5)
-    _label(axes, list(lines), "Accuracy on the test rows")
+    _label(axes, names, "Accuracy on the test rows")
 
 
 def _differences(axes: Axes, comparisons: Sequence[Comparison]) -> None:
@@ -63,10 +65,22 @@ def _differences(axes: Axes, comparisons: Sequence[Comparison]) -> None:
         axes.plot([each.low, each.high], [y, y], color=canvas.BLUE, linewidth=2.5)
         axes.plot([each.difference], [y], "o", color=canvas.VERMILLION, markersize=6)
     names = [
-        "\n".join((f"{each.b} - {each.a}", " ".join(filter(None, (each.group, each.decision)))))
+        "\n".join(
+            (
+                _short(each.b),
+                f"minus {_short(each.a)}",
+                " ".join(filter(None, (_short(each.group), each.decision))),
+            )
+        )
         for each in comparisons
     ]
     _label(axes, names, "Difference of the mean accuracies")
+
+
+def _short(name: str) -> str:
+    """The last part of a path, and of a long name its end, so that it fits beside the axes."""
+    last = name.rpartition("/")[2]
+    return last if len(last) <= _LONGEST else f"...{last[3 - _LONGEST :]}"
 
 
 def _label(axes: Axes, names: Sequence[str], quantity: str) -> None:

@@ -21,6 +21,7 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.check import supported
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
+from mnist_mlp.ports.protocol import PortFacts
 from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
 from mnist_mlp.sweep.equivalence import Comparison, compare, decide
@@ -89,7 +90,10 @@ def native_pairs(
             data = training_data(plan, dataset)
             if done == 1:
                 for worker, target in sides:
-                    _open(worker, target, data, image_shape, classes=dataset.classes)
+                    facts = _open(worker, target, data, image_shape, classes=dataset.classes)
+                    layers = map(supported.named, supported.compared_by_settings(facts.layers))
+                    for layer in layers:
+                        say(f"{target.text}: {layer} draws or keeps what only many runs can judge")
             futures = [pool.submit(_train, worker, plan, data) for worker, _ in sides]
             pairs[seed] = (futures[0].result(), futures[1].result())
             seconds = (time.monotonic() - began) / done * (len(left) - done)
@@ -104,12 +108,12 @@ def _open(
     image_shape: tuple[int, ...],
     *,
     classes: int,
-) -> None:
+) -> PortFacts:
     looked = worker.describe_port(target.text)
     needs = supported.Needs(data.train_images.shape[1], classes)
     if reason := supported.refusal_of_port(looked, needs, label=target.text):
         raise UsageError(reason)
-    worker.open_port(
+    return worker.open_port(
         target.text, data=data, image_shape=image_shape or (data.train_images.shape[1],)
     )
 
