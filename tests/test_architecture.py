@@ -260,7 +260,9 @@ def test_check_and_compare_know_nothing_of_each_other() -> None:
 
 
 ONLY_ONE_HAS = {
-    # Keras feeds and watches a model inside its own `fit`, and has constraints on weights.
+    # Keras feeds and watches a model inside its own `fit`, and has constraints on weights. Its
+    # layers, functions and losses are called in three ways; in torch, all of them are functions,
+    # which `pair_layers` knows.
     "mnist_mlp_keras": {
         "pair_constraints",
         "pair_functions",
@@ -269,13 +271,14 @@ ONLY_ONE_HAS = {
         "run",
     },
     "mnist_mlp_torch": {
+        # Loops in Keras ask schedule objects, and clip by arguments of the optimizer.
+        "loop_clipping",
+        "loop_schedules",
         "feed",
         "forward",
         "functions",
         "gradient",
         "layers",
-        "loop_clipping",
-        "loop_schedules",
         "pair_gates",
         "pair_inputs",
         "pair_noise",
