@@ -20,6 +20,17 @@ SEEDS = "0:20"
 
 def check_native(request: o.Request, targets: list[Target], *, shape: tuple[int, ...]) -> None:
     """Train both with every seed, judge whether they reach one accuracy, and exit."""
+    from contextlib import nullcontext
+
+    from mnist_mlp.run.claim import claimed_for_several
+
+    out: Path | None = request.options["out"]
+    # Two commands that write one file would each lose what the other found.
+    with nullcontext() if out is None else claimed_for_several(out):
+        _check_native(request, targets, shape=shape)
+
+
+def _check_native(request: o.Request, targets: list[Target], *, shape: tuple[int, ...]) -> None:
     from mnist_mlp.cli.output import print_json, tell
     from mnist_mlp.cli.progress import duration
     from mnist_mlp.errors import UsageError
