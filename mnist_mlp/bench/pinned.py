@@ -48,7 +48,9 @@ def thread_variables(threads: int) -> dict[str, str]:
 
 
 def check_counts(counts: Mapping[str, float], *, threads: int) -> None:
-    """Check that each library worked with so many threads, to a quarter of that number.
+    """Check that each library worked with so many threads, to three tenths of that number.
+
+    Beside TensorFlow's pool, the thread that hands out the work has a small share of it.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def check_counts(counts: Mapping[str, float], *, threads: int) -> None:
 
 
 def _is(count: float, threads: int) -> bool:
-    return abs(count - threads) <= threads / 4
+    return abs(count - threads) <= 0.3 * threads
 
 
 def count_threads(work: Callable[[], Any], *, expected: int) -> float:
@@ -95,7 +97,7 @@ def _processor_time() -> dict[str, int]:
 
 def _product(library: str) -> Callable[[], Any]:
     """A function that multiplies two matrices with an imported library."""
-    matrix: Any = np.ones((1024, 1024), np.float32)
+    matrix: Any = np.ones((2048, 2048), np.float32)
     module = sys.modules[library]
     if library == "torch":
         matrix = module.from_numpy(matrix)
