@@ -115,6 +115,37 @@ def test_other_shapes_are_named() -> None:
     ]
 
 
+def conv(number: int, *kernel: int, stride: int = 1, pad: int = 0) -> PairLayer:
+    axes = range(len(kernel) - 2)
+    settings = {
+        "groups": 1,
+        "stride": (stride,) * len(axes),
+        "pads": tuple((pad, pad) for _ in axes),
+    }
+    return PairLayer(number, f"conv_{number}", "conv", settings, {"kernel": kernel})
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [(dense(0, 3, 2), conv(0, 1, 1, 3, 2)), (conv(0, 4, 5, 2), conv(0, 4, 5, 1, 2))],
+)
+def test_a_layer_has_a_counterpart_of_another_kind_that_computes_the_same(
+    a: PairLayer, b: PairLayer
+) -> None:
+    value = RNG.normal(size=a.shapes["kernel"])
+    for ours, theirs in ((a, b), (b, a)):
+        there = matched([ours], [theirs]).to_b({"0/kernel": value.reshape(ours.shapes["kernel"])})
+        assert there["0/kernel"].shape == theirs.shapes["kernel"]
+        np.testing.assert_array_equal(there["0/kernel"].ravel(), value.ravel())
+
+
+@pytest.mark.parametrize("other", [conv(0, 1, 1, 3, 2, stride=2), conv(0, 1, 1, 3, 2, pad=1)])
+def test_a_convolution_that_skips_or_pads_is_no_dense_layer(other: PairLayer) -> None:
+    found = match([dense(0, 3, 2)], [other])
+    assert isinstance(found, Unlike)
+    assert (found.missing[0].kind, found.extra[0].kind) == ("dense", "conv")
+
+
 def test_weights_go_there_and_back() -> None:
     """With inputs and outputs in another order, and a bias that only the port has."""
     plain = dense(0, 3, 2)

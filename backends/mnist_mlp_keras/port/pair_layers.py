@@ -35,12 +35,13 @@ KINDS = {
     "ReLU": "relu",
     "LeakyReLU": "leaky_relu",
     "ELU": "elu",
+    "PReLU": "prelu",
     "Softmax": "softmax",
 }
 """Kinds of work by name of the class."""
 
 WITH_WEIGHTS = ("dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "group_norm",
-                "embedding", "lstm", "gru", "rnn")  # fmt: skip
+                "embedding", "lstm", "gru", "rnn", "prelu")  # fmt: skip
 
 _ROLES = {
     "gamma": "gamma",
@@ -50,6 +51,7 @@ _ROLES = {
     "kernel": "kernel",
     "bias": "bias",
     "embeddings": "kernel",
+    "alpha": "alpha",
 }
 
 _ACTIVATIONS = {"swish": "silu", "hard_swish": "hard_silu"}
@@ -240,11 +242,13 @@ def recurrent_tensors(layer: Any) -> dict[str, Any]:
 
 def to_canonical(layer: Any, role: str, value: Array) -> Array:
     """Kernels of a depthwise convolution as those of one in groups, each bias of a GRU for itself,
-    a projection's features in one axis; all else as it is."""
+    a projection's features in one axis, slopes without axes of length 1; all else as it is."""
     if is_recurrent(layer) and value.ndim > 1 and role in ("bias", "recurrent_bias"):
         return np.asarray(value[int(role == "recurrent_bias")])
     if is_projection(layer):
         return as_dense(layer, role, value)
+    if role == "alpha":  # without the axes that share a slope, but for the last
+        return value.reshape(*(n for n in value.shape[:-1] if n != 1), value.shape[-1])
     if role == "kernel" and _depthwise(layer):
         return value.reshape(*value.shape[:-2], 1, value.shape[-2] * value.shape[-1])
     return value
@@ -256,7 +260,7 @@ def from_canonical(layer: Any, role: str, value: Array, into: Array) -> Array:
         made = into.copy()
         made[int(role == "recurrent_bias")] = value
         return made
-    if is_projection(layer):
+    if is_projection(layer) or role == "alpha":
         return value.reshape(into.shape)
     if role == "kernel" and _depthwise(layer):
         return value.reshape(tensors_of(layer)["kernel"].shape)

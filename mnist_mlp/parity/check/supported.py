@@ -81,7 +81,7 @@ LAYERS = (
         pair=True,
     ),
     Row("another normalisation", "refused", ("*Norm*", "*norm", "normalize")),
-    Row("a convolution", "refused", ("Separable*", "ConvLSTM*", "*Fold", "*fold")),
+    Row("a convolution", "refused", ("ConvLSTM*", "*Fold", "*fold")),
     Row("a convolution", "refused", ("*Conv*", "conv*"), pair=True),
     Row("pooling", "refused", ("*Pool*", "*pool*"), pair=True),
     Row("an embedding", "refused", ("Embedding", "embedding"), pair=True),

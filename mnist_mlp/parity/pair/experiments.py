@@ -7,7 +7,6 @@ change in effect, the step is taken again and the difference is gone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -18,7 +17,7 @@ from mnist_mlp.parity.pair import attention, optimizers, sequences
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.parity.pair.segments import Beside, family, side_by_side
+from mnist_mlp.parity.pair.segments import Beside, at_its_source, family, side_by_side
 from mnist_mlp.parity.pair.settings import differing, told
 from mnist_mlp.ports.inputs import arrays_of, orders
 from mnist_mlp.ports.pair import Mend, PairLayer
@@ -189,7 +188,7 @@ def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
         last = place == len(run.weights.pairs)
         for beside in side_by_side(run.facts_a.layers, run.facts_b.layers, run.weights, place):
             if beside.b is None:
-                missing = list(_missing(_at_its_source(beside, run), last=last))
+                missing = list(_missing(at_its_source(beside, run.weights), last=last))
                 dropouts += [each for each in missing if each.cause.name == "dropout_missing"]
                 yield from missing
             elif beside.a is None:
@@ -211,13 +210,6 @@ def _swapped(run: PairRun) -> Iterator[Hypothesis]:
         moved = ", ".join(f"{k + 1} for {i + 1}" for i, k in enumerate(order) if i != k)
         mends = (Mend(None, "inputs", tuple(order)),)
         yield Hypothesis(mends, Cause("inputs_swapped", f"input {moved}"))
-
-
-def _at_its_source(beside: Beside, run: PairRun) -> Beside:
-    """Work of the original's, placed behind the layer whose result it is given."""
-    source = None if beside.a is None else beside.a.behind
-    pair = next((p for p in run.weights.pairs if p.a.number == source), None)
-    return beside if pair is None else replace(beside, behind=pair.b.number)
 
 
 def _missing(beside: Beside, *, last: bool) -> Iterator[Hypothesis]:

@@ -162,7 +162,7 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
     laid = theirs if pair.a.kind in RECURRENT else laid_like(theirs, ours)
     if laid is None and outputs and pair.a.kind in CROPPED:
         laid, ours = windows_like(theirs, ours) or (laid, ours)
-    if laid is None and not outputs and pair.a.kind == "conv":
+    if laid is None and not outputs and pair.a.kind == pair.b.kind == "conv":
         # A port may pad in front of a convolution that the original lets pad.
         ours, theirs = _padded(ours, pair.a, last=True), _padded(theirs, pair.b, last=False)
         laid = laid_like(theirs, ours)

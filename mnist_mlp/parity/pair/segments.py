@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
@@ -76,3 +76,10 @@ def side_by_side(
         behind = theirs[j - 1].number if j else last_b
         yield from (Beside(x, None, behind) for x in ours[i:i_end])
         yield from (Beside(None, y, y.number) for y in theirs[j:j_end])
+
+
+def at_its_source(beside: Beside, weights: WeightMap) -> Beside:
+    """Work of the original's, placed behind the layer whose result it is given."""
+    source = None if beside.a is None else beside.a.behind
+    pair = next((p for p in weights.pairs if p.a.number == source), None)
+    return beside if pair is None else replace(beside, behind=pair.b.number)

@@ -1,0 +1,36 @@
+"""Originals of building blocks that the two frameworks write with other layers."""
+
+import keras
+from keras import layers
+
+
+def mobile():
+    """A separable convolution, squeeze and excitation by dense layers, learned slopes, and an
+    activation that is a layer within a layer. Nobody brings images."""
+    image = keras.Input((12, 12, 3))
+    x = layers.SeparableConv2D(8, 3, strides=2, padding="same", activation="relu")(image)
+    x = layers.BatchNormalization()(x)
+    s = layers.GlobalAveragePooling2D()(x)
+    s = layers.Dense(4, activation="relu")(s)
+    s = layers.Dense(8, activation="sigmoid")(s)
+    x = layers.Multiply()([x, layers.Reshape((1, 1, 8))(s)])
+    x = layers.PReLU(shared_axes=[1, 2])(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dense(6, activation=layers.LeakyReLU(0.1))(x)
+    model = keras.Model(image, layers.Dense(3, activation="softmax")(x))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy")
+    return model
+
+
+def words():
+    """Sentences by convolutions of three widths side by side."""
+    tokens = keras.Input((12,), dtype="int32")
+    vectors = layers.Embedding(30, 5)(tokens)
+    found = [
+        layers.GlobalMaxPooling1D()(layers.Conv1D(4, width, activation="relu")(vectors))
+        for width in (2, 3, 4)
+    ]
+    scores = layers.Dense(3, activation="softmax")(layers.concatenate(found))
+    model = keras.Model(tokens, scores)
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    return model
