@@ -34,3 +34,30 @@ def words():
     model = keras.Model(tokens, scores)
     model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
     return model
+
+
+def penalised():
+    """L2 penalties on some kernels."""
+    penalty = keras.regularizers.L2(0.01)
+    model = keras.Sequential(
+        [
+            keras.Input((7,)),
+            layers.Dense(9, activation="tanh", kernel_regularizer=penalty),
+            layers.Dense(5, activation="softplus", kernel_regularizer=penalty),
+            layers.Dense(2, activation="sigmoid"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "binary_crossentropy")
+    return model
+
+
+def twins():
+    """Two images, one tower."""
+    images = [keras.Input((8, 8, 1)) for _ in range(2)]
+    tower = keras.Sequential(
+        [layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), layers.Dense(5)]
+    )
+    apart = layers.Subtract()([tower(image) for image in images])
+    model = keras.Model(images, layers.Dense(1, activation="sigmoid")(apart))
+    model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    return model

@@ -85,3 +85,58 @@ class WordsByTanh(Words):
         x = self.vectors(tokens).unsqueeze(1)
         found = [torch.tanh(conv(x)).squeeze(3) for conv in self.convolutions]
         return self.scores(torch.cat([F.max_pool1d(c, c.shape[2])[..., 0] for c in found], 1))
+
+
+class Penalised(L.LightningModule):
+    """The penalty as a decay of the penalised tensors."""
+
+    def __init__(self, decay=0.02, *, everywhere=False):
+        super().__init__()
+        sizes = ((7, 9), (9, 5), (5, 2))
+        self.layers = nn.ModuleList(initialised(nn.Linear(*size)) for size in sizes)
+        self.decay, self.everywhere = decay, everywhere
+
+    def forward(self, x):
+        first, second, last = self.layers
+        return last(F.softplus(second(torch.tanh(first(x)))))
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return F.binary_cross_entropy_with_logits(self(x), y)
+
+    def configure_optimizers(self):
+        kernels = [layer.weight for layer in self.layers[:2]]
+        rest = [p for p in self.parameters() if all(p is not kernel for kernel in kernels)]
+        groups = [
+            {"params": kernels},
+            {"params": rest, "weight_decay": self.decay if self.everywhere else 0.0},
+        ]
+        return torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=self.decay)
+
+
+def penalised_by_half():
+    return Penalised(0.01)
+
+
+def penalised_everywhere():
+    return Penalised(everywhere=True)
+
+
+class Twins(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.conv = initialised(nn.Conv2d(1, 4, 3))
+        self.dense, self.out = initialised(nn.Linear(144, 5)), initialised(nn.Linear(5, 1))
+
+    def tower(self, image):
+        return self.dense(F.relu(self.conv(image)).flatten(1))
+
+    def forward(self, a, b):
+        return self.out(self.tower(a) - self.tower(b))
+
+    def training_step(self, batch, batch_idx):
+        (a, b), y = batch
+        return F.binary_cross_entropy_with_logits(self(a, b).view(-1), y.view(-1))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -404,10 +404,11 @@ def judged_pair() -> PairEvidence:
     return seen
 
 
-def test_what_two_layers_have_in_common_is_noted_once_in_a_rung() -> None:
+def test_what_two_layers_have_in_common_is_noted_once() -> None:
     seen = judged_pair()
-    seen.noted = [Cause("unbiased_variance", "bn1"), Cause("unbiased_variance", "bn2")]
+    seen.noted = [Cause("unbiased_variance", f"too large, in {name}") for name in ("bn1", "bn2")]
     outcome = outcome_of(seen)
+    assert [cause.value for cause in outcome.noted] == ["too large, in bn1, bn2"]
     assert outcome.verdict == "identical"
     (update,) = (rung for rung in outcome.rungs if rung.name == "update")
     assert (update.status, update.text) == ("noted", "unbiased_variance")

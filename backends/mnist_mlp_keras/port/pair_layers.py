@@ -273,7 +273,8 @@ def penalties_of(layer: Any) -> dict[str, float]:
     for role in ("kernel", "bias", "gamma", "beta", "recurrent_kernel"):
         name = "recurrent" if role == "recurrent_kernel" else role
         regularizer = getattr(layer, f"{name}_regularizer", None)
-        if isinstance(regularizer, keras.regularizers.L2):
+        both = isinstance(regularizer, keras.regularizers.L1L2)
+        if isinstance(regularizer, keras.regularizers.L2) or (both and not regularizer.l1):
             found[role] = float(np.asarray(regularizer.l2))
     return found
 

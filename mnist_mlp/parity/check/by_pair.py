@@ -30,6 +30,7 @@ from mnist_mlp.parity.pair.feed import Fed, aligned, feed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import STAGES, Judged
 from mnist_mlp.parity.pair.layer_lists import layer_rows
+from mnist_mlp.parity.pair.penalties import as_decay
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import (
     Schedules,
@@ -308,6 +309,9 @@ def _double(
     if len(own) != len(steps):
         seen.not_judged.append(f"the port stops after {len(own)} of {len(steps)} steps")
         return
+    as_penalty = as_decay(run, own)
+    if as_penalty is not None:
+        seen.noted.append(as_penalty)
     result = explained(run)
     seen.layers = layer_rows(facts_a, facts_b, run.weights)  # by now, values have settled the match
     _guess(seen, run, result, fed, facts_b)
@@ -461,7 +465,9 @@ def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:
         names = ", ".join(sorted(result.judged.rough))
         seen.not_judged.append(f"what is not computed in float64 when all else is: {names}")
     if result.judged.zero:
-        seen.told.append(f"{len(result.judged.zero)} gradients that are zero but for rounding")
+        count = len(result.judged.zero)
+        what = "a gradient that is" if count == 1 else f"{count} gradients that are"
+        seen.told.append(f"{what} zero but for rounding")
 
 
 def _arithmetic(seen: PairEvidence, start: Start, a: PairStep, b: PairStep) -> None:

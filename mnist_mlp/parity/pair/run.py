@@ -96,6 +96,11 @@ class PairRun:
             self._judged[key] = judged
         return self._judged[key]
 
+    def exchange_original(self, steps: Sequence[PairStep]) -> None:
+        """Judge by other steps of the original from now on."""
+        self.steps_a = tuple(steps)
+        self._judged.clear()
+
     def own_steps(self) -> Sequence[PairStep]:
         """Steps of the port as it stands."""
         self.judged()
