@@ -183,6 +183,20 @@ def test_a_decay_of_some_tensors_is_its_scope() -> None:
     assert mend.value == ByTensor((("0/kernel", 0.1), ("0/bias", 0.0)))
 
 
+def test_the_scope_of_a_decay_is_told_by_tensors() -> None:
+    whole = settings("torch", "SGD", weight_decay=0.1)
+    none = {**settings("torch", "SGD"), "weight_decay": 0.0}
+    kernels = [{"0/kernel": whole, "0/bias": none}] * STEPS
+    for ours, theirs, told, fix in (
+        (kernels, every(whole), "0.1 acts on the bias of dense too; ", "weight_decay=0 for the"),
+        (every(whole), kernels, "0.1 acts not on the bias of dense; ", "weight_decay=0.1 for the"),
+    ):
+        found = explain(run_of(ours, theirs), lambda chosen: True)
+        assert found is not None
+        assert str(found[0].cause.value).startswith(told)
+        assert found[0].cause.fix.startswith(fix)
+
+
 def test_a_difference_that_float32_does_not_hold_is_noted() -> None:
     a = settings("keras", "Adagrad", initial_accumulator=0.1)
     for epsilon, noted in ((1e-7, True), (1e-4, False)):

@@ -379,6 +379,25 @@ def test_the_unbiased_variance_is_noted() -> None:
         ("torch", Mend(None, "momentum", 0.9), "momentum=0.9 in the optimizer"),
         ("torch", Mend(None, "learning_rate", 0.05), "lr=0.05 in the optimizer"),
         ("keras", Mend(None, "learning_rate", 0.05), "learning_rate=0.05 in the optimizer"),
+        ("torch", Mend(3, "smoothing", 0.1), "label_smoothing=0.1 in bn: batch_norm"),
+        ("keras", Mend(4, "delta", 1.5), "delta=1.5 in the loss"),
+        *(
+            (framework, Mend(3, field, (kind, settings)), f"{code} {place} bn: batch_norm")
+            for field, place in (("kind", "in place of"), ("after", "behind"))
+            for framework, kind, settings, code in (
+                ("torch", "leaky_relu", {"slope": 0.1}, "F.leaky_relu(x, 0.1)"),
+                ("keras", "leaky_relu", {}, "keras.activations.leaky_relu(x, negative_slope=0.2)"),
+                ("torch", "gelu", {"approximate": True}, 'F.gelu(x, approximate="tanh")'),
+                ("keras", "gelu", {}, "keras.activations.gelu(x, approximate=False)"),
+                ("torch", "hard_silu", {}, "F.hardswish(x)"),
+                ("torch", "elu", {"alpha": 0.5}, "F.elu(x, 0.5)"),
+                ("keras", "elu", {}, "keras.activations.elu(x, alpha=1)"),
+                ("torch", "softmax", {}, "F.softmax(x, dim=-1)"),
+                ("torch", "dropout", {"rate": 0.3}, "nn.Dropout(0.3)"),
+                ("keras", "dropout", {"rate": 0.3}, "keras.layers.Dropout(0.3)"),
+            )
+        ),
+        ("torch", Mend(3, "kind", ("max_pool", {})), ""),
         ("torch", Mend(3, "skip"), ""),
         ("torch", Mend(None, "nesterov", value=True), ""),
     ],

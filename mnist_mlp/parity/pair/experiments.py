@@ -258,9 +258,8 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         case "activation" if a.kind == b.kind == "gelu":
             yield Hypothesis(instead, Cause("gelu_tanh_approximation", text))
         case "activation":
-            yield Hypothesis(
-                instead, Cause("other_activation", f"{b.name} instead of {a.name}; {text}")
-            )
+            shown = f"{b.name} instead of {a.name}" + (f"; {text}" if text else "")
+            yield Hypothesis(instead, Cause("other_activation", shown))
         case "dropout" if a.kind == b.kind:
             rate = (Mend(b.number, "rate", a.settings["rate"]),)
             yield Hypothesis(rate, Cause("dropout_rate", text))
@@ -313,7 +312,10 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
         factors = ", ".join(f"{v:.6g}" for v in dict.fromkeys(penalties.values()))
         text = f"{factors} * sum(w**2) of {len(penalties)} kernels in the original"
         mends = (Mend(here, "penalty", tuple(penalties.items())),)
-        yield Hypothesis(mends, Cause("penalty_missing", text))
+        places = {pair.b.number: pair.b.name for pair in run.weights.pairs}
+        terms = (f"{f:.6g} * sum(w**2) of {places[number]}" for number, f in penalties.items())
+        fix = f"loss = loss + {' + '.join(terms)}, w being its kernel"
+        yield Hypothesis(mends, Cause("penalty_missing", text, fix=fix))
     yield Hypothesis(
         (Mend(here, "aligned"),),
         Cause("targets_broadcast", f"outputs (n, 1) against targets (n,), in {b.name}"),
