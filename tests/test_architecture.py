@@ -260,7 +260,7 @@ def test_check_and_compare_know_nothing_of_each_other() -> None:
 
 ONLY_ONE_HAS = {
     # Keras feeds and watches a model inside its own `fit`.
-    "mnist_mlp_keras": {"run"},
+    "mnist_mlp_keras": {"pair_separable", "run"},
     "mnist_mlp_torch": {
         "feed",
         "forward",

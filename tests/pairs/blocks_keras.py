@@ -1,6 +1,7 @@
 """Originals of building blocks that the two frameworks write with other layers."""
 
 import keras
+import numpy as np
 from keras import layers
 
 
@@ -61,3 +62,33 @@ def twins():
     model = keras.Model(images, layers.Dense(1, activation="sigmoid")(apart))
     model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
     return model
+
+
+def painted():
+    """A picture for each picture, under a loss that wants both in one shape."""
+    image = keras.Input((8, 8, 2))
+    x = layers.ZeroPadding2D(1)(image)
+    x = layers.Conv2D(4, 3, activation="relu")(x)
+    x = layers.UpSampling2D(2)(layers.MaxPooling2D(2)(x))
+    model = keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid")(x))
+    model.compile(keras.optimizers.SGD(0.1, clipnorm=0.05), "binary_crossentropy")
+    return model
+
+
+def features():
+    """Rows of a table whose columns have other scales, and classes."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 6)) * [1, 10, 0.1, 5, 2, 30] + [0, 5, 1, -3, 2, 100]
+    return x.astype("float32"), rng.integers(0, 3, 80)
+
+
+def standardised():
+    """The model standardises its features itself."""
+    x, y = features()
+    first = layers.Normalization()
+    first.adapt(x)
+    model = keras.Sequential(
+        [keras.Input((6,)), first, layers.Dense(5, "tanh"), layers.Dense(3, "softmax")]
+    )
+    model.compile(keras.optimizers.RMSprop(0.01), "sparse_categorical_crossentropy")
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 16}}

@@ -1,9 +1,11 @@
 """Ports of `blocks_keras.py`, faithful, and some with a fault."""
 
 import lightning as L
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 
 def initialised(layer):
@@ -140,3 +142,64 @@ class Twins(L.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Painted(L.LightningModule):
+    """Each gradient is clipped by itself, as Keras's `clipnorm` does."""
+
+    def __init__(self, mode="nearest"):
+        super().__init__()
+        self.conv, self.out = initialised(nn.Conv2d(2, 4, 3)), initialised(nn.Conv2d(4, 1, 1))
+        self.mode = mode
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv(F.pad(x, (1, 1, 1, 1)))), 2)
+        return self.out(F.interpolate(x, scale_factor=2, mode=self.mode))
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return F.binary_cross_entropy_with_logits(self(x), y)
+
+    def on_before_optimizer_step(self, optimizer):
+        for parameter in self.parameters():
+            nn.utils.clip_grad_norm_([parameter], 0.05)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class KerasRMSprop(torch.optim.Optimizer):
+    """With epsilon within the root."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                square = self.state[p].setdefault("square", torch.zeros_like(p))
+                square.mul_(0.9).addcmul_(p.grad, p.grad, value=0.1)
+                p.sub_(group["lr"] * p.grad / (square + 1e-7).sqrt())
+
+
+def standardised(deviation=np.std):
+    """The data are standardised, and not in the model."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 6)) * [1, 10, 0.1, 5, 2, 30] + [0, 5, 1, -3, 2, 100]
+    x, y = x.astype("float32"), rng.integers(0, 3, 80)
+    x = (x - x.mean(axis=0)) / deviation(x, axis=0)
+    net = nn.Sequential(initialised(nn.Linear(6, 5)), nn.Tanh(), initialised(nn.Linear(5, 3)))
+    return {
+        "module": net,
+        "loss": nn.CrossEntropyLoss(),
+        "optimizer": lambda parameters: KerasRMSprop(parameters, lr=0.01),
+        "loader": DataLoader(
+            TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), batch_size=16, shuffle=True
+        ),
+    }
+
+
+def ranged():
+    """Divided by the range of each feature instead of its deviation."""
+    return standardised(np.ptp)

@@ -273,8 +273,8 @@ def penalties_of(layer: Any) -> dict[str, float]:
     for role in ("kernel", "bias", "gamma", "beta", "recurrent_kernel"):
         name = "recurrent" if role == "recurrent_kernel" else role
         regularizer = getattr(layer, f"{name}_regularizer", None)
-        both = isinstance(regularizer, keras.regularizers.L1L2)
-        if isinstance(regularizer, keras.regularizers.L2) or (both and not regularizer.l1):
+        kinds = keras.regularizers.L2, keras.regularizers.L1L2
+        if isinstance(regularizer, kinds) and not getattr(regularizer, "l1", 0):
             found[role] = float(np.asarray(regularizer.l2))
     return found
 

@@ -48,7 +48,7 @@ LAYERS = (
         "judged",
         (
             *("Flatten", "Identity", "InputLayer", "Lambda", "Normalization", "Permute"),
-            *("Rescaling", "Reshape", "Unflatten"),
+            *("RepeatVector", "Rescaling", "Reshape", "Unflatten"),
         ),
     ),
     Row("a loss", "judged", ("*Loss", "*Loss2d")),

@@ -7,6 +7,7 @@ change in effect, the step is taken again and the difference is gone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -181,24 +182,28 @@ def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
     """Work without weights in front of a layer, the nearest first.
 
     What stands in front of earlier layers may be on another branch that leads here. What is missing
-    in each of several branches is tried at once, too.
+    or done otherwise in each of several branches is tried at once, too.
     """
-    dropouts = []
+    alike: dict[tuple[str, ...], list[Hypothesis]] = {}
     for place in range(index, -1, -1):
         last = place == len(run.weights.pairs)
         for beside in side_by_side(run.facts_a.layers, run.facts_b.layers, run.weights, place):
             if beside.b is None:
-                missing = list(_missing(at_its_source(beside, run.weights), last=last))
-                dropouts += [each for each in missing if each.cause.name == "dropout_missing"]
-                yield from missing
+                tried = list(_missing(at_its_source(beside, run.weights), last=last))
             elif beside.a is None:
-                yield from _extra(beside.b)
+                tried = list(_extra(beside.b))
             else:
-                yield from _otherwise(beside.a, beside.b)
-    if len(dropouts) > 1:
-        mends = tuple(mend for each in dropouts[::-1] for mend in each.mends)
-        text = "; ".join(str(each.cause.value) for each in dropouts[::-1])
-        yield Hypothesis(mends, Cause("dropout_missing", text))
+                tried = list(_otherwise(beside.a, beside.b))
+            yield from tried
+            for each in tried:
+                kinds = tuple(x.kind if x else "" for x in (beside.a, beside.b))
+                dropped = each.cause.name == "dropout_missing"
+                alike.setdefault((each.cause.name, *(() if dropped else kinds)), []).append(each)
+    for several in alike.values():
+        if len(several) > 1:
+            mends = tuple(mend for each in several[::-1] for mend in each.mends)
+            text = "; ".join(str(each.cause.value) for each in several[::-1])
+            yield Hypothesis(mends, replace(several[0].cause, value=text))
 
 
 def _swapped(run: PairRun) -> Iterator[Hypothesis]:

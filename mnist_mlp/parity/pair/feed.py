@@ -396,6 +396,12 @@ def _numbers(x: Array) -> list[Array]:
 
 def _target_forms(y: Array, given: tuple[int, ...] | None) -> list[Array]:
     """Integers rather than one-hot, (n,) rather than (n, 1)."""
+    if y.ndim > 3:  # a picture for a picture: torch has the channels first
+        whole = y.dtype.kind in "iu" and y.shape[-1] == 1
+        found = [np.moveaxis(y, -1, 1), y, np.moveaxis(y, 1, -1), *([y[..., 0]] if whole else [])]
+        if given is not None:
+            found.sort(key=lambda each: each.shape[1:] != given)
+        return found
     found = [y]
     one_hot = y.ndim == 2 and y.shape[1] > 1 and np.array_equal(np.sort(y)[:, -2:].sum(0),
                                                                  [0, len(y)])  # fmt: skip

@@ -493,7 +493,13 @@ def clipping_of(
             norm, slack = _norm(given[n] for n in names), SLACK[framework]
             at = _norm(taken[n] for n in names) * (norm + slack) / norm
             return {"clip": "global", "clip_at": at, "clip_slack": slack}
-        return {"clip": "tensor", "clip_at": max(_norm([taken[n]]) for n in ratios)}
+        slack = SLACK[framework]
+        limits = [
+            _norm([taken[n]]) * (_norm([given[n]]) + slack) / _norm([given[n]])
+            for n, ratio in ratios.items()
+            if ratio is not None and abs(ratio - 1) > ALIKE
+        ]
+        return {"clip": "tensor", "clip_at": max(limits), "clip_slack": slack}
     return {}
 
 
