@@ -301,6 +301,17 @@ def test_work_between_two_layers_is_held_side_by_side() -> None:
     ]
 
 
+def test_work_of_branches_that_run_in_another_order_belongs_to_the_layer_before() -> None:
+    a = [dense(0, 3, 4), work(1, "relu"), dense(2, 3, 2), work(3, "selu"), dense(4, 6, 1)]
+    b = [dense(0, 3, 2), work(1, "tanh"), dense(2, 3, 4), work(3, "elu"), dense(4, 6, 1)]
+    weights = matched(a, b)
+    found = [x for place in range(4) for x in side_by_side(a, b, weights, place)]
+    assert [(x.a and x.a.kind, x.b and x.b.kind, x.behind) for x in found] == [
+        ("relu", "elu", 3),
+        ("selu", "tanh", 1),
+    ]
+
+
 def under_sgd(one: PairStep, rate: float, momentum: float) -> PairStep:
     """With the settings of an optimizer whose rule it does not follow."""
     found = {"learning_rate": rate, "momentum": momentum}

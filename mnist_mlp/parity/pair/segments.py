@@ -63,8 +63,14 @@ def side_by_side(
                  default=None)  # fmt: skip
     last_b = max((p.b.number for p in pairs if here is None or p.b.number < here.b.number),
                  default=None)  # fmt: skip
+    until_b = here.b.number if here else None
+    before = next((p.b.number for p in pairs if p.a.number == last_a), None)
+    if before != last_b:  # branches run in another order: work belongs to the layer in front of it
+        last_b = before
+        until_b = min((p.b.number for p in pairs if before is None or p.b.number > before),
+                      default=None)  # fmt: skip
     ours = segment(a, last_a, here.a.number if here else None)
-    theirs = segment(b, last_b, here.b.number if here else None)
+    theirs = segment(b, last_b, until_b)
     matcher = SequenceMatcher(
         None, [family(x.kind) for x in ours], [family(x.kind) for x in theirs], autojunk=False
     )
