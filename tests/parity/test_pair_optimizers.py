@@ -407,7 +407,8 @@ def test_clipping_is_told_by_what_the_optimizer_took() -> None:
     assert found == {"clip": "global", "clip_at": pytest.approx(0.5 * norm), "clip_slack": 0.0}
     scale = 2.0 / (norm + 1e-6)
     assert told(scale, scale, "torch")["clip_at"] == pytest.approx(2.0, rel=1e-13)
-    assert told(0.4, 1.0) == {"clip": "tensor", "clip_at": pytest.approx(2.0)}
+    by_itself = told(0.4, 1.0)
+    assert by_itself == {"clip": "tensor", "clip_at": pytest.approx(2.0), "clip_slack": 0.0}
     assert told(1.0, 1.0, limit=3.5) == {"clip": "value", "clip_at": 3.5}
     # One tensor halved, and of the other one element: no clipping that has a name.
     assert told(1.0, 0.5, limit=3.5) == {}
