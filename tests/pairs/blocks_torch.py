@@ -177,7 +177,7 @@ class KerasRMSprop(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None):
         for group in self.param_groups:
-            for p in group["params"]:
+            for p in (p for p in group["params"] if p.grad is not None):
                 square = self.state[p].setdefault("square", torch.zeros_like(p))
                 square.mul_(0.9).addcmul_(p.grad, p.grad, value=0.1)
                 p.sub_(group["lr"] * p.grad / (square + 1e-7).sqrt())

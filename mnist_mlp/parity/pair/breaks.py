@@ -123,7 +123,7 @@ def _fix(mends: tuple[Mend, ...], run: PairRun) -> str:
             if framework == "torch" and mend.field == "momentum":
                 value = 1 - value  # of a normalisation: the share of the new, not of the old
         words.append(f"{known[mend.field]}={value:.6g} in {where}")
-    return ", ".join(words)
+    return ", ".join(dict.fromkeys(words))
 
 
 def _size(finding: Finding) -> str:
