@@ -260,13 +260,14 @@ def test_check_and_compare_know_nothing_of_each_other() -> None:
 
 
 ONLY_ONE_HAS = {
-    # Keras feeds and watches a model inside its own `fit`, and has constraints on weights. Its
-    # layers, functions and losses are called in three ways; in torch, all of them are functions,
-    # which `pair_layers` knows.
+    # Keras feeds and watches a model inside its own `fit`, and has constraints on weights, and
+    # separable convolutions. Its layers, functions and losses are called in three ways; in torch,
+    # all of them are functions, which `pair_layers` knows.
     "mnist_mlp_keras": {
         "pair_constraints",
         "pair_functions",
         "pair_losses",
+        "pair_separable",
         "pair_work",
         "run",
     },

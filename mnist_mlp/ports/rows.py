@@ -184,6 +184,7 @@ def _readings(rows: Rows, within: Rows) -> Iterator[tuple[Reading, Reading, floa
         yield _as_given, _as_given, AS_GIVEN * span, False
     if rows.inputs < PER_ROW:
         yield _alike(low, high), _alike(dark, light), STRETCHED, False
+        yield _standardised(rows), _standardised(within), STRETCHED, False
         return
     yield _stretched, _stretched, STRETCHED, False
     yield _inverted, _stretched, STRETCHED, False
@@ -196,6 +197,13 @@ def _as_given(rows: Rows, ids: Positions) -> Array:
 
 def _alike(low: float, high: float) -> Reading:
     return lambda rows, ids: (_as_given(rows, ids) - low) / (high - low or 1.0)
+
+
+def _standardised(table: Rows) -> Reading:
+    """Each feature without its mean and scale: one side may standardise them in its model."""
+    x = _as_given(table, np.arange(len(table)))
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    return lambda rows, ids: (_as_given(rows, ids) - mean) / np.where(deviation > 0, deviation, 1)
 
 
 def _stretched(rows: Rows, ids: Positions) -> Array:

@@ -242,7 +242,8 @@ def clipped(gradients: Tensors, settings: Mapping[str, Settings]) -> Tensors:
             return {name: np.clip(g, -at, at) for name, g in gradients.items()}
         case "tensor":
             whole = {name: settings[name].get("part_of", name) for name in gradients}
-            norms = {w: _norm(gradients[n] for n in gradients if whole[n] == w)
+            slack = first["clip_slack"]
+            norms = {w: _norm(gradients[n] for n in gradients if whole[n] == w) + slack
                      for w in whole.values()}  # fmt: skip
             return {name: g * min(1.0, at / norms[whole[name]]) for name, g in gradients.items()}
         case "global":

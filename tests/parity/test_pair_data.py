@@ -27,7 +27,7 @@ from mnist_mlp.parity.steps.arbiter import Expected
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.plan import Plan, make_plan
 from mnist_mlp.ports.protocol import OwnData, OwnPass, PortFacts
-from mnist_mlp.ports.rows import RowTable, read_pass
+from mnist_mlp.ports.rows import Rows, RowTable, find, read_pass
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import parse_spec
 
@@ -531,3 +531,13 @@ def test_the_verdict_says_what_of_the_data_was_not_judged(here: Setting) -> None
 def test_scales_are_named_by_what_a_pixel_becomes() -> None:
     assert affine_cause(255.0, 0.0).name == "pixels_not_scaled"
     assert affine_cause(2.0, -1.0).name == "pixels_scaled_to_minus_one_one"
+
+
+def test_rows_are_found_by_features_that_one_side_standardised() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 6)) * [1, 10, 0.1, 5, 2, 30] + [0, 5, 1, -3, 2, 100]
+    order = rng.permutation(50)
+    made = ((x - x.mean(axis=0)) / x.std(axis=0))[order]
+    np.testing.assert_array_equal(find(Rows(made.astype(np.float32)), Rows(x)), order)
+    others = rng.normal(size=(50, 6))
+    assert (find(Rows(others), Rows(x)) < 0).all()

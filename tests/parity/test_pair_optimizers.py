@@ -183,6 +183,20 @@ def test_a_decay_of_some_tensors_is_its_scope() -> None:
     assert mend.value == ByTensor((("0/kernel", 0.1), ("0/bias", 0.0)))
 
 
+def test_the_scope_of_a_decay_is_told_by_tensors() -> None:
+    whole = settings("torch", "SGD", weight_decay=0.1)
+    none = {**settings("torch", "SGD"), "weight_decay": 0.0}
+    kernels = [{"0/kernel": whole, "0/bias": none}] * STEPS
+    for ours, theirs, told, fix in (
+        (kernels, every(whole), "0.1 acts on the bias of dense too; ", "weight_decay=0 for the"),
+        (every(whole), kernels, "0.1 acts not on the bias of dense; ", "weight_decay=0.1 for the"),
+    ):
+        found = explain(run_of(ours, theirs), lambda chosen: True)
+        assert found is not None
+        assert str(found[0].cause.value).startswith(told)
+        assert found[0].cause.fix.startswith(fix)
+
+
 def test_a_difference_that_float32_does_not_hold_is_noted() -> None:
     a = settings("keras", "Adagrad", initial_accumulator=0.1)
     for epsilon, noted in ((1e-7, True), (1e-4, False)):
@@ -393,7 +407,8 @@ def test_clipping_is_told_by_what_the_optimizer_took() -> None:
     assert found == {"clip": "global", "clip_at": pytest.approx(0.5 * norm), "clip_slack": 0.0}
     scale = 2.0 / (norm + 1e-6)
     assert told(scale, scale, "torch")["clip_at"] == pytest.approx(2.0, rel=1e-13)
-    assert told(0.4, 1.0) == {"clip": "tensor", "clip_at": pytest.approx(2.0)}
+    by_itself = told(0.4, 1.0)
+    assert by_itself == {"clip": "tensor", "clip_at": pytest.approx(2.0), "clip_slack": 0.0}
     assert told(1.0, 1.0, limit=3.5) == {"clip": "value", "clip_at": 3.5}
     # One tensor halved, and of the other one element: no clipping that has a name.
     assert told(1.0, 0.5, limit=3.5) == {}

@@ -115,6 +115,37 @@ def test_other_shapes_are_named() -> None:
     ]
 
 
+def conv(number: int, *kernel: int, stride: int = 1, pad: int = 0) -> PairLayer:
+    axes = range(len(kernel) - 2)
+    settings = {
+        "groups": 1,
+        "stride": (stride,) * len(axes),
+        "pads": tuple((pad, pad) for _ in axes),
+    }
+    return PairLayer(number, f"conv_{number}", "conv", settings, {"kernel": kernel})
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [(dense(0, 3, 2), conv(0, 1, 1, 3, 2)), (conv(0, 4, 5, 2), conv(0, 4, 5, 1, 2))],
+)
+def test_a_layer_has_a_counterpart_of_another_kind_that_computes_the_same(
+    a: PairLayer, b: PairLayer
+) -> None:
+    value = RNG.normal(size=a.shapes["kernel"])
+    for ours, theirs in ((a, b), (b, a)):
+        there = matched([ours], [theirs]).to_b({"0/kernel": value.reshape(ours.shapes["kernel"])})
+        assert there["0/kernel"].shape == theirs.shapes["kernel"]
+        np.testing.assert_array_equal(there["0/kernel"].ravel(), value.ravel())
+
+
+@pytest.mark.parametrize("other", [conv(0, 1, 1, 3, 2, stride=2), conv(0, 1, 1, 3, 2, pad=1)])
+def test_a_convolution_that_skips_or_pads_is_no_dense_layer(other: PairLayer) -> None:
+    found = match([dense(0, 3, 2)], [other])
+    assert isinstance(found, Unlike)
+    assert (found.missing[0].kind, found.extra[0].kind) == ("dense", "conv")
+
+
 def test_weights_go_there_and_back() -> None:
     """With inputs and outputs in another order, and a bias that only the port has."""
     plain = dense(0, 3, 2)
@@ -270,6 +301,17 @@ def test_work_between_two_layers_is_held_side_by_side() -> None:
     ]
 
 
+def test_work_of_branches_that_run_in_another_order_belongs_to_the_layer_before() -> None:
+    a = [dense(0, 3, 4), work(1, "relu"), dense(2, 3, 2), work(3, "selu"), dense(4, 6, 1)]
+    b = [dense(0, 3, 2), work(1, "tanh"), dense(2, 3, 4), work(3, "elu"), dense(4, 6, 1)]
+    weights = matched(a, b)
+    found = [x for place in range(4) for x in side_by_side(a, b, weights, place)]
+    assert [(x.a and x.a.kind, x.b and x.b.kind, x.behind) for x in found] == [
+        ("relu", "elu", 3),
+        ("selu", "tanh", 1),
+    ]
+
+
 def under_sgd(one: PairStep, rate: float, momentum: float) -> PairStep:
     """With the settings of an optimizer whose rule it does not follow."""
     found = {"learning_rate": rate, "momentum": momentum}
@@ -348,6 +390,25 @@ def test_the_unbiased_variance_is_noted() -> None:
         ("torch", Mend(None, "momentum", 0.9), "momentum=0.9 in the optimizer"),
         ("torch", Mend(None, "learning_rate", 0.05), "lr=0.05 in the optimizer"),
         ("keras", Mend(None, "learning_rate", 0.05), "learning_rate=0.05 in the optimizer"),
+        ("torch", Mend(3, "smoothing", 0.1), "label_smoothing=0.1 in bn: batch_norm"),
+        ("keras", Mend(4, "delta", 1.5), "delta=1.5 in the loss"),
+        *(
+            (framework, Mend(3, field, (kind, settings)), f"{code} {place} bn: batch_norm")
+            for field, place in (("kind", "in place of"), ("after", "behind"))
+            for framework, kind, settings, code in (
+                ("torch", "leaky_relu", {"slope": 0.1}, "F.leaky_relu(x, 0.1)"),
+                ("keras", "leaky_relu", {}, "keras.activations.leaky_relu(x, negative_slope=0.2)"),
+                ("torch", "gelu", {"approximate": True}, 'F.gelu(x, approximate="tanh")'),
+                ("keras", "gelu", {}, "keras.activations.gelu(x, approximate=False)"),
+                ("torch", "hard_silu", {}, "F.hardswish(x)"),
+                ("torch", "elu", {"alpha": 0.5}, "F.elu(x, 0.5)"),
+                ("keras", "elu", {}, "keras.activations.elu(x, alpha=1)"),
+                ("torch", "softmax", {}, "F.softmax(x, dim=-1)"),
+                ("torch", "dropout", {"rate": 0.3}, "nn.Dropout(0.3)"),
+                ("keras", "dropout", {"rate": 0.3}, "keras.layers.Dropout(0.3)"),
+            )
+        ),
+        ("torch", Mend(3, "kind", ("max_pool", {})), ""),
         ("torch", Mend(3, "skip"), ""),
         ("torch", Mend(None, "nesterov", value=True), ""),
     ],
@@ -373,10 +434,11 @@ def judged_pair() -> PairEvidence:
     return seen
 
 
-def test_what_two_layers_have_in_common_is_noted_once_in_a_rung() -> None:
+def test_what_two_layers_have_in_common_is_noted_once() -> None:
     seen = judged_pair()
-    seen.noted = [Cause("unbiased_variance", "bn1"), Cause("unbiased_variance", "bn2")]
+    seen.noted = [Cause("unbiased_variance", f"too large, in {name}") for name in ("bn1", "bn2")]
     outcome = outcome_of(seen)
+    assert [cause.value for cause in outcome.noted] == ["too large, in bn1, bn2"]
     assert outcome.verdict == "identical"
     (update,) = (rung for rung in outcome.rungs if rung.name == "update")
     assert (update.status, update.text) == ("noted", "unbiased_variance")

@@ -265,7 +265,8 @@ RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 
 
 def leaves_of(model: Any) -> list[Any]:
-    """Layers that are made of no others; recurrent ones without their cells."""
+    """Layers that are made of no others, but for an activation that is a layer itself; recurrent
+    ones without their cells."""
     inside = {
         id(cell)
         for layer in model._flatten_layers(include_self=False)
@@ -275,9 +276,14 @@ def leaves_of(model: Any) -> list[Any]:
     return [
         layer
         for layer in model._flatten_layers(include_self=False)
-        if is_recurrent(layer)
-        or (id(layer) not in inside and not list(layer._flatten_layers(include_self=False)))
+        if is_recurrent(layer) or (id(layer) not in inside and not _parts(layer))
     ]
+
+
+def _parts(layer: Any) -> list[Any]:
+    """The layers that one is made of, but for its activation."""
+    own = getattr(layer, "activation", None) if is_native(layer) else None
+    return [part for part in layer._flatten_layers(include_self=False) if part is not own]
 
 
 def is_recurrent(layer: Any) -> bool:

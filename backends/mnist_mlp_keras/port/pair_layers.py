@@ -38,12 +38,13 @@ KINDS = {
     "ReLU": "relu",
     "LeakyReLU": "leaky_relu",
     "ELU": "elu",
+    "PReLU": "prelu",
     "Softmax": "softmax",
 }
 """Kinds of work by name of the class."""
 
 WITH_WEIGHTS = ("dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "group_norm",
-                "embedding", "lstm", "gru", "rnn")  # fmt: skip
+                "embedding", "lstm", "gru", "rnn", "prelu")  # fmt: skip
 
 _ROLES = {
     "gamma": "gamma",
@@ -53,6 +54,7 @@ _ROLES = {
     "kernel": "kernel",
     "bias": "bias",
     "embeddings": "kernel",
+    "alpha": "alpha",
 }
 
 _ACTIVATIONS = {"swish": "silu", "hard_swish": "hard_silu"}
@@ -265,11 +267,13 @@ def recurrent_tensors(layer: Any) -> dict[str, Any]:
 
 def to_canonical(layer: Any, role: str, value: Array) -> Array:
     """Kernels of a depthwise convolution as those of one in groups, each bias of a GRU for itself,
-    a projection's features in one axis; all else as it is."""
+    a projection's features in one axis, slopes without axes of length 1; all else as it is."""
     if is_recurrent(layer) and value.ndim > 1 and role in ("bias", "recurrent_bias"):
         return np.asarray(value[int(role == "recurrent_bias")])
     if is_projection(layer):
         return as_dense(layer, role, value)
+    if role == "alpha":  # without the axes that share a slope, but for the last
+        return value.reshape(*(n for n in value.shape[:-1] if n != 1), value.shape[-1])
     if role == "kernel" and _depthwise(layer):
         return value.reshape(*value.shape[:-2], 1, value.shape[-2] * value.shape[-1])
     return value
@@ -281,7 +285,7 @@ def from_canonical(layer: Any, role: str, value: Array, into: Array) -> Array:
         made = into.copy()
         made[int(role == "recurrent_bias")] = value
         return made
-    if is_projection(layer):
+    if is_projection(layer) or role == "alpha":
         return value.reshape(into.shape)
     if role == "kernel" and _depthwise(layer):
         return value.reshape(tensors_of(layer)["kernel"].shape)
@@ -294,7 +298,8 @@ def penalties_of(layer: Any) -> dict[str, float]:
     for role in ("kernel", "bias", "gamma", "beta", "recurrent_kernel"):
         name = "recurrent" if role == "recurrent_kernel" else role
         regularizer = getattr(layer, f"{name}_regularizer", None)
-        if isinstance(regularizer, keras.regularizers.L2):
+        kinds = keras.regularizers.L2, keras.regularizers.L1L2
+        if isinstance(regularizer, kinds) and not getattr(regularizer, "l1", 0):
             found[role] = float(np.asarray(regularizer.l2))
     return found
 

@@ -14,7 +14,7 @@ from mnist_mlp.ports.lines import line_of
 from mnist_mlp.ports.pair import Mend, PairLayer, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
-from mnist_mlp_keras.port import pair_attention
+from mnist_mlp_keras.port import pair_attention, pair_separable
 from mnist_mlp_keras.port.load import is_recurrent, leaves_of
 from mnist_mlp_keras.port.pair_draws import Draws
 from mnist_mlp_keras.port.pair_functions import watched_functions
@@ -69,11 +69,13 @@ class Observer:
     def __init__(self, model: Any, mends: Sequence[Mend] = ()) -> None:
         self.model = model
         within = pair_attention.softmaxes_of(model) | of_one_step(model)
-        self.leaves = [
-            layer
-            for layer in leaves_of(model)
-            if not isinstance(layer, keras.layers.InputLayer) and id(layer) not in within
-        ]
+        self.leaves, self._separable = pair_separable.split(
+            [
+                layer
+                for layer in leaves_of(model)
+                if not isinstance(layer, keras.layers.InputLayer) and id(layer) not in within
+            ]
+        )
         self.mends = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
         self.repeated: list[str] = []
@@ -117,7 +119,9 @@ class Observer:
             functions = watched_functions(
                 lambda own, kind, settings, x: self._function(own, kind, settings, x, draws)
             )
-            with draws.watching(), attentions, all_steps_at_once(self.model), functions:
+            separable = pair_separable.by_parts(self._separable)
+            whole = all_steps_at_once(self.model)
+            with draws.watching(), attentions, separable, whole, functions:
                 yield
         finally:
             for layer in self.leaves:
@@ -262,6 +266,8 @@ class Observer:
             result = own()
         finally:
             layer.activation = function
+        if isinstance(function, keras.layers.Layer):  # it has told of itself
+            return result
         name = activation_name(function)
         self.layers.append(
             PairLayer(

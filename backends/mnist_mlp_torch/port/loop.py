@@ -262,7 +262,7 @@ class LoopWatch:
                 keys = keys_of_batch(batch, path=self.path, read=batch.read)
             except UserCodeError as error:
                 return {"refused": str(error).removeprefix(f"{self.path}: ")}
-        elif not isinstance(batch, tuple | list) or len(batch) != 2:
+        elif not isinstance(batch, tuple | list) or len(batch) < 2:
             given = type(batch).__name__
             return {"refused": f"its loader gives {given}, expected (x, y) or a dictionary"}
         number = place_of(loader, self.made.loaders)

@@ -43,6 +43,7 @@ PARAMETERS: dict[str, Mapping[str, Any]] = {
     "gelu": {"input": None, "approximate": "none"},
     "softplus": {"input": None, "beta": 1, "threshold": 20},
     "logsigmoid": _ONE,
+    "prelu": {"input": None, "weight": None},
 }
 
 KINDS = {
@@ -66,6 +67,7 @@ KINDS = {
         "relu", "relu6", "elu", "selu", "gelu", "silu", "leaky_relu", "sigmoid", "tanh", "softmax",
         "log_softmax", "softplus", "softsign", "hardtanh", "celu", "mish",
     )},
+    "prelu": "prelu",
     "hardsigmoid": "hard_sigmoid",
     "hardswish": "hard_silu",
     "logsigmoid": "log_sigmoid",
@@ -92,7 +94,7 @@ LOSSES = frozenset(
 )
 
 WITH_WEIGHTS = ("dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "group_norm",
-                "embedding", "lstm", "gru", "rnn")  # fmt: skip
+                "embedding", "lstm", "gru", "rnn", "prelu")  # fmt: skip
 
 EMBEDDING = {
     "padding_index": "padding_idx",
@@ -292,6 +294,8 @@ def tensors_of(call: Call) -> dict[str, Tensor]:
         roles = {"kernel": "weight", "bias": "bias"}
     elif call.kind == "embedding":
         roles = {"kernel": "weight"}
+    elif call.kind == "prelu":
+        roles = {"alpha": "weight"}
     elif call.name in RECURRENT:
         roles = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih",
                  "recurrent_bias": "bias_hh"}  # fmt: skip

@@ -503,7 +503,9 @@ def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:
         names = ", ".join(sorted(result.judged.rough))
         seen.not_judged.append(f"what is not computed in float64 when all else is: {names}")
     if result.judged.zero:
-        seen.told.append(f"{len(result.judged.zero)} gradients that are zero but for rounding")
+        count = len(result.judged.zero)
+        what = "a gradient that is" if count == 1 else f"{count} gradients that are"
+        seen.told.append(f"{what} zero but for rounding")
 
 
 def _arithmetic(seen: PairEvidence, start: Start, a: PairStep, b: PairStep) -> None:

@@ -594,7 +594,18 @@ def _pixel_cause(ours: Array, theirs: Array, pair: Pair, where: str) -> Cause:
             f"the original's {expected.min():.4g} .. {expected.max():.4g}"
         )
         return Cause("pixels_scaled_otherwise", f"{text}, {where}")
+    if _scaled_by_feature(ours, theirs):
+        return Cause("pixels_scaled_otherwise", f"each feature by another factor, {where}")
     return Cause(UNKNOWN, f"the same rows have other pixels, {where}")
+
+
+def _scaled_by_feature(ours: Array, theirs: Array) -> bool:
+    """Whether each feature is scaled and shifted for itself, as by its mean and deviation."""
+    low, high, at = theirs.argmin(axis=0), theirs.argmax(axis=0), np.arange(theirs.shape[1])
+    span = theirs[high, at] - theirs[low, at]
+    slope = (ours[high, at] - ours[low, at]) / np.where(span > 0, span, 1)
+    made = ours[low, at] + slope * (theirs - theirs[low, at])
+    return len(ours) > 2 and bool(np.abs(ours - made).max() <= 10 * PIXELS * np.ptp(ours))
 
 
 def _rescaled(pair: Pair) -> Iterator[Break]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from mnist_mlp.parity.pair.judge import LIMITS
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.ports.pair import PairRows, PairStep
 from mnist_mlp.reference import Array
+
+MOST_PADS = 8
+"""Rows and columns of padding that are looked for."""
 
 AFFINE = 1e-9
 """How far from scaled by a constant numbers may be, as a share of their range, in float64."""
@@ -35,10 +39,25 @@ def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> A
             return None
         theirs.append(laid)
     got_a, got_b = np.concatenate(ours), np.concatenate(theirs)
+    inner = _within_zeros(got_a, rows.x.shape)
+    if inner is not None:
+        got_a, got_b = got_a[inner], got_b[inner]
     apart = float(np.abs(got_b - got_a).max()) / float(np.ptp(got_a) or 1.0)
     if rows.x.size != got_a.size or not LIMITS["forward"] < apart <= PIXELS:
         return None
     return moved_rows(rows.x, got_a, got_b)
+
+
+def _within_zeros(x: Array, shape: tuple[int, ...]) -> tuple[slice, ...] | None:
+    """Where rows of a smaller shape stand in what pads them with zeros; None if they don't."""
+    rest = [m - n for m, n in zip(x.shape, shape, strict=False)]
+    if x.ndim != len(shape) or min(rest) < 0 or not 0 < max(rest) <= MOST_PADS:
+        return None
+    for start in product(*(range(n + 1) for n in rest)):
+        inner = tuple(slice(i, i + n) for i, n in zip(start, shape, strict=True))
+        if np.count_nonzero(x[inner]) == np.count_nonzero(x):
+            return inner
+    return None
 
 
 def moved_rows(x: Array, made: Array, wanted: Array) -> Array | None:

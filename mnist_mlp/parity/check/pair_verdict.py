@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mnist_mlp.parity.causes.catalogue import described, entry
 from mnist_mlp.parity.check.blame import Roles, blamed
@@ -61,7 +61,7 @@ def pair_outcome(original: Target, port: Target, seen: PairEvidence) -> Outcome:
         item.caused_by(described(item.cause, framework=framework))
         for item in ordered(blamed(seen.breaks, *seen.lines))
     )
-    noted = tuple(described(cause, framework=framework) for cause in seen.noted)
+    noted = tuple(described(cause, framework=framework) for cause in _together(seen.noted))
     rungs = tuple(_rung(name, breaks, noted, seen) for name in RUNGS)
     verdict, text = _verdict(breaks, rungs, seen)
     missing = [f"{r.name}: {r.text}" for r in rungs if r.status == "not_exercised"]
@@ -82,6 +82,22 @@ def pair_outcome(original: Target, port: Target, seen: PairEvidence) -> Outcome:
         proof=Proof(status="not_run", reason="a port is judged step by step"),
         layers=seen.layers,
     )
+
+
+def _together(noted: Sequence[Cause]) -> list[Cause]:
+    """What is noted of several layers in the same words, as one."""
+    found: list[Cause] = []
+    for cause in noted:
+        said, _, where = str(cause.value).rpartition(", in ")
+        same = (i for i, x in enumerate(found) if x.name == cause.name)
+        at = next(
+            (i for i in same if said and str(found[i].value).startswith(f"{said}, in ")), None
+        )
+        if at is None:
+            found.append(cause)
+        else:
+            found[at] = replace(found[at], value=f"{found[at].value}, {where}")
+    return found
 
 
 def _rung(name: str, breaks: Sequence[Break], noted: Sequence[Cause], seen: PairEvidence) -> Rung:

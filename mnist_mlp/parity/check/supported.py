@@ -48,7 +48,7 @@ LAYERS = (
         "judged",
         (
             *("Flatten", "Identity", "InputLayer", "Lambda", "Normalization", "Permute"),
-            *("Rescaling", "Reshape", "Unflatten"),
+            *("RepeatVector", "Rescaling", "Reshape", "Unflatten"),
         ),
     ),
     Row("a loss", "judged", ("*Loss", "*Loss2d")),
@@ -82,7 +82,7 @@ LAYERS = (
         pair=True,
     ),
     Row("another normalisation", "refused", ("*Norm*", "*norm", "normalize")),
-    Row("a convolution", "refused", ("Separable*", "ConvLSTM*", "*Fold", "*fold")),
+    Row("a convolution", "refused", ("ConvLSTM*", "*Fold", "*fold")),
     Row("a convolution", "refused", ("*Conv*", "conv*"), pair=True),
     Row("pooling", "refused", ("*Pool*", "*pool*"), pair=True),
     Row("an embedding", "refused", ("Embedding", "embedding"), pair=True),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from mnist_mlp.parity.findings import Side
 from mnist_mlp.parity.pair.judge import Finding
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.parity.pair.segments import Beside, side_by_side
+from mnist_mlp.parity.pair.segments import Beside, at_its_source, side_by_side
 from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.pair import Mend, PairLayer
@@ -45,15 +45,11 @@ def _of_change(mend: Mend, run: PairRun) -> Lines:
     found = next((x for x in run.facts_b.layers if x.number == mend.layer), None)
     if mend.field in ("after", "before"):
         kind, _ = mend.value
-        missing = next(
-            (
-                each.a
-                for each in _beside(run)
-                if each.b is None and each.a is not None and each.a.kind == kind
-            ),
-            None,
-        )
-        return _missing(missing, found)
+        lacking = [x for x in _beside(run) if x.b is None and x.a is not None and x.a.kind == kind]
+        # Several may be missing: that which was tried behind this layer comes first.
+        known = run.weights, run.facts_a.layers, run.facts_b.layers
+        lacking.sort(key=lambda x: at_its_source(x, *known).behind != mend.layer)
+        return _missing(lacking[0].a if lacking else None, found)
     for pair in run.weights.pairs:
         if pair.b.number == mend.layer:
             return of_pair(pair.a, pair.b)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair.blame import lines_of
+from mnist_mlp.parity.pair.code import code_of
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
 from mnist_mlp.parity.pair.judge import Finding, Judged
 from mnist_mlp.parity.pair.run import PairRun
@@ -21,14 +22,20 @@ ARGUMENTS = {
         "rate": "p",
         "slope": "negative_slope",
         "learning_rate": "lr",
-        **{name: name for name in ("momentum", "weight_decay")},
+        "smoothing": "label_smoothing",
+        **{name: name for name in ("momentum", "weight_decay", "delta")},
     },
     "keras": {
         "slope": "negative_slope",
+        "smoothing": "label_smoothing",
+        "delta": "delta",
         **{n: n for n in ("epsilon", "rate", "learning_rate", "momentum", "weight_decay")},
     },
 }
 """What a framework calls the settings that are plain numbers."""
+
+PLACES = {"kind": "in place of", "after": "behind"}
+"""Where the original's work belongs that an experiment did on the port."""
 
 WITHIN_LAYER = (
     "convolution_settings",
@@ -96,20 +103,27 @@ def _fix(mends: tuple[Mend, ...], run: PairRun) -> str:
 
     Empty where that is no matter of numbers. The catalogue then says what to do.
     """
-    known = ARGUMENTS[run.facts_b.framework]
+    framework = run.facts_b.framework
+    known = ARGUMENTS[framework]
     names = {layer.number: layer.name for layer in run.facts_b.layers}
     words = []
     for mend in mends:
+        if mend.field in PLACES and mend.layer in names:
+            code = code_of(framework, *mend.value)
+            if not code:
+                return ""
+            words.append(f"{code} {PLACES[mend.field]} {names[mend.layer]}")
+            continue
         number = isinstance(mend.value, int | float) and not isinstance(mend.value, bool)
         if mend.field not in known or not number:
             return ""
         value, where = float(mend.value), "the optimizer"
         if mend.layer is not None:
-            where = names.get(mend.layer, "")
-            if run.facts_b.framework == "torch" and mend.field == "momentum":
+            where = names.get(mend.layer, "the loss")
+            if framework == "torch" and mend.field == "momentum":
                 value = 1 - value  # of a normalisation: the share of the new, not of the old
         words.append(f"{known[mend.field]}={value:.6g} in {where}")
-    return ", ".join(words)
+    return ", ".join(dict.fromkeys(words))
 
 
 def _size(finding: Finding) -> str:

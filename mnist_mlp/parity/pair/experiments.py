@@ -18,7 +18,7 @@ from mnist_mlp.parity.pair import attention, constraints, optimizers, sequences
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.parity.pair.segments import Beside, family, side_by_side
+from mnist_mlp.parity.pair.segments import Beside, at_its_source, family, side_by_side
 from mnist_mlp.parity.pair.settings import differing, short, told
 from mnist_mlp.ports.inputs import arrays_of, orders
 from mnist_mlp.ports.pair import Mend, PairLayer
@@ -214,24 +214,29 @@ def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
     """Work without weights in front of a layer, the nearest first.
 
     What stands in front of earlier layers may be on another branch that leads here. What is missing
-    in each of several branches is tried at once, too.
+    or done otherwise in each of several branches is tried at once, too.
     """
-    dropouts = []
+    alike: dict[tuple[str, ...], list[Hypothesis]] = {}
     for place in range(index, -1, -1):
         last = place == len(run.weights.pairs)
         for beside in side_by_side(run.facts_a.layers, run.facts_b.layers, run.weights, place):
             if beside.b is None:
-                missing = list(_missing(_at_its_source(beside, run), run, last=last))
-                dropouts += [each for each in missing if each.cause.name == "dropout_missing"]
-                yield from missing
+                source = at_its_source(beside, run.weights, run.facts_a.layers, run.facts_b.layers)
+                tried = list(_missing(source, run, last=last))
             elif beside.a is None:
-                yield from _extra(beside.b)
+                tried = list(_extra(beside.b))
             else:
-                yield from _otherwise(beside.a, beside.b)
-    if len(dropouts) > 1:
-        mends = tuple(mend for each in dropouts[::-1] for mend in each.mends)
-        text = "; ".join(str(each.cause.value) for each in dropouts[::-1])
-        yield Hypothesis(mends, Cause("dropout_missing", text))
+                tried = list(_otherwise(beside.a, beside.b))
+            yield from tried
+            for each in tried:
+                kinds = tuple(x.kind if x else "" for x in (beside.a, beside.b))
+                dropped = each.cause.name == "dropout_missing"
+                alike.setdefault((each.cause.name, *(() if dropped else kinds)), []).append(each)
+    for several in alike.values():
+        if len(several) > 1:
+            mends = tuple(mend for each in several[::-1] for mend in each.mends)
+            text = "; ".join(str(each.cause.value) for each in several[::-1])
+            yield Hypothesis(mends, replace(several[0].cause, value=text))
 
 
 def _swapped(run: PairRun) -> Iterator[Hypothesis]:
@@ -243,24 +248,6 @@ def _swapped(run: PairRun) -> Iterator[Hypothesis]:
         moved = ", ".join(f"{k + 1} for {i + 1}" for i, k in enumerate(order) if i != k)
         mends = (Mend(None, "inputs", tuple(order)),)
         yield Hypothesis(mends, Cause("inputs_swapped", f"input {moved}"))
-
-
-def _at_its_source(beside: Beside, run: PairRun) -> Beside:
-    """Work of the original's, placed behind the layer whose result it is given; in Keras, that may
-    be a layer's with its activation."""
-    source = None if beside.a is None else beside.a.behind
-    pair = next((p for p in run.weights.pairs if p.a.number == source), None)
-    if pair is None:
-        return beside
-    behind = pair.b.number
-    if _activated(run.facts_a.layers, pair.a.number) and _activated(run.facts_b.layers, behind):
-        behind += 1
-    return replace(beside, behind=behind)
-
-
-def _activated(layers: Sequence[PairLayer], number: int) -> bool:
-    """Whether the layer with a number has an activation right behind it."""
-    return number + 1 < len(layers) and family(layers[number + 1].kind) == "activation"
 
 
 def _missing(beside: Beside, run: PairRun, *, last: bool) -> Iterator[Hypothesis]:
@@ -379,8 +366,11 @@ def _loss(run: PairRun) -> Iterator[Hypothesis]:
         factors = ", ".join(f"{v:.6g}" for v in dict.fromkeys(penalties.values()))
         text = f"{factors} * sum(w**2) of {len(penalties)} kernels in the original"
         mends = (Mend(here, "penalty", tuple(penalties.items())),)
-        # Where the port's layers have it, its own step leaves it out.
-        fix = "loss += sum(model.losses)" if run.facts_b.penalties else ""
+        places = {pair.b.number: pair.b.name for pair in run.weights.pairs}
+        terms = (f"{f:.6g} * sum(w**2) of {places[number]}" for number, f in penalties.items())
+        fix = f"loss = loss + {' + '.join(terms)}, w being its kernel"
+        if run.facts_b.penalties:  # the port's layers have it, and its own step leaves it out
+            fix = "loss += sum(model.losses)"
         yield Hypothesis(mends, Cause("penalty_missing", text, fix=fix))
     yield Hypothesis(
         (Mend(here, "aligned"),),

@@ -155,8 +155,10 @@ def aligned(own: OwnData | None, other: OwnData | None) -> OwnData | None:
     """
     if own is None or other is None or not (own.parts and other.parts):
         return other
-    shapes = [part.shape for part in other.parts]
-    found = orders(shapes, [part.shape for part in own.parts])
+    # One side may have (n, 1) where the other has (n,), or its channels elsewhere.
+    sizes = [[(part.size,) for part in side.parts] for side in (other, own)]
+    found = orders(*sizes)
+    shapes = sizes[0]
     if len(found) < 2:
         chosen = found[0] if found else list(range(len(shapes)))
     else:
@@ -371,6 +373,10 @@ def _input_forms(
             made = tuple(
                 next((a for a in forms if a.dtype.kind == kind), forms[0]) for forms in arrays
             )
+            if any(a.ndim > 3 for a in made):  # images: torch has the channels first
+                moved = tuple(np.moveaxis(a, -1, 1) if a.ndim > 3 else a for a in made)
+                yield moved, False
+                yield moved, True
             yield made, False
             yield made, True
     for numbers in _numbers(table):
@@ -409,6 +415,12 @@ def _numbers(x: Array) -> list[Array]:
 
 def _target_forms(y: Array, given: tuple[int, ...] | None) -> list[Array]:
     """Integers rather than one-hot, (n,) rather than (n, 1)."""
+    if y.ndim > 3:  # a picture for a picture: torch has the channels first
+        whole = y.dtype.kind in "iu" and y.shape[-1] == 1
+        found = [np.moveaxis(y, -1, 1), y, np.moveaxis(y, 1, -1), *([y[..., 0]] if whole else [])]
+        if given is not None:
+            found.sort(key=lambda each: each.shape[1:] != given)
+        return found
     found = [y]
     one_hot = y.ndim == 2 and y.shape[1] > 1 and np.array_equal(np.sort(y)[:, -2:].sum(0),
                                                                  [0, len(y)])  # fmt: skip

@@ -18,6 +18,9 @@ from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name
 
 NORMS = ("batch_norm", "layer_norm", "group_norm")
 
+CONSTANT = (*NORMS, "prelu")
+"""Layers that begin with constants as a rule."""
+
 
 def initial_breaks(
     a: Sequence[Tensors], b: Sequence[Tensors], weights: WeightMap
@@ -116,24 +119,29 @@ def _biases(weights: WeightMap) -> list[Break]:
 
 
 def _constants(a: Tensors, b: Tensors, weights: WeightMap) -> list[Break]:
-    """Scales, offsets and statistics of normalisations: constants as a rule."""
+    """Scales, offsets and statistics of normalisations, and slopes: constants as a rule."""
     breaks = []
     for place, pair in enumerate(weights.pairs):
-        if pair.a.kind not in NORMS:
+        if pair.a.kind not in CONSTANT:
             continue
         for role in pair.a.shapes:
             ours = a[tensor_name(pair.a.number, role)]
             theirs = b.get(tensor_name(pair.b.number, role))
             if theirs is None or np.allclose(ours, theirs, rtol=1e-6, atol=1e-7):
                 continue
+            got, expected = f"{theirs.ravel()[0]:.6g}", f"{ours.ravel()[0]:.6g}"
+            cause = Cause(UNKNOWN, f"{role} of {pair.b.name}")
+            if pair.a.kind == "prelu":
+                text = f"{got} instead of {expected} in {pair.b.name}"
+                cause = Cause("prelu_initial_slope", text)
             breaks.append(
                 Break(
                     side="b",
                     rung="init",
                     place=Place(0, 0, place, role),
-                    got=f"{theirs.ravel()[0]:.6g}",
-                    expected=f"{ours.ravel()[0]:.6g}, as in the original",
-                    cause=Cause(UNKNOWN, f"{role} of {pair.b.name}"),
+                    got=got,
+                    expected=f"{expected}, as in the original",
+                    cause=cause,
                 )
             )
     return breaks

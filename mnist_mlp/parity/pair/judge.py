@@ -163,7 +163,7 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
     laid = theirs if pair.a.kind in RECURRENT else laid_like(theirs, ours)
     if laid is None and outputs and pair.a.kind in CROPPED:
         laid, ours = windows_like(theirs, ours) or (laid, ours)
-    if laid is None and not outputs and pair.a.kind == "conv":
+    if laid is None and not outputs and pair.a.kind == pair.b.kind == "conv":
         # A port may pad in front of a convolution that the original lets pad.
         around = product(_padded(ours, pair.a), _padded(theirs, pair.b))
         sizes = [relative(laid_like(y, x), x) for x, y in around]

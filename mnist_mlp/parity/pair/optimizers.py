@@ -23,7 +23,7 @@ from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.schedules import CAUSES as SCHEDULE_CAUSES
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import WeightMap
-from mnist_mlp.ports.pair import Mend, PairStep, tensor_name
+from mnist_mlp.ports.pair import Mend, PairStep, layer_and_role, tensor_name
 from mnist_mlp.ports.update_rules import (
     FIELDS,
     ByStep,
@@ -424,10 +424,16 @@ def _of_decay(both: Optimizers) -> Hypothesis:
         cause = Cause("weight_decay_missing", text, fix=_fix_of_decay(both, sizes[0]))
         return Hypothesis(tuple(mends), cause)
     if _same(*sizes):
-        odd = sorted(name for name in ours if not _same(ours[name], theirs.get(name)))
-        layers = ", ".join(dict.fromkeys(name.partition("/")[2] for name in odd))
-        text = f"{_short(sizes[0])} acts on other tensors than in the original ({layers})"
-        return Hypothesis(tuple(mends), Cause("weight_decay_scope", text))
+        odd = [name for name in ours if not _same(ours[name], theirs.get(name))]
+        more = _tensors(both, [name for name in odd if not ours[name]])
+        fewer = _tensors(both, [name for name in odd if ours[name]])
+        text = f"{_short(sizes[0])} acts" + (f" on {more} too" if more else "")
+        text += (" and" if more and fewer else "") + (f" not on {fewer}" if fewer else "")
+        parts = [f"{_short(sizes[0])} for {fewer}"] * bool(fewer) + [f"0 for {more}"] * bool(more)
+        fix = f"weight_decay={' and '.join(parts)}, by groups of parameters"
+        if both.frameworks[1] == "keras":
+            fix = _fix_of_decay(both, sizes[0])
+        return Hypothesis(tuple(mends), Cause("weight_decay_scope", text, fix=fix))
     plain = _plain(both, "weight_decay", "weight_decay")
     fix = _fix_of_decay(both, sizes[0]) if sizes[0] else ""
     return replace(plain, cause=replace(plain.cause, fix=fix or plain.cause.fix))
@@ -447,6 +453,20 @@ def _fix_of_decay(both: Optimizers, size: float) -> str:
         adam = b["kind"] == "Adam"
         return f"torch.optim.AdamW(..., weight_decay={_short(size)})" if adam else ""
     return f"weight_decay={_short(size)} in the optimizer"
+
+
+SHOWN = 3
+"""So many tensors are named; the others are counted."""
+
+
+def _tensors(both: Optimizers, names: Sequence[str]) -> str:
+    """Tensors in words, by the port's names of their layers."""
+    layers = {pair.a.number: pair.b.name for pair in both.weights.pairs}
+    parts = [layer_and_role(name) for name in names]
+    told = [f"the {role} of {layers[number]}" for number, role in parts]
+    if len(told) > SHOWN:
+        told[SHOWN - 1 :] = [f"{len(told) - SHOWN + 1} more"]
+    return " and ".join([", ".join(told[:-1]), *told[-1:]]) if len(told) > 1 else "".join(told)
 
 
 PLACES = {
@@ -534,7 +554,13 @@ def clipping_of(
             norm, slack = _norm(given[n] for n in names), SLACK[framework]
             at = _norm(taken[n] for n in names) * (norm + slack) / norm
             return {"clip": "global", "clip_at": at, "clip_slack": slack}
-        return {"clip": "tensor", "clip_at": max(_norm([taken[n]]) for n in ratios)}
+        slack = SLACK[framework]
+        limits = [
+            _norm([taken[n]]) * (_norm([given[n]]) + slack) / _norm([given[n]])
+            for n, ratio in ratios.items()
+            if ratio is not None and abs(ratio - 1) > ALIKE
+        ]
+        return {"clip": "tensor", "clip_at": max(limits), "clip_slack": slack}
     return {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
@@ -64,8 +64,14 @@ def side_by_side(
                  default=None)  # fmt: skip
     last_b = max((p.b.number for p in pairs if here is None or p.b.number < here.b.number),
                  default=None)  # fmt: skip
+    until_b = here.b.number if here else None
+    before = next((p.b.number for p in pairs if p.a.number == last_a), None)
+    if before != last_b:  # branches run in another order: work belongs to the layer in front of it
+        last_b = before
+        until_b = min((p.b.number for p in pairs if before is None or p.b.number > before),
+                      default=None)  # fmt: skip
     ours = segment(a, last_a, here.a.number if here else None)
-    theirs = segment(b, last_b, here.b.number if here else None)
+    theirs = segment(b, last_b, until_b)
     matcher = SequenceMatcher(
         None, [family(x.kind) for x in ours], [family(x.kind) for x in theirs], autojunk=False
     )
@@ -77,3 +83,23 @@ def side_by_side(
         behind = theirs[j - 1].number if j else last_b
         yield from (Beside(x, None, behind) for x in ours[i:i_end])
         yield from (Beside(None, y, y.number) for y in theirs[j:j_end])
+
+
+def at_its_source(
+    beside: Beside, weights: WeightMap, a: Sequence[PairLayer], b: Sequence[PairLayer]
+) -> Beside:
+    """Work of the original's, placed behind the layer whose result it is given; in Keras, that may
+    be a layer's with its activation. `a` and `b` are all layers of both sides."""
+    source = None if beside.a is None else beside.a.behind
+    pair = next((p for p in weights.pairs if p.a.number == source), None)
+    if pair is None:
+        return beside
+    behind = pair.b.number
+    if _activated(a, pair.a.number) and _activated(b, behind):
+        behind += 1
+    return replace(beside, behind=behind)
+
+
+def _activated(layers: Sequence[PairLayer], number: int) -> bool:
+    """Whether the layer with a number has an activation right behind it."""
+    return number + 1 < len(layers) and family(layers[number + 1].kind) == "activation"

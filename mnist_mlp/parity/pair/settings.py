@@ -19,10 +19,14 @@ def short(value: Any) -> str:
 
 
 def differing(a: PairLayer, b: PairLayer) -> Iterator[tuple[str, Any, Any]]:
-    """Settings that both have, with other values."""
+    """Settings that both have, with other values; axes of another number are not comparable."""
     for name, value in a.settings.items():
-        if name in b.settings and not same(value, b.settings[name]):
-            yield name, value, b.settings[name]
+        if name not in b.settings or same(value, b.settings[name]):
+            continue
+        other = b.settings[name]
+        if isinstance(value, tuple) and isinstance(other, tuple) and len(value) != len(other):
+            continue
+        yield name, value, other
 
 
 def same(a: Any, b: Any) -> bool:

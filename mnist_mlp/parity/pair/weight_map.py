@@ -38,15 +38,22 @@ class LayerPair:
             value = value[self.rows]
         if role in ("kernel", "bias") and self.columns is not None:
             value = value[..., self.columns]
-        return value
+        return self._in_windows(role, value, self.b)
 
     def to_a(self, role: str, value: Array) -> Array:
         """A tensor of the port as the original has it."""
+        value = self._in_windows(role, value, self.a)
         if role == "kernel" and self.rows is not None:
             value = value[np.argsort(self.rows)]
         if role in ("kernel", "bias") and self.columns is not None:
             value = value[..., np.argsort(self.columns)]
         return value
+
+    def _in_windows(self, role: str, value: Array, layer: PairLayer) -> Array:
+        """A kernel with axes of length 1, or without them, as a layer has it."""
+        if role != "kernel" or value.ndim == len(layer.shapes[role]):
+            return value
+        return value.reshape(layer.shapes[role])
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,46 +173,69 @@ def with_weights(layers: Sequence[PairLayer]) -> list[PairLayer]:
 
 
 def match(a: Sequence[PairLayer], b: Sequence[PairLayer]) -> WeightMap | Unlike:
-    """Layers with weights in their order; where the orders differ, by kind and shape."""
+    """Layers with weights in their order; where the orders differ, by kind and shape.
+
+    If the models are not alike otherwise, a convolution of single points is a dense layer, and one
+    of a single map as high as its window is one along a line.
+    """
     ours, theirs = with_weights(a), with_weights(b)
-    if [_kind(x) for x in ours] == [_kind(x) for x in theirs]:
-        return WeightMap(tuple(map(LayerPair, ours, theirs)))
-    if Counter(map(_kind, ours)) == Counter(map(_kind, theirs)):
-        left = list(theirs)
-        pairs = []
-        for layer in ours:
-            other = next(x for x in left if _kind(x) == _kind(layer))
-            left.remove(other)
-            pairs.append(LayerPair(layer, other))
-        return WeightMap(tuple(pairs))
-    if [x.kind for x in ours] == [x.kind for x in theirs]:
-        pairs_of = zip(ours, theirs, strict=True)
-        return Unlike(reshaped=tuple((x, y) for x, y in pairs_of if _kind(x) != _kind(y)))
+    for of in (_kind, _plain_kind):
+        if [of(x) for x in ours] == [of(x) for x in theirs]:
+            return WeightMap(tuple(map(LayerPair, ours, theirs)))
+        if Counter(map(of, ours)) == Counter(map(of, theirs)):
+            left = list(theirs)
+            pairs = []
+            for layer in ours:
+                other = next(x for x in left if of(x) == of(layer))
+                left.remove(other)
+                pairs.append(LayerPair(layer, other))
+            return WeightMap(tuple(pairs))
+    for of in (_kind, _plain_kind):
+        if [of(x)[0] for x in ours] == [of(x)[0] for x in theirs]:
+            pairs_of = zip(ours, theirs, strict=True)
+            return Unlike(reshaped=tuple((x, y) for x, y in pairs_of if of(x) != of(y)))
     return Unlike(*_alone(ours, theirs))
 
 
 def _kind(layer: PairLayer) -> tuple[str, tuple[int, ...]]:
     """What a layer does and the shape of its main tensor; biases may be left out."""
-    main = next((layer.shapes[r] for r in ("kernel", "gamma", "mean") if r in layer.shapes), ())
+    roles = ("kernel", "gamma", "mean", "alpha")
+    main = next((layer.shapes[r] for r in roles if r in layer.shapes), ())
     return layer.kind, main
+
+
+def _plain_kind(layer: PairLayer) -> tuple[str, tuple[int, ...]]:
+    """The same, with a convolution by the least that computes what it does: without axes of its
+    window that only other code gives it."""
+    kind, main = _kind(layer)
+    settings = {"groups": 1, "pads": (), "stride": (1,), **layer.settings}
+    if kind != "conv" or settings["groups"] != 1:
+        return kind, main
+    window = main[:-2]
+    flat = not any(map(any, settings["pads"])) and set(settings["stride"]) == {1}
+    if flat and set(window) == {1}:
+        return "dense", main[-2:]
+    # As texts are gone through by windows over all features of some words: one map of features.
+    return (kind, (*window, main[-1])) if len(window) > 1 and main[-2] == 1 else (kind, main)
 
 
 def _alone(
     a: Sequence[PairLayer], b: Sequence[PairLayer]
 ) -> tuple[tuple[PairLayer, ...], tuple[PairLayer, ...]]:
     """Layers of each side that the other has not, by a longest common subsequence of kinds."""
+    kinds_a, kinds_b = ([_plain_kind(x)[0] for x in side] for side in (a, b))
     n, m = len(a), len(b)
     longest = [[0] * (m + 1) for _ in range(n + 1)]
     for i in reversed(range(n)):
         for j in reversed(range(m)):
             longest[i][j] = (
                 longest[i + 1][j + 1] + 1
-                if a[i].kind == b[j].kind
+                if kinds_a[i] == kinds_b[j]
                 else max(longest[i + 1][j], longest[i][j + 1])
             )
     missing, extra, i, j = [], [], 0, 0
     while i < n or j < m:
-        if i < n and j < m and a[i].kind == b[j].kind:
+        if i < n and j < m and kinds_a[i] == kinds_b[j]:
             i, j = i + 1, j + 1
         elif j == m or (i < n and longest[i + 1][j] >= longest[i][j + 1]):
             missing.append(a[i])
