@@ -180,6 +180,20 @@ def loss_names(model: Any) -> tuple[str, ...]:
     return tuple(name for each in losses if (name := _named_loss(each)))
 
 
+def losses_of_outputs(model: Any, keys: Sequence[str], count: int) -> tuple[str, ...]:
+    """Name of the compiled loss of each of several outputs, empty for one without a loss; of
+    outputs in a dictionary, by their `keys`."""
+    loss = getattr(model, "loss", None)
+    if isinstance(loss, Mapping):
+        order = keys or getattr(model, "output_names", None) or ()
+        found = [_named_loss(loss.get(name)) for name in order]
+    elif isinstance(loss, list | tuple):
+        found = [_named_loss(each) for each in loss]
+    else:
+        found = [_named_loss(loss)] * count
+    return tuple(found) if len(found) == count > 1 else ()
+
+
 def _named_loss(loss: Any) -> str:
     if isinstance(loss, str):
         return loss

@@ -125,7 +125,7 @@ class Observer:
                 self.of_leaf[leaf] = here
                 self.inputs[here] = _in_one_axis(layer, copied(x))
             draws.rate = layer.rate if kind_of(layer) in DROPOUTS and layer.rate else None
-            draws.source = self._made.get(id(x), (None, None))[0]
+            draws.source = self.source_of(x)
             before = variance_before(layer, mends)
             try:
                 result = self._activated(layer, own, here, x, *args, **options)
@@ -218,7 +218,7 @@ class Observer:
                 number=here,
                 name=f"{layer.name}: {type(layer).__name__}",
                 kind=kind_of(layer),
-                behind=self._made.get(id(first), (None, None))[0],
+                behind=self.source_of(first),
                 settings=settings or settings_of(layer, tuple(first.shape)),
                 shapes={
                     role: to_canonical(layer, role, number(v)).shape
@@ -237,6 +237,17 @@ class Observer:
         kind = keras.backend.standardize_dtype(result.dtype)
         if "float" in kind and kind != keras.config.floatx():
             self.rough.append(f"{self.layers[here].name} ({kind})")
+
+    def source_of(self, tensor: Any) -> int | None:
+        """The number of the layer whose result a tensor is, as it is."""
+        return self._made.get(id(tensor), (None, None))[0]
+
+    def head_of(self, tensor: Any) -> int | None:
+        """The same of the last layer with weights, behind which there may be activations."""
+        number_of = self.source_of(tensor)
+        while number_of is not None and number_of not in self.inputs:
+            number_of = self.layers[number_of].behind
+        return number_of
 
     # --- Weights ----------------------------------------------------------------------------------
 

@@ -236,7 +236,7 @@ class LoopWatch:
             calls = len(self.slices.inputs)
             return {"refused": f"its module is called {calls} times for one update"}
         loader, batch = self.batch
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
+        if not isinstance(batch, tuple | list) or len(batch) < 2:
             return {"refused": f"its loader gives {type(batch).__name__}, expected (x, y)"}
         number = place_of(loader, self.made.loaders)
         if module is None or number is None or place is None:

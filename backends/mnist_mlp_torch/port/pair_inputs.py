@@ -18,26 +18,31 @@ class Fed(Dataset[Any]):
     """Rows one by one, as a loader of the user's would give them."""
 
     def __init__(self, rows: PairRows, tensor: Callable[[Array], Tensor]) -> None:
-        self.x, self.y = each(tensor, rows.x), tensor(rows.y)
-        self.flat = rows.flat
+        self.x, self.y = each(tensor, rows.x), each(tensor, rows.y)
+        self.flat, self.count = rows.flat, rows.count
 
     def __len__(self) -> int:
-        return len(self.y)
+        return self.count
 
     def __getitem__(self, index: int) -> Any:
-        x = each(lambda a: a[index], self.x)
-        return (*arrays_of(x), self.y[index]) if self.flat else (x, self.y[index])
+        x, y = (each(lambda a: a[index], given) for given in (self.x, self.y))
+        return (*arrays_of(x), *arrays_of(y)) if self.flat else (x, y)
 
 
 def called(module: Any, x: Any) -> Any:
     """A module of inputs as a loader gives them: one by one, by name, or all in one argument."""
-    if isinstance(x, Tensor):
+    if isinstance(x, Tensor) or inputs_of(module) == 1:
         return module(x)
+    return module(**x) if isinstance(x, Mapping) else module(*x)
+
+
+def inputs_of(module: Any) -> int | None:
+    """How many arguments a module's `forward` needs; None where it takes any number."""
     try:
         known = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):
-        return module(x)
+        return 1
+    if any(p.kind is p.VAR_POSITIONAL for p in known):
+        return None
     needed = [p for p in known if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    if len(needed) < 2 and not any(p.kind is p.VAR_POSITIONAL for p in known):
-        return module(x)
-    return module(**x) if isinstance(x, Mapping) else module(*x)
+    return max(len(needed), 1)

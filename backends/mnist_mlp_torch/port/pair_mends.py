@@ -22,7 +22,17 @@ from mnist_mlp_torch.port.pair_layers import (
 )
 from mnist_mlp_torch.port.pair_recurrent import Sequences, first_of, strand
 
-ELSEWHERE = {"after", "population_variance", "trained", "reads", "penalty", "frozen"}
+ELSEWHERE = {
+    "after",
+    "population_variance",
+    "trained",
+    "reads",
+    "penalty",
+    "frozen",
+    "added",
+    "term",
+    "attached",
+}
 """What is not done within the call itself."""
 
 POOLS = ("max_pool", "average_pool")

@@ -23,6 +23,8 @@ class Plain(lightning.pytorch.LightningModule):
         self.module = module
         self.loss = loss
         self.made_by_user = optimizer
+        self.inputs: int | None = None
+        """How many parts of a batch are inputs; all but the last where nobody has said."""
 
     def forward(self, x: Any) -> Any:
         """The module's own, of one input or several."""
@@ -31,8 +33,9 @@ class Plain(lightning.pytorch.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """The loss of a batch."""
         del batch_idx
-        *x, y = batch
-        return self.loss(called(self.module, x[0] if len(x) == 1 else x), y)
+        cut = self.inputs or len(batch) - 1
+        x, y = (part[0] if len(part) == 1 else part for part in (batch[:cut], batch[cut:]))
+        return self.loss(called(self.module, x), y)
 
     def configure_optimizers(self) -> Any:
         """The user's, or what the user's function makes for the module's parameters."""

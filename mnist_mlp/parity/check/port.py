@@ -134,7 +134,9 @@ def check_port(
         loops = [looked.loop]
         if is_script(port.text):  # no other port has a loop, and its description can wait
             loops.append(looked_at_port().loop)
-        if any(loops) or supported.needs_a_pair(looked, _needs(given, rows)):
+        # A torch module does not declare its outputs; its port in Keras does.
+        several = looked.framework == "torch" and len(looked_at_port().outputs) > 1
+        if any(loops) or several or supported.needs_a_pair(looked, _needs(given, rows)):
             _refuse_pair(original, looked, cost=cost)
             outcome = check_pair(
                 Side(original, worker_a, looked),

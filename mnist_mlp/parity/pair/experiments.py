@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
-from mnist_mlp.parity.pair import attention, optimizers, sequences
+from mnist_mlp.parity.pair import attention, losses, optimizers, sequences
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
@@ -105,10 +105,11 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             yield from (Hypothesis(*each) for each in tried)
         case "loss":
             yield from _work(run, len(run.weights.pairs))
-            yield from _loss(run)
+            yield from losses.hypotheses(run)
         case "gradient":
             assert finding.layer is not None
             yield from _frozen(run, finding)
+            yield from _stopped(run, finding)
             if finding.step > 1 and run.facts_b.loop:
                 yield Hypothesis((Mend(None, "cleared"),), Cause("gradients_not_cleared"))
             pair = run.weights.pairs[finding.layer]
@@ -279,53 +280,16 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
             yield Hypothesis(instead, Cause("pooling_settings", shown))
 
 
-# --- Loss and gradient ----------------------------------------------------------------------------
+# --- Gradient -------------------------------------------------------------------------------------
 
 
-DOUBLED = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy_with_logits"))
-"""Activations that are within a loss already."""
-
-
-def _loss(run: PairRun) -> Iterator[Hypothesis]:
-    a, b = run.facts_a.loss, run.facts_b.loss
-    if b is None:
+def _stopped(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
+    """A branch that is cut off from the layers before it."""
+    if finding.layer is None:
         return
-    here = b.number
-    last = max(pair.b.number for pair in run.weights.pairs)
-    for layer in run.facts_b.layers:
-        if layer.number > last and (layer.kind, b.kind) in DOUBLED:
-            yield Hypothesis((Mend(layer.number, "skip"),), Cause("softmax_twice", layer.name))
-    if a is not None:
-        for name, ours, theirs in differing(a, b):
-            text = told(name, ours, theirs, b.name)
-            mends = (Mend(here, name, ours),)
-            if name == "reduction" and theirs == "sum":
-                yield Hypothesis(mends, Cause("loss_sum", text))
-            elif name == "smoothing":
-                yield Hypothesis(mends, Cause("label_smoothing", text))
-            else:
-                yield Hypothesis(mends, Cause("other_loss", text))
-        if a.kind != b.kind and a.kind in ("mse_loss", "l1_loss", "huber_loss"):
-            mends = (Mend(here, "kind", (a.kind, dict(a.settings))),)
-            yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
-        if a.kind == "binary_cross_entropy" and b.kind == "cross_entropy":
-            # Of softmax, too, Keras's loss takes the scores, and each by itself.
-            mends = (Mend(here, "kind", ("binary_cross_entropy_with_logits", {})),)
-            yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
-    penalties = {
-        pair.b.number: run.facts_a.penalties[f"{pair.a.number}/kernel"]
-        for pair in run.weights.pairs
-        if f"{pair.a.number}/kernel" in run.facts_a.penalties
-    }
-    if penalties:
-        factors = ", ".join(f"{v:.6g}" for v in dict.fromkeys(penalties.values()))
-        text = f"{factors} * sum(w**2) of {len(penalties)} kernels in the original"
-        mends = (Mend(here, "penalty", tuple(penalties.items())),)
-        yield Hypothesis(mends, Cause("penalty_missing", text))
-    yield Hypothesis(
-        (Mend(here, "aligned"),),
-        Cause("targets_broadcast", f"outputs (n, 1) against targets (n,), in {b.name}"),
-    )
+    pair = run.weights.pairs[finding.layer]
+    mends = (Mend(pair.b.number, "attached"),)
+    yield Hypothesis(mends, Cause("gradient_stopped", f"behind {pair.b.name}"))
 
 
 def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:

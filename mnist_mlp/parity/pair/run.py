@@ -10,10 +10,11 @@ import numpy as np
 
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
+from mnist_mlp.parity.pair.heads import exchanged, names_alike
 from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
-from mnist_mlp.ports.inputs import arrays_of
+from mnist_mlp.ports.inputs import Inputs, arrays_of
 from mnist_mlp.ports.pair import Draw, Forced, Mend, PairFacts, PairJob, PairRows, PairStep
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.reference import Array, Tensors
@@ -31,7 +32,8 @@ class PairRun:
     """Both sides, opened in float64 and fed; `weights` learns the orders of
     features that the two frameworks flatten otherwise, and `draw_orders` those of the draws of a
     dropout between flattening and a dense layer, by their number in a step. `reports` are what the
-    port reported of the epochs as it stands."""
+    port reported of the epochs as it stands. `heads_open` says that its losses would be right if
+    its outputs were each other, of which their names tell nothing."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -45,6 +47,9 @@ class PairRun:
     draw_orders: dict[int, Array] = field(default_factory=dict)
     reported_b: Reported = Reports
     reports: Reports = field(default_factory=Reports)
+    rows_a: PairRows | None = None
+    heads_open: bool = False
+    _heads_looked_for: bool = False
     _judged: dict[str, Judged] = field(default_factory=dict)
     _own: Sequence[PairStep] = ()
 
@@ -64,8 +69,10 @@ class PairRun:
         rows, epochs = self.rows_b, self.epochs
         for mend in mends:
             if mend.field == "inputs":
-                rows = in_order(rows, mend.value)
-        mends = [mend for mend in mends if mend.field != "inputs"]
+                rows = replace(rows, x=in_order(rows.x, mend.value))
+            if mend.field == "targets":
+                rows = replace(rows, y=in_order(rows.y, mend.value))
+        mends = [mend for mend in mends if mend.field not in ("inputs", "targets")]
         if first_only:
             rows, epochs = rows.first(rows.batch_size), 1
         validation = None if mends or first_only else tuple(self._ends())
@@ -93,8 +100,26 @@ class PairRun:
             if found is not None and found.tensor == "inputs" and self._settle_orders(mends):
                 self._judged.clear()
                 judged = self._judge(mends)
+            if "loss" in judged.findings and "forward" not in judged.findings:
+                self._look_for_heads(mends)
             self._judged[key] = judged
         return self._judged[key]
+
+    def _look_for_heads(self, mends: Sequence[Mend]) -> None:
+        """Whether another order of the outputs, of which names tell as much, has the same loss."""
+        if self._heads_looked_for:
+            return
+        self._heads_looked_for = True
+        before, first = self.weights, self.steps_a[:1]
+        for other in exchanged(self.facts_a, before):
+            if names_alike(self.facts_a, self.facts_b, other) < names_alike(
+                self.facts_a, self.facts_b, before
+            ):
+                continue
+            self.weights = other
+            step = self.steps_b(mends, first_only=True)
+            self.weights = before
+            self.heads_open |= not {"forward", "loss"} & judge(first, step, other).findings.keys()
 
     def own_steps(self) -> Sequence[PairStep]:
         """Steps of the port as it stands."""
@@ -238,13 +263,13 @@ class PairRun:
         return [s for s in dict.fromkeys(reversed(shapes)) if len(s) > 1 and np.prod(s) == size]
 
 
-def in_order(rows: PairRows, order: Sequence[int]) -> PairRows:
-    """With several inputs in another order; by name, each gets another's."""
-    arrays = arrays_of(rows.x)
+def in_order(several: Inputs, order: Sequence[int]) -> Inputs:
+    """Several inputs or targets in another order; by name, each gets another's."""
+    arrays = arrays_of(several)
     moved = [arrays[k] for k in order]
-    if isinstance(rows.x, dict):
-        return replace(rows, x=dict(zip(sorted(rows.x), moved, strict=True)))
-    return replace(rows, x=tuple(moved))
+    if isinstance(several, Mapping):
+        return dict(zip(sorted(several), moved, strict=True))
+    return tuple(moved)
 
 
 def _orders(shape: tuple[int, ...]) -> list[Array]:
