@@ -99,7 +99,7 @@ def judge_pair(entry: PairEntry, workers: Workers, dataset: Dataset) -> PairResu
         worker = workers(target.framework)
         sides.append(Side(target, worker, worker.describe_port(target.text)))
     spec = parse_spec({"data": {"rows": 2000}})
-    outcome = check_pair(sides[0], sides[1], spec=spec, dataset=dataset)
+    outcome, _ = check_pair(sides[0], sides[1], spec=spec, dataset=dataset)
     return PairResult(entry, outcome, time.perf_counter() - start)
 
 

@@ -163,6 +163,17 @@ def watched_gradients(
 
 
 @contextmanager
+def gradients_going_on() -> Iterator[None]:
+    """Context in which `stop_gradient`, of Keras or of TensorFlow, stops nothing."""
+    own = tf.stop_gradient
+    tf.stop_gradient = lambda tensor, name=None: tensor
+    try:
+        yield
+    finally:
+        tf.stop_gradient = own
+
+
+@contextmanager
 def watched_tapes(moved: Callable[[int], None]) -> Iterator[None]:
     """Context in which `moved` is called with 1 when a tape begins to record, and with -1 when it
     ends."""

@@ -1,4 +1,5 @@
-"""What a model takes: one array, or several in a tuple or by name; as a table, all side by side."""
+"""What a model takes, or is trained towards: one array, or several in a tuple or by name; as a
+table, all side by side."""
 
 from __future__ import annotations
 
@@ -37,6 +38,16 @@ def arrays_of(x: Any) -> list[Any]:
     if isinstance(x, Mapping):
         return [x[name] for name in sorted(x)]
     return list(x) if isinstance(x, tuple | list) else [x]
+
+
+def count_of(x: Any) -> int:
+    """Rows of one array, or of several."""
+    return len(arrays_of(x)[0])
+
+
+def is_nested(x: Any) -> bool:
+    """Whether one of several inputs or targets is a structure itself."""
+    return any(isinstance(a, Mapping | tuple | list) for a in arrays_of(x))
 
 
 def parts_of(x: Any) -> tuple[Part, ...]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.constraints import Constraint, constrained
-from mnist_mlp.ports.inputs import Inputs, each
+from mnist_mlp.ports.inputs import Inputs, count_of, each
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.protocol import OwnData
 from mnist_mlp.ports.reported import Reports
@@ -101,25 +101,35 @@ class Passed:
 class PairRows:
     """What a model is fed: rows `x` (m, ...) and targets `y` (m, ...), in the form that it takes.
 
-    Several inputs are a tuple or dictionary of arrays; torch's loaders may give them beside the
-    targets, in one `flat` tuple, or all in a dictionary, by `keys`. An epoch is these rows in their
-    order, `batch_size` at a time; the last batch may be smaller.
+    Several inputs, or several targets, are a tuple or dictionary of arrays; torch's loaders may
+    give all of them in one `flat` tuple, or in a dictionary, by `keys`. An epoch is these rows in
+    their order, `batch_size` at a time; the last batch may be smaller.
     """
 
     x: Inputs
-    y: Array
+    y: Inputs
     batch_size: int
     flat: bool = False
     keys: BatchKeys | None = None
 
     @property
+    def count(self) -> int:
+        """Rows of an epoch."""
+        return count_of(self.y)
+
+    @property
     def steps(self) -> int:
         """Batches of an epoch."""
-        return -(-len(self.y) // self.batch_size)
+        return -(-self.count // self.batch_size)
 
     def first(self, rows: int) -> PairRows:
         """The first so many rows."""
-        return replace(self, x=each(lambda a: a[:rows], self.x), y=self.y[:rows])
+        return self.part(slice(rows))
+
+    def part(self, rows: slice) -> PairRows:
+        """Some of the rows."""
+        x, y = (each(lambda a: a[rows], given) for given in (self.x, self.y))
+        return replace(self, x=x, y=y)
 
 
 @dataclass(frozen=True)
@@ -225,7 +235,8 @@ class Mend:
 
     `layer` is the number of the observed layer, None for the optimizer or the loop. `field` is one
     of its settings, or `kind` (do this instead), `skip` (leave it out), `after` (do this behind
-    it), with a pair of kind and settings as `value`. Of the optimizer, it is a field of
+    it), with a pair of kind and settings as `value`. Of a loss, `added` is how much its weight in
+    the sum of several losses grows. Of the optimizer, it is a field of
     `update_rules`, whose value may be `ByStep` or `ByTensor`, or `interval`: when a schedule is
     asked, `step` or `epoch`. Of a loop, it is one of `OF_LOOPS`.
     """
@@ -347,6 +358,11 @@ class PairFacts:
         Layers with weights that run more than once in a step; the first call is observed.
     loss : PairLayer or None
         The loss, where it is one of the framework's.
+    losses : tuple of PairLayer
+        Where there are several, each of them, with its `weight` in their sum among its settings,
+        and `behind` the last layer with weights that it looks at.
+    targets : tuple of int or None
+        The places, among a row's several targets, of those that the `losses` look at.
     penalties : dict
         L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
     constraints : dict
@@ -383,6 +399,8 @@ class PairFacts:
     layers: tuple[PairLayer, ...]
     chosen: int
     loss: PairLayer | None = None
+    losses: tuple[PairLayer, ...] = ()
+    targets: tuple[int | None, ...] = ()
     unmapped: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
@@ -401,6 +419,11 @@ class PairFacts:
     shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     passed: tuple[Passed, ...] = ()
 
+    @property
+    def all_losses(self) -> tuple[PairLayer, ...]:
+        """The losses, one or several."""
+        return self.losses or ((self.loss,) if self.loss is not None else ())
+
 
 @dataclass(frozen=True, eq=False)
 class PairBrought:
@@ -418,11 +441,12 @@ class PairBrought:
 class PairSide(Protocol):
     """A model of a user's file, as one side of a pair."""
 
-    def brought(self, images: Array, labels: Array) -> PairBrought:
+    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
         """Own data and settings.
 
         `images` uint8 (n, inputs) and `labels` (n,) are for a loader that takes rows; it gets them
-        as its model wants them.
+        as its model wants them. `targets` is how many parts of a batch are targets, if that is
+        known of the other side.
         """
         ...
 
@@ -460,8 +484,9 @@ class PairSide(Protocol):
         """
         ...
 
-    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
-        """In evaluation mode: the output of the last layer with weights, and that of the model."""
+    def predict(self, weights: Tensors, x: Inputs) -> Mapping[int, Array]:
+        """In evaluation mode: what layers with weights give, by number; the last one, or those that
+        several losses look at."""
         ...
 
     def train(self, run: WholeRun, on_epoch: Callable[[Mapping[str, float]], None]) -> None:
@@ -488,9 +513,11 @@ class PairHost:
     def _side(self) -> PairSide:
         return self.make_side()
 
-    def pair_brought(self, images: Array, labels: Array) -> PairBrought:
+    def pair_brought(
+        self, images: Array, labels: Array, *, targets: int | None = None
+    ) -> PairBrought:
         """See `PairSide.brought`."""
-        return self._side.brought(images, labels)
+        return self._side.brought(images, labels, targets=targets)
 
     def pair_open(
         self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
@@ -514,7 +541,7 @@ class PairHost:
         """See `PairSide.rates`."""
         return self._side.rates(at, interval=interval)
 
-    def pair_predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
+    def pair_predict(self, weights: Tensors, x: Inputs) -> Mapping[int, Array]:
         """See `PairSide.predict`."""
         return self._side.predict(weights, x)
 

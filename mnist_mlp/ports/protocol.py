@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mnist_mlp.contract import Runtime, State, StepRecord, TrainingData
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.batch_keys import BatchKeys
-from mnist_mlp.ports.inputs import Part
+from mnist_mlp.ports.inputs import Inputs, Part
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.reference import Array, Tensors
 
@@ -73,6 +73,9 @@ class PortDescription:
         In Keras the class of the framework that the compiled optimizer is or inherits from.
     input_names : tuple of str
         Keys of the inputs where they are a dictionary, in the order of `inputs`.
+    output_names, output_losses : tuple of str
+        Of several outputs: their keys where they are a dictionary, and the compiled loss of each
+        (empty where it has none), both in the order of `outputs`.
     vocabularies : tuple of int
         In Keras, for each input, how many words its embedding has; 0 where it is not embedded.
     loop : bool
@@ -87,6 +90,8 @@ class PortDescription:
     constraints: tuple[str, ...] = ()
     optimizer: str = ""
     input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    output_losses: tuple[str, ...] = ()
     vocabularies: tuple[int, ...] = ()
     loop: bool = False
 
@@ -128,12 +133,14 @@ class OwnPass:
 
     `batches` holds one array of indices into `OwnData.rows` per batch. `targets` are classes, int64
     (n,), if labels are integers or one-hot; otherwise they are the given labels, float64 (n, k).
+    Several targets stand side by side, float64 (n, k), `widths` columns each.
     `weights` (n,) are the sample weights, if there are any.
     """
 
     batches: tuple[NDArray[np.int64], ...]
     targets: Array
     weights: Array | None = None
+    widths: tuple[int, ...] = ()
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -169,7 +176,7 @@ class OwnData:
         between (None: not tried).
     first_targets : array or None
         Targets of the first training batch, as they were given: integers or one-hot, (n,) or
-        (n, 1).
+        (n, 1). Several are a tuple or a dictionary.
     parts : tuple of Part
         Several inputs, which stand side by side in a row; empty if there is one.
     order : tuple of int
@@ -179,6 +186,8 @@ class OwnData:
         Whether torch's batches are `(a, b, y)` instead of `((a, b), y)`.
     keys : BatchKeys or None
         Where torch's batches are dictionaries, what is under which key.
+    target_parts, target_order
+        The same of several targets as `parts` and `order` of several inputs.
     """
 
     rows: Rows
@@ -188,11 +197,13 @@ class OwnData:
     shuffle: bool | None = None
     total: int | None = None
     moved_by_validation: bool | None = None
-    first_targets: Array | None = None
+    first_targets: Inputs | None = None
     parts: tuple[Part, ...] = ()
     order: tuple[int, ...] = ()
     flat: bool = False
     keys: BatchKeys | None = None
+    target_parts: tuple[Part, ...] = ()
+    target_order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.inputs import Inputs, arrays_of
 from mnist_mlp.ports.protocol import OwnPass, Rows
 from mnist_mlp.reference import Array
 
@@ -107,20 +108,31 @@ def targets_of(labels: Array) -> Array:
     return flat.astype(np.float64)
 
 
-def read_pass(batches: Iterable[tuple[Array, Array, Array | None]], table: RowTable) -> OwnPass:
+def side_by_side_targets(targets: Sequence[Array]) -> tuple[Array, tuple[int, ...]]:
+    """Several targets in one table, float64 (n, k), and how many columns each has there."""
+    made = [targets_of(each).astype(np.float64).reshape(len(each), -1) for each in targets]
+    return np.concatenate(made, axis=1), tuple(each.shape[1] for each in made)
+
+
+def read_pass(batches: Iterable[tuple[Array, Inputs, Array | None]], table: RowTable) -> OwnPass:
     """Read batches of inputs, labels and optional sample weights; the pass may be empty."""
     ids, targets, weights = [], [], []
+    several = False
     for x, y, w in batches:
         ids.append(table.add(x))
-        targets.append(np.asarray(y))
+        several = not isinstance(y, np.ndarray)
+        targets.append([np.asarray(part) for part in arrays_of(y)])
         weights.append(np.ones(len(ids[-1])) if w is None else np.ravel(w).astype(np.float64))
     if not ids:
         return OwnPass((), np.zeros(0, np.int64))
     together = np.concatenate(weights)
+    parts = [np.concatenate(part) for part in zip(*targets, strict=True)]
+    read, widths = side_by_side_targets(parts) if several else (targets_of(parts[0]), ())
     return OwnPass(
         tuple(ids),
-        targets_of(np.concatenate(targets)),
+        read,
         together if np.ptp(together) else None,  # equal weights do not change the mean
+        widths,
     )
 
 

@@ -419,9 +419,11 @@ class Worker:
         )
         return accuracy
 
-    def pair_brought(self, images: Array, labels: Array) -> PairBrought:
+    def pair_brought(
+        self, images: Array, labels: Array, *, targets: int | None = None
+    ) -> PairBrought:
         """Own data and settings of a model (`mnist_mlp.ports.pair.PairHost`), described before."""
-        brought: PairBrought = self._port("pair_brought", images, labels)
+        brought: PairBrought = self._port("pair_brought", images, labels, targets=targets)
         return brought
 
     def pair_open(
@@ -459,9 +461,9 @@ class Worker:
         )
         return rates
 
-    def pair_predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
-        """Outputs of the last layer with weights and of the model, in evaluation mode."""
-        outputs: tuple[Array, Array] = self._port("pair_predict", dict(weights), x)
+    def pair_predict(self, weights: Tensors, x: Inputs) -> Mapping[int, Array]:
+        """Outputs of the last layer with weights, or of several last ones, in evaluation mode."""
+        outputs: Mapping[int, Array] = self._port("pair_predict", dict(weights), x)
         return outputs
 
     def pair_train(self, run: WholeRun, *, on_epoch: Callable[[Mapping[str, float]], None]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from mnist_mlp.data import Dataset
 from mnist_mlp.parity.pair.feed import aligned, feed
 from mnist_mlp.parity.pair.run import in_order
 from mnist_mlp.plan import Plan, make_plan
-from mnist_mlp.ports.inputs import apart, orders, parts_of, side_by_side
+from mnist_mlp.ports.inputs import Inputs, apart, each, orders, parts_of, side_by_side
 from mnist_mlp.ports.pair import Draw, PairBrought, PairRows, Planned
 from mnist_mlp.ports.protocol import OwnData, PortDescription
 from mnist_mlp.ports.rows import RowTable, read_pass
@@ -97,12 +99,72 @@ def test_what_is_embedded_is_drawn_within_its_vocabulary(plan: Plan, small_data:
 
 def test_inputs_are_exchanged_for_an_experiment() -> None:
     rows = PairRows((NUMBERS, MORE), LABELS, 4)
-    assert in_order(rows, (1, 0)).x[0] is MORE
-    named = in_order(PairRows({"a": NUMBERS, "b": MORE}, LABELS, 4), (1, 0)).x
+    assert in_order(rows.x, (1, 0))[0] is MORE
+    named = in_order({"a": NUMBERS, "b": MORE}, (1, 0))
     assert isinstance(named, dict)
     assert named["a"] is MORE
     assert orders([(4,), (4,), (3,)], [(4,), (4,), (3,)]) == [[0, 1, 2], [1, 0, 2]]
     assert rows.first(3).steps == 1
+
+
+def with_targets(y: Inputs, rows: Array | slice = slice(None)) -> OwnData:
+    """As a side brings several targets, in batches of 4 rows, perhaps in another order."""
+    table = RowTable()
+    x, y = NUMBERS[rows], each(lambda a: a[rows], y)
+    cuts = [slice(i, i + 4) for i in range(0, 20, 4)]
+    batches = [(x[cut], each(lambda a, cut=cut: a[cut], y), None) for cut in cuts]
+    return OwnData(
+        epochs=(read_pass(batches, table),),
+        rows=table.rows(),
+        shape=table.shape,
+        first_targets=batches[0][1],
+        target_parts=parts_of(y),
+    )
+
+
+@pytest.mark.parametrize("names", [None, ("z", "y", "x")], ids=["tuple", "other names"])
+def test_targets_in_another_order_are_known_by_their_content(
+    names: tuple[str, ...] | None, plan: Plan, small_data: Dataset
+) -> None:
+    number, more = MORE[:, 0], MORE[:, 1:3]
+    mine = with_targets({"a": LABELS, "b": number, "c": more})
+    given = more, number[:, None], np.eye(2)[LABELS]  # the classes one-hot
+    moved: Inputs = given if names is None else dict(zip(names, given, strict=True))
+    theirs = with_targets(moved, RNG.permutation(20))
+    found = aligned(mine, theirs)
+    assert found is not None
+    assert mine.epochs[0].widths == found.epochs[0].widths == (1, 1, 2)
+    sides = PairBrought(own=mine), PairBrought(own=found)
+    described = PortDescription("keras", ()), PortDescription("torch", ())
+    fed = feed(*sides, described, plan, small_data, ())
+    assert fed is not None
+    assert fed.own_rows
+    first = fed.a[0].count
+    got = dict(zip(names, (0, 1, 2), strict=True)) if names else {k: k for k in range(3)}
+    for key, place in got.items():
+        y = fed.b[0].y[key]  # type: ignore[index]
+        np.testing.assert_allclose(y, given[place][:first], rtol=1e-6)
+
+
+def test_targets_of_several_outputs_are_drawn_as_their_losses_want_them(
+    plan: Plan, small_data: Dataset
+) -> None:
+    described = PortDescription(
+        "keras", (), inputs=((4,),), outputs=((3,), (2,)), losses=("mse",),
+        output_names=("kind", "size"), output_losses=("sparse_categorical_crossentropy", "mse"),
+    )  # fmt: skip
+    torch = PortDescription("torch", ())
+    fed = feed(NOTHING, NOTHING, (described, torch), plan, small_data, ())
+    assert fed is not None
+    y = fed.a[0].y
+    assert isinstance(y, dict)
+    assert (y["kind"].dtype.kind, y["size"].shape[1:]) == ("i", (2,))
+    forms = [(type(rows.y).__name__, rows.flat) for rows in fed.b]
+    assert forms[:3] == [("dict", False), ("tuple", False), ("dict", False)]
+    assert ("tuple", True) in forms
+    assert forms[-1] == ("ndarray", False)  # trained towards one of them alone
+    nothing = replace(described, output_losses=("mse", ""))
+    assert feed(NOTHING, NOTHING, (nothing, torch), plan, small_data, ()) is None
 
 
 def test_each_branch_gets_its_own_mask() -> None:

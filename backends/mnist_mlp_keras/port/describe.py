@@ -10,7 +10,7 @@ import keras
 
 from mnist_mlp.ports.protocol import PortDescription
 from mnist_mlp_keras.port.facts import optimizer_settings
-from mnist_mlp_keras.port.load import described, leaves_of, loss_names
+from mnist_mlp_keras.port.load import described, leaves_of, loss_names, losses_of_outputs
 from mnist_mlp_keras.port.pair_recurrent import at_each_step, works_on_all_steps
 
 Shape = tuple[int | None, ...]
@@ -26,15 +26,21 @@ def describe(model: Any) -> PortDescription:
     words = tuple(map(partial(_vocabulary, model), known))
     structure = getattr(model, "input_shape", None) if inputs else None
     names = tuple(sorted(structure)) if isinstance(structure, Mapping) else ()
+    outputs = _shapes(model, "output_shape")
+    graph = getattr(model, "_functional", None) or model
+    given = getattr(graph, "_outputs_struct", None)  # the shapes stand in a list even so
+    output_names = tuple(sorted(given)) if isinstance(given, Mapping) else ()
     return PortDescription(
         framework="keras",
         layers=tuple(described(layer) for layer in (*leaves, *others)),
         inputs=inputs,
-        outputs=_shapes(model, "output_shape"),
+        outputs=outputs,
         losses=tuple(dict.fromkeys(loss_names(model))),
         constraints=tuple(_constraints(model)),
         optimizer=str(optimizer_settings(model).get("kind", "")),
         input_names=names,
+        output_names=output_names,
+        output_losses=losses_of_outputs(model, output_names, len(outputs)),
         vocabularies=words if len(words) == len(inputs) else (),
     )
 

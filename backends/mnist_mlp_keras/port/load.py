@@ -199,6 +199,20 @@ def loss_names(model: Any) -> tuple[str, ...]:
     return tuple(name for each in losses if (name := named_loss(each)))
 
 
+def losses_of_outputs(model: Any, keys: Sequence[str], count: int) -> tuple[str, ...]:
+    """Name of the compiled loss of each of several outputs, empty for one without a loss; of
+    outputs in a dictionary, by their `keys`."""
+    loss = getattr(model, "loss", None)
+    if isinstance(loss, Mapping):
+        order = keys or getattr(model, "output_names", None) or ()
+        found = [named_loss(loss.get(name)) for name in order]
+    elif isinstance(loss, list | tuple):
+        found = [named_loss(each) for each in loss]
+    else:
+        found = [named_loss(loss)] * count
+    return tuple(found) if len(found) == count > 1 else ()
+
+
 def named_loss(loss: Any) -> str:
     """The name of a loss, or what is given for one; empty for none."""
     if isinstance(loss, str):

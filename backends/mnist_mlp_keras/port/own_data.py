@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from mnist_mlp.contract import Array
-from mnist_mlp.ports.inputs import Part, each, parts_of, side_by_side
+from mnist_mlp.errors import UsageError
+from mnist_mlp.ports.inputs import Inputs, Part, arrays_of, each, is_nested, parts_of, side_by_side
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp_keras.port.load import Given
@@ -38,6 +39,9 @@ OF_ALL = (
 )
 
 
+Triple = tuple[Array, Inputs, Array | None]
+
+
 class _Spy(keras.Model):
     """Stands in for the model in a real `fit`, to see what it is fed."""
 
@@ -45,8 +49,8 @@ class _Spy(keras.Model):
         super().__init__()
         self.most = most
         self.table = RowTable()
-        self.seen: list[tuple[Array, Array, Array | None]] = []
-        self.tested: list[tuple[Array, Array, Array | None]] = []
+        self.seen: list[Triple] = []
+        self.tested: list[Triple] = []
         self.rows = 0
         self.parts: tuple[Part, ...] = ()
 
@@ -66,12 +70,28 @@ class _Spy(keras.Model):
         return {"loss": 0.0}
 
 
-def _triple(data: Any) -> tuple[Array, Array, Array | None]:
-    """Inputs, labels and weights of a batch; several inputs side by side."""
+def _triple(data: Any) -> Triple:
+    """Inputs, labels and weights of a batch; several inputs side by side.
+
+    Raises
+    ------
+    UsageError
+        Rows have a weight for each of several outputs, or nested targets.
+    """
     x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if len(arrays_of(weights)) > 1:
+        raise UsageError(
+            "the data give each row a weight for each output, which check cannot judge.\n"
+            "Give it the data without them; one weight for all outputs is named and not judged."
+        )
+    if is_nested(y):
+        raise UsageError(
+            "the data give targets in structures within each other, which check cannot judge.\n"
+            "Give the model its outputs, and fit its targets, in one list or one dictionary."
+        )
     table = side_by_side(each(number, x))
-    labels = np.zeros(len(table)) if y is None else number(y)
-    return table, labels, None if weights is None else number(weights)
+    labels = np.zeros(len(table)) if y is None else each(number, y)
+    return table, labels, None if weights is None else number(arrays_of(weights)[0])
 
 
 class _Reader(keras.callbacks.Callback):
@@ -81,7 +101,7 @@ class _Reader(keras.callbacks.Callback):
         super().__init__()
         self.epochs: list[OwnPass] = []
         self.validation: OwnPass | None = None
-        self.first_targets: Array | None = None
+        self.first_targets: Inputs | None = None
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -138,6 +158,7 @@ def own_data(given: Given, *, rows: int, fed: Callable[[], tuple[Array, Array]])
         shuffle=bool(kept.get("shuffle", True)) if own is not None and arrays else None,
         first_targets=reader.first_targets,
         parts=spy.parts,
+        target_parts=() if reader.first_targets is None else parts_of(reader.first_targets),
     )
 
 

@@ -27,7 +27,7 @@ from mnist_mlp.ports.pair import (
     tensor_name,
 )
 from mnist_mlp.ports.reported import Reports
-from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
+from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp.reference import Array, Tensors
@@ -36,11 +36,12 @@ from mnist_mlp_keras.engine import (
     eager_functions,
     exact_scalars,
     forget_seed,
+    gradients_going_on,
     is_sparse,
     planned_dataset,
     watched_gradients,
 )
-from mnist_mlp_keras.port import free
+from mnist_mlp_keras.port import free, pair_output_losses
 from mnist_mlp_keras.port.lines import roles
 from mnist_mlp_keras.port.load import (
     ONE_HOT_LOSSES,
@@ -57,7 +58,7 @@ from mnist_mlp_keras.port.pair_draws import Draws
 from mnist_mlp_keras.port.pair_layers import LOSSES, from_canonical, loss_settings, to_canonical
 from mnist_mlp_keras.port.pair_losses import CalledLoss, WatchedLoss
 from mnist_mlp_keras.port.pair_mends import moves_otherwise, train
-from mnist_mlp_keras.port.pair_observer import Observer, copied, default_type
+from mnist_mlp_keras.port.pair_observer import Observer, default_type
 from mnist_mlp_keras.port.pair_optimizers import Experiment, by_tensor
 from mnist_mlp_keras.port.pair_passed import passed_by
 from mnist_mlp_keras.port.pair_reported import meant_by
@@ -98,8 +99,9 @@ class KerasSide:
 
     # --- Before anything is run -------------------------------------------------------------------
 
-    def brought(self, images: Array, labels: Array) -> PairBrought:
-        """See `PairSide.brought`."""
+    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
+        """See `PairSide.brought`; Keras has the targets in a place of their own."""
+        del targets
         given, fit = self.given, self.given.fit
         self._planned = images, labels
         with user_errors(self.path):
@@ -145,15 +147,21 @@ class KerasSide:
             self._build(model)
             self.given.remember()
         self.observer: Observer | None = None  # the layers are numbered by this step
+        self.losses: tuple[PairLayer, ...] = ()
         run = self.ran(PairJob(rows.first(rows.batch_size), epochs=1))
         observer = self.observer = run.observer
         self.loss_place = len(observer.layers)
+        self.losses = pair_output_losses.losses_of(
+            run.fitted, self.loss_place, run.predictions, observer.head_of
+        )
         mapped = {id(v) for v, _, _ in observer.tensors.values()}
         return PairFacts(
             framework="keras",
             layers=tuple(observer.layers),
             chosen=chosen,
-            loss=_loss(run.fitted, run.losses.called, self.loss_place),
+            loss=(None if self.losses else _loss(run.fitted, run.losses.called, self.loss_place)),
+            losses=self.losses,
+            targets=pair_output_losses.targets_of(run.fitted, rows.y),
             unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
             repeated=tuple(observer.repeated),
             penalties=observer.penalties,
@@ -243,7 +251,7 @@ class KerasSide:
             with user_errors(self.path), exact_scalars():
                 return rates(run.fitted, run.callbacks, at, self.length, interval)
 
-    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
+    def predict(self, weights: Tensors, x: Inputs) -> Mapping[int, Array]:
         """See `PairSide.predict`."""
         assert self.observer is not None
         with default_type(self.precision):
@@ -253,8 +261,9 @@ class KerasSide:
             options = {"training": False} if model._call_has_training_arg else {}
             watched = exact_scalars(), eager_functions(), observer.watching(Draws())
             with user_errors(self.path), watched[0], watched[1], watched[2]:
-                result = model(self.module_input(x), **options)
-        return observer.outputs[max(observer.inputs)], copied(result)
+                model(self.module_input(x), **options)
+        heads = {loss.behind for loss in self.losses if loss.behind is not None}
+        return {number: observer.outputs[number] for number in heads or {max(observer.inputs)}}
 
     def train(self, run: WholeRun, on_epoch: free.OnEpoch) -> None:
         """See `PairSide.train`."""
@@ -295,9 +304,19 @@ class PairRun(keras.callbacks.Callback):
         self._settings: dict[str, Settings] = {}
         self._applied: Tensors = {}
         self._moved: Tensors = {}
+        self.predictions: Any = None
+        """What the losses of the last step got."""
+        place = len(known.layers) if known is not None else 0
+        self._of_losses = {
+            number - place: mends
+            for number, mends in mends_of_layers(job.mends).items()
+            if known is not None and number >= place
+        }
         with user_errors(side.path):
             self.callbacks = passed_on(side.given.fit)["callbacks"]
-        on_loss = [m for m in job.mends if m.layer == side.loss_place and m.layer is not None]
+        # Where there are several losses, each has a place of its own.
+        here = None if side.losses else side.loss_place
+        on_loss = [m for m in job.mends if m.layer == here is not None]
         self.losses = WatchedLoss(on_loss, self._penalty)
         self._experiment = Experiment(
             job.optimizer_mends, epoch_steps=job.rows.steps, callbacks=once_an_epoch(self.callbacks)
@@ -347,7 +366,7 @@ class PairRun(keras.callbacks.Callback):
             self.optimizer.finalize_variable_values = lambda *_: None
             model.run_eagerly, model.train_function = True, None
             self.optimizer.apply = self._applying(own_apply)
-            orders = np.tile(np.arange(len(rows.y)), (self.job.epochs, 1))
+            orders = np.tile(np.arange(rows.count), (self.job.epochs, 1))
             if self.job.validation is not None and side.validates:
                 options["validation_data"] = planned_dataset(
                     side.fed(rows.x), side.fed(rows.y), orders[:1], batch_size=rows.batch_size
@@ -387,6 +406,14 @@ class PairRun(keras.callbacks.Callback):
         self._open = ExitStack()
         self._open.enter_context(self.observer.watching(self._draws))
         self._open.enter_context(self.losses.watching())
+        self._open.enter_context(
+            pair_output_losses.watching(self.fitted, self._keep_predictions, self._of_losses)
+        )
+        if any(mend.field == "attached" for mend in self.job.mends):
+            self._open.enter_context(gradients_going_on())
+
+    def _keep_predictions(self, predictions: Any) -> None:
+        self.predictions = predictions
 
     @property
     def exchanges_early(self) -> bool:

@@ -31,9 +31,14 @@ class LoopSide(KerasSide):
     def ran(self, job: PairJob) -> PairRun:
         """One run of the script, up to the last judged step of its loop."""
         rows = job.rows
+        if not isinstance(rows.y, np.ndarray):
+            raise UsageError(
+                f"{self.path}: its loop compares one output with one target, and the "
+                f"data have several"
+            )
         if not isinstance(rows.x, np.ndarray):
             raise UsageError(f"{self.path}: its loop gives its model one tensor, not several")
-        cuts = range(rows.batch_size, len(rows.y), rows.batch_size)
+        cuts = range(rows.batch_size, rows.count, rows.batch_size)
         parts = [np.split(np.asarray(self.fed(whole)), cuts) for whole in (rows.x, rows.y)]
         epoch = [
             tuple(map(keras.ops.convert_to_tensor, batch)) for batch in zip(*parts, strict=True)

@@ -154,7 +154,7 @@ class Observer:
                 if kind_of(layer) in (*DROPOUTS, "alpha_dropout") and layer.rate
                 else None
             )
-            draws.source = self._made.get(id(x), (None, None))[0]
+            draws.source = self.source_of(x)
             before = variance_before(layer, mends)
             try:
                 result = self._worked(layer, own, here, x, draws, *args, **options)
@@ -318,7 +318,7 @@ class Observer:
                 number=here,
                 name=f"{layer.name}: {shown_kind(layer)}",
                 kind=kind_of(layer),
-                behind=self._made.get(id(first), (None, None))[0],
+                behind=self.source_of(first),
                 settings=settings or settings_of(layer, tuple(first.shape)),
                 shapes={
                     role: to_canonical(layer, role, number(v)).shape
@@ -338,6 +338,17 @@ class Observer:
         kind = keras.backend.standardize_dtype(result.dtype)
         if "float" in kind and kind != keras.config.floatx():
             self.rough.append(f"{self.layers[here].name} ({kind})")
+
+    def source_of(self, tensor: Any) -> int | None:
+        """The number of the layer whose result a tensor is, as it is."""
+        return self._made.get(id(tensor), (None, None))[0]
+
+    def head_of(self, tensor: Any) -> int | None:
+        """The same of the last layer with weights, behind which there may be activations."""
+        number_of = self.source_of(tensor)
+        while number_of is not None and number_of not in self.inputs:
+            number_of = self.layers[number_of].behind
+        return number_of
 
     # --- Weights ----------------------------------------------------------------------------------
 

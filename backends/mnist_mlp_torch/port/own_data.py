@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,14 @@ from torch.utils.data import SequentialSampler
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.batch_keys import BatchKeys, KeysError
-from mnist_mlp.ports.inputs import Part, each, parts_of, side_by_side
+from mnist_mlp.ports.inputs import Inputs, Part, each, is_nested, parts_of, side_by_side
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.layers import to_array
 from mnist_mlp_torch.port.lines import note_loader
 from mnist_mlp_torch.port.load import Given, overrides, seed_everything
-from mnist_mlp_torch.port.pair_inputs import apart_by_keys, keys_for, keys_of_batch
+from mnist_mlp_torch.port.pair_inputs import apart_by_keys, inputs_of, keys_for, keys_of_batch
 from mnist_mlp_torch.port.plain import Plain
 
 EPOCHS = 3
@@ -37,10 +37,12 @@ Loaders = tuple[Any, Any]
 """For training and for validation; either may be None."""
 
 
-def own_data(given: Given, *, several: bool = False) -> OwnData | None:
+def own_data(given: Given, *, several: bool = False, targets: int | None = None) -> OwnData | None:
     """What the user's loaders or datamodule do over three epochs, and what they validate on.
 
-    With `several`, they may give several inputs: `((a, b), y)` or `(a, b, y)`.
+    With `several`, they may give several inputs and targets: `((a, b), y)`, `(x, (y, z))`, a
+    dictionary for a tuple, or all in one: `(a, b, y)`. How many of the last are `targets` is known
+    of the other side, or told by what the module's `forward` takes.
 
     The same again, with the same seed, but with validation after the first epoch, tells whether
     that moves the order.
@@ -54,16 +56,16 @@ def own_data(given: Given, *, several: bool = False) -> OwnData | None:
         note_loader(train, given.loader)
         table = RowTable()
 
-        targets: list[Array] = []
-        form = Form(several=several)
+        firsts: list[Inputs] = []
+        form = Form(several=several, targets=targets)
 
         def read(loader: Iterable[Any], what: str) -> OwnPass:
-            return read_pass(_noting(_triples(loader, given, what, form), targets), table)
+            return read_pass(_noting(_triples(loader, given, what, form), firsts), table)
 
         if train is None and validation is None:
             return None
         epochs: list[OwnPass] = []
-        first_targets: Array | None = None
+        first_targets: Inputs | None = None
         validated: OwnPass | None = None
         moved: bool | None = None
         slow = True
@@ -74,7 +76,7 @@ def own_data(given: Given, *, several: bool = False) -> OwnData | None:
             epochs.append(read(train, "loader"))
             if not epochs[0].batches:
                 raise UserCodeError(f"{given.path}: the loader gives no batch")
-            first_targets = targets[0]
+            first_targets = firsts[0]
             slow = time.perf_counter() - start > SLOW_S
             epochs += [read(train, "loader") for _ in range(1 if slow else EPOCHS - 1)]
         if validation is not None and not slow:
@@ -99,13 +101,14 @@ def own_data(given: Given, *, several: bool = False) -> OwnData | None:
         parts=form.parts,
         flat=form.flat,
         keys=form.keys,
+        target_parts=() if first_targets is None else parts_of(first_targets),
     )
 
 
-Triple = tuple[Array, Array, Array | None]
+Triple = tuple[Array, Inputs, Array | None]
 
 
-def _noting(batches: Iterable[Triple], targets: list[Array]) -> Iterator[Triple]:
+def _noting(batches: Iterable[Triple], targets: list[Inputs]) -> Iterator[Triple]:
     """Batches as they come; the targets of the very first one are kept."""
     for batch in batches:
         if not targets:
@@ -115,9 +118,13 @@ def _noting(batches: Iterable[Triple], targets: list[Array]) -> Iterator[Triple]
 
 @dataclass
 class Form:
-    """How batches hold their inputs, several where that is allowed; known after the first one."""
+    """How batches hold their inputs, several where that is allowed; known after the first one.
+
+    Of a flat batch, the last `targets` parts are targets, if that is known.
+    """
 
     several: bool
+    targets: int | None = None
     parts: tuple[Part, ...] = ()
     flat: bool = False
     keys: BatchKeys | None = None
@@ -134,10 +141,35 @@ def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iter
                 f"{given.path}: the {what} gives {type(batch).__name__}, expected (x, y) or a "
                 f"dictionary"
             )
-        x = each(_as_array, tuple(batch[:-1]) if many else batch[0])
+        inputs, rest = batch[0], batch[1]
+        if many:
+            if form.targets is None:
+                form.targets = _targets_by_forward(given, len(batch))
+            cut = max(len(batch) - form.targets, 1)
+            inputs, rest = _one_or_several(batch[:cut]), _one_or_several(batch[cut:])
+        if is_nested(rest):
+            raise UserCodeError(
+                f"{given.path}: the {what} gives targets in structures within each other, expected "
+                f"one tuple or one dictionary of them"
+            )
+        x = each(_as_array, inputs)
+        y = each(_as_array, rest) if form.several else _as_array(rest)
         if form.several and not form.parts:
             form.parts, form.flat = parts_of(x), many
-        yield side_by_side(x), _as_array(batch[-1]), None
+        yield side_by_side(x), y, None
+
+
+def _targets_by_forward(given: Given, parts: int) -> int:
+    """How many parts of a flat batch are left when a module has taken its inputs."""
+    if given.loop is not None:  # to make its module is to run the script
+        return 1
+    module = given.fresh(seed=SEED)
+    inputs = inputs_of(module.module if isinstance(module, Plain) else module)
+    return 1 if inputs is None else max(parts - inputs, 1)
+
+
+def _one_or_several(parts: Sequence[Any]) -> Any:
+    return tuple(parts) if len(parts) > 1 else parts[0]
 
 
 def _by_keys(batch: Mapping[str, Any], given: Given, form: Form) -> tuple[Any, Any]:

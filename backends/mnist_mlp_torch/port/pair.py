@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.clipping import if_other
-from mnist_mlp.ports.inputs import Inputs, each
+from mnist_mlp.ports.inputs import Inputs, arrays_of, each
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.loop_code import writes_rates
 from mnist_mlp.ports.pair import (
@@ -54,7 +54,7 @@ from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_attention import whole
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_inputs import Fed, called, keys_of_step, takes_dictionary
-from mnist_mlp_torch.port.pair_observer import Observer, copied, default_type
+from mnist_mlp_torch.port.pair_observer import Observer, default_type
 from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
 from mnist_mlp_torch.port.pair_passed import passed_by
 from mnist_mlp_torch.port.pair_reported import Reported
@@ -66,6 +66,7 @@ from mnist_mlp_torch.port.pair_schedules import (
     plateau_of,
     rates,
 )
+from mnist_mlp_torch.port.plain import Plain
 
 DRAW_S = 1.0
 """Seconds for making models for their initial weights; a pair is an answer in seconds."""
@@ -95,12 +96,12 @@ class TorchSide:
 
     # --- Before anything is run -------------------------------------------------------------------
 
-    def brought(self, images: Array, labels: Array) -> PairBrought:
+    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
         """See `PairSide.brought`."""
         del images, labels  # a loader takes nothing in torch
         given = self.given
         return PairBrought(
-            own=own_data(given, several=True),
+            own=own_data(given, several=True, targets=targets),
             batch_size=None if callable(given.loader) else batch_size_of(given.loader),
             epochs=given.loop.epochs if given.loop else given.trainer.get("max_epochs"),
             options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
@@ -139,11 +140,16 @@ class TorchSide:
         observer = run.observer
         self.observer = observer
         mapped = set(map(whole, observer.named))
+        losses = observer.losses.weighed()
         return PairFacts(
             framework="torch",
             layers=tuple(observer.layers),
             chosen=number,
-            loss=observer.losses[-1] if observer.losses else None,
+            loss=losses[-1] if losses else None,
+            losses=losses if len(losses) > 1 else (),
+            targets=observer.losses.targets_among(arrays_of(rows.first(rows.batch_size).y), losses)
+            if len(losses) > 1
+            else (),
             unmapped=tuple(
                 name
                 for name, parameter in module.named_parameters()
@@ -163,7 +169,7 @@ class TorchSide:
             loop=self.given.loop is not None,
             lines=roles(
                 run.made_by,
-                observer.losses[-1].line if observer.losses else None,
+                losses[-1].line if losses else None,
                 self.given.trainer,
             ),
         )
@@ -207,7 +213,7 @@ class TorchSide:
             run.fit(one_batch=True)
         return run.found
 
-    def predict(self, weights: Tensors, x: Inputs) -> tuple[Array, Array]:
+    def predict(self, weights: Tensors, x: Inputs) -> Mapping[int, Array]:
         """See `PairSide.predict`."""
         assert self.observer is not None
         module = self._module(seed=0)
@@ -225,8 +231,15 @@ class TorchSide:
         observer = Observer(module, self.observer)
         watched = default_type(self.dtype), torch.no_grad(), observer.watching()
         with user_errors(self.given.path), watched[0], watched[1], watched[2]:
-            result = called(module, batch) if not named else module(named)
-        return observer.outputs[max(observer.inputs)], copied(result)
+            called(module, batch) if not named else module(named)
+        # Where a training step takes losses between its layers, these have other numbers here.
+        numbers = observer.numbers_of(self.observer)
+        heads = {x.behind for x in self.observer.losses.weighed() if x.behind is not None}
+        if len(heads) < 2:
+            last = max(observer.inputs)
+            known = [number for number, here in numbers.items() if here == last]
+            return {known[0] if known else last: observer.outputs[last]}
+        return {n: observer.outputs[numbers[n]] for n in heads if n in numbers}
 
     def train(self, run: WholeRun, on_epoch: free.OnEpoch) -> None:
         """See `PairSide.train`."""
@@ -259,6 +272,8 @@ class PairRun:
     def __init__(self, side: TorchSide, module: Any, job: PairJob) -> None:
         self.side, self.module = side, module
         self.job = replace(job, rows=side.in_form(job.rows))
+        if isinstance(module, Plain) and self.job.rows.flat:
+            module.inputs = len(arrays_of(self.job.rows.x))
         self.steps: list[PairStep] = []
         self.schedulers: list[Any] = []
         self.asks_length = False
@@ -299,7 +314,7 @@ class PairRun:
                 "on_train_batch_start": self._enter,
                 "on_validation_start": self._validate,
                 "on_train_epoch_end": lambda *_: self.reported.batches_end(),
-                "on_after_backward": lambda *_: self._gradients(),
+                "on_after_backward": lambda *_: self._after_backward(),
             },
             last={
                 "on_train_batch_end": self._leave,
@@ -413,17 +428,27 @@ class PairRun:
         self._experiment.step = len(self.steps)
         self._settings, self._applied, self._moved = {}, {}, {}
         self.observer = Observer(module, known, self.job.mends)
+        if any(mend.field == "term" for mend in self.job.mends):
+            self.observer.losses.targets = list(map(self.side.tensor, self._targets()))
         self._draws = self.observer.draws = Draws(forced.draws)
         self._unseen: tuple[str, ...] = ()
         self._forced = forced
         self._taken = None
+        self._stepped = False
         self._before = known.read(module) if known is not None else {}
         self._open = ExitStack()
         self._open.enter_context(self._draws)
         self._open.enter_context(self.observer.watching())
 
+    def _targets(self) -> list[Array]:
+        """The targets of the step that begins."""
+        rows = self.job.rows
+        start = len(self.steps) % rows.steps * rows.batch_size
+        return arrays_of(rows.part(slice(start, start + rows.batch_size)).y)
+
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """Before an update; Lightning's own begins with the forward pass, in a closure."""
+        self._stepped = True
         self._experiment.set_arguments(optimizer)
         if self.by_hand:
             note("step")
@@ -437,6 +462,15 @@ class PairRun:
         """Keep the weights as the optimizer leaves them."""
         if self.side.observer is not None:
             self._moved = self.side.observer.read(self.module)
+
+    def _after_backward(self) -> None:
+        if self._taken is not None and self.by_hand and not self._stepped:
+            raise UsageError(
+                f"{self.side.given.path}: its training_step calls manual_backward more than once "
+                f"for an update, which check cannot judge.\nCall it once, with the sum of the "
+                f"losses."
+            )
+        self._gradients()
 
     def _by_rule(self) -> None:
         """Before an update that an experiment makes, and after the optimizer's own."""

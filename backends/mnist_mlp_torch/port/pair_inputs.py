@@ -24,31 +24,36 @@ class Fed(Dataset[Any]):
     """Rows one by one, as a loader of the user's would give them."""
 
     def __init__(self, rows: PairRows, tensor: Callable[[Array], Tensor]) -> None:
-        self.x, self.y = each(tensor, rows.x), tensor(rows.y)
-        self.flat, self.keys = rows.flat, rows.keys
+        self.x, self.y = each(tensor, rows.x), each(tensor, rows.y)
+        self.flat, self.keys, self.count = rows.flat, rows.keys, rows.count
 
     def __len__(self) -> int:
-        return len(self.y)
+        return self.count
 
     def __getitem__(self, index: int) -> Any:
-        x = each(lambda a: a[index], self.x)
+        x, y = (each(lambda a: a[index], given) for given in (self.x, self.y))
         if self.keys is not None:
-            return self.keys.batch(x, self.y[index])
-        return (*arrays_of(x), self.y[index]) if self.flat else (x, self.y[index])
+            return self.keys.batch(x, y)
+        return (*arrays_of(x), *arrays_of(y)) if self.flat else (x, y)
 
 
 def called(module: Any, x: Any) -> Any:
     """A module of inputs as a loader gives them: one by one, by name, or all in one argument."""
-    if isinstance(x, Tensor):
+    if isinstance(x, Tensor) or inputs_of(module) == 1:
         return module(x)
+    return module(**x) if isinstance(x, Mapping) else module(*x)
+
+
+def inputs_of(module: Any) -> int | None:
+    """How many arguments a module's `forward` needs; None where it takes any number."""
     try:
         known = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):
-        return module(x)
+        return 1
+    if any(p.kind is p.VAR_POSITIONAL for p in known):
+        return None
     needed = [p for p in known if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    if len(needed) < 2 and not any(p.kind is p.VAR_POSITIONAL for p in known):
-        return module(x)
-    return module(**x) if isinstance(x, Mapping) else module(*x)
+    return max(len(needed), 1)
 
 
 def numbers_in(batch: Mapping[str, Any]) -> list[str]:
@@ -90,14 +95,16 @@ def apart_by_keys(batch: Mapping[str, Any], keys: BatchKeys, *, path: Path) -> t
         raise UserCodeError(f"{path}: {error}") from None
 
 
-def split(module: Any, batch: Any) -> tuple[Any, Any]:
+def split(module: Any, batch: Any, *, inputs: int | None = None) -> tuple[Any, Any]:
     """What a plain module is called with for a batch of a loader, and the targets.
 
-    Of a dictionary, it is what its `forward` names, if it does, else all but the targets.
+    Of a tuple, it is the first `inputs` parts, by default all but the last. Of a dictionary, it is
+    what its `forward` names, if it does, else all but the targets.
     """
     if not isinstance(batch, Mapping):
-        *x, y = batch
-        return x[0] if len(x) == 1 else x, y
+        cut = inputs or len(batch) - 1
+        x, y = (part[0] if len(part) == 1 else part for part in (batch[:cut], batch[cut:]))
+        return x, y
     return keys_for(module, batch).parts(batch)
 
 

@@ -115,7 +115,10 @@ class _LoopRun(PairRun):
         UserCodeError
             The user's code raised.
         """
-        rows = self.job.rows
+        rows, loop = self.job.rows, self.side.given.loop
+        if loop is not None and loop.loader is None and not isinstance(rows.y, np.ndarray):
+            reason = "it makes its batches itself, and the data have several targets"
+            raise UsageError(refusal(self.side.given.path, reason))
         loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
         epoch = [batch if rows.keys is not None else tuple(batch) for batch in loader]
         epochs = [epoch[:1]] if one_batch else [epoch] * self.job.epochs

@@ -36,6 +36,9 @@ ELSEWHERE = {
     "penalty",
     "frozen",
     "constraint",
+    "added",
+    "term",
+    "attached",
 }
 """What is not done within the call itself."""
 

@@ -32,6 +32,7 @@ from mnist_mlp_torch.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
+from mnist_mlp_torch.port.pair_losses import Losses
 from mnist_mlp_torch.port.pair_mends import followed, performed, preceded
 from mnist_mlp_torch.port.pair_noise import Pieces, noised
 from mnist_mlp_torch.port.pair_noise import note as note_noise
@@ -69,7 +70,7 @@ class Observer:
         self.named: dict[str, tuple[str, str]] = dict(like.named) if like else {}
         self.mends: Mapping[int, Sequence[Mend]] = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
-        self.losses: list[PairLayer] = []
+        self.losses = Losses(self.mends)
         self.repeated: list[str] = []
         self.inputs: dict[int, Array] = {}
         self.outputs: dict[int, Array] = {}
@@ -88,6 +89,8 @@ class Observer:
         self._stack: list[str] = []
         self._running: list[Any] = []
         self._first = like is None  # what it sees is told; later steps need no lines
+        self.attached = any(mend.field == "attached" for mend in mends)
+        """Whether an experiment lets `detach` do nothing."""
         self._modules = {id(m): path for path, m in module.named_modules()}
 
     @contextmanager
@@ -161,12 +164,13 @@ class Observer:
         given = first_of(result)
         if tensors:
             self._made[id(given)] = number, given
+            self.losses.made_by(given, number, mends)
             self.draws.source = number
         steps = (slice(None), None) if call.name.endswith("_cell") else ...
         if data is not None:
             self.inputs[number] = data[steps]
         if call.kind in LOSSES:
-            self.losses.append(layer)
+            self.losses.add(layer, call.input, call.arguments.get("target"), result)
         if isinstance(given, Tensor):
             self.outputs[number] = copied(given)[steps]
             self.shapes[number] = tuple(given.shape[1:])
@@ -207,6 +211,14 @@ class Observer:
         return f"{path}: {name}" if path else name
 
     # --- Weights ----------------------------------------------------------------------------------
+
+    def numbers_of(self, known: Observer) -> dict[int, int]:
+        """The numbers here of those layers with weights of an earlier observer that have run."""
+        return {
+            layer_and_role(name)[0]: layer_and_role(self.named[path][0])[0]
+            for path, (name, _) in known.named.items()
+            if path in self._seen
+        }
 
     def names(self, module: Any) -> dict[int, list[tuple[str, str]]]:
         """Names and paths of what each parameter holds, by its identity."""
@@ -283,7 +295,10 @@ class _Calls(TorchFunctionMode):
         given = kwargs or {}
         if torch.get_default_dtype() is torch.float64:
             func, args, given = _kept_double(func, args, given)
+        if func in (Tensor.detach, Tensor.detach_) and self._observer.attached:
+            return args[0]
         if func is Tensor.backward and self._observer.loss is None:
+            args = (self._observer.losses.with_more(args[0]), *args[1:])
             self._observer.loss = float(args[0].detach())
         if func is torch._VF._pack_padded_sequence:
             return pack(self._observer.sequences, func, args, given)

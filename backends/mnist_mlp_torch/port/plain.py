@@ -23,6 +23,8 @@ class Plain(lightning.pytorch.LightningModule):
         self.module = module
         self.loss = loss
         self.made_by_user = optimizer
+        self.inputs: int | None = None
+        """How many parts of a batch are inputs; all but the last where nobody has said."""
 
     def forward(self, x: Any) -> Any:
         """The module's own, of one input or several."""
@@ -31,7 +33,7 @@ class Plain(lightning.pytorch.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """The loss of a batch."""
         del batch_idx
-        x, y = split(self.module, batch)
+        x, y = split(self.module, batch, inputs=self.inputs)
         return self.loss(called(self.module, x), y)
 
     def configure_optimizers(self) -> Any:

@@ -5,7 +5,7 @@ Dense networks under cross-entropy are judged by exact arithmetic instead (`port
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,7 @@ from mnist_mlp.parity.pair.arrange import laid_like, windows_like
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.feed import DATASET, Fed, Share, aligned, feed
+from mnist_mlp.parity.pair.heads import by_names
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import STAGES, Judged
 from mnist_mlp.parity.pair.layer_lists import layer_rows
@@ -59,7 +60,7 @@ from mnist_mlp.ports.pair import (
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.user_code import is_script
-from mnist_mlp.reference import Tensors
+from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.spec import Spec
 from mnist_mlp.worker.parent import Worker
 
@@ -102,9 +103,8 @@ def check_pair(
         A model does not run on the rows that it is given.
     """
     plan = make_plan(spec, dataset)
-    a, b = original.worker, port.worker
     rows = dataset.flat()[plan.train_ids], dataset.labels[plan.train_ids]
-    brought = a.pair_brought(*rows), b.pair_brought(*rows)
+    brought = _brought(original, port, *rows)
     others = aligned(brought[0].own, brought[1].own)
     brought = brought[0], replace(brought[1], own=others)
     described_both = original.described, port.described
@@ -146,6 +146,24 @@ def check_pair(
             run_freely("b", labels[1], port.worker, runs[1], say),
         )
     )
+
+
+def _brought(
+    original: Side, port: Side, images: Array, labels: Array
+) -> tuple[PairBrought, PairBrought]:
+    """What both bring. How many targets a flat batch of torch has, Keras's side tells."""
+    sides, found = (original, port), dict[int, PairBrought]()
+    targets: int | None = None
+    for number in sorted((0, 1), key=lambda n: sides[n].described.framework != "keras"):
+        side = sides[number]
+        found[number] = side.worker.pair_brought(images, labels, targets=targets)
+        if side.described.framework == "keras":
+            own = found[number].own
+            losses = [loss for loss in side.described.output_losses if loss]
+            targets = len(losses) or len(side.described.outputs) or None
+            if own is not None and own.epochs:
+                targets = len(own.target_parts) or 1
+    return found[0], found[1]
 
 
 def epochs_breaks(original: Target, port: Target, a: int | None, b: int | None) -> list[Break]:
@@ -204,7 +222,7 @@ def _refuse_third(brought: Sequence[PairBrought], label: str) -> None:
                 f"original has one input, as long as {alone[0]!r}.\nGive it a loader of "
                 f"dictionaries with {alone[0]!r} and {theirs.keys.target!r} alone."
             )
-    if not theirs.flat:
+    if not (theirs.flat and theirs.parts):
         return
     if theirs.parts[0].size == mine.rows.inputs:
         raise UsageError(
@@ -250,7 +268,7 @@ def _single(
     if unmapped:
         seen.not_judged += unmapped
         return None
-    weights = match(facts_a.layers, facts_b.layers)
+    weights = _matched(facts_a, facts_b)
     seen.layers = layer_rows(facts_a, facts_b, weights)
     if isinstance(weights, Unlike):
         by_hand = dict.fromkeys((*facts_a.repeated, *facts_b.repeated))
@@ -283,6 +301,11 @@ def _single(
     return Start(step, other[0] if other else None, weights)
 
 
+def _matched(a: PairFacts, b: PairFacts) -> WeightMap | Unlike:
+    weights = match(a.layers, b.layers)
+    return weights if isinstance(weights, Unlike) else by_names(a, b, weights)
+
+
 def _first_batch(rows: PairRows) -> PairRows:
     return rows.first(rows.batch_size)
 
@@ -299,7 +322,7 @@ def _double(
             "training steps: how many batches make an update, a loop has in its own code"
         )
         return
-    weights = match(facts_a.layers, facts_b.layers)
+    weights = _matched(facts_a, facts_b)
     if isinstance(weights, Unlike):
         seen.not_judged.append("layers that are others in float64 than in float32")
         return
@@ -330,6 +353,7 @@ def _double(
             arithmetic.conditioning(start.a, steps[0]),
             schedules,
             reported_b=port.worker.pair_reported,
+            rows_a=rows,
         )
 
     run = run_of(rows)
@@ -443,13 +467,24 @@ def _guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts:
             f"in which order the port takes its inputs: it brings none; {swapped[0].cause.value}"
             f" would be as in the original"
         )
+    exchanged = [x for x in result.breaks if x.cause.name == "targets_swapped"]
+    if exchanged and (fed.guessed or run.heads_open):
+        why = "it brings none"
+        if run.heads_open:
+            why = "its outputs may be each other, of which their names tell nothing"
+        result.breaks[:] = [x for x in result.breaks if x not in exchanged]
+        seen.not_judged.append(
+            f"in which order the port takes its targets: {why}; "
+            f"{exchanged[0].cause.value} would be as in the original"
+        )
     broadcast = [x for x in result.breaks if x.cause.name == "targets_broadcast"]
-    if not broadcast or not fed.guessed:
+    y = fed.b[facts.chosen].y
+    if not broadcast or not fed.guessed or not isinstance(y, np.ndarray):
         return
     result.breaks[:] = [x for x in result.breaks if x not in broadcast]
     seen.not_judged.append(
         f"whether the port's targets have the shape of its outputs: it brings none, and with "
-        f"targets {fed.b[facts.chosen].y.shape[1:] or '(n,)'} its loss broadcasts"
+        f"targets {y.shape[1:] or '(n,)'} its loss broadcasts"
     )
 
 
@@ -535,8 +570,8 @@ def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x
     """Outputs in evaluation, from the weights after the last judged step."""
     after: Tensors = run.steps_a[-1].after
     try:
-        ours = original.worker.pair_predict(after, x)[0]
-        theirs = port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)[0]
+        all_ours = original.worker.pair_predict(after, x)
+        all_theirs = port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)
     except UsageError as error:
         seen.leave_out("predictions", reason=str(error))
         return
@@ -546,29 +581,42 @@ def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x
             raise
         seen.leave_out("predictions", reason=f"it does not run on what training gets: {error}")
         return
-    laid = laid_like(theirs, ours)
-    if laid is None:
-        laid, ours = windows_like(theirs, ours) or (np.full_like(ours, np.nan), ours)
-    apart = np.abs(laid - ours).reshape(len(ours), -1).max(axis=1)
-    moved = ~(apart <= PREDICTED * float(np.abs(ours).max()))
-    seen.compared["predictions"] = len(ours)
+    both = [
+        (all_ours[pair.a.number], all_theirs[pair.b.number])
+        for pair in run.weights.pairs
+        if pair.a.number in all_ours and pair.b.number in all_theirs
+    ]
+    if not both or len(both) < len(all_ours):
+        seen.leave_out("predictions", reason="the two have other layers at their ends")
+        return
+    moved, shown = np.zeros(len(both[0][0]), bool), ("", "")
+    for expected, given in both:
+        got, wanted = laid_like(given, expected), expected
+        if got is None:
+            got, wanted = windows_like(given, expected) or (np.full_like(wanted, np.nan), wanted)
+        apart = np.abs(got - wanted).reshape(len(wanted), -1).max(axis=1)
+        here = ~(apart <= PREDICTED * float(np.abs(wanted).max()))
+        if here.any() and not moved.any():
+            row = int(np.flatnonzero(here)[0])
+            shown = f"{got[row].ravel()[0]:.9g} for row {row}", f"{wanted[row].ravel()[0]:.9g}"
+        moved |= here
+    seen.compared["predictions"] = len(moved)
     seen.different = int(moved.sum())
     if not seen.different:
         return
-    row = int(np.flatnonzero(moved)[0])
     found = random_outputs(
         Break(
             side="b",
             rung="predictions",
             place=Place(tensor="outputs"),
-            got=f"{laid[row].ravel()[0]:.9g} for row {row}",
-            expected=f"{ours[row].ravel()[0]:.9g}",
+            got=shown[0],
+            expected=shown[1],
             cause=Cause(
                 UNKNOWN, f"{seen.different} rows in evaluation, though training steps are clean"
             ),
         ),
-        lambda: original.worker.pair_predict(after, x)[0],
-        lambda: port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)[0],
+        lambda: _in_one(original.worker.pair_predict(after, x)),
+        lambda: _in_one(port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)),
     )
     if isinstance(found, str):
         del seen.compared["predictions"]
@@ -576,6 +624,11 @@ def _predictions(seen: PairEvidence, original: Side, port: Side, run: PairRun, x
         seen.leave_out("predictions", reason=found)
     else:
         seen.breaks.append(found)
+
+
+def _in_one(outputs: Mapping[int, Array]) -> Array:
+    """All outputs of a row beside each other."""
+    return np.concatenate([each.reshape(len(each), -1) for _, each in sorted(outputs.items())], 1)
 
 
 # --- Own data -------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def light(rows: PairRows, *, batch_size: int) -> PairRows:
     def single(a: np.ndarray) -> np.ndarray:
         return a.astype(np.float32) if a.dtype.kind == "f" else a
 
-    return replace(rows, x=each(single, rows.x), y=single(rows.y), batch_size=batch_size)
+    return replace(rows, x=each(single, rows.x), y=each(single, rows.y), batch_size=batch_size)
 
 
 def whole_runs(

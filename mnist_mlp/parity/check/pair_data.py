@@ -177,7 +177,7 @@ def _limited(side: Brought) -> OwnData:
             return one
         n = sum(one.sizes[:most])
         weights = None if one.weights is None else one.weights[:n]
-        return OwnPass(one.batches[:most], one.targets[:n], weights)
+        return OwnPass(one.batches[:most], one.targets[:n], weights, one.widths)
 
     return replace(own, epochs=tuple(cut(one) for one in own.epochs))
 

@@ -7,7 +7,7 @@ port's by that or by a wrong one that people use. All else is told, and is no br
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,7 +47,7 @@ class Compared:
     told: list[str] = field(default_factory=list)
 
 
-Predict = Callable[[Tensors, Inputs], tuple[Array, Array]]
+Predict = Callable[[Tensors, Inputs], Mapping[int, Array]]
 
 
 def look_at_metrics(
@@ -63,16 +63,24 @@ def look_at_metrics(
     if seen.broken("data", "forward", "loss"):
         seen.leave_out("metrics", reason="an earlier rung breaks")
         return
-    starts = range(rows.batch_size, len(rows.y), rows.batch_size)
-    y, steps = np.split(rows.y, starts), run.steps_a
+    steps = run.steps_a
+    starts = range(rows.batch_size, rows.count, rows.batch_size)
+    heads = {loss.behind for loss in run.facts_a.losses}
+    targets = np.empty((rows.count, 0))  # of several outputs, only the sum of losses has a formula
+    several = not isinstance(rows.y, np.ndarray) or len(heads) > 1
+    if isinstance(rows.y, np.ndarray) and not several:
+        targets = rows.y
+    y = np.split(targets, starts)
 
     def trained(epoch: int) -> Pass:
         own = steps[epoch * rows.steps : (epoch + 1) * rows.steps]
-        z = [step.outputs[max(step.inputs)] for step in own]
+        z = y if several else [step.outputs[max(step.inputs)] for step in own]
         return Pass(z, y, np.array([step.loss for step in own]))
 
     def validated(epoch: int) -> Pass:
-        z = predict(steps[(epoch + 1) * rows.steps - 1].after, rows.x)[0]
+        if several:
+            return Pass(y, y, np.empty(0))
+        (z,) = predict(steps[(epoch + 1) * rows.steps - 1].after, rows.x).values()
         return Pass(np.split(z, starts), y, np.empty(0))
 
     epochs = range(run.epochs)
@@ -86,6 +94,7 @@ def look_at_metrics(
         (lambda: [validated(epoch) for epoch in epochs])
         if alike and reports.whole and run.reports.whole
         else None,
+        several=several,
     )
     seen.breaks += found.breaks
     seen.compared["metrics"] = found.count
@@ -99,8 +108,13 @@ def compare(
     port: Reports,
     training: Sequence[Pass],
     validation: Callable[[], Sequence[Pass]] | None,
+    *,
+    several: bool = False,
 ) -> Compared:
     """Every number of the port's that the original reports too.
+
+    With `several` outputs, that is the sum of their losses, by its formula. All else is counted if
+    it is one of the original's numbers, and told if it is not.
 
     `training` are the epochs' passes; `validation` makes those of validation, which are only needed
     where its numbers differ. It is None where they cannot be compared.
@@ -110,7 +124,7 @@ def compare(
         whose = "original" if not original.epochs else "port"
         seen.told.append(f"the {whose} reports nothing of its epochs")
         return seen
-    for kind in KINDS:
+    for kind in KINDS[:1] if several else KINDS:
         for held_out in (False, True):
             ours, theirs = (_named(side, kind, held_out) for side in (original, port))
             if not ours or not theirs:
@@ -122,12 +136,39 @@ def compare(
             name, expected = next(iter(ours.items()))
             for other, numbers in theirs.items():
                 _judge(seen, kind, (name, other), (expected, numbers), passes)
+    if several:
+        _by_value(seen, original, port, validates=validation is not None)
+        return seen
     alone = [name for name in port.epochs[-1] if not port.kind(name)]
     if alone:
         seen.told.append(f"{', '.join(alone)} of the port: what it means is not known")
     if not seen.count and not seen.told:
         seen.told.append("the two report no number of the same meaning")
     return seen
+
+
+def _by_value(seen: Compared, original: Reports, port: Reports, *, validates: bool) -> None:
+    """Numbers of single outputs, which have other names on both sides."""
+    if len(original.epochs) != len(port.epochs):
+        seen.told.append(f"of {len(port.epochs)} epochs, the original's of {len(original.epochs)}")
+        return
+    known = [[epoch.get(name, np.nan) for epoch in original.epochs] for name in original.epochs[0]]
+    open_ones = []
+    for name in port.epochs[0]:
+        if port.kind(name) == "loss" or (is_held_out(name) and not validates):
+            continue
+        numbers = [epoch.get(name, np.nan) for epoch in port.epochs]
+        if any(_all_close(numbers, mine) for mine in known):
+            seen.count += len(numbers)
+        else:
+            open_ones.append(f"{name} ({numbers[0]:.9g})")
+    if open_ones:
+        seen.told.append(
+            f"{', '.join(open_ones)} of the port: of several outputs, only the sum of their losses "
+            f"is judged, and the original reports no such number"
+        )
+    if not seen.count and not seen.told:
+        seen.told.append("the two report no number that is the same")
 
 
 def _named(side: Reports, kind: str, held_out: bool) -> dict[str, Numbers]:  # noqa: FBT001
@@ -303,6 +344,8 @@ def _alike(z: Array, y: Array) -> bool:
 def _losses_of(passes: Sequence[Pass]) -> Iterator[Callable[[Array, Array], Array]]:
     """Losses whose targets have the shape of these."""
     z, y = passes[0].z[0], passes[0].y[0]
+    if not z.size:
+        return
     if z.shape[-1] > 1 and (_alike(z, y) or y.size * z.shape[-1] == z.size):
         yield _cross_entropy
     if _alike(z, y):

@@ -145,7 +145,12 @@ def check_port(
         loops = [looked.loop]
         if is_script(port.text):  # no other port has a loop, and its description can wait
             loops.append(looked_at_port().loop)
-        if any(loops) or supported.needs_a_pair(looked, _needs(given, rows)):
+        if (
+            any(loops)
+            or supported.needs_a_pair(looked, _needs(given, rows))
+            # A torch module does not declare its outputs; its port in Keras does.
+            or (looked.framework == "torch" and len(looked_at_port().outputs) > 1)
+        ):
             _refuse_pair(original, looked)
             outcome, prices = check_pair(
                 Side(original, worker_a, looked),

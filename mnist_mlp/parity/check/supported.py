@@ -346,9 +346,6 @@ def needs_a_pair(original: PortDescription, needs: Needs) -> bool:
 def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
     """Why an original cannot be the measure of a port, with what can; None where it can."""
     reasons = []
-    if len(original.outputs) > 1:
-        loss = f" (loss {', '.join(original.losses)})" if original.losses else ""
-        reasons.append(f"it has {len(original.outputs)} outputs{loss}")
     unknown = [layer for layer in original.layers if not _has_a_pair(layer)]
     if unknown:
         first = {layer.kind: layer for layer in reversed(unknown)}
@@ -360,7 +357,7 @@ def refusal_of_pair(original: PortDescription, *, label: str) -> str | None:
     losses = f", under {', '.join(original.losses)}" if original.losses else ""
     return (
         f"{label} cannot be judged: {'; '.join(reasons)}.\n"
-        f"What can be: any inputs and one output, dense layers, convolutions, embeddings, "
+        f"What can be: any inputs and outputs, dense layers, convolutions, embeddings, "
         f"recurrent layers, attention of several heads, pooling, normalisation, dropout, noise, "
         f"activations, merging and resizing. "
         f"It is made of {kinds}{losses}."

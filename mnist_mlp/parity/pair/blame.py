@@ -39,9 +39,9 @@ def of_weights(weights: WeightMap, place: int) -> Lines:
 
 
 def _of_change(mend: Mend, run: PairRun) -> Lines:
-    loss = run.facts_b.loss
-    if loss is not None and mend.layer == loss.number:
-        return {}
+    loss = next((x for x in run.facts_b.all_losses if x.number == mend.layer), None)
+    if loss is not None:  # one loss is known by its role, of several each has its line
+        return of_pair(None, loss) if run.facts_b.losses else {}
     found = next((x for x in run.facts_b.layers if x.number == mend.layer), None)
     if mend.field in ("after", "before"):
         kind, _ = mend.value

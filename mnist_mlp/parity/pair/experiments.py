@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
-from mnist_mlp.parity.pair import attention, constraints, optimizers, sequences
+from mnist_mlp.parity.pair import attention, constraints, losses, optimizers, sequences
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
 from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
@@ -109,11 +109,12 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             yield from (Hypothesis(*each) for each in tried)
         case "loss":
             yield from _work(run, len(run.weights.pairs))
-            yield from _loss(run)
+            yield from losses.hypotheses(run)
             yield from _loss_by_hand(run, mended)
         case "gradient":
             assert finding.layer is not None
             yield from _frozen(run, finding)
+            yield from _stopped(run, finding)
             if finding.step > 1 and run.facts_b.loop:
                 yield Hypothesis((Mend(None, "cleared"),), Cause("gradients_not_cleared"))
             pair = run.weights.pairs[finding.layer]
@@ -335,55 +336,22 @@ def _setting(layer: PairLayer) -> str:
 # --- Loss and gradient ----------------------------------------------------------------------------
 
 
-DISTANCES = ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss")
-"""Losses of numbers."""
-
-ENTROPIES = ("cross_entropy", "nll_loss")
-"""Two names of one loss, but for the softmax within."""
-
-DOUBLED = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy_with_logits"))
-"""Activations that are within a loss already."""
-
-
-def _loss(run: PairRun) -> Iterator[Hypothesis]:
-    a, b = run.facts_a.loss, run.facts_b.loss
-    if b is None:
+def _stopped(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
+    """A branch that is cut off from the layers before it."""
+    if finding.layer is None:
         return
-    here = b.number
-    last = max(pair.b.number for pair in run.weights.pairs)
-    for layer in run.facts_b.layers:
-        if layer.number > last and (layer.kind, b.kind) in DOUBLED:
-            yield Hypothesis((Mend(layer.number, "skip"),), Cause("softmax_twice", layer.name))
-    yield from _scores(b)
-    if a is not None:
-        yield from _of_loss(a, b)
-    penalties = {
-        pair.b.number: run.facts_a.penalties[f"{pair.a.number}/kernel"]
-        for pair in run.weights.pairs
-        if f"{pair.a.number}/kernel" in run.facts_a.penalties
-    }
-    if penalties:
-        factors = ", ".join(f"{v:.6g}" for v in dict.fromkeys(penalties.values()))
-        text = f"{factors} * sum(w**2) of {len(penalties)} kernels in the original"
-        mends = (Mend(here, "penalty", tuple(penalties.items())),)
-        places = {pair.b.number: pair.b.name for pair in run.weights.pairs}
-        terms = (f"{f:.6g} * sum(w**2) of {places[number]}" for number, f in penalties.items())
-        fix = f"loss = loss + {' + '.join(terms)}, w being its kernel"
-        if run.facts_b.penalties:  # the port's layers have it, and its own step leaves it out
-            fix = "loss += sum(model.losses)"
-        yield Hypothesis(mends, Cause("penalty_missing", text, fix=fix))
-    yield Hypothesis(
-        (Mend(here, "aligned"),),
-        Cause("targets_broadcast", f"outputs (n, 1) against targets (n,), in {b.name}"),
-    )
+    pair = run.weights.pairs[finding.layer]
+    mends = (Mend(pair.b.number, "attached"),)
+    yield Hypothesis(mends, Cause("gradient_stopped", f"behind {pair.b.name}"))
 
 
 def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
     """What shows of any loss, whoever computes it."""
     outputs = run.steps_a[0].outputs[run.weights.pairs[-1].a.number]
-    if run.rows_b.y.ndim == 1 and outputs.shape[1:] == (1,):
+    y = run.rows_b.y
+    if isinstance(y, np.ndarray) and y.ndim == 1 and outputs.shape[1:] == (1,):
         text = "outputs (n, 1) against targets (n,)"
-        yield Hypothesis((Mend(None, "targets"),), Cause("targets_broadcast", text))
+        yield Hypothesis((Mend(None, "column"),), Cause("targets_broadcast", text))
     steps = run.steps_b(mended)
     if any(not np.isfinite(step.loss) or step.loss == 0 for step in (*run.steps_a, *steps)):
         return
@@ -402,46 +370,6 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
 
 def _all_alike(numbers: Sequence[float]) -> bool:
     return max(numbers) - min(numbers) <= SAME * abs(max(numbers, key=abs))
-
-
-def _scores(b: PairLayer) -> Iterator[Hypothesis]:
-    """Logits or probabilities: what a loss takes its inputs for."""
-    if "logits" in b.settings:
-        mends = (Mend(b.number, "logits", not b.settings["logits"]),)
-        if b.settings["logits"]:
-            yield Hypothesis(mends, Cause("softmax_twice", f"from_logits=True in {b.name}"))
-        else:
-            yield Hypothesis(mends, Cause("logits_as_probabilities", f"in {b.name}"))
-    if b.kind == "nll_loss":
-        mends = (Mend(b.number, "kind", ("cross_entropy", {})),)
-        yield Hypothesis(mends, Cause("log_softmax_missing", f"in front of {b.name}"))
-
-
-def _of_loss(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
-    """Another loss, or the same with other settings."""
-    for name, ours, theirs in differing(a, b):
-        text = told(name, ours, theirs, b.name)
-        mends = (Mend(b.number, name, ours),)
-        if name == "reduction" and theirs == "sum":
-            yield Hypothesis(mends, Cause("loss_sum", text))
-        elif name == "smoothing":
-            fix = f"label_smoothing={short(ours)} in the loss"
-            yield Hypothesis(mends, Cause("label_smoothing", text, fix=fix))
-        elif name != "logits":
-            yield Hypothesis(mends, Cause("other_loss", text))
-    for kind in _kinds_instead(a, b):
-        mends = (Mend(b.number, "kind", (kind, dict(a.settings))),)
-        yield Hypothesis(mends, Cause("other_loss", f"{b.name} instead of {a.name}"))
-
-
-def _kinds_instead(a: PairLayer, b: PairLayer) -> tuple[str, ...]:
-    """Losses that may be the original's; of entropies, the port's outputs may be logits or not."""
-    if a.kind in DISTANCES:
-        return (a.kind,) if a.kind != b.kind else ()
-    if a.kind.startswith("binary") and not b.kind.startswith("binary"):
-        # Of softmax, too, Keras's loss takes the scores, and each by itself.
-        return "binary_cross_entropy_with_logits", "binary_cross_entropy"
-    return ENTROPIES if a.kind in ENTROPIES and b.kind not in ENTROPIES else ()
 
 
 def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:

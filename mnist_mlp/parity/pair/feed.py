@@ -7,15 +7,17 @@ data it brings; where it brings none, forms are tried, the likeliest first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from itertools import islice, product
 from math import prod
 
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.pair.arrange import layouts
+from mnist_mlp.parity.pair.targets import targets_aligned
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import (
     Inputs,
@@ -29,7 +31,7 @@ from mnist_mlp.ports.inputs import (
 )
 from mnist_mlp.ports.pair import PairBrought, PairRows
 from mnist_mlp.ports.protocol import OwnData, PortDescription, Rows
-from mnist_mlp.ports.rows import find
+from mnist_mlp.ports.rows import find, side_by_side_targets
 from mnist_mlp.reference import Array, scale_pixels
 
 BATCHES = 2.5
@@ -43,6 +45,9 @@ DATASET, DRAWN = "the data set", "drawn numbers"
 
 KERAS_BATCH = 32
 """Keras's own default, for drawn rows."""
+
+MOST_FORMS = 24
+"""Forms of several targets that are tried together."""
 
 
 class Share(Enum):
@@ -84,7 +89,7 @@ def feed(
     rows = round(BATCHES * size) if part is Share.JUDGED else None
     source = "the original's data"
     candidates = _own(original.own, rows, size)
-    if not candidates:
+    if not candidates and not any(len(each.outputs) > 1 for each in described):
         source = DATASET
         candidates = _of_dataset(
             *(described[0], dataset),
@@ -97,7 +102,7 @@ def feed(
         candidates = [
             form
             for own in _own(port.own, rows, size)
-            for form in _forms(own, targets=own.y.shape[1:])
+            for form in _forms(own, targets=_shapes_of(own.y))
         ]
     if not candidates:
         source = DRAWN
@@ -113,8 +118,8 @@ def feed(
         return None
     first = candidates[0]
     guessed = port.own is None or port.own.first_targets is None
-    table = Rows(side_by_side(first.x).reshape(len(first.y), -1))
-    ids = np.arange(len(first.y))
+    table = Rows(side_by_side(first.x).reshape(first.count, -1))
+    ids = np.arange(first.count)
     if source == "the original's data" and original.own is not None:
         table, ids = original.own.rows, original.own.epochs[0].ids[:rows]
     same = None if guessed or port.own is None else _same_rows(first, port.own, table, ids)
@@ -136,7 +141,7 @@ def _own(own: OwnData | None, rows: int | None, size: int) -> list[PairRows]:
         return []
     one = own.epochs[0]
     ids = one.ids[:rows]
-    y = targets_like(own.first_targets, one.targets[:rows])
+    y = targets_given(own, one.targets[:rows])
     return [PairRows(_given(own, own.rows.take(ids)), y, size, own.flat, own.keys)]
 
 
@@ -149,10 +154,15 @@ def _given(own: OwnData, table: Array) -> Inputs:
 
 
 def aligned(own: OwnData | None, other: OwnData | None) -> OwnData | None:
-    """The other side's data, with several inputs in the order of one's own, by their content.
+    """The other side's data, with several inputs in the order of one's own, by their content, and
+    several targets.
 
     Which order its own code has them in is kept beside.
     """
+    return targets_aligned(own, _inputs_aligned(own, other))
+
+
+def _inputs_aligned(own: OwnData | None, other: OwnData | None) -> OwnData | None:
     if own is None or other is None or not (own.parts and other.parts):
         return other
     # One side may have (n, 1) where the other has (n,), or its channels elsewhere.
@@ -180,6 +190,28 @@ def _moved(rows: Rows, parts: Sequence[Part], order: Sequence[int]) -> Rows:
 
 def _share(rows: Rows, within: Rows) -> float:
     return float((find(rows, within) >= 0).mean())
+
+
+def targets_given(own: OwnData, table: Array) -> Inputs:
+    """Targets, classes (n,) or side by side (n, k), as a side's own code gives them."""
+    if not own.target_parts:
+        assert isinstance(own.first_targets, np.ndarray)
+        return targets_like(own.first_targets, table)
+    ends = np.cumsum(own.epochs[0].widths)[:-1]
+    blocks = np.split(table.reshape(len(table), -1), ends, axis=1)
+    made = [_as_part(part, block) for part, block in zip(own.target_parts, blocks, strict=True)]
+    if own.target_parts[0].name:
+        return {part.name: y for part, y in zip(own.target_parts, made, strict=True)}
+    return tuple(made[k] for k in own.target_order or range(len(made)))
+
+
+def _as_part(part: Part, block: Array) -> Array:
+    """One of several targets (n, k) in the form of a part; classes where that is one-hot."""
+    classes = block.shape[1] == 1 != part.size
+    return targets_like(
+        np.empty((0, *part.shape), part.dtype),
+        block[:, 0].astype(np.int64) if classes else block,
+    )
 
 
 def targets_like(form: Array, targets: Array) -> Array:
@@ -250,11 +282,15 @@ def _targets(described: PortDescription, x: Array, labels: Array, classes: int) 
 
 def _drawn(described: PortDescription, rows: int, size: int) -> list[PairRows]:
     """Numbers of the shapes that the model declares; whole ones where it embeds them."""
-    if not described.inputs or len(described.outputs) != 1:
+    if not described.inputs or not described.outputs:
         return []
-    outputs = described.outputs[0]
-    if None in outputs or any(None in shape for shape in described.inputs):
+    if any(None in shape for shape in (*described.inputs, *described.outputs)):
         return []
+    losses = described.output_losses
+    if len(described.outputs) == 1:
+        losses = (described.losses[0] if described.losses else "",)
+    elif len(losses) != len(described.outputs) or not all(losses):
+        return []  # nobody knows what such an output is compared with
     rng = np.random.default_rng(0)
     words = described.vocabularies or (0,) * len(described.inputs)
     drawn = [
@@ -264,22 +300,33 @@ def _drawn(described: PortDescription, rows: int, size: int) -> list[PairRows]:
     x: Inputs = drawn[0] if len(drawn) == 1 else tuple(drawn)
     if described.input_names:
         x = dict(zip(described.input_names, drawn, strict=True))
-    shape = tuple(n or 1 for n in outputs)
-    loss = described.losses[0].lower() if described.losses else ""
-    y: Array
-    if "sparse" in loss:
-        y = rng.integers(0, shape[-1], (rows, *shape[:-1]))
-    elif "categorical" in loss or ("binary" in loss and shape[-1] > 1):
-        y = np.eye(shape[-1])[rng.integers(0, shape[-1], (rows, *shape[:-1]))]
-    elif "binary" in loss:
-        y = rng.integers(0, 2, (rows, *shape)).astype(np.float64)
-    elif len(drawn) == 1 and shape == drawn[0].shape[1:]:
-        y = drawn[0]
-    elif loss in ("poisson", "kl_divergence"):
-        y = _rounded(rng.random((rows, *shape)))
-    else:
-        y = _rounded(rng.normal(size=(rows, *shape)))
+    made = [
+        _drawn_targets(tuple(n or 1 for n in shape), loss.lower(), drawn, rng)
+        for shape, loss in zip(described.outputs, losses, strict=True)
+    ]
+    y: Inputs = made[0] if len(made) == 1 else tuple(made)
+    if described.output_names:
+        y = dict(zip(described.output_names, made, strict=True))
     return [PairRows(x, y, size)]
+
+
+def _drawn_targets(
+    shape: tuple[int, ...], loss: str, inputs: Sequence[Array], rng: np.random.Generator
+) -> Array:
+    """Targets of an output, as its loss wants them; the inputs themselves where they fit."""
+    rows = len(inputs[0])
+    if "sparse" in loss:
+        return rng.integers(0, shape[-1], (rows, *shape[:-1]))
+    if "categorical" in loss or ("binary" in loss and shape[-1] > 1):
+        one_hot: Array = np.eye(shape[-1])[rng.integers(0, shape[-1], (rows, *shape[:-1]))]
+        return one_hot
+    if "binary" in loss:
+        return rng.integers(0, 2, (rows, *shape)).astype(np.float64)
+    if len(inputs) == 1 and shape == inputs[0].shape[1:]:
+        return inputs[0]
+    if loss in ("poisson", "kl_divergence"):
+        return _rounded(rng.random((rows, *shape)))
+    return _rounded(rng.normal(size=(rows, *shape)))
 
 
 # --- What the port takes --------------------------------------------------------------------------
@@ -291,21 +338,35 @@ def _for_port(
     described: PortDescription,
     image_shape: tuple[int, ...],
 ) -> Iterator[PairRows]:
+    targets = _targets_of_keras(described)
     if own is not None and own.epochs and own.first_targets is not None:
-        targets: tuple[int, ...] | None = own.first_targets.shape[1:]
-    else:
-        targets = _targets_of_keras(described)
+        targets = _shapes_of(own.first_targets)
+    names = described.output_names
+    if len(names) == len(arrays_of(rows.y)) and not isinstance(rows.y, Mapping):
+        rows = replace(rows, y=dict(zip(names, arrays_of(rows.y), strict=True)))
     declared = described.inputs[0] if len(described.inputs) == 1 else ()
     first = own.shape if own else image_shape or tuple(n or 1 for n in declared)
     yield from _forms(rows, targets=targets, first=first, own=own)
 
 
-def _targets_of_keras(described: PortDescription) -> tuple[int, ...] | None:
-    """One-hot targets, where a loss of Keras wants them; None where nobody knows."""
-    loss = described.losses[0].lower() if described.losses else ""
-    if described.framework != "keras" or "sparse" in loss or "categorical" not in loss:
-        return None
-    return tuple(n or 1 for n in described.outputs[0]) if described.outputs else None
+Shapes = tuple[tuple[int, ...] | None, ...]
+"""Of a row's targets, one or several; None where nobody knows."""
+
+
+def _shapes_of(y: Inputs) -> Shapes:
+    return tuple(a.shape[1:] for a in arrays_of(y))
+
+
+def _targets_of_keras(described: PortDescription) -> Shapes:
+    """One-hot targets, where losses of Keras want them."""
+    losses = described.output_losses or described.losses[:1]
+    if described.framework != "keras" or len(losses) != len(described.outputs):
+        return ()
+    wanted: list[tuple[int, ...] | None] = []
+    for loss, shape in zip(losses, described.outputs, strict=True):
+        one_hot = "categorical" in loss.lower() and "sparse" not in loss.lower()
+        wanted.append(tuple(n or 1 for n in shape) if one_hot else None)
+    return tuple(wanted)
 
 
 def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRows | None:
@@ -321,6 +382,9 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
     x = _given(own, own.rows.take(places))
     form = own.first_targets
     assert form is not None
+    if not isinstance(form, np.ndarray) or not isinstance(rows.y, np.ndarray):
+        targets = _same_targets(rows.y, own)
+        return None if targets is None else replace(rows, x=x, y=targets, flat=own.flat)
     y = rows.y
     if y.ndim == 2 and y.shape[1] > 1 and form.ndim == 1:
         y = y.argmax(axis=1)
@@ -338,24 +402,42 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
     )
 
 
+def _same_targets(y: Inputs, own: OwnData) -> Inputs | None:
+    """The original's targets, one or several, as the port is given them; None if they don't fit."""
+    table, _ = side_by_side_targets(arrays_of(y))
+    if table.shape[1] != own.epochs[0].targets.reshape(len(own.epochs[0].targets), -1).shape[1]:
+        return None
+    return targets_given(own, table)
+
+
 def _forms(
     rows: PairRows,
     *,
-    targets: tuple[int, ...] | None,
+    targets: Shapes | None,
     first: tuple[int, ...] = (),
     own: OwnData | None = None,
 ) -> Iterator[PairRows]:
     """Rows in other forms, the likeliest first: channels first, as given, flat; then as other
     numbers; then targets."""
-    if isinstance(rows.x, np.ndarray) and np.array_equal(rows.x, rows.y):  # an autoencoder
-        made = (made for x in _numbers(rows.x) for made in _inputs(x, first))
-        rows = replace(rows, keys=own.keys if own is not None else None)
-        yield from (replace(rows, x=x, y=x) for x in made)
-        return
     rows = replace(rows, keys=own.keys if own is not None else None)
+    x, y = rows.x, rows.y
+    if isinstance(x, np.ndarray) and isinstance(y, np.ndarray) and np.array_equal(x, y):
+        made = (made for table in _numbers(x) for made in _inputs(table, first))
+        yield from (replace(rows, x=x, y=x) for x in made)  # an autoencoder
+        return
     inputs = list(_input_forms(rows.x, first, own))
-    for y in _target_forms(rows.y, targets):
-        yield from (replace(rows, x=x, y=y, flat=flat) for x, flat in inputs)
+    if isinstance(y, np.ndarray):
+        for form in _target_forms(y, targets[0] if targets else None):
+            yield from (replace(rows, x=x, y=form, flat=flat) for x, flat in inputs)
+        return
+    # Those of inputs and of targets that are likely together, first.
+    known = list(islice(_forms_of_several(y, targets or ()), MOST_FORMS))
+    both = product(enumerate(inputs), enumerate(known))
+    for (_, (x, beside)), (_, (y, flat)) in sorted(both, key=lambda each: each[0][0] + each[1][0]):
+        if not (flat and isinstance(x, Mapping)):
+            yield replace(rows, x=x, y=y, flat=beside or flat)
+    for alone in arrays_of(rows.y):  # it may be trained towards one of them only
+        yield from (replace(rows, x=x, y=alone, flat=flat) for x, flat in inputs)
 
 
 def _input_forms(
@@ -411,6 +493,19 @@ def _numbers(x: Array) -> list[Array]:
         return [x]
     forms = [x, x.astype(np.int64), x.astype(np.float64)]
     return list({form.dtype: form for form in reversed(forms)}.values())[::-1]
+
+
+def _forms_of_several(y: Inputs, wanted: Shapes) -> Iterator[tuple[Inputs, bool]]:
+    """Several targets, each in some of its forms, by name if they have names, in a tuple, and
+    whether they stand beside the inputs."""
+    arrays = arrays_of(y)
+    shapes = wanted if len(wanted) == len(arrays) else (None,) * len(arrays)
+    forms = [_target_forms(a, shape) for a, shape in zip(arrays, shapes, strict=True)]
+    for made in product(*forms):
+        if isinstance(y, Mapping):
+            yield dict(zip(sorted(y), made, strict=True)), False
+        yield tuple(made), False
+        yield tuple(made), True
 
 
 def _target_forms(y: Array, given: tuple[int, ...] | None) -> list[Array]:

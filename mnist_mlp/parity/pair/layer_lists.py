@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from itertools import zip_longest
 
 from mnist_mlp.parity.outcome import LayerRow, ShownLayer
+from mnist_mlp.parity.pair.losses import matched as matched_losses
 from mnist_mlp.parity.pair.segments import family, side_by_side
 from mnist_mlp.parity.pair.settings import same, short
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap
@@ -14,7 +16,7 @@ from mnist_mlp.ports.pair import PairFacts, PairLayer, Passed
 
 
 def layer_rows(a: PairFacts, b: PairFacts, weights: WeightMap | Unlike) -> tuple[LayerRow, ...]:
-    """All layers with weights, the work between them, and the loss.
+    """All layers with weights, the work between them, and the losses.
 
     Layers are matched as they are judged. If no such match exists, they are matched by kind. What
     only passes something on (`Passed`) is matched by kind within the same gap.
@@ -24,8 +26,12 @@ def layer_rows(a: PairFacts, b: PairFacts, weights: WeightMap | Unlike) -> tuple
         row(x, y, shapes=(a.shapes, b.shapes))
         for x, y in _with_passed(list(matched), a.passed, b.passed)
     ]
-    if a.loss is not None or b.loss is not None:
-        rows.append(row(a.loss, b.loss, lines=(a.lines, b.lines)))
+    losses = (
+        matched_losses(a, b, weights)
+        if isinstance(weights, WeightMap)
+        else zip_longest(a.all_losses, b.all_losses)
+    )
+    rows += [row(x, y, lines=(a.lines, b.lines)) for x, y in losses]
     return tuple(rows)
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.decays import Penalties, change_decay, with_penalties, without
+from mnist_mlp.parity.pair.heads import exchanged, names_alike
 from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
-from mnist_mlp.ports.inputs import arrays_of
+from mnist_mlp.ports.inputs import Inputs, arrays_of, each
 from mnist_mlp.ports.pair import (
     MAPS,
     Draw,
@@ -31,7 +32,7 @@ from mnist_mlp.reference import Array, Tensors
 EPOCHS = 2
 """Judged epochs: what happens once in each is seen, and the optimizers' memories matter."""
 
-OUTSIDE = ("inputs", "targets", "loss_scale")
+OUTSIDE = ("inputs", "targets", "column", "loss_scale")
 """Experiments outside of the port: on its rows, and on the loss that it gives."""
 
 Fit = Callable[[PairJob], tuple[PairStep, ...]]
@@ -45,7 +46,9 @@ class PairRun:
     features that the two frameworks flatten otherwise, and `draw_orders` those of the draws of a
     dropout between flattening and a dense layer, by their number in a step; `turned` are draws
     whose axes are exchanged. `reports` are what the port reported of the epochs as it stands.
-    `penalties_b` are those in the port's loss that count as a weight decay (`penalties`)."""
+    `penalties_b` are those in the port's loss that count as a weight decay (`penalties`).
+    `heads_open` says that its losses would be right if its outputs were each other, of which their
+    names tell nothing."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -61,6 +64,9 @@ class PairRun:
     turned: set[int] = field(default_factory=set)
     reported_b: Reported = Reports
     reports: Reports = field(default_factory=Reports)
+    rows_a: PairRows | None = None
+    heads_open: bool = False
+    _heads_looked_for: bool = False
     _judged: dict[str, Judged] = field(default_factory=dict)
     _own: Sequence[PairStep] = ()
 
@@ -77,9 +83,11 @@ class PairRun:
         rows, epochs = self.rows_b, self.epochs
         for mend in mends:
             if mend.field == "inputs":
-                rows = in_order(rows, mend.value)
+                rows = replace(rows, x=in_order(rows.x, mend.value))
             elif mend.field == "targets":
-                rows = replace(rows, y=rows.y[:, None])
+                rows = replace(rows, y=in_order(rows.y, mend.value))
+            elif mend.field == "column":
+                rows = replace(rows, y=each(lambda y: y[:, None], rows.y))
         scales = [mend.value for mend in mends if mend.field == "loss_scale"]
         mends = [mend for mend in mends if mend.field not in OUTSIDE]
         if first_only:
@@ -124,8 +132,26 @@ class PairRun:
             if found is not None and found.tensor == "inputs" and self._settle_orders(mends):
                 self._judged.clear()
                 judged = self._judge(mends)
+            if "loss" in judged.findings and "forward" not in judged.findings:
+                self._look_for_heads(mends)
             self._judged[key] = judged
         return self._judged[key]
+
+    def _look_for_heads(self, mends: Sequence[Mend]) -> None:
+        """Whether another order of the outputs, of which names tell as much, has the same loss."""
+        if self._heads_looked_for:
+            return
+        self._heads_looked_for = True
+        before, first = self.weights, self.steps_a[:1]
+        for other in exchanged(self.facts_a, before):
+            if names_alike(self.facts_a, self.facts_b, other) < names_alike(
+                self.facts_a, self.facts_b, before
+            ):
+                continue
+            self.weights = other
+            step = self.steps_b(mends, first_only=True)
+            self.weights = before
+            self.heads_open |= not {"forward", "loss"} & judge(first, step, other).findings.keys()
 
     def own_steps(self) -> Sequence[PairStep]:
         """Steps of the port as it stands."""
@@ -290,13 +316,13 @@ def _scaled(step: PairStep, factor: float) -> PairStep:
     return replace(step, loss=factor * step.loss, gradients=gradients)
 
 
-def in_order(rows: PairRows, order: Sequence[int]) -> PairRows:
-    """With several inputs in another order; by name, each gets another's."""
-    arrays = arrays_of(rows.x)
+def in_order(several: Inputs, order: Sequence[int]) -> Inputs:
+    """Several inputs or targets in another order; by name, each gets another's."""
+    arrays = arrays_of(several)
     moved = [arrays[k] for k in order]
-    if isinstance(rows.x, dict):
-        return replace(rows, x=dict(zip(sorted(rows.x), moved, strict=True)))
-    return replace(rows, x=tuple(moved))
+    if isinstance(several, Mapping):
+        return dict(zip(sorted(several), moved, strict=True))
+    return tuple(moved)
 
 
 def _orders(shape: tuple[int, ...]) -> list[Array]:
