@@ -25,12 +25,29 @@ MOST = 4
 
 
 def by_names(a: PairFacts, b: PairFacts, weights: WeightMap) -> WeightMap:
-    """Outputs of equal shapes matched by their names, where these tell more than their order."""
-    best, alike = weights, names_alike(a, b, weights)
-    for other in exchanged(a, weights):
-        if names_alike(a, b, other) > alike:
-            best, alike = other, names_alike(a, b, other)
-    return best
+    """Outputs of equal shapes matched by their names; where these tell nothing, by their order."""
+    return max(
+        (weights, *exchanged(a, weights)),
+        key=lambda each: (names_alike(a, b, each), _in_order(a, b, each)),
+    )
+
+
+def _in_order(a: PairFacts, b: PairFacts, weights: WeightMap) -> int:
+    """How many outputs have the same place in both models."""
+    ours, theirs = _places(a), _places(b)
+    return sum(
+        pair.a.number in ours
+        and pair.b.number in theirs
+        and ours.index(pair.a.number) == theirs.index(pair.b.number)
+        for pair in weights.pairs
+    )
+
+
+def _places(facts: PairFacts) -> list[int]:
+    """The layers behind the outputs, in the order of the outputs: in Keras, that in which they were
+    compiled, as it may run branches in any order; in torch, that in which they run."""
+    found = [loss.behind for loss in facts.losses if loss.behind is not None]
+    return found if facts.framework == "keras" else sorted(found)
 
 
 def exchanged(a: PairFacts, weights: WeightMap) -> Iterator[WeightMap]:
