@@ -266,7 +266,7 @@ ONLY_ONE_HAS = {
     "mnist_mlp_keras": {
         "pair_constraints",
         "pair_functions",
-        "pair_losses",
+        "pair_output_losses",
         "pair_separable",
         "pair_work",
         "run",

@@ -84,6 +84,7 @@ COMPUTED = {
     ("pair/constraints.py", "cause"): {
         *("constraint_missing", "other_constraint", "extra_constraint", "constraint_epsilon"),
     },
+    ("pair/losses.py", "name"): {"loss_weight", "loss_left_out"},
     ("pair/schedules.py", "name"): {
         *("plateau_settings", "early_stopping_settings", "other_schedule", *SCHEDULES.values()),
     },

@@ -78,7 +78,7 @@ def test_imported_weights_predict_what_the_run_predicts(
     assert np.abs(ours - theirs).max() < 1e-5
     assert imported.report_text == run.report_text
     keys = json.loads((imported.path / "run.json").read_text()).keys()
-    trained = {"stopped_early", "best"}
+    trained = {"stopped_early", "best", "devices", "num_nodes", "strategy"}
     assert keys | trained == json.loads((run.path / "run.json").read_text()).keys()
     assert imported.history == []
     assert not (imported.path / "figures" / "curves.svg").exists()

@@ -147,6 +147,7 @@ def shared(monkeypatch: pytest.MonkeyPatch, workers: Callable[[str], Worker]) ->
         name = {"mnist_mlp_keras:KerasBackend": "keras", "mnist_mlp_torch:TorchBackend": "torch"}
         worker = workers(name.get(backend, "numpy" if "numpy" in backend else backend))
         worker.fit_path = fit_path
+        monkeypatch.setattr(worker, "close", lambda: None)  # other tests go on with it
         return Shared(worker)
 
     monkeypatch.setattr("mnist_mlp.training.Worker", get)

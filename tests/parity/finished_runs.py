@@ -67,6 +67,9 @@ class InProcess:
         self.opened = Opened(runtime, "cpu", self.inner.environment(), flags, 0.0)
         return self.opened
 
+    def start_importing(self) -> None:
+        """Nothing to do ahead."""
+
     def start_opening(self, spec: Spec) -> None:
         """Nothing to do ahead."""
 

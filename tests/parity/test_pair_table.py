@@ -105,7 +105,7 @@ def test_both_arbiters_agree_on_a_dense_network(
     spec = parse_spec(
         {"model": {"layer_sizes": [30, 9, 4]}, "training": {"batch_size": 32, "epochs": 2}}
     )
-    by_pair = check_pair(sides[0], sides[1], spec=spec, dataset=small_data)
+    by_pair, _ = check_pair(sides[0], sides[1], spec=spec, dataset=small_data)
     exact = check_port(targets[1], spec=spec, dataset=small_data, original=targets[0]).outcome
     for outcome in (by_pair, exact):
         first = outcome.first_break

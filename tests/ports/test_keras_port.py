@@ -428,7 +428,9 @@ def test_facts(host: Worker, write: Write, small_data: Dataset) -> None:
     )
     assert {0.0 <= native <= 1.0, 0.0 <= planned <= 1.0} == {True}
     assert len(told) == 2 * plan.spec.training.epochs
-    assert {tuple(numbers) for numbers in told} == {("loss", "val_loss")}
+    assert {tuple(numbers) for numbers in told} == {
+        ("accuracy", "loss", "val_accuracy", "val_loss")
+    }
 
 
 def test_a_model_that_seeds_itself_is_drawn_once(
