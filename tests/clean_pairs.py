@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
@@ -106,7 +106,9 @@ def spec_of(name: str, seed: int) -> Spec:
     return parse_spec(raw)
 
 
-def pairs(name: str, seed: int, dataset: Dataset) -> Iterator[Pair]:
+def pairs(
+    name: str, seed: int, dataset: Dataset, *, backends: Sequence[str] = BACKENDS
+) -> Iterator[Pair]:
     """Train every backend once, and compare each with each."""
     spec = spec_of(name, seed)
     with TemporaryDirectory() as folder:
@@ -118,9 +120,9 @@ def pairs(name: str, seed: int, dataset: Dataset) -> Iterator[Pair]:
                 out=Path(folder) / backend,
                 accelerator="cpu",
             )
-            for backend in BACKENDS
+            for backend in backends
         }
-        for a, b in combinations(BACKENDS, 2):
+        for a, b in combinations(backends, 2):
             start = time.perf_counter()
             outcome = compare_runs(runs[a], runs[b], dataset=dataset)
             yield Pair(name, seed, (a, b), outcome, time.perf_counter() - start)

@@ -8,8 +8,8 @@ from fault_table import FAULTS, Entry, entries, judge
 
 from mnist_mlp.data import Dataset
 
-SHARE = entries()[5::12]
-"""Not picked: every twelfth."""
+SHARE = entries()[5::16]
+"""Not picked: every sixteenth."""
 
 
 def test_the_tables_are_whole() -> None:
@@ -34,7 +34,7 @@ def test_check_says_what_it_must(entry: Entry, mnist: Dataset) -> None:
 
 
 def test_honest_pairs_pass(mnist: Dataset) -> None:
-    for pair in pairs("adam, decay and clip", 4, mnist):
+    for pair in pairs("adam, decay and clip", 4, mnist, backends=("keras", "torch")):
         assert pair.good, pair.row
 
 
