@@ -176,6 +176,9 @@ class KerasRMSprop(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
+        if closure is not None:  # Lightning computes the gradients in it
+            with torch.enable_grad():
+                closure()
         for group in self.param_groups:
             for p in (p for p in group["params"] if p.grad is not None):
                 square = self.state[p].setdefault("square", torch.zeros_like(p))

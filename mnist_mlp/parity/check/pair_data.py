@@ -615,6 +615,10 @@ def _rescaled(pair: Pair) -> Iterator[Break]:
     # An original that does so as well is no measure of single batches.
     if found is None:
         return
+    known = np.flatnonzero(pair.places >= 0)
+    theirs = _laid_out(pair.a.rows.take(pair.places[known]), pair.a.shape, pair.b.shape)
+    if _scaled_by_feature(pair.b.rows.take(known), theirs):
+        return  # each row by another factor, but each feature of all rows by the same one
     epoch, batch = found
     step = (epoch - 1) * pair.steps_per_epoch + batch
     yield Break(
