@@ -295,14 +295,36 @@ def forget_seed() -> None:
     tf.random.set_seed(None)
 
 
+def bilinear(images: Any, size: Sequence[int]) -> Any:
+    """Images (n, height, width, channels) of another size in float64, with pixels' middles half a
+    pixel from their borders, as `tf.image.resize` has it in float32."""
+    for axis, letters in ((1, "oh,nhwc->nowc"), (2, "ow,nhwc->nhoc")):
+        old, new = int(images.shape[axis]), size[axis - 1]
+        at = (np.arange(new) + 0.5) * old / new - 0.5
+        low = np.floor(at).astype(int)
+        shares = np.zeros((new, old))
+        for neighbour, share in ((low, low + 1 - at), (low + 1, at - low)):
+            np.add.at(shares, (np.arange(new), np.clip(neighbour, 0, old - 1)), share)
+        images = tf.einsum(letters, tf.constant(shares, images.dtype), images)
+    return images
+
+
 @contextmanager
 def exact_scalars() -> Iterator[None]:
     """Context in which a Python number becomes a float64 constant as it is.
 
     Otherwise TensorFlow makes it float32 first: hyperparameters, the constants of GELU and the
-    slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run.
+    slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run. So would bilinear resizing,
+    which TensorFlow does in float32 alone.
     """
     original, leaky_relu = tf.cast, tf.nn.leaky_relu
+    resize = tf.image.resize
+
+    def resized(images: Any, size: Any, method: Any = "bilinear", **options: Any) -> Any:
+        plain = method == "bilinear" and not any(options.values()) and images.shape.rank == 4
+        if not plain or images.dtype != tf.float64:
+            return resize(images, size, method=method, **options)
+        return bilinear(images, [int(n) for n in size])
 
     def leaky(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
         del name
@@ -318,11 +340,11 @@ def exact_scalars() -> Iterator[None]:
     owners = (tf, math_ops)
     for owner in owners:
         owner.cast = cast
-    tf.nn.leaky_relu = leaky
+    tf.nn.leaky_relu, tf.image.resize = leaky, resized
     try:
         yield
     finally:
-        tf.nn.leaky_relu = leaky_relu
+        tf.nn.leaky_relu, tf.image.resize = leaky_relu, resize
         for owner in owners:
             owner.cast = original
 

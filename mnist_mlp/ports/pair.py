@@ -11,7 +11,7 @@ layer among all that were observed, and `kernel`, `bias`, `gamma`, `beta`, `mean
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import permutations
@@ -32,8 +32,19 @@ from mnist_mlp.reference import Array, Tensors
 STATISTICS = ("mean", "variance")
 """Roles of tensors that a forward pass changes, and no optimizer."""
 
+OWN = 1_000_000
+"""The number of the first weight that belongs to no layer; more than there are layers."""
+
 OF_LOOPS = ("cleared", "training_mode")
 """Changes of a loop, before each step: gradients are cleared, the module is in training mode."""
+
+
+def own_weights(weights: Iterable[tuple[str, Sequence[int]]]) -> tuple[PairLayer, ...]:
+    """Weights that belong to no layer, given by name and shape."""
+    return tuple(
+        PairLayer(OWN + k, name, "own_weight", shapes={"weight": tuple(n for n in shape if n > 1)})
+        for k, (name, shape) in enumerate(weights)
+    )
 
 
 def tensor_name(layer: int, role: str) -> str:
@@ -352,8 +363,9 @@ class PairFacts:
         In the order of execution.
     chosen : int
         Which of the offered rows it ran on.
-    unmapped : tuple of str
-        Weights that belong to no layer of a known kind.
+    own : tuple of PairLayer
+        Trained weights that belong to no layer of a known kind, one by one: of the role `weight`,
+        without axes of length 1, with numbers from `OWN` on.
     repeated : tuple of str
         Layers with weights that run more than once in a step; the first call is observed.
     loss : PairLayer or None
@@ -401,7 +413,7 @@ class PairFacts:
     loss: PairLayer | None = None
     losses: tuple[PairLayer, ...] = ()
     targets: tuple[int | None, ...] = ()
-    unmapped: tuple[str, ...] = ()
+    own: tuple[PairLayer, ...] = ()
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
     constraints: Mapping[str, Constraint] = field(default_factory=dict)

@@ -50,7 +50,7 @@ def test_both_see_the_same_layers(workers: Workers) -> None:
     seen = {}
     for framework in TARGETS:
         _, facts = opened(framework, workers)
-        assert not facts.unmapped
+        assert not facts.own
         seen[framework] = [
             (x.kind, {k: v for k, v in x.settings.items() if k != "pads"}, dict(x.shapes))
             for x in facts.layers

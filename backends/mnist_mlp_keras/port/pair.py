@@ -54,7 +54,7 @@ from mnist_mlp_keras.port.load import (
 )
 from mnist_mlp_keras.port.own_data import own_data
 from mnist_mlp_keras.port.pair_constraints import constrain, constraints_of, held_back
-from mnist_mlp_keras.port.pair_draws import Draws
+from mnist_mlp_keras.port.pair_draws import Draws, draw_otherwise
 from mnist_mlp_keras.port.pair_layers import LOSSES, from_canonical, loss_settings, to_canonical
 from mnist_mlp_keras.port.pair_losses import CalledLoss, WatchedLoss
 from mnist_mlp_keras.port.pair_mends import moves_otherwise, train
@@ -92,6 +92,7 @@ class KerasSide:
         self.target = target
         self.path = path_of(target)
         self.given = given
+        self._evaluations = 0
 
     def _loaded(self) -> Given:
         with user_errors(self.path):
@@ -154,7 +155,7 @@ class KerasSide:
         self.losses = pair_output_losses.losses_of(
             run.fitted, self.loss_place, run.predictions, observer.head_of
         )
-        mapped = {id(v) for v, _, _ in observer.tensors.values()}
+        own = observer.take_own(run.fitted)
         return PairFacts(
             framework="keras",
             layers=tuple(observer.layers),
@@ -162,7 +163,7 @@ class KerasSide:
             loss=(None if self.losses else _loss(run.fitted, run.losses.called, self.loss_place)),
             losses=self.losses,
             targets=pair_output_losses.targets_of(run.fitted, rows.y),
-            unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
+            own=own,
             repeated=tuple(observer.repeated),
             penalties=observer.penalties,
             constraints=constraints_of(observer.tensors),
@@ -256,6 +257,8 @@ class KerasSide:
         assert self.observer is not None
         with default_type(self.precision):
             model = self._model()
+            self._evaluations += 1
+            draw_otherwise(model, self._evaluations)
             observer = Observer.like(self.observer, model)
             observer.write(weights)
             options = {"training": False} if model._call_has_training_arg else {}
@@ -491,7 +494,7 @@ class PairRun(keras.callbacks.Callback):
     def _try_sparsely(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
         """Note which embeddings move otherwise by sparse gradients than by the same ones, dense."""
         observer = self.known or self.observer
-        names = {id(v): layer.name for v, layer, _ in observer.tensors.values()}
+        names = {id(v): layer.name for v, layer, _ in observer.tensors.values() if layer}
         for gradient, variable in zip(gradients, variables, strict=True):
             if is_sparse(gradient) and moves_otherwise(self.optimizer, gradient, variable):
                 self.repeated_rows.append(names.get(id(variable), variable.path))

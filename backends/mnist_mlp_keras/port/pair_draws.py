@@ -14,6 +14,14 @@ from mnist_mlp_keras.engine import replaced_normals, replaced_uniforms
 from mnist_mlp_keras.port.state import number
 
 
+def draw_otherwise(model: Any, number_of: int) -> None:
+    """Let a fresh model's generators of random numbers be where none of its other runs is: what is
+    random in evaluation is then so in each of them."""
+    for variable in model.variables:
+        if variable.name == "seed_generator_state":
+            variable.assign(variable + keras.ops.cast([0, 7919 * number_of], variable.dtype))
+
+
 class Draws:
     """Records every draw while it is on; those that are given are used, if they fit.
 

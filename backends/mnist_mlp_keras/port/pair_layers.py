@@ -268,6 +268,8 @@ def recurrent_tensors(layer: Any) -> dict[str, Any]:
 def to_canonical(layer: Any, role: str, value: Array) -> Array:
     """Kernels of a depthwise convolution as those of one in groups, each bias of a GRU for itself,
     a projection's features in one axis, slopes without axes of length 1; all else as it is."""
+    if role == "weight":  # of no layer
+        return value.squeeze()
     if is_recurrent(layer) and value.ndim > 1 and role in ("bias", "recurrent_bias"):
         return np.asarray(value[int(role == "recurrent_bias")])
     if is_projection(layer):
@@ -281,6 +283,8 @@ def to_canonical(layer: Any, role: str, value: Array) -> Array:
 
 def from_canonical(layer: Any, role: str, value: Array, into: Array) -> Array:
     """Back; what a variable holds beside is taken from `into`."""
+    if role == "weight":
+        return value.reshape(into.shape)
     if value.ndim < into.ndim and is_recurrent(layer):
         made = into.copy()
         made[int(role == "recurrent_bias")] = value

@@ -11,7 +11,7 @@ import numpy as np
 
 from mnist_mlp.ports import lines
 from mnist_mlp.ports.lines import line_of
-from mnist_mlp.ports.pair import Mend, PairLayer, tensor_name
+from mnist_mlp.ports.pair import Mend, PairLayer, own_weights, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.port import pair_attention, pair_separable
@@ -89,6 +89,8 @@ class Observer:
         """Variable, layer and role, by canonical name."""
         self.of_leaf: dict[int, int] = {}
         """The number of each leaf with weights."""
+        self.own: dict[int, int] = {}
+        """The number of each weight of no layer, by its place among those that are trained."""
         self._seen: set[int] = set()
         self.sequences = Sequences()
         self._made: dict[int, tuple[int, Any]] = {}
@@ -101,6 +103,10 @@ class Observer:
         for leaf, number_of in other.of_leaf.items():
             made._map(made.leaves[leaf], number_of)
             made.of_leaf[leaf] = number_of
+        for place, number_of in other.own.items():
+            variable = model.trainable_variables[place]
+            made.tensors[tensor_name(number_of, "weight")] = (variable, None, "weight")
+        made.own = dict(other.own)
         return made
 
     def _map(self, layer: Any, number_of: int) -> None:
@@ -144,7 +150,7 @@ class Observer:
                 return x
             if is_recurrent(layer):
                 return self._strand(layer, leaf, own, x, options, draws)
-            self._add(layer, x, None)
+            self._add(layer, x, None, _as_called(layer, x, options))
             if weights:
                 self._map(layer, here)
                 self.of_leaf[leaf] = here
@@ -213,8 +219,9 @@ class Observer:
             self.inputs[here] = self.inputs[here][:, ::-1]
         self.sequences.strands[here] = strand
         self._keep(here, strand.steps)
-        self.shapes[here] = tuple(result.shape[1:])
-        self._made[id(result)] = here, result
+        given = result[0] if isinstance(result, tuple) else result  # its states stand behind it
+        self.shapes[here] = tuple(given.shape[1:])
+        self._made[id(given)] = here, given
         return result
 
     def _worked(
@@ -352,6 +359,20 @@ class Observer:
 
     # --- Weights ----------------------------------------------------------------------------------
 
+    def take_own(self, model: Any) -> tuple[PairLayer, ...]:
+        """Trained weights that no layer had, which are read and written from now on."""
+        mapped = {id(variable) for variable, _, _ in self.tensors.values()}
+        rest = {
+            place: variable
+            for place, variable in enumerate(model.trainable_variables)
+            if id(variable) not in mapped
+        }
+        found = own_weights((variable.path, variable.shape) for variable in rest.values())
+        for layer, (place, variable) in zip(found, rest.items(), strict=True):
+            self.tensors[tensor_name(layer.number, "weight")] = (variable, None, "weight")
+            self.own[place] = layer.number
+        return found
+
     def read(self) -> Tensors:
         """Weights and running statistics, in canonical layout."""
         return {
@@ -365,6 +386,13 @@ class Observer:
             if name in values:
                 whole = number(variable)
                 variable.assign(from_canonical(layer, role, np.asarray(values[name]), whole))
+
+
+def _as_called(layer: Any, x: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Settings that a call makes: a frozen base is called in evaluation."""
+    if kind_of(layer) != "batch_norm" or options.get("training") is not False:
+        return None
+    return {**settings_of(layer, tuple(x.shape)), "training": False}
 
 
 def _in_one_axis(layer: Any, x: Array) -> Array:

@@ -51,7 +51,6 @@ from mnist_mlp_torch.port.load import (
     seed_everything,
 )
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
-from mnist_mlp_torch.port.pair_attention import whole
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_inputs import Fed, called, keys_of_step, takes_dictionary
 from mnist_mlp_torch.port.pair_observer import Observer, default_type
@@ -139,7 +138,7 @@ class TorchSide:
         run.fit(one_batch=True)
         observer = run.observer
         self.observer = observer
-        mapped = set(map(whole, observer.named))
+        own = observer.take_own(module)
         losses = observer.losses.weighed()
         return PairFacts(
             framework="torch",
@@ -150,11 +149,7 @@ class TorchSide:
             targets=observer.losses.targets_among(arrays_of(rows.first(rows.batch_size).y), losses)
             if len(losses) > 1
             else (),
-            unmapped=tuple(
-                name
-                for name, parameter in module.named_parameters()
-                if name not in mapped and parameter.requires_grad
-            ),
+            own=own,
             repeated=tuple(observer.repeated),
             schedules=tuple(map(described, run.schedules)),
             asks_length=run.asks_length,

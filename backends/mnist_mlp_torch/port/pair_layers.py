@@ -53,6 +53,7 @@ KINDS = {
     "batch_norm": "batch_norm",
     "layer_norm": "layer_norm",
     "group_norm": "group_norm",
+    "instance_norm": "group_norm",
     "embedding": "embedding",
     **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool3d"), "max_pool"),
     **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), "average_pool"),
@@ -184,8 +185,7 @@ def _settings_of_layer(call: Call) -> dict[str, Any]:
         case "embedding":
             return {ours: given.get(theirs) for ours, theirs in EMBEDDING.items()}
         case "layer_norm" | "group_norm":
-            groups = {"groups": int(given["num_groups"])} if "num_groups" in given else {}
-            return {"epsilon": float(given["eps"]), **groups}
+            return {"epsilon": float(given["eps"]), **_groups(call)}
         case "max_pool" | "average_pool":
             return _pool_settings(call)
         case "dropout" | "spatial_dropout" | "alpha_dropout":
@@ -201,6 +201,13 @@ def _settings_of_layer(call: Call) -> dict[str, Any]:
         case "gelu":
             return {"approximate": given["approximate"] == "tanh"}
     return {}
+
+
+def _groups(call: Call) -> dict[str, int]:
+    if call.name == "instance_norm":  # each map is a group of its own
+        return {"groups": int(call.input.shape[1])}
+    given = call.arguments
+    return {"groups": int(given["num_groups"])} if "num_groups" in given else {}
 
 
 def _tuple(value: Any, rank: int) -> tuple[int, ...]:
@@ -311,6 +318,8 @@ def to_canonical(kind: str, role: str, value: Array) -> Array:
     if kind in ("lstm", "gru", "rnn"):
         made: Array = pair_gates.canonical(kind, role, value)
         return made
+    if role == "weight":  # of no layer
+        return value.squeeze()
     if role != "kernel" or kind == "embedding":
         return value
     return np.moveaxis(value, (0, 1), (-1, -2))

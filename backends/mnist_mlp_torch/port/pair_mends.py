@@ -125,8 +125,14 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
         return _cropped(call, own, settings)
     if kind in ("batch_norm", "layer_norm", "group_norm"):
         arguments = {"eps": settings["epsilon"]}
+        if "training" in fields:
+            arguments["training"] = fields["training"]
         if "momentum" in fields:
             arguments["momentum"] = 1.0 - fields["momentum"]
+        if "groups" in fields and call.name == "instance_norm":
+            scale, offset = given.get("weight"), given.get("bias")
+            eps = settings["epsilon"]
+            return F.group_norm(call.input, fields["groups"], scale, offset, eps)
         if "groups" in fields:
             arguments["num_groups"] = fields["groups"]
         return own(**arguments)

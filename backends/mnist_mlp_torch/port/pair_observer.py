@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from mnist_mlp.ports.pair import Mend, PairLayer, Passed, layer_and_role, tensor_name
+from mnist_mlp.ports.pair import Mend, PairLayer, Passed, layer_and_role, own_weights, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_torch.port.layers import to_array
@@ -212,6 +212,19 @@ class Observer:
 
     # --- Weights ----------------------------------------------------------------------------------
 
+    def take_own(self, module: Any) -> tuple[PairLayer, ...]:
+        """Trained weights that no layer had, which are read and written from now on."""
+        mapped = set(map(whole, self.named))
+        rest = {
+            name: tuple(parameter.shape)
+            for name, parameter in module.named_parameters()
+            if name not in mapped and parameter.requires_grad
+        }
+        found = own_weights(rest.items())
+        for layer in found:
+            self.named[layer.name] = (tensor_name(layer.number, "weight"), layer.kind)
+        return found
+
     def numbers_of(self, known: Observer) -> dict[int, int]:
         """The numbers here of those layers with weights of an earlier observer that have run."""
         return {
@@ -265,6 +278,8 @@ class Observer:
                     continue
                 value = from_canonical(kind, layer_and_role(name)[1], np.asarray(values[name]))
                 made = torch.from_numpy(np.ascontiguousarray(value))
+                if kind == "own_weight":
+                    made = made.reshape(into.shape)
                 if into.is_sparse:
                     tensor.grad = made.to(into.dtype).to_sparse(1)
                 else:

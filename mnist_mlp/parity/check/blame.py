@@ -33,6 +33,7 @@ OF_CAUSE: Mapping[str, tuple[str, ...]] = {
     "plateau_settings": ("plateau", "schedule"),
     "early_stopping_settings": ("early_stopping", *_LENGTH),
     "epochs_missing": _LENGTH,
+    "epochs_extra": _LENGTH,
     "gradient_accumulation": ("trainer", "optimizer"),
     "repeated_update": ("step", "optimizer"),
     "class_weights": ("class_weights", "loss"),

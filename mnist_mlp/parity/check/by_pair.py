@@ -15,7 +15,7 @@ from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.causes.data import SCALINGS
 from mnist_mlp.parity.check.blame import blamed_data
 from mnist_mlp.parity.check.cost import labels_of, run_freely, whole_runs
-from mnist_mlp.parity.check.pair_data import Brought, against_original
+from mnist_mlp.parity.check.pair_data import ROW_WEIGHTS, Brought, against_original
 from mnist_mlp.parity.check.pair_metrics import look_at_metrics
 from mnist_mlp.parity.check.pair_random import leave_unseen_open, random_outputs
 from mnist_mlp.parity.check.pair_rows import as_the_port_sees
@@ -44,7 +44,7 @@ from mnist_mlp.parity.pair.schedules import (
     settings_break,
     whole_words,
 )
-from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
+from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, doubtful, match, match_own
 from mnist_mlp.plan import Plan, make_plan
 from mnist_mlp.ports.attention import BLIND
 from mnist_mlp.ports.inputs import Inputs
@@ -130,6 +130,7 @@ def check_pair(
         except UserCodeError as error:  # it ran in float32 just now
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
     _own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
+    _leave_weighted_open(seen, brought)
     seen.breaks += epochs_breaks(original.target, port.target, *(side.epochs for side in brought))
     outcome = pair_outcome(original.target, port.target, seen)
     if not cost:
@@ -166,6 +167,25 @@ def _brought(
     return found[0], found[1]
 
 
+def _leave_weighted_open(seen: PairEvidence, brought: Sequence[PairBrought]) -> None:
+    """Judged steps have no weights of single rows. Where only one side brings some, and the losses
+    differ without them, the other one may have them in its own code."""
+    if sum(_weighted(side) for side in brought) != 1:
+        return
+    unclear = [x for x in seen.breaks if x.cause.name == UNKNOWN and x.rung in ("loss", "gradient")]
+    if not any(ROW_WEIGHTS not in str(x.cause.value) for x in unclear):
+        return
+    seen.breaks = [x for x in seen.breaks if x not in unclear]
+    seen.not_judged.append(
+        "the loss, which differs without the weights of single rows that one side brings: the "
+        "other may have them in its own code"
+    )
+
+
+def _weighted(side: PairBrought) -> bool:
+    return side.own is not None and any(one.weights is not None for one in side.own.epochs)
+
+
 def epochs_breaks(original: Target, port: Target, a: int | None, b: int | None) -> list[Break]:
     """Two scripts that train for different numbers of epochs.
 
@@ -175,9 +195,11 @@ def epochs_breaks(original: Target, port: Target, a: int | None, b: int | None) 
         return []
     assert a is not None
     assert b is not None
-    cause = Cause("epochs_missing", f"{b} of {a} epochs")
-    if b > a:
-        cause = Cause(UNKNOWN, f"{b} epochs, the original's script has {a}")
+    fix = f"by hand, train for {a} epochs"
+    if b < a:
+        cause = Cause("epochs_missing", f"{b} of {a} epochs", fix=fix)
+    else:
+        cause = Cause("epochs_extra", f"{b} epochs instead of {a}", fix=fix)
     return [
         Break(
             side="b",
@@ -235,7 +257,7 @@ def _refuse_third(brought: Sequence[PairBrought], label: str) -> None:
 def _of_brought(brought: Sequence[PairBrought]) -> list[str]:
     found = [text for side in brought for text in side.not_judged]
     for whose, side in zip(("original", "port"), brought, strict=True):
-        if side.own is not None and any(one.weights is not None for one in side.own.epochs):
+        if _weighted(side):
             found.append(f"the {whose}'s weights of single rows")
     return found
 
@@ -260,16 +282,11 @@ def _single(
     facts_b = port.worker.pair_open(fed.b, precision="float32", length=lengths[1])
     seen.lines = facts_a.lines, facts_b.lines
     seen.chosen = facts_a.chosen, facts_b.chosen
-    unmapped = [
-        f"{side.target.text}: {', '.join(facts.unmapped)}: weights of no layer that can be mapped"
-        for side, facts in ((original, facts_a), (port, facts_b))
-        if facts.unmapped
-    ]
-    if unmapped:
-        seen.not_judged += unmapped
-        return None
     weights = _matched(facts_a, facts_b)
     seen.layers = layer_rows(facts_a, facts_b, weights)
+    if unmapped := unmapped_words((original, port), (facts_a, facts_b)):
+        seen.not_judged += unmapped
+        return None
     if isinstance(weights, Unlike):
         by_hand = dict.fromkeys((*facts_a.repeated, *facts_b.repeated))
         if by_hand and any(x.kind in RECURRENT for x in (*weights.missing, *weights.extra)):
@@ -284,7 +301,7 @@ def _single(
                 "each for query, key, value and result can be mapped"
             )
             return None
-        seen.breaks += unlike_breaks(weights)
+        seen.breaks += unlike_breaks(weights, facts_b.layers)
         return None
     if not weights.pairs:
         seen.not_judged.append("no layer with weights was found")
@@ -301,9 +318,24 @@ def _single(
     return Start(step, other[0] if other else None, weights)
 
 
+def unmapped_words(sides: Sequence[Side], facts: Sequence[PairFacts]) -> list[str]:
+    """Weights that belong to no layer, and are not the same in number and shape on both sides."""
+    if match_own(facts[0].own, facts[1].own) is not None:
+        return []
+    return [
+        f"{side.target.text}: {', '.join(x.name for x in each.own)}: weights of no layer that can "
+        f"be mapped"
+        for side, each in zip(sides, facts, strict=True)
+        if each.own
+    ]
+
+
 def _matched(a: PairFacts, b: PairFacts) -> WeightMap | Unlike:
     weights = match(a.layers, b.layers)
-    return weights if isinstance(weights, Unlike) else by_names(a, b, weights)
+    if isinstance(weights, Unlike):
+        return weights
+    own = match_own(a.own, b.own)
+    return by_names(a, b, replace(weights, own=own or ()))
 
 
 def _first_batch(rows: PairRows) -> PairRows:
@@ -371,7 +403,7 @@ def _double(
     result = explained(run)
     seen.layers = layer_rows(facts_a, facts_b, run.weights)  # by now, values have settled the match
     _guess(seen, run, result, fed, facts_b)
-    _leave_open(seen, result, both)
+    _leave_open(seen, result, run)
     leave_unseen_open(seen, result, (steps, own))
     seen.judged = True
     seen.breaks += result.breaks
@@ -381,6 +413,8 @@ def _double(
     _arithmetic(seen, start, steps[0], own[0])
     if not weights.whole:
         seen.leave_out("predictions", reason="a tensor has no counterpart")
+    elif result.rounded:
+        seen.leave_out("predictions", reason="training steps differ by what float32 rounds")
     elif not seen.broken("data", "forward", "loss", "gradient", "update"):
         _predictions(seen, original, port, run, rows.x)
     as_reported = replace(run, steps_a=steps)
@@ -488,9 +522,11 @@ def _guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts:
     )
 
 
-def _leave_open(seen: PairEvidence, result: Explained, facts: tuple[PairFacts, PairFacts]) -> None:
+def _leave_open(seen: PairEvidence, result: Explained, run: PairRun) -> None:
     """Differences that these short runs may have made themselves, and not the port."""
-    kept = []
+    seen.not_judged += result.rounded
+    _leave_doubtful(seen, result, run.weights)
+    facts, kept = (run.facts_a, run.facts_b), []
     blind = any(
         side.framework == "keras" and x.settings.get("mask") == BLIND
         for side in facts
@@ -517,6 +553,20 @@ def _leave_open(seen: PairEvidence, result: Explained, facts: tuple[PairFacts, P
         else:
             kept.append(item)
     result.breaks[:] = kept
+
+
+def _leave_doubtful(seen: PairEvidence, result: Explained, weights: WeightMap) -> None:
+    """Differences that may come of weights that were taken for each other."""
+    if not doubtful(weights.own):
+        return
+    names = ", ".join(pair.b.name for pair in weights.own)
+    for item in list(result.breaks):
+        if item.cause.name == UNKNOWN and item.rung in ("forward", "loss", "gradient", "init"):
+            result.breaks.remove(item)
+            seen.not_judged.append(
+                f"the {item.rung}, which differs: {names} are weights of no layer, of which shapes "
+                f"and names do not tell which is which"
+            )
 
 
 def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:

@@ -40,6 +40,9 @@ from mnist_mlp.reference import Array
 
 PORT: Side = "b"
 
+ROW_WEIGHTS = "gives each row a weight"
+"""What is said of a side that does so."""
+
 PIXELS = 1e-5
 """How far apart two equal pixels may be, as a share of the pixels' span: a few roundings of float32
 through a mean and a deviation."""
@@ -509,9 +512,9 @@ def _weights(pair: Pair) -> Iterator[Break]:
     if theirs.weights is None and ours.weights is None:
         return
     if theirs.weights is None or ours.weights is None:
-        text = "the original gives each row a weight, the port does not"
+        text = f"the original {ROW_WEIGHTS}, the port does not"
         if theirs.weights is None:
-            text = "the port gives each row a weight of its own, the original does not"
+            text = f"the port {ROW_WEIGHTS} of its own, the original does not"
         yield _ids_break(Cause(UNKNOWN, text), rung="loss", place=place)
         return
     known = dict(zip(pair.contents(theirs, side="a").tolist(), theirs.weights, strict=True))

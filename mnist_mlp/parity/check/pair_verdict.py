@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mnist_mlp.parity.causes.catalogue import described, entry
+from mnist_mlp.parity.causes.catalogue_page import is_code
 from mnist_mlp.parity.check.blame import Roles, blamed
 from mnist_mlp.parity.check.own_data import DataVerdict
 from mnist_mlp.parity.check.target import Target
@@ -58,7 +60,7 @@ def pair_outcome(original: Target, port: Target, seen: PairEvidence) -> Outcome:
     """The outcome of `check` where two models were each other's measure."""
     framework = port.framework
     breaks = tuple(
-        item.caused_by(described(item.cause, framework=framework))
+        item.caused_by(with_cure(item.cause, framework))
         for item in ordered(blamed(seen.breaks, *seen.lines))
     )
     noted = tuple(described(cause, framework=framework) for cause in _together(seen.noted))
@@ -82,6 +84,19 @@ def pair_outcome(original: Target, port: Target, seen: PairEvidence) -> Outcome:
         proof=Proof(status="not_run", reason="a port is judged step by step"),
         layers=seen.layers,
     )
+
+
+EXAMPLE = re.compile(r"(?<![\w.])(?!(?:[01]|[01]\.0)(?![\w.]))\d")
+"""A number in a line of code that stands for any other; 0 and 1 are axes and neutral factors."""
+
+
+def with_cure(cause: Cause, framework: str) -> Cause:
+    """A cause with its cure. The catalogue's lines have numbers of its own, which are not those of
+    any network."""
+    found = described(cause, framework=framework)
+    if cause.fix or not is_code(found.fix) or not EXAMPLE.search(found.fix):
+        return found
+    return replace(found, fix=f"{found.fix}  # with the original's numbers")
 
 
 def _together(noted: Sequence[Cause]) -> list[Cause]:

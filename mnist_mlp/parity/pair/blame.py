@@ -34,7 +34,7 @@ def of_pair(a: PairLayer | None, b: PairLayer | None) -> Lines:
 
 def of_weights(weights: WeightMap, place: int) -> Lines:
     """Where the layer `place` of those with weights is made."""
-    pair = weights.pairs[place]
+    pair = weights.every[place]
     return of_pair(pair.a, pair.b)
 
 
@@ -50,7 +50,7 @@ def _of_change(mend: Mend, run: PairRun) -> Lines:
         known = run.weights, run.facts_a.layers, run.facts_b.layers
         lacking.sort(key=lambda x: at_its_source(x, *known).behind != mend.layer)
         return _missing(lacking[0].a if lacking else None, found)
-    for pair in run.weights.pairs:
+    for pair in run.weights.every:
         if pair.b.number == mend.layer:
             return of_pair(pair.a, pair.b)
     counterpart = next((each.a for each in _beside(run) if each.b is found), None)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair.blame import lines_of
 from mnist_mlp.parity.pair.code import code_of
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
-from mnist_mlp.parity.pair.judge import Finding, Judged
+from mnist_mlp.parity.pair.judge import Finding, Judged, unmoved_by
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.ports.pair import Mend
+from mnist_mlp.ports.pair import Mend, layer_and_role
 
 NOTED = ("unbiased_variance",)
 """Differences that no port can avoid with its framework's own layers: told, and tolerated."""
@@ -49,18 +50,27 @@ WITHIN_LAYER = (
 MOST = 12
 """Differences that are mended one after another."""
 
+IMMEASURABLE = 1e30
+"""Size of a difference from what is not there, or from numbers that are all zero."""
+
+SINGLE = 1e-6
+"""Relative difference that a number rounded to float32 makes: a table of positions that was made
+before the model was turned to float64, or a function that knows no float64."""
+
 
 @dataclass
 class Explained:
     """Breaks with their causes, what is only noted, and what is left when all that is mended.
 
-    `open_stages` are those behind a difference that could not be removed.
+    `open_stages` are those behind a difference that could not be removed. `rounded` says which
+    differences are no larger than float32 makes them.
     """
 
     judged: Judged
     breaks: list[Break] = field(default_factory=list)
     noted: list[Cause] = field(default_factory=list)
     open_stages: list[str] = field(default_factory=list)
+    rounded: list[str] = field(default_factory=list)
 
 
 def explained(run: PairRun) -> Explained:
@@ -68,11 +78,17 @@ def explained(run: PairRun) -> Explained:
     mends: tuple[Mend, ...] = ()
     seen = Explained(run.judged())
     for group in (CHAIN, ("update",), ("state",)):
+        if group == ("update",):
+            seen.breaks += _unmoved(run, mends)
         for _ in range(MOST):
             finding = first_of(run.judged(mends), group)
             if finding is None:
                 break
             found = explain(finding, run, mends)
+            if found is None and finding.stage in CHAIN and finding.size <= SINGLE:
+                seen.rounded.append(_rounded(finding, run))
+                seen.open_stages += (finding.stage, *_behind(finding))
+                break
             if found is None:
                 seen.breaks.append(_break(finding, run, Cause(UNKNOWN, _size(finding)), ()))
                 seen.open_stages += _behind(finding)
@@ -91,6 +107,23 @@ def explained(run: PairRun) -> Explained:
     ]
     seen.judged = run.judged(mends)
     return seen
+
+
+def _unmoved(run: PairRun, mends: tuple[Mend, ...]) -> list[Break]:
+    """Tensors that the port's optimizer leaves as they are, by layer."""
+    finding = first_of(run.judged(mends), ("update",))
+    steps = run.steps_b(mends) if mends else run.own_steps()
+    names = [] if finding is None else unmoved_by(run.steps_a, steps, run.weights)
+    run.leave_unmoved(names)
+    found = []
+    for at, several in groupby(names, key=run.weights.place):
+        roles = [layer_and_role(name)[1] for name in several]
+        layer = run.weights.every[at].b
+        text = layer.name if roles == ["weight"] else f"the {' and '.join(roles)} of {layer.name}"
+        fix = "by hand, give the optimizer all parameters"
+        place = Finding("update", 1, at, roles[0], 1.0, "no movement", "a movement")
+        found.append(_break(place, run, Cause("tensor_not_updated", text, fix=fix), ()))
+    return found
 
 
 def _behind(finding: Finding) -> Iterator[str]:
@@ -126,8 +159,18 @@ def _fix(mends: tuple[Mend, ...], run: PairRun) -> str:
     return ", ".join(dict.fromkeys(words))
 
 
+def _rounded(finding: Finding, run: PairRun) -> str:
+    where = "the loss"
+    if finding.layer is not None:
+        where = f"the {finding.tensor} of {run.weights.every[finding.layer].b.name}"
+    return (
+        f"{finding.stage}: {where} are {finding.size:.1e} of the largest apart, no more than a "
+        f"table or a function in float32 makes of it"
+    )
+
+
 def _size(finding: Finding) -> str:
-    if finding.size == float("inf"):
+    if finding.size >= IMMEASURABLE:
         return f"{finding.tensor}: {finding.got}, the original's {finding.expected}"
     return f"{finding.size:.2g} of the largest element of {finding.tensor}"
 
@@ -136,6 +179,9 @@ def _break(finding: Finding, run: PairRun, cause: Cause, mends: Sequence[Mend]) 
     rung, layer, tensor = _place(finding)
     if cause.name in WITHIN_LAYER:
         rung, layer, tensor = "forward", finding.layer, "pre_activation"
+    at = finding.layer
+    if at is not None and at >= len(run.weights.pairs):  # it is no layer's
+        layer, tensor = None, run.weights.every[at].b.name
     epoch, _ = divmod(finding.step - 1, run.rows_b.steps)
     return Break(
         side="b",

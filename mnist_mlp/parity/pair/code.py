@@ -21,6 +21,9 @@ def code_of(framework: str, kind: str, settings: Mapping[str, Any]) -> str:
     if kind == "dropout":
         layers = "nn" if framework == "torch" else "keras.layers"
         return f"{layers}.Dropout({settings['rate']:.6g})"
+    if kind == "alpha_dropout":
+        layers = "nn" if framework == "torch" else "keras.layers"
+        return f"{layers}.AlphaDropout({settings['rate']:.6g})"
     if family(kind) != "activation":
         return ""
     name = FUNCTIONS[framework].get(kind, kind)

@@ -119,7 +119,7 @@ def _names(weights: WeightMap) -> Mapping[str, str]:
     """The port's name of each tensor that both have, by the original's."""
     return {
         tensor_name(pair.a.number, role): tensor_name(pair.b.number, role)
-        for pair in weights.pairs
+        for pair in weights.every
         for role in pair.a.shapes
         if role in pair.b.shapes
     }

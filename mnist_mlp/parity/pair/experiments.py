@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -97,6 +97,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
             yield from _mode(run)
+            yield from _padding(run, finding.layer)
             yield from _settings(pair.a, pair.b, run.facts_b.framework)
             yield from (Hypothesis(*each) for each in sequences.of_outputs(pair))
         case "forward":
@@ -117,7 +118,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             yield from _stopped(run, finding)
             if finding.step > 1 and run.facts_b.loop:
                 yield Hypothesis((Mend(None, "cleared"),), Cause("gradients_not_cleared"))
-            pair = run.weights.pairs[finding.layer]
+            pair = run.weights.every[finding.layer]
             yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
             yield from _constraints(run)
@@ -154,6 +155,10 @@ def _settings(a: PairLayer, b: PairLayer, framework: str) -> Iterator[Hypothesis
         if a.kind.endswith("_norm"):
             argument = "num_groups" if framework == "torch" else "groups"
             fix = f"{argument}={ours} in {b.name}" if name == "groups" else ""
+            if name == "training":
+                mode = "training" if ours else "evaluation"
+                text = f"in {'evaluation' if ours else 'training'} instead of {mode}, {b.name}"
+                fix = f"by hand, leave {b.name} in {mode} while the network is trained"
             yield Hypothesis(mends, Cause("normalisation_settings", text, fix=fix))
         elif a.kind == "conv":
             fix = _fix_of_pads(ours, b, framework) if name == "pads" else ""
@@ -184,21 +189,38 @@ def _fix_of_pads(pads: Sequence[tuple[int, int]], b: PairLayer, framework: str) 
 def _padding(run: PairRun, index: int) -> Iterator[Hypothesis]:
     """Padding in front of a convolution, together with its own."""
     pair = run.weights.pairs[index]
-    if pair.a.kind != "conv" or "pads" not in pair.b.settings:
+    if pair.a.kind != "conv" or pair.b.kind != "conv":
         return
-    before = max((p.b.number for p in run.weights.pairs[:index]), default=-1)
-    pads = [x for x in run.facts_b.layers if before < x.number < pair.b.number and x.kind == "pad"]
-    if not pads:
+    front_a = _in_front(run.facts_a.layers, pair.a)
+    front_b = _in_front(run.facts_b.layers, pair.b)
+    if front_a is None and front_b is None:
         return
-    ours, own = pair.a.settings["pads"], pair.b.settings["pads"]
-    theirs = tuple(
-        (a + x, b + y) for (a, b), (x, y) in zip(pads[-1].settings["pads"], own, strict=False)
-    )
-    if theirs == tuple(map(tuple, ours)):
+    ours, theirs = _all_pads(pair.a, front_a), _all_pads(pair.b, front_b)
+    if len(ours) != len(theirs) or ours == theirs:
         return
-    mends = (Mend(pads[-1].number, "skip"), Mend(pair.b.number, "pads", ours))
+    skipped = () if front_b is None else (Mend(front_b.number, "skip"),)
     text = told("pads", ours, theirs, pair.b.name)
-    yield Hypothesis(mends, Cause("convolution_settings", text))
+    fix = _fix_of_pads(ours, pair.b, run.facts_b.framework)
+    mends = (*skipped, Mend(pair.b.number, "pads", ours))
+    yield Hypothesis(mends, Cause("convolution_settings", text, fix=fix))
+
+
+def _in_front(layers: Sequence[PairLayer], layer: PairLayer) -> PairLayer | None:
+    """The padding between a layer and the one with weights that ran before it."""
+    before = max((x.number for x in layers if x.shapes and x.number < layer.number), default=-1)
+    found = [x for x in layers if before < x.number < layer.number and _pads(x)]
+    return found[-1] if found else None
+
+
+def _pads(layer: PairLayer) -> bool:
+    return layer.kind == "pad" or layer.kind.startswith("ZeroPadding")
+
+
+def _all_pads(layer: PairLayer, front: PairLayer | None) -> tuple[tuple[int, int], ...]:
+    """What a convolution pads, and what is padded in front of it, for each axis of space."""
+    own = [tuple(pair) for pair in layer.settings["pads"]]
+    more = [(0, 0)] * len(own) if front is None else front.settings["pads"]
+    return tuple((a + x, b + y) for (a, b), (x, y) in zip(own, more, strict=False))
 
 
 def _statistics(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
@@ -218,6 +240,7 @@ def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
     or done otherwise in each of several branches is tried at once, too.
     """
     alike: dict[tuple[str, ...], list[Hypothesis]] = {}
+    across = list(_across(run))
     for place in range(index, -1, -1):
         last = place == len(run.weights.pairs)
         for beside in side_by_side(run.facts_a.layers, run.facts_b.layers, run.weights, place):
@@ -233,11 +256,27 @@ def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
                 kinds = tuple(x.kind if x else "" for x in (beside.a, beside.b))
                 dropped = each.cause.name == "dropout_missing"
                 alike.setdefault((each.cause.name, *(() if dropped else kinds)), []).append(each)
+    yield from across
     for several in alike.values():
         if len(several) > 1:
             mends = tuple(mend for each in several[::-1] for mend in each.mends)
             text = "; ".join(str(each.cause.value) for each in several[::-1])
             yield Hypothesis(mends, replace(several[0].cause, value=text))
+
+
+def _across(run: PairRun) -> Iterator[Hypothesis]:
+    """The same for work that stands alone on either side, as the two run their branches in other
+    orders."""
+    alone: tuple[list[PairLayer], list[PairLayer]] = [], []
+    for place in range(len(run.weights.pairs) + 1):
+        for beside in side_by_side(run.facts_a.layers, run.facts_b.layers, run.weights, place):
+            if beside.b is None and beside.a is not None:
+                alone[0].append(beside.a)
+            elif beside.a is None and beside.b is not None:
+                alone[1].append(beside.b)
+    for a, b in product(*alone):
+        if family(a.kind) == family(b.kind):
+            yield from _otherwise(a, b)
 
 
 def _swapped(run: PairRun) -> Iterator[Hypothesis]:
@@ -265,9 +304,8 @@ def _missing(beside: Beside, run: PairRun, *, last: bool) -> Iterator[Hypothesis
     match family(layer.kind):
         case "dropout":
             rate = layer.settings.get("rate", 0.0)
-            yield Hypothesis(
-                mends, Cause("dropout_missing", f"{layer.name} (rate {rate:.6g}) in the original")
-            )
+            text = f"{layer.name} (rate {rate:.6g}) in the original"
+            yield Hypothesis(mends, Cause("dropout_missing", text, fix=_of_maps(layer)))
         case "noise":
             text = f"{layer.name} ({_setting(layer)}) in the original"
             yield Hypothesis(mends, Cause("noise_missing", text))
@@ -316,7 +354,8 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
             rate = (Mend(b.number, "rate", a.settings["rate"]),)
             yield Hypothesis(rate, Cause("dropout_rate", text))
         case "dropout":
-            yield Hypothesis(instead, Cause("dropout_rate", f"{b.name} instead of {a.name}"))
+            words = f"{b.name} instead of {a.name}"
+            yield Hypothesis(instead, Cause("dropout_rate", words, fix=_of_maps(a)))
         case "noise" if a.kind == b.kind:
             name = "rate" if "rate" in a.settings else "stddev"
             yield Hypothesis((Mend(b.number, name, a.settings[name]),), Cause("noise_scale", text))
@@ -326,6 +365,13 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         case "pool" if "window" in a.settings:
             shown = text if a.kind == b.kind else f"{b.name} instead of {a.name}"
             yield Hypothesis(instead, Cause("pooling_settings", shown))
+
+
+def _of_maps(layer: PairLayer) -> str:
+    """How whole maps are dropped; torch has a layer for each number of axes."""
+    if layer.kind != "spatial_dropout":
+        return ""
+    return f"by hand, drop whole maps at a rate of {layer.settings['rate']:.6g}, as {layer.name}"
 
 
 def _setting(layer: PairLayer) -> str:
@@ -340,7 +386,7 @@ def _stopped(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
     """A branch that is cut off from the layers before it."""
     if finding.layer is None:
         return
-    pair = run.weights.pairs[finding.layer]
+    pair = run.weights.every[finding.layer]
     mends = (Mend(pair.b.number, "attached"),)
     yield Hypothesis(mends, Cause("gradient_stopped", f"behind {pair.b.name}"))
 
@@ -372,10 +418,15 @@ def _all_alike(numbers: Sequence[float]) -> bool:
     return max(numbers) - min(numbers) <= SAME * abs(max(numbers, key=abs))
 
 
+def tensor_words(role: str, name: str) -> str:
+    """A tensor in words: by its layer, where it has one."""
+    return name if role == "weight" else f"{role} of {name}"
+
+
 def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
     if finding.got != "none":
         return
     assert finding.layer is not None
-    pair = run.weights.pairs[finding.layer]
+    pair = run.weights.every[finding.layer]
     mends = (Mend(pair.b.number, "trained"),)
-    yield Hypothesis(mends, Cause("frozen_tensor", f"{finding.tensor} of {pair.b.name}"))
+    yield Hypothesis(mends, Cause("frozen_tensor", tensor_words(finding.tensor, pair.b.name)))

@@ -60,7 +60,7 @@ def exchanged(a: PairFacts, weights: WeightMap) -> Iterator[WeightMap]:
         changed = list(pairs)
         for k, j in moved:
             changed[k] = replace(pairs[k], b=pairs[j].b)
-        yield WeightMap(tuple(changed))
+        yield replace(weights, pairs=tuple(changed))
 
 
 def _heads(a: PairFacts, weights: WeightMap) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -43,7 +43,8 @@ def initial_breaks(
         item if item.layer is None else item.blaming(of_weights(weights, item.layer))
         for item in breaks
     ]
-    return breaks, sum(len(pair.a.shapes) for pair in weights.pairs)
+    breaks += _own_weights(a, b, weights)
+    return breaks, sum(len(pair.a.shapes) for pair in weights.every)
 
 
 def _drawn(
@@ -100,7 +101,8 @@ def _biases(weights: WeightMap) -> list[Break]:
         for role in sorted(roles_of_one(pair)):
             missing = role in pair.a.shapes
             if role == "bias" and missing:
-                cause = Cause("bias_missing", f"in {pair.b.name}")
+                fix = f"by hand, give {pair.b.name} a bias"
+                cause = Cause("bias_missing", f"in {pair.b.name}", fix=fix)
             else:
                 whose = "the original's" if missing else "not in the original's"
                 cause = Cause(UNKNOWN, f"{role} of {pair.b.name}: {whose} {pair.a.name}")
@@ -116,6 +118,49 @@ def _biases(weights: WeightMap) -> list[Break]:
                 )
             )
     return breaks
+
+
+def _own_weights(a: Sequence[Tensors], b: Sequence[Tensors], weights: WeightMap) -> Iterator[Break]:
+    """Weights of no layer: their middle and their spread, whatever draws them.
+
+    Frameworks cut normal numbers off elsewhere, which changes the spread by an eighth.
+    """
+    for pair in weights.own:
+        ours, theirs = (
+            np.concatenate(
+                [
+                    np.asarray(draw[tensor_name(layer.number, "weight")], np.float64).ravel()
+                    for draw in draws
+                ]
+            )
+            for draws, layer in ((a, pair.a), (b, pair.b))
+        )
+        spreads = float(ours.std()), float(theirs.std())
+        if max(np.ptp(ours), np.ptp(theirs)) == 0:
+            same = np.allclose(ours[0], theirs[0], rtol=1e-6, atol=1e-7)
+        else:
+            slack = 5 / min(len(ours), len(theirs)) ** 0.5
+            middle = abs(float(ours.mean() - theirs.mean()))
+            low, high = sorted(spreads)
+            same = high <= low * (1.25 + slack) and middle <= (0.1 + slack) * high
+        if same:
+            continue
+        got, expected = _spread(theirs), _spread(ours)
+        text = f"{pair.b.name} starts with {got} instead of {expected}"
+        yield Break(
+            side="b",
+            rung="init",
+            place=Place(0, 0, None, pair.b.name),
+            got=got,
+            expected=f"{expected}, as in the original",
+            cause=Cause(UNKNOWN, text),
+        )
+
+
+def _spread(values: Array) -> str:
+    if float(np.ptp(values)) == 0:
+        return f"{values[0]:.6g}"
+    return f"numbers of mean {values.mean():.2g} and deviation {values.std():.2g}"
 
 
 def _constants(a: Tensors, b: Tensors, weights: WeightMap) -> list[Break]:
@@ -147,31 +192,44 @@ def _constants(a: Tensors, b: Tensors, weights: WeightMap) -> list[Break]:
     return breaks
 
 
-def unlike_breaks(unlike: Unlike) -> list[Break]:
-    """Layers that only one of the two models has, or that have other shapes."""
+def unlike_breaks(unlike: Unlike, layers_b: Sequence[PairLayer] = ()) -> list[Break]:
+    """Layers that only one of the two models has, or that have other shapes; `layers_b` are all of
+    the port's."""
     breaks = []
+    bare = [layer for layer in layers_b if layer.kind in NORMS and not layer.shapes]
     for layer in unlike.missing:
+        same = next((x for x in bare if x.kind == layer.kind), None)
+        if same is not None:  # it normalises, and learns no scale
+            bare.remove(same)
+            roles = ", ".join(layer.shapes)
+            value = f"{same.name} without the {roles} of the original's {layer.name}"
+            fix = f"by hand, let {same.name} have weights (affine=True, elementwise_affine=True)"
+            item = _unlike(UNKNOWN, value, "none", roles, fix)
+            breaks.append(item.blaming(of_pair(layer, same)))
+            continue
         name = "normalisation_missing" if layer.kind in NORMS else "layers_missing"
-        item = _unlike(name, f"{layer.name} of the original", "none", layer.name)
+        fix = f"by hand, add what the original's {layer.name} ({_shape(layer)}) does"
+        item = _unlike(name, f"{layer.name} of the original", "none", layer.name, fix)
         breaks.append(item.blaming(of_pair(layer, None)))
     for layer in unlike.extra:
         item = _unlike("extra_layer", layer.name, layer.name, "none")
         breaks.append(item.blaming(of_pair(None, layer)))
     for a, b in unlike.reshaped:
         got, expected = _shape(b), _shape(a)
-        item = _unlike("other_shapes", f"{b.name} {got}, {a.name} {expected}", got, expected)
+        fix = f"by hand, give {b.name} the original's sizes: {expected} instead of {got}"
+        item = _unlike("other_shapes", f"{b.name} {got}, {a.name} {expected}", got, expected, fix)
         breaks.append(item.blaming(of_pair(a, b)))
     return breaks
 
 
-def _unlike(name: str, value: str, got: str, expected: str) -> Break:
+def _unlike(name: str, value: str, got: str, expected: str, fix: str = "") -> Break:
     return Break(
         side="b",
         rung="init",
         place=Place(0, 0),
         got=got,
         expected=expected,
-        cause=Cause(name, value),
+        cause=Cause(name, value, fix=fix),
     )
 
 

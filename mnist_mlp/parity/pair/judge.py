@@ -7,7 +7,7 @@ least 1e-8 apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -113,12 +113,13 @@ def judge(
     weights: WeightMap,
     *,
     gradient_limits: Mapping[str, float] = NONE,
+    unmoved: Collection[str] = (),
 ) -> Judged:
     """Compare steps that both sides took from the same state.
 
-    `gradient_limits` are those of tensors that are less exact than most. Behind a difference, later
-    stages of a step are not compared, but for the update: it is made of
-    the other side's gradient.
+    `gradient_limits` are those of tensors that are less exact than most; how tensors move that are
+    `unmoved` in the port is not compared. Behind a difference, later stages of a step are not
+    compared, but for the update: it is made of the other side's gradient.
     """
     seen = Judged()
     for number, (ours, theirs) in enumerate(zip(a, b, strict=True), start=1):
@@ -129,7 +130,7 @@ def judge(
         if not seen.findings.keys() & {"forward", "loss"}:
             translated = weights.to_a(theirs.gradients, gradients=True)
             _gradients(seen, number, ours.gradients, translated, weights, gradient_limits)
-        _moves(seen, number, ours, theirs, weights, agree)
+        _moves(seen, number, ours, theirs, weights, agree, unmoved)
     return seen
 
 
@@ -167,8 +168,20 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
         # A port may pad in front of a convolution that the original lets pad.
         around = product(_padded(ours, pair.a), _padded(theirs, pair.b))
         sizes = [relative(laid_like(y, x), x) for x, y in around]
-        return min(sizes, default=relative(None, ours))
+        # What has zeros around it, and what has not, is told by the outputs.
+        bare = _without_rim(ours), _without_rim(theirs)
+        sizes.append(relative(laid_like(bare[1], bare[0]), bare[0]))
+        return min(sizes)
     return relative(laid, ours)
+
+
+def _without_rim(x: Array) -> Array:
+    """Without zeros around all rows, in each axis of a row."""
+    for axis in range(1, x.ndim):
+        filled = np.flatnonzero(x.any(axis=tuple(n for n in range(x.ndim) if n != axis)))
+        if len(filled):
+            x = x.take(range(filled[0], filled[-1] + 1), axis)
+    return x
 
 
 def _padded(x: Array, layer: PairLayer) -> list[Array]:
@@ -208,8 +221,8 @@ def _gradients(
     for name in sorted({*a, *b}, key=weights.order):
         layer, role = weights.place(name), layer_and_role(name)[1]
         if name not in a or name not in b:
-            if role not in weights.pairs[layer].a.shapes or (
-                role not in weights.pairs[layer].b.shapes
+            if role not in weights.every[layer].a.shapes or (
+                role not in weights.every[layer].b.shapes
             ):
                 continue  # the tensor itself is missing on one side, which is told there
             one_sided = ("none", "a gradient") if name in a else ("a gradient", "none")
@@ -223,33 +236,73 @@ def _gradients(
         seen.note("gradient", (step, layer, role), size, shown, limit=limit)
 
 
+def unmoved_by(a: Sequence[PairStep], b: Sequence[PairStep], weights: WeightMap) -> list[str]:
+    """Tensors that have a gradient in each step of the port, and are never moved there, though the
+    original moves them and the port others."""
+    still: dict[str, bool] = {}
+    for ours, theirs in zip(a, b, strict=True):
+        before, after = weights.to_a(theirs.before), weights.to_a(theirs.after)
+        gradients = weights.to_a(theirs.gradients, gradients=True)
+        known = ours.gradients.keys() & gradients.keys() & after.keys() & before.keys()
+        for name in known - zero_by_structure(ours.gradients):
+            here = bool(gradients[name].any()) and np.array_equal(before[name], after[name])
+            still[name] = still.get(name, True) and here
+    moves = {
+        name
+        for step in a
+        for name in step.gradients.keys() & step.after.keys() & step.before.keys()
+        if not np.array_equal(step.before[name], step.after[name])
+    }
+    found = [name for name, stays in still.items() if stays and name in moves]
+    return sorted(found, key=weights.order) if len(found) < len(still) else []
+
+
 def _moves(
-    seen: Judged, step: int, a: PairStep, b: PairStep, weights: WeightMap, agree: int
+    seen: Judged,
+    step: int,
+    a: PairStep,
+    b: PairStep,
+    weights: WeightMap,
+    agree: int,
+    unmoved: Collection[str],
 ) -> None:
     """What a step leaves: moved weights, and running statistics of layers whose inputs agree."""
     after = weights.to_a(b.after)
     before = weights.to_a(b.before)
     ours_before, ours_after = weights.of_a(a.before), weights.of_a(a.after)
     zero = zero_by_structure(a.gradients)
+    theirs = weights.to_a(b.gradients, gradients=True)  # one that is missing is told there
     for name in sorted({*ours_after} & {*after}, key=weights.order):
         layer, role = weights.place(name), layer_and_role(name)[1]
         statistic = role in STATISTICS
+        if name in unmoved:
+            continue
         if statistic and agree <= 2 * layer:
             continue
-        if not statistic and (name not in a.gradients or name in zero):
+        if not statistic and (name not in a.gradients or name in zero or name not in theirs):
             continue
         ours = ours_before[name]
         moved = after[name] - before[name]
-        size, *shown = moved_apart(ours + moved, ours_after[name], ours)
+        averaged = a.inputs.get(weights.every[layer].a.number) if role == "mean" else None
+        size, *shown = moved_apart(ours + moved, ours_after[name], ours, of=averaged)
         stage = "state" if statistic else "update"
         seen.note(stage, (step, layer, role), size, shown)
 
 
-def moved_apart(got: Array, expected: Array, before: Array) -> tuple[float, str, str]:
-    """How far two movements of a tensor are apart, and the numbers."""
+def moved_apart(
+    got: Array, expected: Array, before: Array, *, of: Array | None = None
+) -> tuple[float, str, str]:
+    """How far two movements of a tensor are apart, and the numbers.
+
+    A running mean is one `of` numbers that may cancel each other: behind a normalisation and a
+    layer without bias, it is nothing but their rounding.
+    """
     size, *shown = relative(got - before, expected - before)
     # What is left of two numbers that are subtracted has their rounding errors.
-    rounding = 4 * np.finfo(np.float64).eps * float(np.abs(expected).max(initial=0.0))
+    eps = float(np.finfo(np.float64).eps)
+    rounding = 4 * eps * float(np.abs(expected).max(initial=0.0))
+    if of is not None:
+        rounding = max(rounding, 64 * eps * float(np.abs(of).max(initial=0.0)))
     if float(np.abs(got - expected).max(initial=0.0)) <= rounding:
         size = 0.0
     return size, shown[0], shown[1]

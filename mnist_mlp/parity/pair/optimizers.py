@@ -35,6 +35,9 @@ from mnist_mlp.ports.update_rules import (
 )
 from mnist_mlp.reference import Array, Tensors
 
+IMMEASURABLE = 1e30
+"""Share of a movement of nothing."""
+
 NEGLIGIBLE = 4 * float(np.finfo(np.float32).eps)
 """A difference of rules below this share of a tensor's largest movement is only noted. It is what
 float32 loses in the root, the quotient and the products of an update, so that no run shows it."""
@@ -111,7 +114,7 @@ class Optimizers:
     def names(self) -> Mapping[str, tuple[str, ...]]:
         """The port's names of each tensor: two, where two biases do what one does."""
         found = {}
-        for pair in self.weights.pairs:
+        for pair in self.weights.every:
             for role in pair.a.shapes:
                 theirs = [role] if role in pair.b.shapes else []
                 if role == "bias" and "recurrent_bias" not in pair.a.shapes:
@@ -235,6 +238,8 @@ def _sized(each: Hypothesis, chosen: Sequence[Hypothesis], both: Optimizers) -> 
     rule = any(mend.field in ("epsilon_in", "clip_slack") for mend in each.mends)
     noted = each.noted or (rule and size <= NEGLIGIBLE)
     words = f"it changes an update by {size:.2g} of a tensor's largest movement"
+    if size >= IMMEASURABLE:
+        words = "it moves what the original leaves as it is"
     if size <= NEGLIGIBLE:
         words += ", which float32 does not hold"
     cause = replace(each.cause, value=f"{each.cause.value}; {words}")
@@ -461,9 +466,12 @@ SHOWN = 3
 
 def _tensors(both: Optimizers, names: Sequence[str]) -> str:
     """Tensors in words, by the port's names of their layers."""
-    layers = {pair.a.number: pair.b.name for pair in both.weights.pairs}
+    layers = {pair.a.number: pair.b.name for pair in both.weights.every}
     parts = [layer_and_role(name) for name in names]
-    told = [f"the {role} of {layers[number]}" for number, role in parts]
+    told = [
+        layers[number] if role == "weight" else f"the {role} of {layers[number]}"
+        for number, role in parts
+    ]
     if len(told) > SHOWN:
         told[SHOWN - 1 :] = [f"{len(told) - SHOWN + 1} more"]
     return " and ".join([", ".join(told[:-1]), *told[-1:]]) if len(told) > 1 else "".join(told)
@@ -490,6 +498,22 @@ def _of_place(both: Optimizers) -> Hypothesis:
         f"{_short(a['epsilon'])} in {a['epsilon_in']}"
     )
     name, fix = PLACES[a["kind"]], ""
+    if a["kind"] == "Adam" and both.frameworks[1] == "torch":
+        fix = (
+            f"for group in optimizer.param_groups: group['eps'] = {a['epsilon']:.6g} / "
+            f"math.sqrt(1 - {a['beta_2']:.6g}**step)"
+        )
+    if a["kind"] == "RMSprop" and both.frameworks[1] == "torch" and not a["centered"]:
+        rho, epsilon = a["rho"], a["epsilon"]
+        fix = (
+            f"by hand, in an optimizer of your own: square.mul_({rho:.6g}).addcmul_(gradient, "
+            f"gradient, value={1 - rho:.6g}), and rate * gradient / (square + {epsilon:.6g}).sqrt()"
+        )
+    if a["kind"] == "Adamax" and both.frameworks[1] == "torch":
+        fix = (
+            f"by hand, in an optimizer of your own: divide by u + {a['epsilon']:.6g}, with u the "
+            f"maximum without eps"
+        )
     if a["kind"] == "Adagrad" and both.frameworks[1] == "torch":
         start = a["initial_accumulator"] + a["epsilon"]
         fix = f"initial_accumulator_value={start:.10g}, eps=0 in the optimizer: then it is equal"

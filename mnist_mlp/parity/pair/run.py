@@ -12,9 +12,9 @@ from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.decays import Penalties, change_decay, with_penalties, without
 from mnist_mlp.parity.pair.heads import exchanged, names_alike
-from mnist_mlp.parity.pair.judge import LIMITS, Judged, inputs_of, judge
+from mnist_mlp.parity.pair.judge import LIMITS, STAGES, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
-from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
+from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap, exchanged_own
 from mnist_mlp.ports.inputs import Inputs, arrays_of, each
 from mnist_mlp.ports.pair import (
     MAPS,
@@ -47,8 +47,8 @@ class PairRun:
     dropout between flattening and a dense layer, by their number in a step; `turned` are draws
     whose axes are exchanged. `reports` are what the port reported of the epochs as it stands.
     `penalties_b` are those in the port's loss that count as a weight decay (`penalties`).
-    `heads_open` says that its losses would be right if its outputs were each other, of which their
-    names tell nothing."""
+    `heads_open` says that its losses would be right if its outputs were each other, of which
+    their names tell nothing. How tensors move that are `unmoved` is not compared."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -66,7 +66,9 @@ class PairRun:
     reports: Reports = field(default_factory=Reports)
     rows_a: PairRows | None = None
     heads_open: bool = False
+    unmoved: tuple[str, ...] = ()
     _heads_looked_for: bool = False
+    _own_settled: bool = False
     _judged: dict[str, Judged] = field(default_factory=dict)
     _own: Sequence[PairStep] = ()
 
@@ -132,10 +134,37 @@ class PairRun:
             if found is not None and found.tensor == "inputs" and self._settle_orders(mends):
                 self._judged.clear()
                 judged = self._judge(mends)
+            if judged.findings.keys() & set(STAGES[:3]) and self._settle_own(mends):
+                self._judged.clear()
+                judged = self._judge(mends)
             if "loss" in judged.findings and "forward" not in judged.findings:
                 self._look_for_heads(mends)
             self._judged[key] = judged
         return self._judged[key]
+
+    def _settle_own(self, mends: Sequence[Mend]) -> bool:
+        """Find weights of no layer that were matched the wrong way round: the values say so."""
+        others = list(exchanged_own(self.weights.own))
+        if self._own_settled or not others:
+            return False
+        self._own_settled = True
+        before, best, furthest = self.weights, self.weights, self._first_chained(mends)
+        for own in others:
+            self.weights = replace(before, own=own)
+            at = self._first_chained(mends)
+            if at > furthest:
+                best, furthest = self.weights, at
+        self.weights = best
+        return best is not before
+
+    def _first_chained(self, mends: Sequence[Mend]) -> tuple[int, int]:
+        """How far the first step agrees, from its inputs to its gradients."""
+        step = self.steps_b(mends, first_only=True)
+        found = judge(self.steps_a[:1], step, self.weights).findings
+        return min(
+            ((STAGES.index(f.stage), f.key[2]) for f in found.values() if f.stage in STAGES[:3]),
+            default=(len(STAGES), 0),
+        )
 
     def _look_for_heads(self, mends: Sequence[Mend]) -> None:
         """Whether another order of the outputs, of which names tell as much, has the same loss."""
@@ -167,7 +196,13 @@ class PairRun:
             steps,
             self.weights,
             gradient_limits=self.gradient_limits,
+            unmoved=self.unmoved,
         )
+
+    def leave_unmoved(self, names: Sequence[str]) -> None:
+        """No longer compare how some tensors move."""
+        self.unmoved = tuple(names)
+        self._judged.clear()
 
     def _settle_orders(self, mends: Sequence[Mend]) -> bool:
         """Find layers that were matched the wrong way round, and dense layers whose inputs or
@@ -218,7 +253,7 @@ class PairRun:
             changed[at] = replace(pairs[at], b=pairs[other].b)
             changed[other] = replace(pairs[other], b=pairs[at].b)
             if inputs_of(changed[at], self.steps_a[0], step)[0] <= LIMITS["forward"]:
-                return WeightMap(tuple(changed))
+                return replace(self.weights, pairs=tuple(changed))
         return None
 
     def _projected(self, at: int, mends: Sequence[Mend]) -> WeightMap | None:
@@ -237,7 +272,7 @@ class PairRun:
             changed = list(pairs)
             for k, j in zip(group, order, strict=True):
                 changed[k] = replace(pairs[k], b=pairs[j].b)
-            self.weights = WeightMap(tuple(changed))
+            self.weights = replace(self.weights, pairs=tuple(changed))
             step = self.steps_b(mends, first_only=True)[0]
             better, self.weights = self.weights, before
             near = (inputs_of(changed[k], self.steps_a[0], step)[0] for k in (*group, at))
@@ -282,7 +317,7 @@ class PairRun:
             self.turned ^= {number}
             again = self.steps_b(mends, first_only=True)[0]
             if inputs_of(self.weights.pairs[at], first, again)[0] <= LIMITS["forward"]:
-                return WeightMap(self.weights.pairs)
+                return replace(self.weights)
             self.turned ^= {number}
         return None
 

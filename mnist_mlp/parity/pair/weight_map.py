@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 import numpy as np
 
@@ -58,9 +60,18 @@ class LayerPair:
 
 @dataclass(frozen=True, eq=False)
 class WeightMap:
-    """All pairs of layers with weights, in the original's order of execution."""
+    """All pairs of layers with weights, in the original's order of execution.
+
+    `own` are pairs of weights that belong to no layer, such as a table of positions.
+    """
 
     pairs: tuple[LayerPair, ...]
+    own: tuple[LayerPair, ...] = ()
+
+    @property
+    def every(self) -> tuple[LayerPair, ...]:
+        """The layers' and those of no layer behind them."""
+        return (*self.pairs, *self.own)
 
     @property
     def whole(self) -> bool:
@@ -73,8 +84,8 @@ class WeightMap:
         Of two biases that are added, both have the gradient of the one.
         """
         found = {}
-        tensors = self._of_one_bias(tensors, [(p.a, p.b) for p in self.pairs], gradients=gradients)
-        for pair in self.pairs:
+        tensors = self._of_one_bias(tensors, [(p.a, p.b) for p in self.every], gradients=gradients)
+        for pair in self.every:
             for role, shape in pair.b.shapes.items():
                 name = tensor_name(pair.a.number, role)
                 if gradients and role == "recurrent_bias" and role not in pair.a.shapes:
@@ -92,8 +103,8 @@ class WeightMap:
         """Tensors of the port by the original's names and layout; two biases that are one there
         are added."""
         found = {}
-        tensors = self._of_one_bias(tensors, [(p.b, p.a) for p in self.pairs], gradients=gradients)
-        numbers = {pair.b.number: pair for pair in self.pairs}
+        tensors = self._of_one_bias(tensors, [(p.b, p.a) for p in self.every], gradients=gradients)
+        numbers = {pair.b.number: pair for pair in self.every}
         for name, value in tensors.items():
             number, role = layer_and_role(name)
             if number in numbers:
@@ -103,7 +114,7 @@ class WeightMap:
 
     def of_a(self, tensors: Tensors) -> Tensors:
         """Tensors of the original; two biases that are one in the port are added."""
-        return self._of_one_bias(tensors, [(p.a, p.b) for p in self.pairs], gradients=False)
+        return self._of_one_bias(tensors, [(p.a, p.b) for p in self.every], gradients=False)
 
     @staticmethod
     def _of_one_bias(
@@ -123,14 +134,14 @@ class WeightMap:
 
     def draws_to_b(self, draws: Sequence[Draw]) -> tuple[Draw, ...]:
         """The original's draws, by the port's numbers of the layers that they stand behind."""
-        numbers = {pair.a.number: pair.b.number for pair in self.pairs}
+        numbers = {pair.a.number: pair.b.number for pair in self.every}
         known = [None if draw.source is None else numbers.get(draw.source) for draw in draws]
         return tuple(replace(d, source=n) for d, n in zip(draws, known, strict=True))
 
     def place(self, name: str) -> int:
         """The number of a layer among those with weights, by the name of one of its tensors."""
         number, _ = layer_and_role(name)
-        return next(i for i, pair in enumerate(self.pairs) if pair.a.number == number)
+        return next(i for i, pair in enumerate(self.every) if pair.a.number == number)
 
     def order(self, name: str) -> tuple[int, str]:
         """By which tensors are gone through: layer by layer, then by role."""
@@ -145,7 +156,7 @@ class WeightMap:
         rows = old.rows if rows is None else rows
         columns = old.columns if columns is None else columns
         pairs[index] = replace(old, rows=rows, columns=columns)
-        return WeightMap(tuple(pairs))
+        return replace(self, pairs=tuple(pairs))
 
 
 def roles_of_one(pair: LayerPair) -> set[str]:
@@ -195,6 +206,53 @@ def match(a: Sequence[PairLayer], b: Sequence[PairLayer]) -> WeightMap | Unlike:
             pairs_of = zip(ours, theirs, strict=True)
             return Unlike(reshaped=tuple((x, y) for x, y in pairs_of if of(x) != of(y)))
     return Unlike(*_alone(ours, theirs))
+
+
+def match_own(a: Sequence[PairLayer], b: Sequence[PairLayer]) -> tuple[LayerPair, ...] | None:
+    """Weights of no layer: of one shape, by their own names if these are the same ones, else in
+    their order; None if one side has others than the other."""
+    left, found = list(b), []
+    for mine in a:
+        alike = [x for x in left if x.shapes == mine.shapes]
+        if not alike:
+            return None
+        same = [x for x in alike if own_name(x) == own_name(mine)]
+        other = (same or alike)[0]
+        left.remove(other)
+        found.append(LayerPair(mine, other))
+    return None if left else tuple(found)
+
+
+def own_name(layer: PairLayer) -> str:
+    """The last part of a weight's name: `position` of `patches/position` and `net.position`."""
+    return re.split(r"[./]", layer.name)[-1].strip("_").lower()
+
+
+MOST_OWN = 4
+"""Weights of no layer and of one shape whose order is looked for."""
+
+
+def exchanged_own(pairs: Sequence[LayerPair]) -> Iterator[tuple[LayerPair, ...]]:
+    """The same with those of one shape in other orders, one shape after another."""
+    for shape in dict.fromkeys(pair.a.shapes["weight"] for pair in pairs):
+        group = [k for k, pair in enumerate(pairs) if pair.a.shapes["weight"] == shape]
+        for order in list(permutations(group))[1:] if len(group) <= MOST_OWN else ():
+            changed = list(pairs)
+            for k, j in zip(group, order, strict=True):
+                changed[k] = replace(pairs[k], b=pairs[j].b)
+            yield tuple(changed)
+
+
+def doubtful(pairs: Sequence[LayerPair]) -> bool:
+    """Whether weights of no layer may be each other, or one the other way round."""
+    for pair in pairs:
+        shape = pair.a.shapes["weight"]
+        if len(set(shape)) < len(shape):
+            return True
+        alike = [x for x in pairs if x.a.shapes == pair.a.shapes]
+        if len(alike) > 1 and any(own_name(x.a) != own_name(x.b) for x in alike):
+            return True
+    return False
 
 
 def _kind(layer: PairLayer) -> tuple[str, tuple[int, ...]]:

@@ -1,0 +1,274 @@
+"""Weights that belong to no layer, and differences that are nothing but rounding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+
+from mnist_mlp.parity.check.by_pair import _leave_weighted_open, epochs_breaks
+from mnist_mlp.parity.check.pair_verdict import PairEvidence, with_cure
+from mnist_mlp.parity.check.target import parse_target
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.pair.experiments import _across, _padding
+from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
+from mnist_mlp.parity.pair.judge import judge, unmoved_by
+from mnist_mlp.parity.pair.run import PairRun
+from mnist_mlp.parity.pair.weight_map import (
+    LayerPair,
+    Unlike,
+    WeightMap,
+    doubtful,
+    exchanged_own,
+    match_own,
+)
+from mnist_mlp.ports.pair import OWN, PairBrought, PairFacts, PairLayer, PairStep, own_weights
+from mnist_mlp.ports.protocol import OwnData
+from mnist_mlp.reference import Array
+
+RNG = np.random.default_rng(0)
+
+# --- Which weight is which ------------------------------------------------------------------------
+
+KERAS = own_weights([("patches/token", (1, 1, 8)), ("patches/position", (1, 5, 8))])
+
+
+def test_axes_of_length_one_are_no_matter() -> None:
+    torch = own_weights([("net.position", (5, 8)), ("net.token", (1, 1, 8))])
+    assert [x.shapes["weight"] for x in KERAS] == [(8,), (5, 8)]
+    found = match_own(KERAS, torch)
+    assert found is not None
+    assert [(x.a.name, x.b.name) for x in found] == [
+        ("patches/token", "net.token"),
+        ("patches/position", "net.position"),
+    ]
+    assert not doubtful(found)
+
+
+@pytest.mark.parametrize(
+    "other", [[("net.token", (8,))], [("net.token", (8,)), ("net.position", (8, 5))]]
+)
+def test_another_number_or_shape_cannot_be_matched(other: list[tuple[str, list[int]]]) -> None:
+    assert match_own(KERAS, own_weights(other)) is None
+
+
+def test_those_of_one_shape_are_matched_by_their_names() -> None:
+    ours = own_weights([("a/gamma", (4,)), ("a/beta", (4,))])
+    theirs = own_weights([("net.beta", (4,)), ("net.gamma", (4,))])
+    found = match_own(ours, theirs)
+    assert found is not None
+    assert [x.b.name for x in found] == ["net.gamma", "net.beta"]
+    assert not doubtful(found)
+
+
+def test_names_that_tell_nothing_leave_it_open() -> None:
+    found = match_own(
+        own_weights([("a/v", (4,)), ("a/w", (4,))]), own_weights([("p", (4,)), ("q", (4,))])
+    )
+    assert found is not None
+    assert doubtful(found)
+    (other,) = exchanged_own(found)
+    assert [x.b.name for x in other] == ["q", "p"]
+    square = match_own(own_weights([("w", (4, 4))]), own_weights([("w", (4, 4))]))
+    assert square is not None
+    assert doubtful(square)  # it may lie the other way round
+
+
+def test_both_sides_are_set_to_one_weight() -> None:
+    own = match_own(KERAS, own_weights([("net.position", (5, 8)), ("net.token", (1, 1, 8))]))
+    assert own is not None
+    weights = WeightMap((), own)
+    given = {f"{OWN}/weight": np.arange(8.0), f"{OWN + 1}/weight": np.ones((5, 8))}
+    there = weights.to_b(given)
+    assert sorted(there) == [f"{OWN}/weight", f"{OWN + 1}/weight"]
+    np.testing.assert_array_equal(there[f"{OWN + 1}/weight"], np.arange(8.0))
+    back = weights.to_a(there)
+    assert all(np.array_equal(back[name], value) for name, value in given.items())
+
+
+# --- How they start -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ([np.full(8, 0.1)] * 4, [np.full(8, np.float32(0.1))] * 4, None),
+        ([np.full(8, 0.1)] * 4, [np.full(8, 0.01)] * 4, "starts with 0.01 instead of 0.1"),
+        ([RNG.normal(0, 0.02, 400)] * 1, [RNG.normal(0, 0.02, 400)] * 1, None),
+        ([RNG.normal(0, 0.02, 400)] * 1, [RNG.normal(0, 0.0176, 400)] * 1, None),
+        ([RNG.normal(0, 0.02, 400)] * 1, [RNG.normal(0, 0.2, 400)] * 1, "deviation 0.2"),
+        ([RNG.normal(0, 0.02, 400)] * 1, [np.zeros(400)], "starts with 0 instead of"),
+    ],
+)
+def test_their_first_values(ours: list[Array], theirs: list[Array], told: str | None) -> None:
+    size = len(ours[0])
+    own = match_own(own_weights([("scale", (size,))]), own_weights([("net.scale", (size,))]))
+    assert own is not None
+    name = f"{OWN}/weight"
+    found, _ = initial_breaks(
+        [{name: x} for x in ours], [{name: x} for x in theirs], WeightMap((), own)
+    )
+    assert len(found) == (told is not None)
+    if told is not None:
+        assert told in str(found[0].cause.value)
+        assert found[0].tensor == "net.scale"
+
+
+# --- Cures ----------------------------------------------------------------------------------------
+
+
+def layer(number: int, kind: str, **shapes: tuple[int, ...]) -> PairLayer:
+    return PairLayer(number, f"l{number}: {kind}", kind, shapes=shapes)
+
+
+def test_a_cure_has_the_sizes_of_the_original() -> None:
+    a, b = layer(0, "dense", kernel=(13, 1)), layer(0, "dense", kernel=(7, 1))
+    (found,) = unlike_breaks(Unlike(reshaped=((a, b),)))
+    assert found.cause.fix == "by hand, give l0: dense the original's sizes: 13x1 instead of 7x1"
+
+
+def test_a_normalisation_without_weights_is_none_that_is_missing() -> None:
+    norm = layer(1, "group_norm", gamma=(8,), beta=(8,))
+    (found,) = unlike_breaks(Unlike(missing=(norm,)), [layer(1, "group_norm")])
+    assert found.cause.name == UNKNOWN
+    assert "without the gamma, beta" in str(found.cause.value)
+    (found,) = unlike_breaks(Unlike(missing=(norm,)), [layer(1, "layer_norm")])
+    assert found.cause.name == "normalisation_missing"
+
+
+# --- Rounding -------------------------------------------------------------------------------------
+
+
+def normed(mean: float) -> PairStep:
+    """A normalisation of numbers that cancel each other."""
+    x = np.array([[1.0], [-1.0]])
+    return PairStep({0: x}, {0: x}, 1.0, {"0/mean": np.zeros(1)}, {}, {"0/mean": np.full(1, mean)})
+
+
+@pytest.mark.parametrize(("ours", "theirs", "clean"), [(2e-19, -5e-19, True), (0.1, 0.2, False)])
+def test_a_mean_of_numbers_that_cancel_each_other(ours: float, theirs: float, clean: bool) -> None:
+    norm = layer(0, "batch_norm", mean=(1,))
+    found = judge([normed(ours)], [normed(theirs)], WeightMap((LayerPair(norm, norm),)))
+    assert ("state" not in found.findings) is clean
+
+
+# --- Padding and branches -------------------------------------------------------------------------
+
+
+def conv(number: int, pads: tuple[tuple[int, int], ...]) -> PairLayer:
+    return PairLayer(number, "c", "conv", {"pads": pads, "groups": 1}, {"kernel": (3, 1, 1)})
+
+
+def run_of(a: tuple[PairLayer, ...], b: tuple[PairLayer, ...]) -> PairRun:
+    pairs = [
+        LayerPair(x, y)
+        for x, y in zip([x for x in a if x.shapes], [y for y in b if y.shapes], strict=True)
+    ]
+    run = SimpleNamespace(
+        facts_a=PairFacts("keras", a, 0),
+        facts_b=PairFacts("torch", b, 0),
+        weights=WeightMap(tuple(pairs)),
+    )
+    return cast(PairRun, run)
+
+
+def test_padding_in_front_counts_with_a_layer_s_own() -> None:
+    zeros = PairLayer(0, "z", "ZeroPadding1D", {"pads": ((0, 1),)})
+    (found,) = _padding(run_of((zeros, conv(1, ((0, 0),))), (conv(0, ((1, 1),)),)), 0)
+    assert [(m.layer, m.field, m.value) for m in found.mends] == [(0, "pads", ((0, 1),))]
+    assert found.cause.value == "pads ((1, 1),) instead of ((0, 1),) in c"
+    same = run_of((zeros, conv(1, ((0, 0),))), (conv(0, ((0, 1),)),))
+    assert not list(_padding(same, 0))
+
+
+def test_a_rim_of_zeros_on_one_side_is_told_by_the_outputs() -> None:
+    x = RNG.normal(size=(2, 4, 1))
+    wide = np.pad(x, ((0, 0), (0, 1), (0, 0)))
+    pair = LayerPair(conv(0, ((0, 0),)), conv(0, ((1, 1),)))
+    steps = [PairStep({0: a}, {0: x + n}, 1.0, {}, {}, {}) for n, a in enumerate((wide, x))]
+    found = judge(steps[:1], steps[1:], WeightMap((pair,)))
+    assert found.findings["forward"].tensor == "outputs"
+    moved = PairStep({0: x + 1}, {0: x}, 1.0, {}, {}, {})
+    found = judge(steps[:1], [moved], WeightMap((pair,)))
+    assert found.findings["forward"].tensor == "inputs"
+
+
+def test_work_on_a_branch_that_runs_later() -> None:
+    """A pooling in front of the first layer there, and of the second here."""
+    window = {"window": (3, 3), "stride": (1, 1), "pads": ((1, 1), (1, 1))}
+    first, second = (layer(n, "dense", kernel=(n, 2)) for n in (1, 2))
+    ours = (PairLayer(0, "max", "max_pool", window), first, second)
+    there = layer(0, "dense", kernel=(1, 2)), PairLayer(1, "mean", "average_pool", window)
+    (found,) = _across(run_of(ours, (*there, second)))
+    assert found.cause.name == "pooling_settings"
+    assert found.cause.value == "mean instead of max"
+
+
+# --- Weights of rows ------------------------------------------------------------------------------
+
+
+def brought(weights: Array | None) -> PairBrought:
+    epochs = (SimpleNamespace(weights=weights),)
+    return PairBrought(own=cast(OwnData, SimpleNamespace(epochs=epochs)))
+
+
+def loss_break(text: str) -> Break:
+    place = Place(1, 1, None, "loss")
+    return Break(side="b", rung="loss", place=place, cause=Cause(UNKNOWN, text))
+
+
+def test_rows_may_be_weighted_by_the_port_s_own_code() -> None:
+    sides = brought(np.ones(3)), brought(None)
+    told = loss_break("the original gives each row a weight, the port does not")
+    seen = PairEvidence(breaks=[told])
+    _leave_weighted_open(seen, sides)
+    assert seen.breaks == [told]  # without weights the losses agree: the port has none
+    seen = PairEvidence(breaks=[loss_break("0.08 of the largest"), told])
+    _leave_weighted_open(seen, sides)
+    assert not seen.breaks
+    assert "own code" in seen.not_judged[0]
+
+
+# --- Optimizers and cures -------------------------------------------------------------------------
+
+
+def moving(by: dict[str, float]) -> PairStep:
+    names = ("0/kernel", "1/kernel")
+    before = {name: np.ones(2) for name in names}
+    after = {name: value + by.get(name, 0.0) for name, value in before.items()}
+    gradients = {name: np.ones(2) for name in names}
+    return PairStep({}, {}, 1.0, before, gradients, after)
+
+
+def test_a_tensor_that_the_optimizer_does_not_have() -> None:
+    layers = [layer(n, "dense", kernel=(2,)) for n in (0, 1)]
+    weights = WeightMap(tuple(LayerPair(x, x) for x in layers))
+    ours = [moving({"0/kernel": -0.1, "1/kernel": -0.1})] * 2
+    assert unmoved_by(ours, [moving({"0/kernel": -0.1})] * 2, weights) == ["1/kernel"]
+    assert not unmoved_by(ours, [moving({})] * 2, weights)  # it moves nothing: no matter of tensors
+    once = [moving({"0/kernel": -0.1}), moving({"0/kernel": -0.1, "1/kernel": -0.1})]
+    assert not unmoved_by(ours, once, weights)
+
+
+def test_a_line_of_the_catalogue_says_that_its_numbers_are_not_the_users() -> None:
+    assert with_cure(Cause("recurrent_settings"), "torch").fix == (
+        'nn.RNN(8, 16, nonlinearity="relu")  # with the original\'s numbers'
+    )
+    assert with_cure(Cause("dropout"), "torch").fix == "layer = nn.Identity()  # in its place"
+    assert with_cure(Cause("sequence_reversed"), "torch").fix == "x = x.flip(1)"
+    assert with_cure(Cause("learning_rate", fix="lr=0.3"), "torch").fix == "lr=0.3"
+
+
+def test_scripts_that_train_for_other_numbers_of_epochs(tmp_path: Path) -> None:
+    for name in ("keras", "torch"):
+        (tmp_path / f"{name}_a.py").write_text(f"import {name}\n", encoding="utf-8")
+    sides = [parse_target(str(tmp_path / f"{name}_a.py")) for name in ("keras", "torch")]
+    (found,) = epochs_breaks(*sides, 3, 5)
+    assert (found.cause.name, found.cause.value) == ("epochs_extra", "5 epochs instead of 3")
+    assert found.cause.fix == "by hand, train for 3 epochs"
+    (found,) = epochs_breaks(*sides, 5, 3)
+    assert found.cause.name == "epochs_missing"
+    assert not epochs_breaks(*sides, 3, 3)
