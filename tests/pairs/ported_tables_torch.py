@@ -440,3 +440,9 @@ def cosine_similarity(sign=-1.0):
 
 def cosine_similarity_sign():
     return cosine_similarity(1.0)
+
+
+def weight_norm():
+    """The kernel is a direction and a length, which are two weights."""
+    first = nn.utils.parametrizations.weight_norm(nn.Linear(6, 7))
+    return classifier(nn.LayerNorm(6, eps=1e-3), first, nn.ReLU(), nn.Linear(7, 3))

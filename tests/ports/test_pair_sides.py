@@ -257,3 +257,46 @@ def test_a_length_that_was_guessed_leaves_a_schedule_open(workers: Workers) -> N
         facts = worker.pair_open([TABLE], precision="float64", length=guessed)
         assert facts.asks_length == asks
         assert any("how long the run is" in text for text in facts.open_questions) == asks
+
+
+def test_weights_of_no_layer_are_read_and_written(workers: Workers) -> None:
+    """A class token and a table of positions, by name, on both sides."""
+    images = RNG.random((4, 8, 8, 3))
+    found = {}
+    for framework, rows in (
+        ("keras", PairRows(images, LABELS[:4] % 3, 4)),
+        ("torch", PairRows(np.moveaxis(images, -1, 1), LABELS[:4] % 3, 4)),
+    ):
+        worker = workers(framework)
+        worker.describe_port(str(PAIRS / f"ported_images_{framework}.py:vit"))
+        facts = worker.pair_open([rows], precision="float64")
+        found[framework] = [(x.name[-8:], x.shapes["weight"]) for x in facts.own]
+        (step,) = worker.pair_fit(PairJob(rows, 1))
+        names = [f"{x.number}/weight" for x in facts.own]
+        assert all(step.gradients[name].shape == step.before[name].shape for name in names)
+        forced = Forced({**step.before, names[1]: np.full((5, 8), 0.5)}, {})
+        (other,) = worker.pair_fit(PairJob(rows, 1, (forced,)))
+        np.testing.assert_array_equal(other.before[names[1]], 0.5)
+        assert other.loss != step.loss
+    assert found["keras"] == [("es/token", (8,)), ("position", (5, 8))]
+    assert found["torch"] == [("et.token", (8,)), ("position", (5, 8))]
+
+
+def test_a_recurrent_layer_that_hands_its_states_on(workers: Workers) -> None:
+    worker = workers("keras")
+    worker.describe_port(str(PAIRS / "ported_sequences_keras.py:seq2seq"))
+    words = RNG.integers(0, 20, (4, 7)), RNG.integers(0, 22, (4, 6))
+    facts = worker.pair_open([PairRows(words, words[1], 4)], precision="float64")
+    states = [x.settings["state"] for x in facts.layers if x.kind == "lstm"]
+    assert states == ["zeros", "given"]
+
+
+def test_noise_with_a_seed_is_random_in_evaluation(workers: Workers) -> None:
+    """A model that is built anew would draw the same numbers each time."""
+    worker = workers("keras")
+    worker.describe_port(str(PAIRS / "ported_tables_keras.py:vae"))
+    x = RNG.random((4, 6))
+    worker.pair_open([PairRows(x, x, 4)], precision="float64")
+    (step,) = worker.pair_fit(PairJob(PairRows(x, x, 4), 1))
+    first, second = (worker.pair_predict(step.after, x) for _ in range(2))
+    assert all(not np.array_equal(first[number], second[number]) for number in first)

@@ -494,7 +494,9 @@ class PairRun(keras.callbacks.Callback):
     def _try_sparsely(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
         """Note which embeddings move otherwise by sparse gradients than by the same ones, dense."""
         observer = self.known or self.observer
-        names = {id(v): layer.name for v, layer, _ in observer.tensors.values() if layer}
+        names = {
+            id(v): layer.name for v, layer, _ in observer.tensors.values() if layer is not None
+        }
         for gradient, variable in zip(gradients, variables, strict=True):
             if is_sparse(gradient) and moves_otherwise(self.optimizer, gradient, variable):
                 self.repeated_rows.append(names.get(id(variable), variable.path))

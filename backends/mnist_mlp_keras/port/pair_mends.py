@@ -10,6 +10,7 @@ import keras
 
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp_keras.engine import dense
+from mnist_mlp_keras.port.pair_layers import tensors_of
 
 ATTRIBUTES = {
     "epsilon": "epsilon",
@@ -77,7 +78,12 @@ def as_unbiased(layer: Any, given: Any, before: Any) -> None:
 
 
 def train(layers: Sequence[Any], numbers: Sequence[int | None], mends: Sequence[Mend]) -> None:
-    """Let the weights of some layers be trained; `numbers` are those of the layers."""
+    """Let the weights of some layers be trained, or one of them not; `numbers` are those of the
+    layers."""
     for mend in mends:
+        if mend.field == "frozen" and mend.layer in numbers:
+            variable = tensors_of(layers[numbers.index(mend.layer)]).get(mend.value)
+            if variable is not None:
+                variable.trainable = False
         if mend.field == "trained" and mend.layer in numbers:
             layers[numbers.index(mend.layer)].trainable = True

@@ -124,18 +124,7 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
     if kind == "conv_transpose":
         return _cropped(call, own, settings)
     if kind in ("batch_norm", "layer_norm", "group_norm"):
-        arguments = {"eps": settings["epsilon"]}
-        if "training" in fields:
-            arguments["training"] = fields["training"]
-        if "momentum" in fields:
-            arguments["momentum"] = 1.0 - fields["momentum"]
-        if "groups" in fields and call.name == "instance_norm":
-            scale, offset = given.get("weight"), given.get("bias")
-            eps = settings["epsilon"]
-            return F.group_norm(call.input, fields["groups"], scale, offset, eps)
-        if "groups" in fields:
-            arguments["num_groups"] = fields["groups"]
-        return own(**arguments)
+        return _normalised(call, own, fields, settings["epsilon"])
     if kind == "embedding":
         return own(**{EMBEDDING[name]: v for name, v in fields.items() if name in EMBEDDING})
     if kind == "attention":
@@ -146,6 +135,20 @@ def _instead(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
     if kind in DROPOUTS and "rate" in fields:
         return own(p=fields["rate"], training=True)
     return work(chosen[0], given["input"], chosen[1])
+
+
+def _normalised(call: Call, own: OwnWay, fields: Mapping[str, Any], epsilon: float) -> Tensor:
+    if "groups" in fields and call.name == "instance_norm":
+        scale, offset = call.arguments.get("weight"), call.arguments.get("bias")
+        return F.group_norm(call.input, fields["groups"], scale, offset, epsilon)
+    arguments: dict[str, Any] = {"eps": epsilon}
+    if "training" in fields:
+        arguments["training"] = fields["training"]
+    if "momentum" in fields:
+        arguments["momentum"] = 1.0 - fields["momentum"]
+    if "groups" in fields:
+        arguments["num_groups"] = fields["groups"]
+    return own(**arguments)
 
 
 def _is_noise(fields: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, at_its_source, family, side_by_side
 from mnist_mlp.parity.pair.settings import differing, short, told
 from mnist_mlp.ports.inputs import arrays_of, orders
-from mnist_mlp.ports.pair import Mend, PairLayer
+from mnist_mlp.ports.pair import Mend, PairLayer, layer_and_role
 
 TRIALS = 60
 """Experiments for one difference at most; each is a run of a few steps."""
@@ -418,15 +418,30 @@ def _all_alike(numbers: Sequence[float]) -> bool:
     return max(numbers) - min(numbers) <= SAME * abs(max(numbers, key=abs))
 
 
+def _not_frozen(run: PairRun) -> Hypothesis:
+    """All tensors that the port alone trains, as a base that should stay as it was loaded."""
+    theirs = run.weights.to_a(run.own_steps()[0].gradients, gradients=True)
+    names = sorted(theirs.keys() - run.steps_a[0].gradients.keys(), key=run.weights.order)
+    mends, words = [], dict[str, list[str]]()
+    for name in names:
+        layer, role = run.weights.every[run.weights.place(name)].b, layer_and_role(name)[1]
+        mends.append(Mend(layer.number, "frozen", role))
+        words.setdefault(layer.name, []).append(role)
+    told = [tensor_words(" and ".join(roles), name) for name, roles in words.items()]
+    return Hypothesis(tuple(mends), Cause("not_frozen", ", ".join(told)))
+
+
 def tensor_words(role: str, name: str) -> str:
     """A tensor in words: by its layer, where it has one."""
     return name if role == "weight" else f"{role} of {name}"
 
 
 def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
+    assert finding.layer is not None
+    if finding.expected == "none":
+        yield _not_frozen(run)
     if finding.got != "none":
         return
-    assert finding.layer is not None
     pair = run.weights.every[finding.layer]
     mends = (Mend(pair.b.number, "trained"),)
     yield Hypothesis(mends, Cause("frozen_tensor", tensor_words(finding.tensor, pair.b.name)))
