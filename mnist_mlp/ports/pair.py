@@ -6,7 +6,8 @@ gradients after its own were recorded. So every stage of every step is judged fr
 
 Tensors have canonical layouts, which are Keras's: dense kernels are (inputs, units), kernels of
 convolutions (*window, inputs / groups, outputs). Their names are `NUMBER/ROLE`: the number of the
-layer among all that were observed, and `kernel`, `bias`, `gamma`, `beta`, `mean` or `variance`.
+layer among all that were observed, and `kernel`, `bias`, `gamma`, `beta`, `mean` or `variance`; a
+weight of no layer is `NUMBER/weight`, without axes of length 1.
 """
 
 from __future__ import annotations

@@ -300,3 +300,21 @@ def test_noise_with_a_seed_is_random_in_evaluation(workers: Workers) -> None:
     (step,) = worker.pair_fit(PairJob(PairRows(x, x, 4), 1))
     first, second = (worker.pair_predict(step.after, x) for _ in range(2))
     assert all(not np.array_equal(first[number], second[number]) for number in first)
+
+
+def test_bilinear_upsampling_is_exact_in_float64(workers: Workers) -> None:
+    """TensorFlow computes it in float32, whatever it is given."""
+    worker = workers("keras")
+    worker.describe_port(str(PAIRS / "ported_images_keras.py:segnet"))
+    rows = PairRows(RNG.random((2, 12, 12, 3)), RNG.integers(0, 5, (2, 12, 12)), 2)
+    facts = worker.pair_open([rows], precision="float64")
+    (step,) = worker.pair_fit(PairJob(rows, 1))
+    third = [x.number for x in facts.layers if x.kind == "conv"][2]
+    pooled = np.maximum(step.outputs[third - 4], 0)  # behind are ReLU, pooling and the upsampling
+    small = pooled.reshape(2, 3, 2, 3, 2, -1).max(axis=(2, 4))
+    shares = np.zeros((6, 3))
+    for new, at in enumerate(np.clip((np.arange(6) + 0.5) / 2 - 0.5, 0, 2)):
+        low = min(int(at), 1)
+        shares[new, low : low + 2] = low + 1 - at, at - low
+    wanted = np.einsum("oh,pw,nhwc->nopc", shares, shares, small)
+    np.testing.assert_allclose(step.inputs[third], wanted, rtol=1e-13, atol=1e-14)

@@ -77,9 +77,8 @@ def explained(run: PairRun) -> Explained:
     """Mend what experiments explain, and look on behind it."""
     mends: tuple[Mend, ...] = ()
     seen = Explained(run.judged())
+    seen.breaks += _unmoved(run)
     for group in (CHAIN, ("update",), ("state",)):
-        if group == ("update",):
-            seen.breaks += _unmoved(run, mends)
         for _ in range(MOST):
             finding = first_of(run.judged(mends), group)
             if finding is None:
@@ -109,11 +108,12 @@ def explained(run: PairRun) -> Explained:
     return seen
 
 
-def _unmoved(run: PairRun, mends: tuple[Mend, ...]) -> list[Break]:
-    """Tensors that the port's optimizer leaves as they are, by layer."""
-    finding = first_of(run.judged(mends), ("update",))
-    steps = run.steps_b(mends) if mends else run.own_steps()
-    names = [] if finding is None else unmoved_by(run.steps_a, steps, run.weights)
+def _unmoved(run: PairRun) -> list[Break]:
+    """Tensors that the port's optimizer leaves as they are, by layer. It does not clear their
+    gradients either."""
+    names = unmoved_by(run.steps_a, run.own_steps(), run.weights)
+    if not names:
+        return []
     run.leave_unmoved(names)
     found = []
     for at, several in groupby(names, key=run.weights.place):

@@ -117,9 +117,10 @@ def judge(
 ) -> Judged:
     """Compare steps that both sides took from the same state.
 
-    `gradient_limits` are those of tensors that are less exact than most; how tensors move that are
-    `unmoved` in the port is not compared. Behind a difference, later stages of a step are not
-    compared, but for the update: it is made of the other side's gradient.
+    `gradient_limits` are those of tensors that are less exact than most. Of tensors that are
+    `unmoved` in the port, movements are not compared, nor gradients after the first step. Behind a
+    difference, later stages of a step are not compared, but for the update: it is made of the
+    other side's gradient.
     """
     seen = Judged()
     for number, (ours, theirs) in enumerate(zip(a, b, strict=True), start=1):
@@ -129,7 +130,12 @@ def judge(
             _loss(seen, number, ours, theirs)
         if not seen.findings.keys() & {"forward", "loss"}:
             translated = weights.to_a(theirs.gradients, gradients=True)
-            _gradients(seen, number, ours.gradients, translated, weights, gradient_limits)
+            cleared = () if number == 1 else unmoved
+            mine, other = (
+                {name: g for name, g in side.items() if name not in cleared}
+                for side in (ours.gradients, translated)
+            )
+            _gradients(seen, number, mine, other, weights, gradient_limits)
         _moves(seen, number, ours, theirs, weights, agree, unmoved)
     return seen
 
