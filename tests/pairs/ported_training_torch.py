@@ -67,11 +67,15 @@ def warmup_cosine():
     return trained(sgd(), lambda o: lr_scheduler.LambdaLR(o, warmed))
 
 
-def warmup_cosine_of_transformers(steps=24):
-    """Ends where the steps end, and not so many steps after the warm-up."""
+def warmup_cosine_of_transformers(steps=18):
+    """`decay_steps` are counted from the start here, and from the end of the warm-up in Keras."""
 
     def factor(step):
-        return step / 6 if step < 6 else 0.5 * (1 + math.cos(math.pi * (step - 6) / (steps - 6)))
+        return (
+            step / 6
+            if step < 6
+            else 0.5 * (1 + math.cos(math.pi * min((step - 6) / (steps - 6), 1)))
+        )
 
     return trained(sgd(), lambda o: lr_scheduler.LambdaLR(o, factor))
 

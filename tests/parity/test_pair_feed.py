@@ -104,6 +104,22 @@ def test_numbers_are_drawn_where_nothing_fits(
     np.testing.assert_array_equal(found.a[0].x.astype(np.float32), found.a[0].x)
 
 
+def test_what_the_port_declares_counts_where_the_original_declares_nothing(
+    plan: Plan, small_data: Dataset
+) -> None:
+    """A torch network and its port to Keras: rows of the data set fit neither."""
+    described = keras((8, 8, 3), (5,), "sparse_categorical_crossentropy")
+    found = feed(NOTHING, NOTHING, (TORCH, described), plan, small_data, ())
+    assert found is not None
+    assert found.source == "drawn numbers"
+    assert {rows.x.shape for rows in found.a} >= {(20, 3, 8, 8)}
+    assert found.b[0].x.shape == (20, 8, 8, 3)
+    fitting = keras((30,), (4,), "sparse_categorical_crossentropy")
+    found = feed(NOTHING, NOTHING, (TORCH, fitting), plan, small_data, ())
+    assert found is not None
+    assert found.source == "the data set"
+
+
 def test_a_model_that_declares_nothing_and_brings_nothing(plan: Plan, small_data: Dataset) -> None:
     odd = PortDescription("keras", (), inputs=((None, 3),), outputs=((None,),), losses=("mse",))
     assert feed(NOTHING, NOTHING, (odd, TORCH), plan, small_data, ()) is None

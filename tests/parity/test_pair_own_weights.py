@@ -13,9 +13,10 @@ from mnist_mlp.parity.check.by_pair import _leave_weighted_open, epochs_breaks
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, with_cure
 from mnist_mlp.parity.check.target import parse_target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.pair import breaks
 from mnist_mlp.parity.pair.experiments import _across, _padding
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
-from mnist_mlp.parity.pair.judge import judge, unmoved_by
+from mnist_mlp.parity.pair.judge import Finding, Judged, judge, unmoved_by
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import (
     LayerPair,
@@ -155,6 +156,28 @@ def test_a_mean_of_numbers_that_cancel_each_other(ours: float, theirs: float, cl
     assert ("state" not in found.findings) is clean
 
 
+@pytest.mark.parametrize(("size", "named"), [(6e-8, False), (1e-4, True)])
+def test_what_float32_rounds_is_left_open(
+    size: float, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of positions that was made before the network was turned to float64."""
+    monkeypatch.setattr(breaks, "explain", lambda *_: None)
+    dense = layer(0, "dense", kernel=(2, 2))
+    judged = Judged({"forward": Finding("forward", 1, 0, "outputs", size, "1", "1")})
+    run = SimpleNamespace(
+        judged=lambda mends=(): judged,
+        own_steps=list,
+        steps_a=[],
+        weights=WeightMap((LayerPair(dense, dense),)),
+        rows_b=SimpleNamespace(steps=3),
+        reordered=[],
+    )
+    found = breaks.explained(cast(PairRun, run))
+    assert bool(found.breaks) is named
+    assert found.rounded == ([] if named else [found.rounded[0]])
+    assert {"forward", "loss"} <= {*found.open_stages, *(["forward"] if named else [])}
+
+
 # --- Padding and branches -------------------------------------------------------------------------
 
 
@@ -249,6 +272,8 @@ def test_a_tensor_that_the_optimizer_does_not_have() -> None:
     ours = [moving({"0/kernel": -0.1, "1/kernel": -0.1})] * 2
     assert unmoved_by(ours, [moving({"0/kernel": -0.1})] * 2, weights) == ["1/kernel"]
     assert not unmoved_by(ours, [moving({})] * 2, weights)  # it moves nothing: no matter of tensors
+    kept = judge(ours, [moving({"0/kernel": -0.1})] * 2, weights, unmoved=["1/kernel"])
+    assert "update" not in kept.findings
     once = [moving({"0/kernel": -0.1}), moving({"0/kernel": -0.1, "1/kernel": -0.1})]
     assert not unmoved_by(ours, once, weights)
 

@@ -91,12 +91,15 @@ def feed(
     candidates = _own(original.own, rows, size)
     if not candidates and not any(len(each.outputs) > 1 for each in described):
         source = DATASET
-        candidates = _of_dataset(
-            *(described[0], dataset),
-            ids=plan.test_ids if part is Share.HELD_OUT else plan.train_ids[plan.order(1)][:rows],
-            size=size,
-            image_shape=image_shape,
-        )
+        ids = plan.test_ids if part is Share.HELD_OUT else plan.train_ids[plan.order(1)][:rows]
+        both = [
+            _of_dataset(each, dataset, ids=ids, size=size, image_shape=image_shape)
+            for each in described
+        ]
+        # torch declares no inputs: then the shapes that the other side declares count.
+        known = [shape for shape in described[1].inputs if None not in shape]
+        fits = described[0].inputs or not known or both[1]
+        candidates = both[0] if fits else []
     if not candidates and port.own is not None:
         source = "the port's data"
         candidates = [
