@@ -222,7 +222,7 @@ STAIRS = (
     ("worker",),
     ("at_once", "training", "bench", "doctor", "estimator", "parity.findings"),
     ("logs", "exchange", "sweep", "parity.steps", "parity.outcome", "parity.cost"),
-    ("parity.causes", "parity.not_exercised", "divergence"),
+    ("parity.causes", "parity.matrix", "parity.not_exercised", "divergence"),
     ("parity.pair",),
     ("report",),
     ("parity.check", "parity.compare"),
