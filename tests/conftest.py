@@ -103,18 +103,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `backend` runs once for each registered backend, strangers' included."""
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "backend", [registered(*each) for each in installed().items()], scope="session"
-        )
+        long = COMPILED if metafunc.definition.path.name == "test_fit.py" else ()
+        backends = [
+            registered(name, target, long=name in long) for name, target in installed().items()
+        ]
+        metafunc.parametrize("backend", backends, scope="session")
 
 
-def registered(name: str, target: str) -> Any:
+COMPILED = ("keras-jax",)
+"""Each `fit` of theirs compiles for seconds, so the tests of whole runs are part of
+`make acceptance`. One whole run stays in `test_float64.py`."""
+
+
+def registered(name: str, target: str, *, long: bool) -> Any:
     """A backend as a parameter; skipped in words if a package of its framework is missing."""
     module, _, backend = target.partition(":")
     packages = getattr(importlib.import_module(module), backend).packages
     missing = [package for package in packages if not importlib.util.find_spec(package)]
     reason = f"{name}: no {', '.join(missing)} here"
-    return pytest.param(name, marks=pytest.mark.skipif(bool(missing), reason=reason))
+    marks = [pytest.mark.skipif(bool(missing), reason=reason)]
+    return pytest.param(name, marks=[*marks, *([pytest.mark.long] if long else [])])
 
 
 @pytest.fixture(autouse=True, scope="module")
