@@ -1,7 +1,5 @@
-"""All calls to TensorFlow: the tasks that Keras 3 leaves to its engine.
-
-Another engine (JAX, torch) would need a file with the same functions.
-"""
+"""All calls to TensorFlow: what Keras leaves to its engine (see `engines`), and what running a
+user's own model needs of it."""
 
 from __future__ import annotations
 
@@ -18,6 +16,10 @@ import tensorflow as tf
 from tensorflow.python.ops import gen_random_ops, gen_stateless_random_ops_v2, math_ops
 
 from mnist_mlp.contract import Runtime
+
+ACTIVATIONS: Mapping[str, Any] = {}
+
+JIT_COMPILE = False
 
 
 def versions() -> Mapping[str, str]:
@@ -65,11 +67,18 @@ def _keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, 1 << 30)
 
 
-def gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """The value of `loss()` and its gradient for each Keras variable."""
+def gradients(
+    loss: Callable[[], tuple[Any, Any]], variables: Sequence[Any]
+) -> tuple[Any, Any, list[Any]]:
+    """Both results of `loss()`, and the gradient of the first for each Keras variable."""
     with tf.GradientTape() as tape:
-        value = loss()
-    return value, tape.gradient(value, [variable.value for variable in variables])
+        value, recorded = loss()
+    return value, recorded, tape.gradient(value, [variable.value for variable in variables])
+
+
+def batches(elements: Callable[[], Iterator[Any]]) -> Any:
+    """A data set of the elements of a generator, of which the first axis may differ."""
+    return generated(elements, any_size=True)
 
 
 def one_element(element: Any) -> Any:
