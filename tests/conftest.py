@@ -103,16 +103,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `backend` runs once for each registered backend, strangers' included."""
     if "backend" in metafunc.fixturenames:
-        long = COMPILED if metafunc.definition.path.name == "test_fit.py" else ()
+        long = ENGINES if metafunc.definition.path.name == "test_fit.py" else ()
         backends = [
             registered(name, target, long=name in long) for name, target in installed().items()
         ]
         metafunc.parametrize("backend", backends, scope="session")
 
 
-COMPILED = ("keras-jax",)
-"""Each `fit` of theirs compiles for seconds, so the tests of whole runs are part of
-`make acceptance`. One whole run stays in `test_float64.py`."""
+ENGINES = ("keras-jax", "keras-torch")
+"""Each `fit` of theirs takes seconds, as Keras has no fast path on them here; so the tests of whole
+runs are part of `make acceptance`. One whole run stays in `test_float64.py`."""
 
 
 def registered(name: str, target: str, *, long: bool) -> Any:
