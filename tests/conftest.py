@@ -6,6 +6,7 @@ for the whole session, and it is opened anew with every specification.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,8 +63,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """All processes of this session fork their workers from the same two."""
     if not hasattr(config, "workerinput"):  # xdist's processes have the environment of this one
         stack = ExitStack()
-        stack.enter_context(warm_workers())
         config.add_cleanup(stack.close)
+        os.environ |= jax_cache(Path(stack.enter_context(TemporaryDirectory())))
+        stack.enter_context(warm_workers())
+
+
+def jax_cache(folder: Path) -> dict[str, str]:
+    """Variables with which JAX compiles each step once in a session, and not once for each model.
+
+    Compiling takes ten times as long as the trainings of these tests.
+    """
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_COMPILATION_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 # With these files started last, one of two processes would end minutes after the other.
@@ -87,7 +103,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `backend` runs once for each registered backend, strangers' included."""
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", list(installed()), scope="session")
+        long = ENGINES if metafunc.definition.path.name == "test_fit.py" else ()
+        backends = [
+            registered(name, target, long=name in long) for name, target in installed().items()
+        ]
+        metafunc.parametrize("backend", backends, scope="session")
+
+
+ENGINES = ("keras-jax", "keras-torch")
+"""Each `fit` of theirs takes seconds, as Keras has no fast path on them here; so the tests of whole
+runs are part of `make acceptance`. One whole run stays in `test_float64.py`."""
+
+
+def registered(name: str, target: str, *, long: bool) -> Any:
+    """A backend as a parameter; skipped in words if a package of its framework is missing."""
+    module, _, backend = target.partition(":")
+    packages = getattr(importlib.import_module(module), backend).packages
+    missing = [package for package in packages if not importlib.util.find_spec(package)]
+    reason = f"{name}: no {', '.join(missing)} here"
+    marks = [pytest.mark.skipif(bool(missing), reason=reason)]
+    return pytest.param(name, marks=[*marks, *([pytest.mark.long] if long else [])])
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -222,7 +222,7 @@ STAIRS = (
     ("worker",),
     ("at_once", "training", "bench", "doctor", "estimator", "parity.findings"),
     ("logs", "exchange", "sweep", "parity.steps", "parity.outcome", "parity.cost"),
-    ("parity.causes", "parity.not_exercised", "divergence"),
+    ("parity.causes", "parity.matrix", "parity.not_exercised", "divergence"),
     ("parity.pair",),
     ("report",),
     ("parity.check", "parity.compare"),
@@ -335,6 +335,35 @@ def test_only_the_engine_names_tensorflow() -> None:
     assert users == {"mnist_mlp_keras.engine"}
 
 
+@pytest.mark.parametrize("engine", ["jax", "torch"])
+def test_only_its_file_names_another_engine(engine: str) -> None:
+    modules = BACKENDS["mnist_mlp_keras"]
+    users = {module for module, path in modules.items() if engine in top(read(path))}
+    assert users == {f"mnist_mlp_keras.engine_{engine}"}
+
+
+def test_engines_have_the_same_functions() -> None:
+    """Those that `engines` tells of; TensorFlow's file has those for users' models, too."""
+    modules = BACKENDS["mnist_mlp_keras"]
+    text = modules["mnist_mlp_keras.engines"].read_text(encoding="utf-8")
+    told = set(
+        re.findall(r"`(\w+)(?:\(\w*(?:, \w+)?\))?`", text.partition('"""')[2].partition('"""')[0])
+    )
+    told -= {"engines"}
+    assert {"gradients", "JIT_COMPILE"} <= told
+    for module in ("engine", "engine_jax", "engine_torch"):
+        tree = ast.parse(modules[f"mnist_mlp_keras.{module}"].read_text(encoding="utf-8"))
+        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assignments = (n for n in tree.body if isinstance(n, ast.Assign | ast.AnnAssign))
+        defined |= {
+            name.id
+            for assignment in assignments
+            for name in ast.walk(assignment)
+            if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+        }
+        assert told <= defined, module
+
+
 # --- The checker itself ---------------------------------------------------------------------------
 
 
@@ -393,5 +422,8 @@ def test_faults_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     plant(BACKENDS["mnist_mlp_keras"], "mnist_mlp_keras.backend", "import tensorflow")
     with pytest.raises(AssertionError):
         test_only_the_engine_names_tensorflow()
+    plant(BACKENDS["mnist_mlp_keras"], "mnist_mlp_keras.fit", "def f():\n    import jax")
+    with pytest.raises(AssertionError):
+        test_only_its_file_names_another_engine("jax")
     with pytest.raises(AssertionError):
         test_a_backend_is_importable_without_its_framework("mnist_mlp_keras")

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_mlp.parity.compare.matrix import as_table
+from mnist_mlp.contract import Capabilities, Environment
+from mnist_mlp.errors import MissingPackagesError
+from mnist_mlp.parity.matrix import as_table
 from mnist_mlp.run.folder import Run
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -129,6 +131,55 @@ def test_the_matrix_as_text() -> None:
         "torch  identical      0.50 s        2.1e-07   0.0e+00   -",
         "other  different      not recorded  -         -         0.0e+00",
     ]
+
+
+def test_compare_all_takes_what_can_train_here(
+    cli: Cli, idx_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {
+        "numpy": "mnist_mlp_numpy:NumpyBackend",
+        "stranger": "stranger_backend:StrangerBackend",
+    }
+    found: dict[str, Any] = {
+        "numpy": (Capabilities(), Environment({})),
+        "stranger": (Capabilities(), Environment({})),
+        "absent": MissingPackagesError("needs nothing that exists"),
+        "limited": (Capabilities(precisions=("float64",)), Environment({})),
+    }
+    for module in ("mnist_mlp.registry", "mnist_mlp.worker.parent"):
+        monkeypatch.setattr(f"{module}.installed", lambda: names)
+    monkeypatch.setattr("mnist_mlp.worker.asking.described", lambda _: found)
+    words = ("--data-dir", idx_dir, "--set", "model.layer_sizes=[30,9,4]", "--epochs", 1)
+    options = ("--out", "all", "--accelerator", "cpu")
+    done = cli("compare", "all", *words, *options)
+    assert done.returncode == 0, done.stderr
+    assert "all: without absent: needs nothing that exists" in done.stderr
+    assert "all: without limited: does not support precision float32" in done.stderr
+    assert {path.name for path in Path("all").iterdir() if path.is_dir()} == {"numpy", "stranger"}
+    assert "numpy (a) against stranger (b): IDENTICAL" in done.stdout
+
+
+def test_compare_all_of_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"numpy": (Capabilities(), Environment({}))}
+    monkeypatch.setattr("mnist_mlp.worker.asking.described", lambda _: found)
+    done = cli("compare", "all")
+    assert done.returncode == 2
+    assert "compare needs at least two sides, but got 1: numpy" in done.stderr
+
+
+def test_compare_all_of_those_that_can_use_a_gpu(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpu = Capabilities(accelerators=("cpu", "gpu"))
+    found = {
+        "cpu-only": (Capabilities(), Environment({}, gpus=("a GPU",))),
+        "sees-none": (with_gpu, Environment({})),
+        "numpy": (with_gpu, Environment({}, gpus=("a GPU",))),
+    }
+    monkeypatch.setattr("mnist_mlp.worker.asking.described", lambda _: found)
+    done = cli("compare", "all", "--accelerator", "gpu")
+    assert done.returncode == 2
+    assert "backend 'cpu-only' cannot use a GPU" in done.stderr
+    assert "backend 'sees-none' finds no GPU here" in done.stderr
+    assert "at least two sides, but got 1: numpy" in done.stderr
 
 
 def test_a_folder_against_a_backend(compare: Any, cli: Cli, idx_dir: Path, tmp_path: Path) -> None:

@@ -253,7 +253,7 @@ def test_many_runs_of_an_original_and_its_port(cli: Cli, idx_dir: Path, tmp_path
 SPEC: dict[str, Any] = {"model": {"layer_sizes": [30, 9, 4]}, "training": {"batch_size": 32}}
 
 
-@pytest.mark.parametrize("name", ["keras", "torch"])
+@pytest.mark.parametrize("name", ["keras", "keras-torch", "torch"])
 def test_native_draws(workers: Callable[[str], Worker], small_data: Dataset, name: str) -> None:
     """Initialisers and shuffling of the framework itself, by the seed."""
 
@@ -266,7 +266,7 @@ def test_native_draws(workers: Callable[[str], Worker], small_data: Dataset, nam
     one, again, other = drawn(5, 2), drawn(5, 3), drawn(6, 2)
     kernel, bias = one.weights["layers.0.kernel"], one.weights["layers.0.bias"]
     # Glorot: sqrt(6 / (30 + 9)); torch: 1 / sqrt(30), for the bias as well.
-    bound = {"keras": np.sqrt(6 / 39), "torch": 1 / np.sqrt(30)}[name]
+    bound = 1 / np.sqrt(30) if name == "torch" else np.sqrt(6 / 39)
     assert 0.9 * bound < np.abs(kernel).max() <= bound
     assert (bias != 0).any() == (name == "torch")
     for tensor, values in one.weights.items():
@@ -275,7 +275,7 @@ def test_native_draws(workers: Callable[[str], Worker], small_data: Dataset, nam
     np.testing.assert_array_equal(again.orders[:2], one.orders)
     assert not np.array_equal(other.orders, one.orders)
     assert not np.array_equal(one.orders[0], np.arange(len(one.orders[0])))
-    # A seeded `fit` of Keras repeats its shuffle; a DataLoader goes on.
+    # A seeded `fit` of Keras on TensorFlow repeats its shuffle; a DataLoader goes on.
     assert np.array_equal(one.orders[0], one.orders[1]) == (name == "keras")
 
 

@@ -1,5 +1,5 @@
-"""The Keras backend, on TensorFlow."""
+"""The Keras backends: on TensorFlow, on torch and on JAX."""
 
-from mnist_mlp_keras.backend import KerasBackend
+from mnist_mlp_keras.backend import KerasBackend, KerasJaxBackend, KerasTorchBackend
 
-__all__ = ["KerasBackend"]
+__all__ = ["KerasBackend", "KerasJaxBackend", "KerasTorchBackend"]

@@ -22,11 +22,13 @@ class _Listener(keras.Model):
         """The input."""
         return x
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Note the rows of a batch."""
+    def train_step(self, *arguments: Any) -> Any:
+        """Note the rows of a batch. With JAX, its state comes first, and is returned."""
+        *state, data = arguments
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         self.fed.append(keras.ops.convert_to_numpy(x).ravel())
-        return {"loss": keras.ops.zeros(())}
+        logs = {"loss": keras.ops.zeros(())}
+        return (logs, *state) if state else logs
 
 
 def draw(spec: Spec, plan: Plan) -> Draws:

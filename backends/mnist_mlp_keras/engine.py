@@ -1,7 +1,5 @@
-"""All calls to TensorFlow: the tasks that Keras 3 leaves to its engine.
-
-Another engine (JAX, torch) would need a file with the same functions.
-"""
+"""All calls to TensorFlow: what Keras leaves to its engine (see `engines`), and what running a
+user's own model needs of it."""
 
 from __future__ import annotations
 
@@ -17,7 +15,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import gen_random_ops, gen_stateless_random_ops_v2, math_ops
 
-from mnist_mlp.contract import Runtime
+from mnist_mlp.contract import Array, Runtime
+
+ACTIVATIONS: Mapping[str, Any] = {}
+
+JIT_COMPILE = False
 
 
 def versions() -> Mapping[str, str]:
@@ -65,11 +67,18 @@ def _keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, 1 << 30)
 
 
-def gradients(loss: Callable[[], Any], variables: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """The value of `loss()` and its gradient for each Keras variable."""
+def gradients(
+    loss: Callable[[], tuple[Any, Any]], variables: Sequence[Any]
+) -> tuple[Any, Any, list[Any]]:
+    """Both results of `loss()`, and the gradient of the first for each Keras variable."""
     with tf.GradientTape() as tape:
-        value = loss()
-    return value, tape.gradient(value, [variable.value for variable in variables])
+        value, recorded = loss()
+    return value, recorded, tape.gradient(value, [variable.value for variable in variables])
+
+
+def batches(elements: Callable[[], Iterator[Any]]) -> Any:
+    """A data set of the elements of a generator, of which the first axis may differ."""
+    return generated(elements, any_size=True)
 
 
 def one_element(element: Any) -> Any:
@@ -295,18 +304,16 @@ def forget_seed() -> None:
     tf.random.set_seed(None)
 
 
-def bilinear(images: Any, size: Sequence[int]) -> Any:
-    """Images (n, height, width, channels) of another size in float64, with pixels' middles half a
-    pixel from their borders, as `tf.image.resize` has it in float32."""
-    for axis, letters in ((1, "oh,nhwc->nowc"), (2, "ow,nhwc->nhoc")):
-        old, new = int(images.shape[axis]), size[axis - 1]
-        at = (np.arange(new) + 0.5) * old / new - 0.5
-        low = np.floor(at).astype(int)
-        shares = np.zeros((new, old))
-        for neighbour, share in ((low, low + 1 - at), (low + 1, at - low)):
-            np.add.at(shares, (np.arange(new), np.clip(neighbour, 0, old - 1)), share)
-        images = tf.einsum(letters, tf.constant(shares, images.dtype), images)
-    return images
+def _interpolation(before: int, after: int) -> Array:
+    """What each of `after` points takes of `before` points, float64 (after, before): linearly
+    between the centres of the two next to it."""
+    centres = ((np.arange(after) + 0.5) * before / after - 0.5).clip(0, before - 1)
+    low = np.floor(centres).astype(int)
+    high = np.minimum(low + 1, before - 1)
+    shares, rows = np.zeros((after, before)), np.arange(after)
+    np.add.at(shares, (rows, low), 1 - (centres - low))
+    np.add.at(shares, (rows, high), centres - low)
+    return shares
 
 
 @contextmanager
@@ -314,17 +321,24 @@ def exact_scalars() -> Iterator[None]:
     """Context in which a Python number becomes a float64 constant as it is.
 
     Otherwise TensorFlow makes it float32 first: hyperparameters, the constants of GELU and the
-    slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run. So would bilinear resizing,
-    which TensorFlow does in float32 alone.
+    slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run. It also resizes images in
+    float32, whatever it is given.
     """
-    original, leaky_relu = tf.cast, tf.nn.leaky_relu
-    resize = tf.image.resize
+    original, leaky_relu, resize = tf.cast, tf.nn.leaky_relu, tf.image.resize
 
     def resized(images: Any, size: Any, method: Any = "bilinear", **options: Any) -> Any:
-        plain = method == "bilinear" and not any(options.values()) and images.shape.rank == 4
-        if not plain or images.dtype != tf.float64:
-            return resize(images, size, method=method, **options)
-        return bilinear(images, [int(n) for n in size])
+        exact = getattr(images, "dtype", None) == tf.float64 and len(images.shape) == 4
+        if (
+            not exact
+            or method not in ("bilinear", tf.image.ResizeMethod.BILINEAR)
+            or any(options.values())
+        ):
+            return resize(images, size, method, **options)
+        height, width = (
+            tf.constant(_interpolation(int(n), int(m)))
+            for n, m in zip(images.shape[1:3], size, strict=True)
+        )
+        return tf.einsum("bhwc,Hh,Ww->bHWc", images, height, width)
 
     def leaky(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
         del name

@@ -11,7 +11,7 @@ import numpy as np
 
 from mnist_mlp.contract import Array, EpochRecord, Plan, Progress, State, Tensors, TrainingData
 from mnist_mlp.reference import scale_pixels
-from mnist_mlp_keras.engine import generated, one_element
+from mnist_mlp_keras.engines import current
 from mnist_mlp_keras.fast import (
     VALIDATION_BATCH,
     FastSequential,
@@ -41,10 +41,12 @@ class Reports(keras.callbacks.Callback):
         """Report the number of steps so far. On the fast path, one call stands for a series."""
         del batch, logs
         self.calls += 1
-        self.progress.step(self.steps())
+        # JAX's trainer gives the optimizer its values back only after an epoch.
+        fast = isinstance(self.model, FastSequential)
+        self.progress.step(self.steps() if fast else self.steps_before + self.calls)
 
     def steps(self) -> int:
-        """Number of updates of the run so far, as the optimizer counts them."""
+        """Number of updates of the run, as the optimizer counts them."""
         return int(self.model.optimizer.iterations)
 
     def steps_per_call(self) -> float:
@@ -103,15 +105,15 @@ def fit(
 def _fast(model: FastSequential, plan: Plan, data: TrainingData, *, done: int) -> dict[str, Any]:
     model.use(data)
     return {
-        "x": generated(lambda: training_series(plan, done=done)),
+        "x": current().generated(lambda: training_series(plan, done=done)),
         "steps_per_epoch": series_per_epoch(plan),
-        "validation_data": one_element(test_series(len(data.test_labels))),
+        "validation_data": current().one_element(test_series(len(data.test_labels))),
     }
 
 
 def _plain(plan: Plan, data: TrainingData, *, done: int) -> dict[str, Any]:
     return {
-        "x": generated(lambda: planned_batches(plan, data, done=done), any_size=True),
+        "x": current().batches(lambda: planned_batches(plan, data, done=done)),
         "steps_per_epoch": plan.steps_per_epoch,
         "validation_data": (
             scale_pixels(data.test_images, dtype=plan.spec.training.precision),
@@ -124,10 +126,9 @@ def _plain(plan: Plan, data: TrainingData, *, done: int) -> dict[str, Any]:
 def predict_logits(model: keras.Sequential, weights: Tensors, images: Array) -> Array:
     """Logits (n, classes) of uint8 images (n, inputs)."""
     load_weights(model, weights)
-    logits = keras.Model(model.inputs, model.get_layer("logits").output)
     # Not by `predict` with a PyDataset, whose end may wait 5 s for the queue of a thread.
     parts = [
-        logits.predict_on_batch(scale_pixels(rows, dtype=keras.config.floatx()))
+        model.predict_on_batch(scale_pixels(rows, dtype=keras.config.floatx()))
         for rows in np.split(images, range(VALIDATION_BATCH, len(images), VALIDATION_BATCH))
     ]
     return np.concatenate(parts)

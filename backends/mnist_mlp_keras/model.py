@@ -12,6 +12,7 @@ from keras import ops
 
 from mnist_mlp.contract import Array, FitPath, Spec, State, Tensors, activation_parts
 from mnist_mlp.reference import bias_name, kernel_name
+from mnist_mlp_keras.engines import current
 from mnist_mlp_keras.fast import FastSequential
 from mnist_mlp_keras.optimizers import make_optimizer, slot_variables
 
@@ -36,27 +37,25 @@ def activation(name: str) -> Any:
     kind, slope = activation_parts(name)
     if kind == "leaky_relu":
         return leaky_relu(slope)
-    return gelu if kind == "gelu" else kind
+    return gelu if kind == "gelu" else current().ACTIVATIONS.get(kind, kind)
 
 
 def build(spec: Spec, *, fit_path: FitPath = "plain") -> keras.Sequential:
     """Build and compile the network for one path of `fit`.
 
-    The last Dense layer and its softmax are two layers, so that logits can be read. The loss is
-    still exact: Keras's softmax attaches the logits to its output, and the cross-entropy uses them
-    instead of probabilities that are clipped at 1e-7.
+    It ends with logits, and the loss takes those. From probabilities, Keras would have to clip them
+    at 1e-7 first.
     """
     kind = FastSequential if fit_path == "fast" else keras.Sequential
     model = kind([keras.Input((spec.model.layer_sizes[0],))])
     for _, units, name in spec.model.layers[:-1]:
         model.add(keras.layers.Dense(units, activation=activation(name)))
     model.add(keras.layers.Dense(spec.model.layer_sizes[-1], name="logits"))
-    model.add(keras.layers.Softmax())
     model.compile(
         optimizer=make_optimizer(spec.optimizer),
-        loss="sparse_categorical_crossentropy",
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=fit_path == "fast",
+        jit_compile=fit_path == "fast" or current().JIT_COMPILE,
     )
     return model
 
@@ -75,10 +74,12 @@ def load_weights(model: keras.Sequential, weights: Tensors) -> None:
 def by_name(values: list[Any]) -> dict[str, Array]:
     """A list of kernel, bias, kernel, bias ... as NumPy arrays by canonical name."""
     names = [name(i) for i in range(len(values) // 2) for name in (kernel_name, bias_name)]
-    return {
-        name: np.array(ops.convert_to_numpy(value))
-        for name, value in zip(names, values, strict=True)
-    }
+    return {name: as_numpy(value) for name, value in zip(names, values, strict=True)}
+
+
+def as_numpy(value: Any) -> Array:
+    """A copy of a tensor or variable: some engines give NumPy their own memory."""
+    return np.array(ops.convert_to_numpy(value))
 
 
 def read_weights(model: keras.Sequential) -> dict[str, Array]:
@@ -95,7 +96,7 @@ def load_state(model: keras.Sequential, state: State) -> None:
     for slot, variables in slot_variables(optimizer).items():
         tensors = state.slots.get(slot)
         for variable, name in zip(variables, by_name(variables), strict=True):
-            variable.assign(tensors[name] if tensors else ops.zeros_like(variable))
+            variable.assign(tensors[name] if tensors else ops.zeros(variable.shape, variable.dtype))
 
 
 def read_slots(model: keras.Sequential) -> dict[str, dict[str, Array]]:

@@ -28,22 +28,24 @@ def backends(json: o.Json = False) -> None:
     if json:
         print_json({"schema_version": 1, "backends": found})
         return
+    width = max(map(len, found), default=0) + 2
+    indent = " " * width
     for name, facts in found.items():
         if not facts["usable"]:
-            typer.echo(f"{name:<8}not usable: {facts['problem']}")
+            typer.echo(f"{name:<{width}}not usable: {facts['problem']}")
             continue
         versions = ", ".join(f"{package} {number}" for package, number in facts["versions"].items())
-        typer.echo(f"{name:<8}{versions}")
-        typer.echo(f"        devices: {', '.join(['cpu', *facts['gpus']])}")
+        typer.echo(f"{name:<{width}}{versions}")
+        typer.echo(f"{indent}devices: {', '.join(['cpu', *facts['gpus']])}")
         if facts["gpu_install"]:
             typer.echo(
-                f"        no GPU found, but a driver is installed: run {facts['gpu_install']}"
+                f"{indent}no GPU found, but a driver is installed: run {facts['gpu_install']}"
             )
         supports = facts["supports"]
-        typer.echo(f"        precision: {', '.join(supports['precisions'])}")
-        typer.echo(f"        activations: {', '.join(supports['activations'])}")
+        typer.echo(f"{indent}precision: {', '.join(supports['precisions'])}")
+        typer.echo(f"{indent}activations: {', '.join(supports['activations'])}")
         features = [key for key, value in supports.items() if value is True]
-        typer.echo(f"        optimizers: {', '.join([*supports['optimizers'], *features])}")
+        typer.echo(f"{indent}optimizers: {', '.join([*supports['optimizers'], *features])}")
 
 
 def _facts(answer: Description | MnistMlpError) -> dict[str, Any]:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mnist_mlp.data import Dataset
+    from mnist_mlp.errors import MnistMlpError
     from mnist_mlp.parity.findings import Side
     from mnist_mlp.parity.outcome import Outcome
     from mnist_mlp.run.folder import Run
     from mnist_mlp.spec import Spec
+    from mnist_mlp.worker.asking import Description
     from mnist_mlp.worker.parent import Opened, Worker
 
 
@@ -26,7 +28,10 @@ def compare(
     context: typer.Context,
     sides: Annotated[
         list[str],
-        typer.Argument(metavar="A B [C ...]", help="Backends (trained first) or run folders."),
+        typer.Argument(
+            metavar="A B [C ...]",
+            help="Backends (trained first) or run folders; all: each backend that can train here.",
+        ),
     ],
     config: o.Config = None,
     assignments: o.Assignments = [],  # noqa: B006 - Typer's way; never changed
@@ -85,10 +90,6 @@ def compare(
     from mnist_mlp.run.files import json_bytes, write_atomically
     from mnist_mlp.run.folder import Run, is_run_argument
 
-    if len(sides) < 2:
-        raise UsageError(
-            f"compare needs at least two sides, but got {len(sides)}: {' '.join(sides)}"
-        )
     request = o.Request.of(context)
     resolved = request.resolve()
     spec = resolved.spec
@@ -97,6 +98,11 @@ def compare(
 
         show(resolved, as_json=json)
         return
+    sides = _with_all(sides, spec, accelerator=accelerator)
+    if len(sides) < 2:
+        raise UsageError(
+            f"compare needs at least two sides, but got {len(sides)}: {' '.join(sides)}"
+        )
     to_train = [side for side in sides if not is_run_argument(side)]
     trusted = [*(target_of(side) for side in to_train), *map(target_of, trust_backend)]
     check_installed(log)
@@ -154,9 +160,51 @@ def compare(
     raise typer.Exit(worst(outcomes).exit_code)
 
 
+ALL = "all"
+"""In place of backends: every one that can train here."""
+
+
+def _with_all(sides: list[str], spec: Spec, *, accelerator: str) -> list[str]:
+    """The sides, with the backends that can train a specification here in place of `all`."""
+    from mnist_mlp.cli.output import tell
+    from mnist_mlp.registry import installed
+    from mnist_mlp.run.folder import is_run_argument
+    from mnist_mlp.worker.asking import described
+
+    if ALL not in sides or is_run_argument(ALL) or ALL in installed():
+        return sides
+    able = []
+    answers = described([name for name in installed() if name not in sides])
+    for name, answer in answers.items():
+        refused = _refusal(name, answer, spec, accelerator=accelerator)
+        if refused:
+            tell(f"{ALL}: without {name}: {refused}")
+        else:
+            able.append(name)
+    at = sides.index(ALL)
+    return [*sides[:at], *able, *(side for side in sides[at:] if side != ALL)]
+
+
+def _refusal(
+    name: str, answer: Description | MnistMlpError, spec: Spec, *, accelerator: str
+) -> str:
+    """Why a backend cannot train a specification here; empty if it can."""
+    from mnist_mlp.errors import MnistMlpError
+    from mnist_mlp.worker.accelerator import gpu_refusal
+
+    if isinstance(answer, MnistMlpError):
+        return str(answer)
+    capabilities, environment = answer
+    missing = capabilities.refusals(spec)
+    if missing:
+        return f"does not support {', '.join(missing)}"
+    no_gpu = gpu_refusal(name, capabilities, environment) if accelerator == "gpu" else None
+    return str(no_gpu or "")
+
+
 def _result(runs: list[Run], outcomes: list[Outcome]) -> dict[str, Any]:
     """The content of `compare.json`."""
-    from mnist_mlp.parity.compare.matrix import matrix
+    from mnist_mlp.parity.matrix import matrix
     from mnist_mlp.parity.outcome import document
 
     several = {"matrix": matrix(runs, outcomes)} if len(outcomes) > 1 else {}
@@ -166,7 +214,7 @@ def _result(runs: list[Run], outcomes: list[Outcome]) -> dict[str, Any]:
 def _text(first: Run, outcomes: list[Outcome], result: Mapping[str, Any]) -> str:
     """The first run, each comparison with it, and the matrix if there are several."""
     from mnist_mlp.cli.output import summary
-    from mnist_mlp.parity.compare.matrix import as_table
+    from mnist_mlp.parity.matrix import as_table
     from mnist_mlp.parity.outcome import as_text
 
     parts = [summary(first), *map(as_text, outcomes)]

@@ -18,7 +18,7 @@ from mnist_mlp.doctor.finding import Finding, Level
 from mnist_mlp.doctor.holes import holes_of
 
 OWN = "mnist-mlp"
-FRAMEWORKS = ("keras", "torch")
+FRAMEWORKS = ("keras", "keras-jax", "keras-torch", "torch")
 """Extras whose packages are looked at beside the core's own, unless only some are asked for."""
 
 IMPORT_NAMES = {"pillow": "PIL", "scikit-learn": "sklearn", "tomli-w": "tomli_w"}
@@ -51,7 +51,11 @@ def package_findings(asked: Collection[str] = ()) -> Iterator[Finding]:
 
 def _of_frameworks(asked: Collection[str]) -> list[Requirement]:
     extras = [extra for extra in FRAMEWORKS if not asked or extra in asked]
-    return [requirement for extra in extras for requirement in requirements(extra)]
+    found: dict[str, Requirement] = {}  # several extras ask for Keras: once is enough
+    for extra in extras:
+        for requirement in requirements(extra):
+            found.setdefault(requirement.name, requirement)
+    return list(found.values())
 
 
 def requirements(extra: str = "") -> list[Requirement]:

@@ -15,6 +15,7 @@ from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.report import curves, digits, facts, gap, pictures, portmap, scores
 from mnist_mlp.report.comparison import Pair
 from mnist_mlp.report.headline import RUNG_NAMES, cause_title, judge
+from mnist_mlp.report.matrix import matrix
 from mnist_mlp.report.sides import ShownRun
 from mnist_mlp.report.words import count, listed, percent, small
 
@@ -135,6 +136,7 @@ def context(sides: Sequence[ShownRun], pairs: Sequence[Pair]) -> dict[str, Any]:
         "network": "-".join(str(size) for size in first.spec.model.layer_sizes),
         "data_names": listed(list(dict.fromkeys(_data_name(side) for side in sides))),
         "document": "compare.json",
+        "overview": matrix(sides, pairs),
         "ladders": tuple(_ladder(pair) for pair in pairs),
         "hero": _hero(with_history),
         "figures": _curves(with_history),

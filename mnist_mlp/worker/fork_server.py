@@ -38,7 +38,7 @@ def main() -> None:
     """Import, then serve until the folder or its owner is gone."""
     target, folder, owner = sys.argv[1:]
     own, before = conditions(), set(os.environ)
-    _import_all(target.partition(":")[0].partition(".")[0])
+    _import_all(target)
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         sys.exit("it has several threads, so it cannot be forked safely")
     added = {key: value for key, value in os.environ.items() if key not in before}
@@ -63,8 +63,15 @@ def _needed(folder: Path, owner: int) -> bool:
     return folder.is_dir()
 
 
-def _import_all(package: str) -> None:
-    """All modules of a backend, and with them its framework."""
+def _import_all(target: str) -> None:
+    """What a backend's `preload` imports; without one, all modules of its package. With them comes
+    its framework."""
+    module_name, _, class_name = target.partition(":")
+    preload = getattr(getattr(importlib.import_module(module_name), class_name), "preload", None)
+    if preload is not None:
+        preload()
+        return
+    package = module_name.partition(".")[0]
     found = importlib.import_module(package)
     for module in pkgutil.walk_packages(getattr(found, "__path__", ()), f"{package}."):
         importlib.import_module(module.name)

@@ -190,7 +190,7 @@ def forked(
 
 def socket_of(folder: Path, target: str) -> Path:
     """Where the process of a backend listens."""
-    return folder / f"{target.partition(':')[0]}.socket"
+    return folder / f"{target.replace(':', '.')}.socket"
 
 
 def listening(path: Path) -> socket.socket:
@@ -251,7 +251,7 @@ def _prepare(target: str, folder: Path, owner: str, environment: Mapping[str, st
 
     One that was started for another worker would serve no other.
     """
-    name = target.partition(":")[0]
+    name = target.replace(":", ".")  # two backends of one package may have two frameworks
     try:
         plain = json.loads((folder / PLAIN).read_text(encoding="utf-8"))
     except OSError:  # it has ended

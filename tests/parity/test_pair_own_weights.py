@@ -169,12 +169,13 @@ def test_what_float32_rounds_is_left_open(
         own_steps=list,
         steps_a=[],
         weights=WeightMap((LayerPair(dense, dense),)),
+        rows_a=None,
         rows_b=SimpleNamespace(steps=3),
         reordered=[],
     )
     found = breaks.explained(cast(PairRun, run))
     assert bool(found.breaks) is named
-    assert found.rounded == ([] if named else [found.rounded[0]])
+    assert found.in_float32 == ([] if named else [found.in_float32[0]])
     assert {"forward", "loss"} <= {*found.open_stages, *(["forward"] if named else [])}
 
 
@@ -292,8 +293,8 @@ def test_scripts_that_train_for_other_numbers_of_epochs(tmp_path: Path) -> None:
         (tmp_path / f"{name}_a.py").write_text(f"import {name}\n", encoding="utf-8")
     sides = [parse_target(str(tmp_path / f"{name}_a.py")) for name in ("keras", "torch")]
     (found,) = epochs_breaks(*sides, 3, 5)
-    assert (found.cause.name, found.cause.value) == ("epochs_extra", "5 epochs instead of 3")
-    assert found.cause.fix == "by hand, train for 3 epochs"
+    assert (found.cause.name, found.cause.value) == ("more_epochs", "5 epochs instead of 3")
+    assert found.cause.fix == "3 epochs"
     (found,) = epochs_breaks(*sides, 5, 3)
     assert found.cause.name == "epochs_missing"
     assert not epochs_breaks(*sides, 3, 3)

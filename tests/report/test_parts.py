@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from sklearn.metrics import classification_report
 
 from mnist_mlp.evaluate import History, confusion_matrix
@@ -19,6 +21,8 @@ from mnist_mlp.report.digits import gallery
 from mnist_mlp.report.gap import diagnose
 from mnist_mlp.report.portmap import port_map
 from mnist_mlp.report.sides import read_sides
+from mnist_mlp.run.folder import Run
+from mnist_mlp.run.tensors import tensors_to_bytes
 from mnist_mlp.settings import resolve
 from mnist_mlp.spec import Spec, parse_spec
 
@@ -97,6 +101,30 @@ def test_specifications_that_differ_are_marked(twins: Any, read_page: Any) -> No
     marked = [cell.text for cell in section.all("td", "differs")]
     assert marked[0] == "≠differs: sgd, learning rate 0.25, momentum 0.5"
     assert len(marked) == 2  # and the digest
+
+
+def test_more_than_two_runs_in_one_table(twins: Any, read_page: Any) -> None:
+    """Verdict, time and largest differences; nothing of the kind for two runs."""
+    assert ">All runs <" not in report_html(twins.runs)
+    third = twins.folder / "third"
+    shutil.copytree(twins.folder / "left", third)
+    twins.edit("third", lambda record: record["backend"].update(name="third"))
+    twins.edit("third", lambda record: record["timings"].update(fit_s=2.5))
+    path = third / "weights.safetensors"
+    weights = dict(load_file(path))
+    weights["layers.0.kernel"][0, 0] += 0.25
+    path.write_bytes(tensors_to_bytes(weights))
+    twins.compared("equivalent")
+    table = read_page(report_html([*twins.runs, Run(third)])).by_id("compared").all("table")[0]
+    assert table.one("caption").text.startswith("All runs")
+    rows = [[cell.text for cell in row.all("td")] for row in table.one("tbody").all("tr")]
+    assert [row[0] for row in rows] == ["", "equivalent", "-"]
+    assert rows[2][1] == "2.50 s"
+    assert [row[2:] for row in rows] == [
+        ["0", "0", "0.25"],
+        ["0", "0", "0.25"],
+        ["0.25", "0.25", "0"],
+    ]
 
 
 # --- Curves ---------------------------------------------------------------------------------------

@@ -151,6 +151,7 @@ class TorchSide:
             else (),
             own=own,
             repeated=tuple(observer.repeated),
+            class_weights=observer.losses.class_weights,
             schedules=tuple(map(described, run.schedules)),
             asks_length=run.asks_length,
             shapes=observer.shapes,

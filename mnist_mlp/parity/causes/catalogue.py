@@ -54,12 +54,13 @@ def entry(name: str) -> Entry:
 def described(cause: Cause, *, framework: str = "torch", spec: Spec | None = None) -> Cause:
     """A cause with the catalogue's text, and its own fix or the catalogue's for one framework.
 
-    If `spec` is given, the fix has its numbers instead of the tutorial's.
+    `framework` may be a backend's name: `keras-torch` is Keras. If `spec` is given, the fix has its
+    numbers instead of the tutorial's.
     """
     known = catalogue().get(cause.name)
     if known is None:
         return cause
-    fix = known.fix_keras if framework == "keras" else known.fix_torch
+    fix = known.fix_keras if framework.partition("-")[0] == "keras" else known.fix_torch
     fix = cause.fix or (fix if spec is None else in_numbers_of(spec, fix))
     return replace(cause, text=known.title, fix=fix)
 

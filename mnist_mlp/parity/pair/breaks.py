@@ -6,12 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+import numpy as np
+
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.pair.arrange import is_rotation
 from mnist_mlp.parity.pair.blame import lines_of
 from mnist_mlp.parity.pair.code import code_of
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
 from mnist_mlp.parity.pair.judge import Finding, Judged, unmoved_by
 from mnist_mlp.parity.pair.run import PairRun
+from mnist_mlp.parity.pair.weight_map import LayerPair
+from mnist_mlp.ports.inputs import arrays_of
 from mnist_mlp.ports.pair import Mend, layer_and_role
 
 NOTED = ("unbiased_variance",)
@@ -47,6 +52,12 @@ WITHIN_LAYER = (
 )
 """Settings of a layer that show in what it gets, as a convolution's padding in front of it."""
 
+ROUNDED = 1e-6
+"""As much as float32 rounds data, as a share of a tensor's largest element."""
+
+VAST = 1e100
+"""So many times the largest element is no number that says anything."""
+
 MOST = 12
 """Differences that are mended one after another."""
 
@@ -62,15 +73,17 @@ before the model was turned to float64, or a function that knows no float64."""
 class Explained:
     """Breaks with their causes, what is only noted, and what is left when all that is mended.
 
-    `open_stages` are those behind a difference that could not be removed. `rounded` says which
-    differences are no larger than float32 makes them.
+    `open_stages` are those behind a difference that could not be removed. `in_float32` says
+    which differences are no larger than a table or a function in float32 makes them.
     """
 
     judged: Judged
     breaks: list[Break] = field(default_factory=list)
     noted: list[Cause] = field(default_factory=list)
     open_stages: list[str] = field(default_factory=list)
-    rounded: list[str] = field(default_factory=list)
+    rounded: float = 0.0
+    """A difference that may be the rounding of the data; 0 for none."""
+    in_float32: list[str] = field(default_factory=list)
 
 
 def explained(run: PairRun) -> Explained:
@@ -84,8 +97,12 @@ def explained(run: PairRun) -> Explained:
             if finding is None:
                 break
             found = explain(finding, run, mends)
+            if found is None and is_rounded(finding, run):
+                seen.rounded = finding.size
+                seen.open_stages += ["forward", *_behind(finding)]
+                break
             if found is None and finding.stage in CHAIN and finding.size <= SINGLE:
-                seen.rounded.append(_rounded(finding, run))
+                seen.in_float32.append(_rounded(finding, run))
                 seen.open_stages += (finding.stage, *_behind(finding))
                 break
             if found is None:
@@ -100,10 +117,7 @@ def explained(run: PairRun) -> Explained:
                     cause = replace(each.cause, fix=fix)
                     seen.breaks.append(_break(finding, run, cause, each.mends))
                 mends += each.mends
-    seen.noted += [
-        Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
-        for pair in run.reordered
-    ]
+    seen.noted += map(_other_order, run.reordered)
     seen.judged = run.judged(mends)
     return seen
 
@@ -124,6 +138,30 @@ def _unmoved(run: PairRun) -> list[Break]:
         place = Finding("update", 1, at, roles[0], 1.0, "no movement", "a movement")
         found.append(_break(place, run, Cause("tensor_not_updated", text, fix=fix), ()))
     return found
+
+
+def _other_order(pair: LayerPair) -> Cause:
+    """What is said of a layer whose features stand in another order."""
+    if pair.rows is not None and pair.columns is None and is_rotation(pair.rows):
+        return Cause("concatenation_order", f"of what {pair.b.name} takes")
+    return Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
+
+
+def is_rounded(finding: Finding, run: PairRun) -> bool:
+    """Whether a layer's inputs differ by no more than float32 rounds, where one of several inputs
+    of the network comes in other numbers on each side: scaled here by the model, and there before.
+
+    Of a single input, such rows are moved by that much (`pair_rows`).
+    """
+    if finding.tensor != "inputs" or not finding.size <= ROUNDED or run.rows_a is None:
+        return False
+    ours, theirs = arrays_of(run.rows_a.x), arrays_of(run.rows_b.x)
+    if len(ours) < 2 or len(ours) != len(theirs):
+        return False
+    return any(
+        x.size == y.size and not np.array_equal(np.sort(x, axis=None), np.sort(y, axis=None))
+        for x, y in zip(ours, theirs, strict=True)
+    )
 
 
 def _behind(finding: Finding) -> Iterator[str]:
@@ -172,6 +210,8 @@ def _rounded(finding: Finding, run: PairRun) -> str:
 def _size(finding: Finding) -> str:
     if finding.size >= IMMEASURABLE:
         return f"{finding.tensor}: {finding.got}, the original's {finding.expected}"
+    if finding.size > VAST:
+        return f"the original's {finding.tensor} is zero, and the port's is not"
     return f"{finding.size:.2g} of the largest element of {finding.tensor}"
 
 

@@ -422,12 +422,11 @@ def _not_frozen(run: PairRun) -> Hypothesis:
     """All tensors that the port alone trains, as a base that should stay as it was loaded."""
     theirs = run.weights.to_a(run.own_steps()[0].gradients, gradients=True)
     names = sorted(theirs.keys() - run.steps_a[0].gradients.keys(), key=run.weights.order)
-    mends, words = [], dict[str, list[str]]()
+    mends, told = [], []
     for name in names:
         layer, role = run.weights.every[run.weights.place(name)].b, layer_and_role(name)[1]
         mends.append(Mend(layer.number, "frozen", role))
-        words.setdefault(layer.name, []).append(role)
-    told = [tensor_words(" and ".join(roles), name) for name, roles in words.items()]
+        told.append(tensor_words(role, layer.name))
     return Hypothesis(tuple(mends), Cause("not_frozen", ", ".join(told)))
 
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from mnist_mlp.parity.outcome import Outcome
+from mnist_mlp.reference import Tensors
 from mnist_mlp.run.folder import Run
 
 GAP = "  "
 
 
-def largest_difference(a: Run, b: Run) -> float | None:
-    """Largest difference between two weights after training; None if the networks differ."""
-    left, right = a.weights, b.weights
-    if {name: w.shape for name, w in left.items()} != {n: w.shape for n, w in right.items()}:
+def largest_difference(a: Tensors, b: Tensors) -> float | None:
+    """Largest difference between two weights of the same name; None if the networks differ."""
+    if {name: w.shape for name, w in a.items()} != {name: w.shape for name, w in b.items()}:
         return None
-    return max(float(np.abs(left[name] - right[name]).max()) for name in left)
+    return max(float(np.abs(a[name] - b[name]).max()) for name in a)
 
 
 def matrix(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -46,7 +46,9 @@ def matrix(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "runs": [run.path.name for run in runs],
         "verdicts": [None, *(outcome.verdict for outcome in outcomes)],
         "fit_s": [run.record.timings.get("fit_s") for run in runs],
-        "largest_difference": [[largest_difference(a, b) for b in runs] for a in runs],
+        "largest_difference": [
+            [largest_difference(a.weights, b.weights) for b in runs] for a in runs
+        ],
     }
 
 
