@@ -52,7 +52,8 @@ class RowTable:
         if self._parts and rows.shape[1] != self._parts[0].shape[1]:
             raise UsageError(
                 f"a batch of the data has rows of {rows.shape[1]} values, but the rows before had "
-                f"{self._parts[0].shape[1]}: all rows must have the same length"
+                f"{self._parts[0].shape[1]}: all rows must have the same length. If they are texts "
+                f"or series, pad all of them to one length, and not each batch by itself"
             )
         self.shape = self.shape or x.shape[1:]
         numbers = np.empty(len(rows), np.int64)
