@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.pair.arrange import is_rotation
 from mnist_mlp.parity.pair.blame import lines_of
 from mnist_mlp.parity.pair.code import code_of
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
 from mnist_mlp.parity.pair.judge import Finding, Judged
 from mnist_mlp.parity.pair.run import PairRun
+from mnist_mlp.parity.pair.weight_map import LayerPair
 from mnist_mlp.ports.pair import Mend
 
 NOTED = ("unbiased_variance",)
@@ -85,12 +87,16 @@ def explained(run: PairRun) -> Explained:
                     cause = replace(each.cause, fix=fix)
                     seen.breaks.append(_break(finding, run, cause, each.mends))
                 mends += each.mends
-    seen.noted += [
-        Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
-        for pair in run.reordered
-    ]
+    seen.noted += map(_other_order, run.reordered)
     seen.judged = run.judged(mends)
     return seen
+
+
+def _other_order(pair: LayerPair) -> Cause:
+    """What is said of a layer whose features stand in another order."""
+    if pair.rows is not None and pair.columns is None and is_rotation(pair.rows):
+        return Cause("concatenation_order", f"of what {pair.b.name} takes")
+    return Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
 
 
 def _behind(finding: Finding) -> Iterator[str]:
