@@ -48,6 +48,9 @@ WITHIN_LAYER = (
 )
 """Settings of a layer that show in what it gets, as a convolution's padding in front of it."""
 
+VAST = 1e100
+"""So many times the largest element is no number that says anything."""
+
 MOST = 12
 """Differences that are mended one after another."""
 
@@ -135,6 +138,8 @@ def _fix(mends: tuple[Mend, ...], run: PairRun) -> str:
 def _size(finding: Finding) -> str:
     if finding.size == float("inf"):
         return f"{finding.tensor}: {finding.got}, the original's {finding.expected}"
+    if finding.size > VAST:
+        return f"the original's {finding.tensor} is zero, and the port's is not"
     return f"{finding.size:.2g} of the largest element of {finding.tensor}"
 
 
