@@ -527,7 +527,8 @@ def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:
         if stage in before.margins:
             seen.found[rung] = max(before.margins[stage], seen.found.get(rung, 0.0))
         if stage in result.open_stages:
-            seen.leave_out(rung, reason="an earlier rung breaks")
+            reason = "an earlier rung is open" if result.rounded else "an earlier rung breaks"
+            seen.leave_out(rung, reason=reason)
         elif stage in result.judged.margins:
             margin = result.judged.margins[stage]
             seen.margins[rung] = max(margin, seen.margins.get(rung, 0.0))
@@ -535,6 +536,12 @@ def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:
         seen.found["data"] = before.margins["data"]
     if "data" in result.judged.margins:
         seen.margins["data"] = result.judged.margins["data"]
+    if result.rounded:
+        seen.not_judged.append(
+            f"the forward pass and what follows from it: one side scales one of its several inputs "
+            f"before float32 rounds it, the other in its model ({result.rounded:.1e} of a layer's "
+            f"inputs); scale it in the same place to see more"
+        )
     if result.judged.rough:
         names = ", ".join(sorted(result.judged.rough))
         seen.not_judged.append(f"what is not computed in float64 when all else is: {names}")
