@@ -1,6 +1,7 @@
 # make run         set up .venv, train Keras and Lightning on the tutorial's network, compare them
-# make test        set up .venv, lint, type-check, run all tests, the files of two at a time (JOBS=2)
-# make acceptance  the long checks (about 40 minutes); writes docs/acceptance.md
+# make test        set up .venv, lint, type-check, run the tests, the files of two at a time (JOBS=2)
+# make acceptance  the tests marked `long`, and the long checks (about 50 minutes); writes
+#                  docs/acceptance.md
 # make faults      every port of the fault table through check, pairs and scripts, honest pairs through
 #                  compare (75 minutes beside other programs, less without them); writes
 #                  docs/faults.md and docs/false-alarms.md
@@ -32,9 +33,10 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long"
 
 acceptance: .venv/installed-dev
+	$(BIN)/pytest -m long
 	$(BIN)/python tests/acceptance.py
 
 faults: .venv/installed-dev

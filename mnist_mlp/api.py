@@ -214,6 +214,7 @@ def check(
     image_shape: Sequence[int] = (),
     cost: bool = False,
     timeout: float | None = None,
+    in_place: bool = False,
     **settings: Any,
 ) -> Checked:
     """Judge a port against its original or a specification.
@@ -235,6 +236,8 @@ def check(
         Also train both sides freely, as they are, and keep what each epoch reports.
     timeout : float, optional
         Most seconds that a user's code may run without a report. By default there is no limit.
+    in_place : bool
+        Let stay what the user's code writes. By default, files are as they were afterwards.
 
     Returns
     -------
@@ -262,6 +265,7 @@ def check(
         image_shape=tuple(image_shape),
         cost=cost,
         timeout=timeout,
+        in_place=in_place,
     )
 
 

@@ -115,8 +115,8 @@ def test_a_captured_run_goes_on(eager: Worker, small_data: Dataset, case: str) -
 @pytest.mark.parametrize(
     ("fault", "case"),
     [
-        ("StaleRate", "schedule"),
-        ("KeptWarmUp", "momentum"),
+        pytest.param("StaleRate", "schedule", marks=pytest.mark.long),
+        pytest.param("KeptWarmUp", "momentum", marks=pytest.mark.long),
         ("StillCursor", "sgd"),
         ("EarlierLosses", "schedule"),
     ],

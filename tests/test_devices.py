@@ -72,6 +72,7 @@ def test_the_batch_of_one_row_is_there(spec: Spec, small_data: Dataset) -> None:
     assert rows == [len(batch) for batch in plan.batches(1)] == [31] * 6 + [1]
 
 
+@pytest.mark.long
 def test_two_processes_of_torchrun_make_the_run_of_one(
     spec: Spec,
     config: Path,

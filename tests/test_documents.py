@@ -61,9 +61,14 @@ def printed(
     return run
 
 
-@pytest.mark.parametrize(
-    ("page", "command"), SHOWN, ids=[f"{name}: {' '.join(c.words)}" for name, c in SHOWN]
-)
+def _of(name: str, command: Shown) -> object:
+    """Long are those that train both sides to their end, or a network of convolutions."""
+    long = "--cost" in command.words or any("lenet" in word for word in command.words)
+    marks = [pytest.mark.long] if long else []
+    return pytest.param(name, command, marks=marks, id=f"{name}: {' '.join(command.words)}")
+
+
+@pytest.mark.parametrize(("page", "command"), [_of(*shown) for shown in SHOWN])
 def test_a_command_prints_what_is_shown(page: str, command: Shown, printed: Printed) -> None:
     del page
     assert_prints(command.output, printed(command.words))

@@ -232,6 +232,7 @@ print("torch" in sys.modules)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "answer"),
     [

@@ -157,7 +157,7 @@ def shared(monkeypatch: pytest.MonkeyPatch, workers: Callable[[str], Worker]) ->
 @pytest.mark.parametrize(
     ("framework", "path", "optimizer"),
     [
-        ("keras", "fast", "adam"),
+        pytest.param("keras", "fast", "adam", marks=pytest.mark.long),
         ("keras", "plain", "sgd"),
         ("torch", "fast", "sgd"),
         ("torch", "plain", "adam"),

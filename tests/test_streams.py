@@ -39,13 +39,13 @@ def status(folder: Path) -> str:
     "how",
     [
         "2>&1 >/dev/null | true",
-        "--progress rich 2>&1 >/dev/null | true",
-        "2>&-",
+        pytest.param("--progress rich 2>&1 >/dev/null | true", marks=pytest.mark.long),
+        pytest.param("2>&-", marks=pytest.mark.long),
         "2>/dev/full",
-        ">&-",
-        "<&-",
+        pytest.param(">&-", marks=pytest.mark.long),
+        pytest.param("<&-", marks=pytest.mark.long),
         "<&- >&- 2>&-",
-        "--verbose >&- 2>&-",
+        pytest.param("--verbose >&- 2>&-", marks=pytest.mark.long),
     ],
 )
 def test_a_run_needs_no_streams(tmp_path: Path, idx_dir: Path, how: str) -> None:

@@ -85,6 +85,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     assert differences(wheel, ROOT) == set()
 
 
+@pytest.mark.long  # it installs the wheel in an environment of its own
 def test_no_framework_and_no_tool_is_installed(python: Path, tmp_path: Path) -> None:
     done = run(python, "-m", "pip", "list", "--format", "json", folder=tmp_path)
     names = {package["name"].lower() for package in json.loads(done.stdout)}
@@ -92,6 +93,7 @@ def test_no_framework_and_no_tool_is_installed(python: Path, tmp_path: Path) -> 
     assert not names & NOT_OURS
 
 
+@pytest.mark.long
 def test_commands_work_without_frameworks(python: Path, tmp_path: Path) -> None:
     """Help, data, training by the NumPy reference, evaluation, report, and a refusal in words."""
 

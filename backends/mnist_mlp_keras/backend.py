@@ -107,7 +107,9 @@ class KerasBackend:
         import keras
 
         from mnist_mlp_keras.port.host import KerasPort
+        from mnist_mlp_keras.port.native_writers import tell_of_writing
 
+        tell_of_writing()
         keras.utils.clear_session()
         # Keras hides its own frames from tracebacks. Then an error in the user's code would seem
         # to come from here.

@@ -416,3 +416,8 @@ def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: An
 def seeding() -> Mapping[Any, tuple[str, ...]]:
     """Functions of TensorFlow, by module, that set a seed."""
     return {tf.random: ("set_seed",), tf.keras.utils: ("set_random_seed",)}
+
+
+def file_functions() -> Any:
+    """`tf.io.gfile`, which writes by native code."""
+    return tf.io.gfile

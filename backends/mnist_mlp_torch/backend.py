@@ -131,5 +131,7 @@ class TorchBackend:
     def open_port(self, target: str, runtime: Runtime) -> PortHost:
         """Load a user's LightningModule."""
         from mnist_mlp_torch.port.host import Port
+        from mnist_mlp_torch.port.native_writers import tell_of_writing
 
+        tell_of_writing()
         return Port(target, runtime)

@@ -112,6 +112,13 @@ def check(
     ] = None,
     overwrite: o.Overwrite = False,
     timeout: o.Timeout = None,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place",
+            help="Let stay what the code that is judged writes; else all files are put back.",
+        ),
+    ] = False,
     sarif: Annotated[
         Path | None, typer.Option(help="A file for the result in SARIF 2.1.0, for code scanning.")
     ] = None,
@@ -165,7 +172,13 @@ def check(
     if print_spec:
         _print_spec(
             original_spec(
-                targets[0], spec=spec, dataset=rows(), image_shape=shape, timeout=timeout, say=tell
+                targets[0],
+                spec=spec,
+                dataset=rows(),
+                image_shape=shape,
+                timeout=timeout,
+                in_place=in_place,
+                say=tell,
             ),
             label=targets[0].text,
         )
@@ -180,6 +193,7 @@ def check(
         cost=cost,
         verbose=verbose,
         timeout=timeout,
+        in_place=in_place,
         say=tell,
     )
     costs = checked.cost.model_dump(mode="json") if checked.cost else None

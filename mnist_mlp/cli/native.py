@@ -79,6 +79,7 @@ def _check_native(request: o.Request, targets: list[Target], *, shape: tuple[int
         threads=options["threads"],
         verbose=options["verbose"],
         timeout=options["timeout"],
+        in_place=options["in_place"],
         say=tell,
     )
     comparison = judge(sides, pairs, margin=margin)

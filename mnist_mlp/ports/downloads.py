@@ -1,6 +1,7 @@
 """Downloads of a user's script, one at a time between the processes that `check` runs at once.
 
 Two scripts may fill the same cache. The second waits for the first, and then finds the files there.
+They stay when the check has ended.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_mlp.data.cache import cache_dir
+from mnist_mlp.ports.journal import kept
 
 try:
     import fcntl
@@ -45,7 +47,8 @@ def apart(own: Callable[..., Any], folder: Callable[..., str | Path]) -> Callabl
 
     @wraps(own)
     def download(*args: Any, **options: Any) -> Any:
-        with one_at_a_time(folder(*args, **options)):
+        place = folder(*args, **options)
+        with one_at_a_time(place), kept(Path(place)):
             return own(*args, **options)
 
     return download

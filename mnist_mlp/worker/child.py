@@ -46,8 +46,10 @@ from mnist_mlp.errors import (
     UsageError,
 )
 from mnist_mlp.memory import share_freed_memory
+from mnist_mlp.ports.journal import keep_journal
 from mnist_mlp.ports.live import Live, hold
 from mnist_mlp.ports.protocol import PortDescription, PortFacts, PortHost
+from mnist_mlp.ports.user_code import path_of
 from mnist_mlp.run.machine import peak_memory
 from mnist_mlp.stopping import stops
 from mnist_mlp.worker.accelerator import gpu_refusal
@@ -274,6 +276,7 @@ class _Server:
         self, target: str, accelerator: str, threads: int, live: Live | None = None
     ) -> PortDescription:
         self.user_model = target
+        keep_journal(path_of(target))
         if live is not None:
             hold(target, live)
         load_port = self._optional("open_port", refusal="cannot run a model of your own")

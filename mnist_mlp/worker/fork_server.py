@@ -19,6 +19,7 @@ import pkgutil
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -125,6 +126,7 @@ def _work(request: Mapping[str, Any], files: list[int], target: str) -> NoReturn
         os.environ.update(request["environment"])
         os.chdir(request["folder"])
         os.umask(request["umask"])
+        tempfile.tempdir = None  # found anew, in the worker's environment
         np.random.seed()  # noqa: NPY002 - the global one: all forks would draw the same numbers
         name, limit = request["name"], request["limit"]
         sys.argv = ["mnist_mlp.worker.child", target, name, limit, str(files[3])]

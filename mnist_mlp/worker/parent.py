@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -42,8 +42,10 @@ from mnist_mlp.contract import (
     StepRecord,
     TrainingData,
 )
+from mnist_mlp.leftovers import temporary_folder
 from mnist_mlp.plan import Plan, ReceivedData
 from mnist_mlp.ports.inputs import Inputs
+from mnist_mlp.ports.journal import JOURNAL
 from mnist_mlp.ports.live import Live
 from mnist_mlp.ports.pair import (
     PairBrought,
@@ -68,6 +70,9 @@ _MESSAGE_PACKAGES = ("_codecs", "builtins", "mnist_mlp", "numpy")
 
 LAST_WORDS = 2**16
 """How many bytes of what a child printed are looked at after its death."""
+
+TEMPORARY = "mnist_mlp-worker-"
+"""Beginning of the name of a worker's folder for temporary files."""
 
 END_S = 10.0
 """How long to wait for the end of a killed child, in seconds. It may hang in the kernel."""
@@ -139,6 +144,8 @@ class Worker:
         Which of the models that a user's script trains is meant; any by default.
     live : Live, optional
         The user's model, where it is an object of this process and stands in no file.
+    journal : Path, optional
+        Where the files are put aside that the user's code changes (`ports.journal`).
 
     Raises
     ------
@@ -161,6 +168,7 @@ class Worker:
         arguments: Sequence[str] = (),
         model: str = "",
         live: Live | None = None,
+        journal: Path | None = None,
     ) -> None:
         self.live = live
         self.backend = backend
@@ -177,6 +185,8 @@ class Worker:
         environment = environment_of_worker(threads)
         environment[ARGUMENTS] = json.dumps(list(arguments))
         environment[MODEL] = model
+        if journal is not None:
+            environment[JOURNAL] = str(journal)
         if accelerator == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
         # An unregistered backend may be a file in the working directory. The child searches there
@@ -184,7 +194,11 @@ class Worker:
         own_modules = [] if target in installed().values() else [str(Path.cwd())]
         # Windows can neither pass on an open file by its number nor write stacks to it.
         posix = os.name == "posix"
+        self._temporary = ExitStack()
         try:
+            # A worker is killed in the end, and so are its own chances to remove what it has made.
+            temporary = temporary_folder(Path(tempfile.gettempdir()), prefix=TEMPORARY)
+            environment["TMPDIR"] = str(self._temporary.enter_context(temporary))
             # The files stay open as long as the child runs; `close` closes them.
             self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115
             self._stacks = tempfile.TemporaryFile()  # noqa: SIM115
@@ -211,6 +225,7 @@ class Worker:
                 pass_fds=(file,) if posix else (),
             )
         except OSError as error:
+            self._temporary.close()
             raise errors.SetupError(f"no worker process can be started: {error}") from None
         self._watch = Watch(self._process, label=self.label, limit=timeout, stacks=self._stacks)
 
@@ -237,6 +252,8 @@ class Worker:
             if stream is not None:
                 with suppress(BrokenPipeError):
                     stream.close()
+        with suppress(OSError):
+            self._temporary.close()
 
     def end(self, reason: BaseException) -> None:
         """Kill the child. The call that waits for it, or the next one, raises `reason`.

@@ -9,17 +9,20 @@ is imported.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any
+
+from mnist_mlp.leftovers import temporary_folder
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -37,7 +40,9 @@ PATIENCE_S = 10.0
 LARGEST = 2**20
 """Bytes of a request; an environment is part of it."""
 
-READ_LATER = ("MNIST_MLP_", "PYTEST_", "CUDA_VISIBLE_DEVICES", "COLUMNS", "LINES", "TERM", "_")
+READ_LATER = (
+    *("MNIST_MLP_", "PYTEST_", "CUDA_VISIBLE_DEVICES", "TMPDIR", "COLUMNS", "LINES", "TERM", "_"),
+)
 """Beginnings of variables that no framework reads when it is imported."""
 
 OF_SCIKIT_LEARN = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
@@ -65,15 +70,16 @@ def warm_workers() -> Iterator[None]:
     if not sys.platform.startswith("linux") or FOLDER in os.environ:
         yield
         return
-    with TemporaryDirectory(prefix="mnist-mlp-warm-") as folder:
+    parent = Path(tempfile.gettempdir())
+    with temporary_folder(parent, prefix="mnist_mlp-warm-") as folder:
         plain = json.dumps(conditions(environment_of_worker(1)))
-        (Path(folder) / PLAIN).write_text(plain, encoding="utf-8")
+        (folder / PLAIN).write_text(plain, encoding="utf-8")
         os.environ[FOLDER] = f"{folder}:{os.getpid()}"
         try:
             yield
         finally:
             del os.environ[FOLDER]
-            for server in _servers.pop(Path(folder), ()):
+            for server in _servers.pop(folder, ()):
                 server.terminate()
                 server.wait()
 
@@ -82,6 +88,10 @@ def environment_of_worker(threads: int) -> dict[str, str]:
     """This process's environment, for a worker with so many threads."""
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
     environment["PYTHONUNBUFFERED"] = "1"  # if it is killed, its last line must not be lost
+    # Its temporary files are its own (`Worker`). What `torch.compile` has compiled is for all.
+    with suppress(OSError, KeyError):  # nobody may have a name here
+        compiled = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}"
+        environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
     return environment
 
 
@@ -261,7 +271,7 @@ def _prepare(target: str, folder: Path, owner: str, environment: Mapping[str, st
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=dict(environment),
+                env={**environment, "TMPDIR": str(folder)},  # the worker's own does not last
                 cwd="/",
                 start_new_session=True,
             )

@@ -237,23 +237,6 @@ def test_an_autoencoder_makes_its_targets_of_its_inputs(
     assert steps[0].loss == pytest.approx((apart**2).mean(), rel=1e-12)
 
 
-def test_what_a_loop_saves_is_no_file(tmp_path: Path, workers: Workers) -> None:
-    """Weights of judged steps would take the place of the user's own; the loop can load them."""
-    best = tmp_path / "best.pt"
-    best.write_text("trained for days")
-    save = f"""
-        torch.save(net.state_dict(), {str(best)!r})
-        net.load_state_dict(torch.load({str(best)!r}))
-"""
-    worker = workers("torch")
-    worker.describe_port(
-        script(tmp_path, HEAD + f"for epoch in range(3):\n    for a, b in loader:{STEP}{save}")
-    )
-    worker.pair_open([ROWS], precision="float64")
-    assert len(worker.pair_fit(PairJob(ROWS, 2))) == 6
-    assert best.read_text() == "trained for days"
-
-
 CLOSURE = """
 def closure():
     optimizer.zero_grad()

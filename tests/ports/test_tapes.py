@@ -216,23 +216,6 @@ def test_an_autoencoder_makes_its_targets_of_its_inputs(
     assert steps[0].loss == pytest.approx((apart**2).mean(), rel=1e-12)
 
 
-def test_what_a_loop_saves_is_no_file(tmp_path: Path, workers: Workers) -> None:
-    """Weights of judged steps would take the place of the user's own; the loop can load them."""
-    best = tmp_path / "best.weights.h5"
-    best.write_text("trained for days")
-    save = f"""
-        net.save_weights({str(best)!r})
-        net.load_weights({str(best)!r})
-"""
-    worker = workers("keras")
-    worker.describe_port(
-        script(tmp_path, HEAD + f"for epoch in range(3):\n    for a, b in data:{STEP}{save}")
-    )
-    worker.pair_open([ROWS], precision="float64")
-    assert len(worker.pair_fit(PairJob(ROWS, 2))) == 6
-    assert best.read_text() == "trained for days"
-
-
 TWO = f"""
 other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
 other_optimizer = keras.optimizers.SGD(0.1)

@@ -93,11 +93,6 @@ class LoopTeller(Seen):
         with self.watching(), patched(keras.Model, evaluate=one_batch(keras.Model.evaluate)):
             yield
 
-    @property
-    def in_judged_steps(self) -> bool:
-        """It is run to see what its training costs."""
-        return True
-
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """Its own."""
         yield from own(dataset)

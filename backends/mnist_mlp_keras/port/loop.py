@@ -9,7 +9,6 @@ where the optimizer is given them, and the run ends after the last step.
 
 from __future__ import annotations
 
-import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -84,34 +83,6 @@ def _site(path: Path) -> Site | None:
     return None
 
 
-@contextmanager
-def saves_nothing(active: Callable[[], bool]) -> Iterator[None]:
-    """Let models write no files while judged steps are made: their weights would take the place of
-    the user's own. What was saved so is there for `load_weights`."""
-    kept: dict[str, list[Any]] = {}
-    own = {name: getattr(keras.Model, name) for name in ("save", "save_weights", "load_weights")}
-
-    def saving(name: str) -> Callable[..., Any]:
-        def save(model: Any, filepath: Any, *args: Any, **options: Any) -> Any:
-            if not active():
-                return own[name](model, filepath, *args, **options)
-            kept[os.path.realpath(filepath)] = model.get_weights()
-            return None
-
-        return save
-
-    def load_weights(model: Any, filepath: Any, *args: Any, **options: Any) -> None:
-        known = kept.get(os.path.realpath(filepath))
-        if known is None:
-            own["load_weights"](model, filepath, *args, **options)
-        else:
-            model.set_weights(known)
-
-    savers = {name: saving(name) for name in ("save", "save_weights")}
-    with patched(keras.Model, **savers, load_weights=load_weights):
-        yield
-
-
 class _Elements:
     """An iterator as `iter(dataset)` gives it."""
 
@@ -149,7 +120,6 @@ class Seen(ABC):
             stack.enter_context(patched(model, __call__=self._calling(model.__call__)))
             stack.enter_context(patched(optimizer, apply=self._applying(optimizer.apply)))
             stack.enter_context(self.losses.watching())
-            stack.enter_context(saves_nothing(lambda: self.in_judged_steps))
             self._moved(0)
             yield
 
@@ -202,11 +172,6 @@ class Seen(ABC):
 
         return apply
 
-    @property
-    @abstractmethod
-    def in_judged_steps(self) -> bool:
-        """Whether the user's loop runs for its judge's sake."""
-
     @abstractmethod
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """What the user's code gets of a data set."""
@@ -258,11 +223,6 @@ class LoopWatch(Seen):
         self.recording = Recording()
         self._loops: list[int | None] = []
         self._paced: Site | None = None
-
-    @property
-    def in_judged_steps(self) -> bool:
-        """While batches are recorded."""
-        return self.own is not None
 
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """Its own; what a model was given before an element came is no part of a step."""
@@ -462,11 +422,6 @@ class Drive(Driving, Seen):
         self._fresh = loop.site is None
         self._calls = 0
         self._optimizer: Any = None
-
-    @property
-    def in_judged_steps(self) -> bool:
-        """From the first of them on."""
-        return self.steps > 0
 
     @contextmanager
     def driving(self, catch: Catch) -> Iterator[None]:

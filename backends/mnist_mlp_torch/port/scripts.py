@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import io
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from types import ModuleType
@@ -81,8 +79,7 @@ class Script:
         for package in self.packages:
             seeds[package] = ("seed_everything",)
         double = _AllDouble() if torch.get_default_dtype() is torch.float64 else nullcontext()
-        apart = _downloads_apart(self.text)
-        with other_seeds(seed, seeds), double, apart, _saved_in_memory():
+        with other_seeds(seed, seeds), double, _downloads_apart(self.text):
             return run_script(self.target, watching)
 
     @contextmanager
@@ -106,29 +103,6 @@ def _downloads_apart(text: str) -> Iterator[None]:
                 if "download" in vars(kind):
                     waiting = apart(vars(kind)["download"], lambda dataset: dataset.root)
                     stack.enter_context(patched(kind, download=waiting))
-        yield
-
-
-@contextmanager
-def _saved_in_memory() -> Iterator[None]:
-    """Let `torch.save` write no file: a loop would put weights of judged steps in the place of the
-    user's own. What it saved is there for its own `torch.load`."""
-    kept: dict[str, bytes] = {}
-    own_save, own_load = torch.save, torch.load
-
-    def save(obj: Any, f: Any, *args: Any, **options: Any) -> None:
-        if not isinstance(f, str | os.PathLike):
-            return own_save(obj, f, *args, **options)
-        buffer = io.BytesIO()
-        own_save(obj, buffer, *args, **options)
-        kept[os.path.realpath(f)] = buffer.getvalue()
-        return None
-
-    def load(f: Any, *args: Any, **options: Any) -> Any:
-        known = kept.get(os.path.realpath(f)) if isinstance(f, str | os.PathLike) else None
-        return own_load(f if known is None else io.BytesIO(known), *args, **options)
-
-    with patched(torch, save=save, load=load):
         yield
 
 

@@ -21,6 +21,7 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.check import supported
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.plan import Plan, TrainingData, make_plan, training_data
+from mnist_mlp.ports.journal import as_they_were
 from mnist_mlp.ports.protocol import PortFacts
 from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
@@ -43,6 +44,7 @@ def native_pairs(
     threads: int = 1,
     verbose: bool = False,
     timeout: float | None = None,
+    in_place: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[int, Pair]:
     """Train both sides with every seed; accuracies on the test rows, by seed.
@@ -74,6 +76,7 @@ def native_pairs(
     began = time.monotonic()
     with ThreadPoolExecutor(2) as pool, ExitStack() as workers:
         sides = []
+        journal = None if in_place else workers.enter_context(as_they_were(say))
         for target in targets:
             say(f"starting {target.framework} for {target.text}")
             worker = Worker(
@@ -82,6 +85,7 @@ def native_pairs(
                 threads=threads,
                 verbose=verbose,
                 timeout=timeout,
+                journal=journal,
             )
             sides.append((workers.enter_context(worker), target))
             worker.start_describing(target.text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -27,6 +27,7 @@ from mnist_mlp.parity.check.verdict import port_outcome
 from mnist_mlp.parity.cost import Cost
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.steps.trajectory import one_blas_thread_throughout
+from mnist_mlp.ports.journal import as_they_were
 from mnist_mlp.ports.protocol import PortDescription, PortFacts
 from mnist_mlp.ports.user_code import is_script
 from mnist_mlp.spec import Spec
@@ -68,6 +69,7 @@ def check_port(
     cost: bool = False,
     verbose: bool = False,
     timeout: float | None = None,
+    in_place: bool = False,
     say: Say = lambda _: None,
 ) -> Checked:
     """Put a port on the ladder.
@@ -87,6 +89,8 @@ def check_port(
         specified ones.
     timeout : float, optional
         Most seconds that a user's code may run without a report, such as a judged step.
+    in_place : bool
+        Let what the user's code writes stay. By default all files are put back as they were.
 
     Raises
     ------
@@ -95,13 +99,12 @@ def check_port(
     """
     # Judging is matrix products, too, and the workers are busy meanwhile.
     with one_blas_thread_throughout(), ThreadPoolExecutor(1) as pool, ExitStack() as open_workers:
+        journal = None if in_place else open_workers.enter_context(as_they_were(say))
         # Closing the workers ends a call that runs in the pool.
         open_workers.callback(pool.shutdown, wait=False, cancel_futures=True)
 
         def started(target: Target) -> Worker:
-            say(f"starting {target.framework} for {target.text}")
-            for line in target.left_out:
-                say(f"left out, as it is not Python: {line}")
+            _announce(target, say)
             worker = open_workers.enter_context(
                 Worker(
                     target.framework,
@@ -112,6 +115,7 @@ def check_port(
                     arguments=target.arguments,
                     model=target.model,
                     live=target.live,
+                    journal=journal,
                 )
             )
             worker.start_describing(target.text)
@@ -263,6 +267,12 @@ def _needs(given: Setting, dataset: Dataset) -> supported.Needs:
     return supported.Needs(given.data.train_images.shape[1], dataset.classes)
 
 
+def _announce(target: Target, say: Say) -> None:
+    say(f"starting {target.framework} for {target.text}")
+    for line in target.left_out:
+        say(f"left out, as it is not Python: {line}")
+
+
 def original_spec(
     original: Target,
     *,
@@ -270,18 +280,23 @@ def original_spec(
     dataset: Dataset,
     image_shape: tuple[int, ...] = (),
     timeout: float | None = None,
+    in_place: bool = False,
     say: Say = lambda _: None,
 ) -> ReadSpec:
     """The specification read off an original; `spec` gives what it does not tell."""
-    say(f"starting {original.framework} for {original.text}")
-    with Worker(
-        original.framework,
-        accelerator="cpu",
-        timeout=timeout,
-        arguments=original.arguments,
-        model=original.model,
-        live=original.live,
-    ) as worker:
+    _announce(original, say)
+    with (
+        nullcontext() if in_place else as_they_were(say) as journal,
+        Worker(
+            original.framework,
+            accelerator="cpu",
+            timeout=timeout,
+            arguments=original.arguments,
+            model=original.model,
+            live=original.live,
+            journal=journal,
+        ) as worker,
+    ):
         given = setting(spec, dataset)
         facts = open_described(
             *(worker, original, worker.describe_port(original.text), given, dataset),
