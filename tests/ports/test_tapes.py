@@ -216,6 +216,28 @@ def test_an_autoencoder_makes_its_targets_of_its_inputs(
     assert steps[0].loss == pytest.approx((apart**2).mean(), rel=1e-12)
 
 
+def test_pictures_are_resized_in_the_precision_of_the_run(tmp_path: Path, workers: Workers) -> None:
+    """TensorFlow resizes in float32, which a port in torch does not."""
+    made = """
+layers = keras.layers
+net = keras.Sequential([
+    layers.Reshape((2, 2, 1)), layers.UpSampling2D(2, interpolation="bilinear"),
+    layers.Flatten(), layers.Dense(1),
+])
+"""
+    worker = workers("keras")
+    worker.describe_port(
+        script(tmp_path, HEAD + made + f"for epoch in range(3):\n    for a, b in data:{STEP}")
+    )
+    worker.pair_open([ROWS], precision="float64")
+    step = worker.pair_fit(PairJob(ROWS, 1))[0]
+    (number,) = step.inputs
+    shares = np.array([[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
+    x = ROWS.first(ROWS.batch_size).x.reshape(-1, 2, 2)
+    expected = (shares @ x @ shares.T).reshape(len(x), -1)
+    assert np.abs(step.inputs[number] - expected).max() < 1e-14
+
+
 TWO = f"""
 other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
 other_optimizer = keras.optimizers.SGD(0.1)
