@@ -32,7 +32,8 @@ from mnist_mlp.worker.warm import warm_workers
 PAIRS = Path(__file__).parent / "pairs"
 
 TOLERATED = {
-    *("flatten_order", "unbiased_variance", "repeated_rows", "decay_outside_loss"),
+    *("flatten_order", "concatenation_order", "unbiased_variance", "repeated_rows"),
+    "decay_outside_loss",
     *("clip_norm_slack", "schedule_in_float32", "constraint_epsilon"),
     *(f"{name}_epsilon_placement" for name in ("adam", "rmsprop", "adagrad", "adamax")),
 }

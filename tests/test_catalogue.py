@@ -49,6 +49,9 @@ COMPUTED = {
     ("causes/data.py", "cause"): data.MOVES.keys() - {"image_rotated_back"},
     ("causes/data.py", "f'{kind}_inputs'"): {"float16_inputs", "bfloat16_inputs"},
     ("causes/data.py", "f'{kind}_arithmetic'"): {"float16_arithmetic", "bfloat16_arithmetic"},
+    ("check/by_pair.py", "arithmetic.narrow(start.b) or UNKNOWN"): {
+        *("bfloat16_arithmetic", "float16_arithmetic", "unknown"),
+    },
     ("causes/forward.py", "cause"): {"batch_normalisation", "layer_normalisation"},
     ("causes/forward.py", "chosen"): {
         *("activation_missing", "gelu_tanh_approximation", "hard_sigmoid"),

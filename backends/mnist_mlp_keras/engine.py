@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import gen_random_ops, gen_stateless_random_ops_v2, math_ops
 
-from mnist_mlp.contract import Runtime
+from mnist_mlp.contract import Array, Runtime
 
 ACTIVATIONS: Mapping[str, Any] = {}
 
@@ -304,14 +304,41 @@ def forget_seed() -> None:
     tf.random.set_seed(None)
 
 
+def _interpolation(before: int, after: int) -> Array:
+    """What each of `after` points takes of `before` points, float64 (after, before): linearly
+    between the centres of the two next to it."""
+    centres = ((np.arange(after) + 0.5) * before / after - 0.5).clip(0, before - 1)
+    low = np.floor(centres).astype(int)
+    high = np.minimum(low + 1, before - 1)
+    shares, rows = np.zeros((after, before)), np.arange(after)
+    np.add.at(shares, (rows, low), 1 - (centres - low))
+    np.add.at(shares, (rows, high), centres - low)
+    return shares
+
+
 @contextmanager
 def exact_scalars() -> Iterator[None]:
     """Context in which a Python number becomes a float64 constant as it is.
 
     Otherwise TensorFlow makes it float32 first: hyperparameters, the constants of GELU and the
-    slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run.
+    slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run. It also resizes images in
+    float32, whatever it is given.
     """
-    original, leaky_relu = tf.cast, tf.nn.leaky_relu
+    original, leaky_relu, resize = tf.cast, tf.nn.leaky_relu, tf.image.resize
+
+    def resized(images: Any, size: Any, method: Any = "bilinear", **options: Any) -> Any:
+        exact = getattr(images, "dtype", None) == tf.float64 and len(images.shape) == 4
+        if (
+            not exact
+            or method not in ("bilinear", tf.image.ResizeMethod.BILINEAR)
+            or any(options.values())
+        ):
+            return resize(images, size, method, **options)
+        height, width = (
+            tf.constant(_interpolation(int(n), int(m)))
+            for n, m in zip(images.shape[1:3], size, strict=True)
+        )
+        return tf.einsum("bhwc,Hh,Ww->bHWc", images, height, width)
 
     def leaky(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
         del name
@@ -327,11 +354,11 @@ def exact_scalars() -> Iterator[None]:
     owners = (tf, math_ops)
     for owner in owners:
         owner.cast = cast
-    tf.nn.leaky_relu = leaky
+    tf.nn.leaky_relu, tf.image.resize = leaky, resized
     try:
         yield
     finally:
-        tf.nn.leaky_relu = leaky_relu
+        tf.nn.leaky_relu, tf.image.resize = leaky_relu, resize
         for owner in owners:
             owner.cast = original
 

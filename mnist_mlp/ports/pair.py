@@ -342,6 +342,33 @@ class PairStep:
     moved: Tensors = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ClassWeights:
+    """What a row counts in a loss, by its class; classes that are not named count once.
+
+    The sum is divided by the number of rows, or, if it `divides`, by the sum of their weights, as
+    `weight` of torch's cross-entropy is.
+    """
+
+    by_class: tuple[tuple[int, float], ...]
+    divides: bool = False
+
+    def __str__(self) -> str:
+        words = ", ".join(f"{label}: {weight:.6g}" for label, weight in self.by_class)
+        return f"{words}, divided by their sum" if self.divides else words
+
+    @property
+    def counted(self) -> dict[int, float]:
+        """Those that are not 1."""
+        return {label: weight for label, weight in self.by_class if weight != 1}
+
+    def of(self, classes: Array) -> Array:
+        """The weight of each row, float64 (n,), in a mean over the rows."""
+        known = dict(self.by_class)
+        found = np.array([known.get(int(label), 1.0) for label in classes.ravel()])
+        return found * (len(found) / found.sum()) if self.divides else found
+
+
 @dataclass(frozen=True, eq=False)
 class PairFacts:
     """What is known of a model after one batch.
@@ -367,6 +394,8 @@ class PairFacts:
         L2 penalty of each tensor that has one, as `sum(w**2)` is multiplied in the loss.
     constraints : dict
         In Keras, the constraint of each tensor that has one.
+    class_weights : ClassWeights or None
+        Of `fit`, or of torch's loss.
     repeated_rows : tuple of str
         Embeddings for which the optimizer takes the occurrences of a row one by one.
     schedules : tuple of str
@@ -405,6 +434,7 @@ class PairFacts:
     repeated: tuple[str, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    class_weights: ClassWeights | None = None
     repeated_rows: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
     asks_length: bool = False

@@ -52,7 +52,8 @@ class RowTable:
         if self._parts and rows.shape[1] != self._parts[0].shape[1]:
             raise UsageError(
                 f"a batch of the data has rows of {rows.shape[1]} values, but the rows before had "
-                f"{self._parts[0].shape[1]}: all rows must have the same length"
+                f"{self._parts[0].shape[1]}: all rows must have the same length. If they are texts "
+                f"or series, pad all of them to one length, and not each batch by itself"
             )
         self.shape = self.shape or x.shape[1:]
         numbers = np.empty(len(rows), np.int64)
@@ -153,6 +154,16 @@ FEW = 0.5
 """If more than this share of rows is found, no other pixel order is tried: with sorted values,
 different images may look equal."""
 
+MOST_VALUES = 2 * 10**7
+"""Most values of a table whose features are scaled one by one, which needs all rows at once."""
+
+FITTED, FITS = 32, 8
+"""Least rows of a table to which another is fitted, feature by feature, and how often it is tried;
+fewer rows would fit any others."""
+
+UNLIKE = 0.5
+"""Deviations of the same rows don't differ by so large a share between the two tables."""
+
 PROJECTIONS = 6
 """Number of random directions that rows are projected on to find the nearest row quickly. Then
 all values of the two rows are compared."""
@@ -196,10 +207,11 @@ def _readings(rows: Rows, within: Rows) -> Iterator[tuple[Reading, Reading, floa
         yield _as_given, _as_given, AS_GIVEN * span, False
     if rows.inputs < PER_ROW:
         yield _alike(low, high), _alike(dark, light), STRETCHED, False
-        yield _standardised(rows), _standardised(within), STRETCHED, False
+        yield from _by_feature(rows, within)
         return
     yield _stretched, _stretched, STRETCHED, False
     yield _inverted, _stretched, STRETCHED, False
+    yield from _by_feature(rows, within)
     yield _sorted, _sorted, STRETCHED, True
 
 
@@ -216,6 +228,42 @@ def _standardised(table: Rows) -> Reading:
     x = _as_given(table, np.arange(len(table)))
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     return lambda rows, ids: (_as_given(rows, ids) - mean) / np.where(deviation > 0, deviation, 1)
+
+
+def _by_feature(rows: Rows, within: Rows) -> Iterator[tuple[Reading, Reading, float, bool]]:
+    """Each feature scaled for itself: by its mean and deviation, then as nearby rows have it.
+
+    The second is for tables of which one has more rows than the other, and so other means.
+    """
+    if max(len(rows), len(within)) * rows.inputs > MOST_VALUES:
+        return
+    mine, theirs = _standardised(rows), _standardised(within)
+    yield mine, theirs, STRETCHED, False
+    if min(len(rows), len(within)) >= FITTED:
+        yield _fitted(rows, within, mine, theirs), theirs, STRETCHED, False
+
+
+def _fitted(rows: Rows, within: Rows, mine: Reading, theirs: Reading) -> Reading:
+    """Rows with each feature scaled and shifted, so that most come to lie on a row of the other
+    table."""
+    from scipy.spatial import cKDTree
+
+    x, y = (read(table, np.arange(len(table))) for read, table in ((mine, rows), (theirs, within)))
+    slope, offset = np.ones(rows.inputs), np.zeros(rows.inputs)
+    draw = np.random.default_rng(0).normal(size=(rows.inputs, PROJECTIONS))
+    tree = cKDTree(y @ draw)
+    for _ in range(FITS):
+        moved = slope * x + offset
+        near = y[tree.query(moved @ draw)[1]]
+        apart = np.abs(moved - near).max(axis=1)
+        best = apart <= np.median(apart)
+        from_x, from_y = x[best] - x[best].mean(axis=0), near[best] - near[best].mean(axis=0)
+        spread = (from_x**2).sum(axis=0)
+        slope = np.where(spread > 0, (from_x * from_y).sum(axis=0), 1) / np.where(spread, spread, 1)
+        if np.abs(slope - 1).max() > UNLIKE:  # of other rows, all would come to lie on a single one
+            return mine
+        offset = near[best].mean(axis=0) - slope * x[best].mean(axis=0)
+    return lambda table, ids: slope * mine(table, ids) + offset
 
 
 def _stretched(rows: Rows, ids: Positions) -> Array:

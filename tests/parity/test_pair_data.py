@@ -541,3 +541,42 @@ def test_rows_are_found_by_features_that_one_side_standardised() -> None:
     np.testing.assert_array_equal(find(Rows(made.astype(np.float32)), Rows(x)), order)
     others = rng.normal(size=(50, 6))
     assert (find(Rows(others), Rows(x)) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("port", "name", "value"),
+    [
+        ({"labels": lambda y: np.roll(y, 1)}, "labels_shuffled", "the label of another row"),
+        ({"labels": lambda y: 0.01 * y - 2}, "targets_scaled", "0.01 * the original's - 2"),
+        ({"labels": lambda y: (7 * y**2) % 5}, "unknown", "rows have other labels"),
+    ],
+    ids=["of other rows", "scaled", "others"],
+)
+def test_labels_that_are_others(here: Setting, port: Faulty, name: str, value: str) -> None:
+    """A permutation within each batch, as of rows and labels that are shuffled apart."""
+    found = here.pair({}, {"order": "stored", **port})
+    causes = [each.cause for each in found.breaks if each.place.tensor == "labels"]
+    assert causes[0].name == name
+    assert value in str(causes[0].value)
+
+
+def test_a_last_batch_that_is_dropped_of_another_batch_size(here: Setting) -> None:
+    """The rows that are left out are those of the port's own size: 150 rows are 3 times 40."""
+    found = here.pair({}, {"size": 40, "drop_last": True, "total": N})
+    causes = {each.cause.name: each.cause for each in found.breaks}
+    assert causes.keys() == {"batch_size", "last_batch_dropped"}
+    assert causes["batch_size"].fix == f"batch_size={SIZE}"
+    assert causes["last_batch_dropped"].value == "30 rows of each epoch"
+
+
+@pytest.mark.parametrize("features", [2, 12, 32])
+@pytest.mark.parametrize("more", [0, 100], ids=["the same rows", "held-out rows in one table"])
+def test_rows_of_standardised_features_are_recognised(features: int, more: int) -> None:
+    """As where a model of Keras has a Normalization, and its port's data are standardised."""
+    draw = np.random.default_rng(0)
+    given = draw.random((400 + more, features)) * draw.uniform(0.1, 100, features)
+    mean, deviation = given[:400].mean(axis=0), given[:400].std(axis=0)
+    made = ((given[:400] - mean) / deviation).astype(np.float32)
+    assert np.array_equal(find(Rows(made), Rows(given)), np.arange(400))
+    others = draw.normal(size=(400, features))
+    assert (find(Rows(others), Rows(given)) < 0).mean() > 0.95

@@ -11,8 +11,10 @@ from mnist_mlp.parity.pair import losses
 from mnist_mlp.parity.pair.heads import by_names
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
-from mnist_mlp.ports.pair import Mend, PairFacts, PairLayer, PairRows
+from mnist_mlp.ports.pair import ClassWeights, Mend, PairFacts, PairLayer, PairRows
 
+WEIGHTED = ClassWeights(((0, 1.0), (1, 6.0)))
+LOGITS = "binary_cross_entropy_with_logits"
 SHAPES = {"kernel": (4, 1)}
 
 
@@ -95,3 +97,40 @@ def test_outputs_are_matched_by_their_names(names: tuple[str, str], exchanged: b
     pairs = tuple(LayerPair(a, b) for a, b in zip(KERAS.layers, port.layers, strict=True))
     found = by_names(KERAS, port, WeightMap(pairs))
     assert [pair.b.number for pair in found.pairs] == ([1, 0] if exchanged else [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "kind", "value", "fix"),
+    [
+        (WEIGHTED, None, LOGITS, "none instead of 0: 1, 1: 6", "pos_weight=torch.tensor(6)"),
+        (None, WEIGHTED, LOGITS, "0: 1, 1: 6 instead of none", "no weight and no pos_weight"),
+        (WEIGHTED, ClassWeights(((0, 1.0), (1, 6.0)), divides=True), "cross_entropy",
+         "0: 1, 1: 6, divided by their sum instead of 0: 1, 1: 6", 'reduction="none"'),
+        (WEIGHTED, ClassWeights(((1, 6.0),)), LOGITS, "", ""),
+        (ClassWeights(((0, 1.0), (1, 1.0))), None, LOGITS, "", ""),
+    ],
+    ids=["missing", "extra", "divided", "the same", "all of them 1"],
+)  # fmt: skip
+def test_weights_of_classes(
+    ours: ClassWeights | None, theirs: ClassWeights | None, kind: str, value: str, fix: str
+) -> None:
+    layers = (dense(0, "out"),)
+    one = PairLayer(1, "loss", kind)
+    a = PairFacts("keras", layers, 0, class_weights=ours)
+    b = PairFacts("torch", layers, 0, loss=one, class_weights=theirs)
+    found = list(losses._class_weights(a, b))
+    if not value:
+        assert not found
+        return
+    (only,) = found
+    assert only.mends == (Mend(1, "class_weights", ours),)
+    assert (only.cause.name, only.cause.value) == ("class_weights", value)
+    assert fix in only.cause.fix
+
+
+def test_weights_of_classes_in_a_mean_over_rows() -> None:
+    classes = np.array([[0], [1], [1], [0]])
+    assert WEIGHTED.of(classes).tolist() == [1, 6, 6, 1]
+    divided = replace(WEIGHTED, divides=True).of(classes)
+    assert divided.mean() == 1
+    assert divided[1] == 6 * divided[0]

@@ -18,7 +18,7 @@ from loop_steps import (
 from mnist_mlp.data import Dataset
 from mnist_mlp.errors import UsageError
 from mnist_mlp.plan import make_plan, training_data
-from mnist_mlp.ports.pair import Forced, PairJob
+from mnist_mlp.ports.pair import Forced, PairJob, PairRows
 from mnist_mlp.ports.update_rules import ByStep
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker
@@ -204,6 +204,37 @@ def test_a_loop_in_another_file_gets_all_batches_in_one_epoch(
     worker.pair_open([ROWS], precision="float64")
     assert len(worker.pair_fit(PairJob(ROWS, 2))) == 6
     assert not Path(target).with_suffix(".after").exists()
+
+
+ALONE = {
+    "a list": ("for (a,) in loader:", "TensorDataset(x)"),
+    "a tensor": ("for a in loader:", "x"),
+    "labels that nobody reads": ("for a, _ in loader:", "TensorDataset(x, y)"),
+}
+
+
+@pytest.mark.parametrize("how", ALONE)
+def test_an_autoencoder_makes_its_targets_of_its_inputs(
+    how: str, tmp_path: Path, workers: Workers
+) -> None:
+    """Its rows are the targets, whatever its loader gives beside them."""
+    head, data = ALONE[how]
+    made = f"loader = DataLoader({data}, batch_size=8)\nnet = nn.Linear(4, 4)\n"
+    made += "optimizer = torch.optim.SGD(net.parameters(), lr=0.1)\n"
+    loop = f"for epoch in range(3):\n    {head}{STEP}".replace("(net(a), b)", "(net(a), a)")
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + made + loop))
+    own = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1)).own
+    assert own is not None
+    assert own.epochs[0].sizes == (8,) * 6 + (2,)
+    assert np.array_equal(own.epochs[0].targets, own.rows.take(own.epochs[0].ids))
+    rows = PairRows(ROWS.x, 2 * ROWS.x, ROWS.batch_size)
+    worker.pair_open([rows], precision="float64")
+    steps = worker.pair_fit(PairJob(rows, 2))
+    assert len(steps) == 2 * rows.steps
+    first = rows.first(rows.batch_size)
+    apart = steps[0].outputs[0] - first.y
+    assert steps[0].loss == pytest.approx((apart**2).mean(), rel=1e-12)
 
 
 CLOSURE = """

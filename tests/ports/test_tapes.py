@@ -16,7 +16,7 @@ from loop_steps import (
 )
 
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.ports.pair import PairJob, PairRows
 from mnist_mlp.ports.update_rules import ByStep
 from mnist_mlp.worker.parent import Worker
 
@@ -189,6 +189,53 @@ def test_an_error_of_a_later_batch_is_the_loops_own(tmp_path: Path, workers: Wor
     worker.pair_open([ROWS], precision="float32")
     with pytest.raises(Exception, match=r"loop\.py:\d+: AssertionError"):
         worker.pair_fit(PairJob(ROWS, 2))
+
+
+@pytest.mark.parametrize(
+    ("head", "data"),
+    [("for a in data:", "x"), ("for a, _ in data:", "(x, y)")],
+    ids=["inputs alone", "labels that nobody reads"],
+)
+def test_an_autoencoder_makes_its_targets_of_its_inputs(
+    head: str, data: str, tmp_path: Path, workers: Workers
+) -> None:
+    made = f"data = tf.data.Dataset.from_tensor_slices({data}).batch(8)\n"
+    made += "net = keras.Sequential([keras.layers.Dense(4)])\n"
+    loop = f"for epoch in range(3):\n    {head}{STEP}".replace("(b, net(", "(a, net(")
+    worker = workers("keras")
+    worker.describe_port(script(tmp_path, HEAD + made + loop))
+    own = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1)).own
+    assert own is not None
+    assert own.epochs[0].sizes == (8,) * 6 + (2,)
+    assert np.array_equal(own.epochs[0].targets, own.rows.take(own.epochs[0].ids))
+    rows = PairRows(ROWS.x, 2 * ROWS.x, ROWS.batch_size)
+    worker.pair_open([rows], precision="float64")
+    steps = worker.pair_fit(PairJob(rows, 2))
+    assert len(steps) == 2 * rows.steps
+    apart = steps[0].outputs[0] - rows.first(rows.batch_size).y
+    assert steps[0].loss == pytest.approx((apart**2).mean(), rel=1e-12)
+
+
+def test_pictures_are_resized_in_the_precision_of_the_run(tmp_path: Path, workers: Workers) -> None:
+    """TensorFlow resizes in float32, which a port in torch does not."""
+    made = """
+layers = keras.layers
+net = keras.Sequential([
+    layers.Reshape((2, 2, 1)), layers.UpSampling2D(2, interpolation="bilinear"),
+    layers.Flatten(), layers.Dense(1),
+])
+"""
+    worker = workers("keras")
+    worker.describe_port(
+        script(tmp_path, HEAD + made + f"for epoch in range(3):\n    for a, b in data:{STEP}")
+    )
+    worker.pair_open([ROWS], precision="float64")
+    step = worker.pair_fit(PairJob(ROWS, 1))[0]
+    (number,) = step.inputs
+    shares = np.array([[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
+    x = ROWS.first(ROWS.batch_size).x.reshape(-1, 2, 2)
+    expected = (shares @ x @ shares.T).reshape(len(x), -1)
+    assert np.abs(step.inputs[number] - expected).max() < 1e-14
 
 
 TWO = f"""

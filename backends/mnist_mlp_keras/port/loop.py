@@ -35,7 +35,7 @@ from mnist_mlp_keras.engine import (
     watched_gradients,
     watched_tapes,
 )
-from mnist_mlp_keras.port.slices import Losses, Start, as_arrays, dataset_of, epochs_of
+from mnist_mlp_keras.port.slices import Losses, Start, as_arrays, dataset_of, epochs_of, same
 from mnist_mlp_keras.port.state import number
 
 Site = tuple[str, int]
@@ -48,9 +48,10 @@ SEVERAL = "it has several optimizers"
 class Loop:
     """What a script's loop is made of.
 
-    `site` is where it goes over its data set; None where it makes its batches itself. `model` is
-    the name of its model, `before` how often that is called under a tape before it trains, `epochs`
-    how often its data are gone over, where that is known.
+    `site` is where it goes over its data set; None where it makes its batches itself, or its
+    targets out of what its data set gives, at `paced`. `model` is the name of its model, `before`
+    how often that is called under a tape before it trains, `epochs` how often its data are gone
+    over, where that is known.
     """
 
     target: str
@@ -58,6 +59,7 @@ class Loop:
     model: str
     epochs: int | None = None
     before: int = 0
+    paced: Site | None = None
 
 
 def refusal(target: str, reason: str) -> str:
@@ -220,12 +222,14 @@ class LoopWatch(Seen):
         """The optimizer of a loop that makes its batches itself."""
         self.recording = Recording()
         self._loops: list[int | None] = []
+        self._paced: Site | None = None
 
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """Its own; what a model was given before an element came is no part of a step."""
         for element in map(as_the_run, own(dataset)):
-            self.batch = dataset, site, element
-            self._forget()
+            if self.own is None:
+                self.batch = dataset, site, element
+                self._forget()
             yield element
         self.batch = None
 
@@ -305,7 +309,7 @@ class LoopWatch(Seen):
         if any(id(v) not in owned for v in variables):
             return {"refused": "its optimizer updates weights outside of the model that was run"}
         if self.batch is not None and not self._from_dataset():
-            self.batch = None
+            self._paced, self.batch = self.batch[1], None
         if self.batch is None:
             return {}
         dataset, site, element = self.batch
@@ -317,10 +321,15 @@ class LoopWatch(Seen):
         return {"loader": dataset, "loop": loop, "fit": {"epochs": epochs} if epochs else {}}
 
     def _from_dataset(self) -> bool:
-        """Whether the model was given as many rows as the data set has just given."""
+        """Whether the model was given as many rows as the data set has just given, and the loss
+        the targets beside them, and not the inputs again, as an autoencoder's."""
         assert self.batch is not None
         element = self.batch[2]
-        first = element[0] if isinstance(element, tuple | list) and element else None
+        parts = element if isinstance(element, tuple | list) else (element,)
+        again = [same(self.losses.targets, part) for part in parts]
+        if len(parts) == 1 or (again[:1] == [True] and not any(again[1:])):
+            return False
+        first = parts[0] if parts else None
         given: tuple[Any, Any] = first, self.inputs[-1]
         shapes = [x.shape[:1] for x in given if hasattr(x, "shape")]
         return len(shapes) < 2 or bool(shapes[0] == shapes[1])
@@ -346,7 +355,7 @@ class LoopWatch(Seen):
             self._refuse("its model is given more than one tensor")
         elif y is None or len(y) != len(x[0]):
             self._refuse(
-                "its batches come from no tf.data.Dataset, and its loss is none of Keras's"
+                "its loss is none of Keras's, and its targets come from no tf.data.Dataset"
             )
         elif self.recording.add(number(x[0]), as_arrays(x[0], y)):
             self._finish(ended=False)
@@ -362,7 +371,9 @@ class LoopWatch(Seen):
         assert self.start is not None
         found = {
             "loader": dataset_of(self.recording),
-            "loop": Loop(self.target, None, self.start.model.name, epochs, self.before),
+            "loop": Loop(
+                self.target, None, self.start.model.name, epochs, self.before, self._paced
+            ),
             "fit": {"epochs": epochs} if epochs else {},
         }
         self.catch.offer(lambda: self._whole(found, self.own))
@@ -422,6 +433,9 @@ class Drive(Driving, Seen):
 
     def elements(self, dataset: Any, own: Callable[[Any], Any], site: Site) -> Iterator[Any]:
         """One epoch's batches, or the whole where the data set repeats itself."""
+        if site == self.loop.paced:
+            yield from map(as_the_run, own(dataset))
+            return
         if site != self.loop.site:
             yield from islice(
                 map(as_the_run, own(dataset)), 1

@@ -15,6 +15,7 @@ from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.pair import (
+    ClassWeights,
     PairBrought,
     PairFacts,
     PairJob,
@@ -165,6 +166,7 @@ class KerasSide:
             unmapped=tuple(v.path for v in run.fitted.trainable_variables if id(v) not in mapped),
             repeated=tuple(observer.repeated),
             penalties=observer.penalties,
+            class_weights=class_weights_of(self.given.fit),
             constraints=constraints_of(observer.tensors),
             repeated_rows=tuple(run.repeated_rows),
             schedules=tuple(described(run.fitted, run.callbacks)),
@@ -615,6 +617,14 @@ class _First(keras.callbacks.Callback):
         """Let the run begin a validation."""
         del logs
         self.run.validate()
+
+
+def class_weights_of(fit: Mapping[str, Any]) -> ClassWeights | None:
+    """Those that `fit` is given."""
+    given = fit.get("class_weight")
+    if not isinstance(given, Mapping):
+        return None
+    return ClassWeights(tuple(sorted((int(k), float(v)) for k, v in given.items())))
 
 
 def _loss(model: Any, called: CalledLoss | None, place: int) -> PairLayer | None:

@@ -68,6 +68,8 @@ class WatchedLoss:
         def call(loss: Any, y_true: Any, y_pred: Any, *args: Any, **options: Any) -> Any:
             if self._within:
                 return own(loss, y_true, y_pred, *args, **options)
+            if "class_weights" in self._fields:
+                args, options = (), {"sample_weight": self._row_weights(y_true)}
             with self._outermost(loss, {}), self._changed(loss):
                 return own(loss, y_true, y_pred, *args, **options) + self._more()
 
@@ -80,7 +82,11 @@ class WatchedLoss:
             with self._outermost(own, options):
                 if "kind" in self._fields:
                     return self._other(y_true, y_pred) + self._more()
-                return own(y_true, y_pred, *args, **{**options, **self._arguments}) + self._more()
+                result = own(y_true, y_pred, *args, **{**options, **self._arguments})
+                weights = self._row_weights(y_true)
+                if weights is not None and result.shape == weights.shape:
+                    result = result * weights
+                return result + self._more()
 
         return call
 
@@ -118,6 +124,15 @@ class WatchedLoss:
         finally:
             for name, value in before.items():
                 setattr(loss, name, value)
+
+    def _row_weights(self, y_true: Any) -> Any:
+        """Of classes, as an experiment has them; None for none."""
+        weights = self._fields.get("class_weights")
+        if weights is None:
+            return None
+        y = ops.convert_to_numpy(y_true)
+        classes = y.argmax(axis=-1) if y.ndim > 1 and y.shape[-1] > 1 else y
+        return ops.convert_to_tensor(weights.of(classes), dtype=keras.config.floatx())
 
     def _other(self, y_true: Any, y_pred: Any) -> Any:
         kind, settings = self._fields["kind"]

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 import keras
+import numpy as np
 
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
@@ -76,6 +77,14 @@ def functions_of(module: Any) -> dict[str, Callable[..., Any]]:
 def _is_loss(thing: Any) -> bool:
     """Whether it is one of Keras's losses that are functions."""
     return isfunction(thing) and next(iter(signature(thing).parameters), "") == "y_true"
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two arrays or tensors hold the same numbers, whatever their shapes."""
+    if not (hasattr(a, "shape") and hasattr(b, "shape")):
+        return False
+    first, second = number(a).ravel(), number(b).ravel()
+    return np.array_equal(first, second)
 
 
 def as_arrays(x: Any, y: Any) -> tuple[Array, Array]:

@@ -32,7 +32,7 @@ from mnist_mlp.ports.driving import Batch, Driving
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
 from mnist_mlp_torch.port.pair_inputs import keys_of_batch
-from mnist_mlp_torch.port.slices import SliceWatch, Targets
+from mnist_mlp_torch.port.slices import SliceWatch, Targets, same
 
 
 def refusal(path: Path, reason: str) -> str:
@@ -48,9 +48,10 @@ def refusal(path: Path, reason: str) -> str:
 class Loop:
     """What a script's loop is made of, by the order in which the script makes such things.
 
-    `loader` is None where it makes its batches itself. `kind` is the type of a batch, `keys` say
-    what is where in one that is a dictionary, `epochs` how often its data are gone over, where that
-    is known, and `before` how often its module is called before it trains.
+    `loader` is None where it makes its batches itself, or its targets out of what its loader gives,
+    which is `paced` then. `kind` is the type of a batch, `keys` say what is where in one that is a
+    dictionary, `epochs` how often its data are gone over, where that is known, and `before` how
+    often its module is called before it trains.
     """
 
     module: int
@@ -60,6 +61,7 @@ class Loop:
     epochs: int | None = None
     before: int = 0
     keys: BatchKeys | None = None
+    paced: int | None = None
 
 
 class Made:
@@ -125,6 +127,8 @@ class LoopWatch:
         self.own: Any = None
         """The optimizer of a loop that makes its batches itself."""
         self.before = 0
+        self.paced: int | None = None
+        """The loader of a loop that makes its batches out of what that gives."""
         self._within = False
         self.calls: Counter[int] = Counter()
         """How often each module was called before, by its identity."""
@@ -149,7 +153,8 @@ class LoopWatch:
         def iterate(loader: Any) -> Iterator[Any]:
             for given in own(loader):
                 batch = _Read(given) if isinstance(given, Mapping) else given
-                self.batch, self.slices.inputs = (loader, batch), []
+                if self.own is None:
+                    self.batch, self.slices.inputs = (loader, batch), []
                 yield batch
             self.batch = None
 
@@ -195,6 +200,7 @@ class LoopWatch:
             return
         self.before = self.calls[id(self.root)] - 1
         if self.batch is not None and not self._from_loader():
+            self.paced = place_of(self.batch[0], self.made.loaders)
             self.batch = None
         meant = self.own is None and self.batch is None and self.catch.is_meant(self.root)
         if meant and "refused" not in self._found(optimizer):
@@ -209,14 +215,15 @@ class LoopWatch:
             self.slices.step()
 
     def _from_loader(self) -> bool:
-        """Whether the module was given as many rows as its loader has just given."""
+        """Whether the module was given as many rows as its loader has just given, and the loss
+        the targets beside them, and not the inputs again, as an autoencoder's."""
         assert self.batch is not None
-        _, batch = self.batch
-        first = batch[0] if isinstance(batch, tuple | list) and batch else None
-        if isinstance(batch, Mapping):
-            first = next((x for x in batch.values() if isinstance(x, Tensor)), None)
+        parts, targets = tensors_in(self.batch[1]), self.slices.targets.seen
         last = self.slices.inputs[-1] if self.slices.inputs else torch.empty(0)
-        return not isinstance(first, Tensor) or not len(last) or len(first) == len(last)
+        if parts and len(last) and len(parts[0]) != len(last):
+            return False
+        again = targets is not None and [same(targets, part) for part in parts]
+        return len(parts) != 1 and not (again and again[0] and not any(again[1:]))
 
     def _recorded(self, recording: Recording | None, reason: str) -> None:
         """The batches that a loop makes itself are known, or won't be."""
@@ -250,7 +257,7 @@ class LoopWatch:
         if self.batch is None:
             if module is None or place is None:
                 return {"refused": COPIES}
-            loop = Loop(module, None, place, tuple, before=self.before)
+            loop = Loop(module, None, place, tuple, before=self.before, paced=self.paced)
             return {"module": self.start, "loop": loop}
         if len(self.slices.inputs) != 1:
             calls = len(self.slices.inputs)
@@ -299,6 +306,13 @@ class _Read(dict[Any, Any]):
     def pop(self, key: Any, *default: Any) -> Any:
         self.read.add(key)
         return super().pop(key, *default)
+
+
+def tensors_in(batch: Any) -> list[Tensor]:
+    """What a batch has of tensors, in its order."""
+    parts = batch.values() if isinstance(batch, Mapping) else batch
+    parts = parts if isinstance(batch, Mapping | tuple | list) else [batch]
+    return [part for part in parts if isinstance(part, Tensor)]
 
 
 def _is_single(args: Sequence[Any]) -> bool:
@@ -370,7 +384,10 @@ class Drive(Driving):
 
     def _iterating(self, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def iterate(loader: Any) -> Iterator[Any]:
-            if place_of(loader, self.made.loaders) == self.loop.loader:
+            place = place_of(loader, self.made.loaders)
+            if place is not None and place == self.loop.paced:
+                return own(loader)
+            if place == self.loop.loader:
                 return self._batches()
             return islice(own(loader), 1)  # an evaluation, which moves no weight
 

@@ -156,6 +156,7 @@ class TorchSide:
                 if name not in mapped and parameter.requires_grad
             ),
             repeated=tuple(observer.repeated),
+            class_weights=observer.losses.class_weights,
             schedules=tuple(map(described, run.schedules)),
             asks_length=run.asks_length,
             shapes=observer.shapes,

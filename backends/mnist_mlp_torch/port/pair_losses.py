@@ -8,12 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from mnist_mlp.ports.pair import Mend, PairLayer
+from mnist_mlp.ports.pair import ClassWeights, Mend, PairLayer
 from mnist_mlp.reference import Array
 from mnist_mlp_torch.port.layers import to_array
+from mnist_mlp_torch.port.pair_layers import Call
+
+ENTROPIES = ("cross_entropy", "nll_loss")
 
 
 class Losses:
@@ -32,6 +36,8 @@ class Losses:
         self._weights: dict[int, Any] = {}
         self._nodes: dict[Any, int] = {}
         self._terms: list[tuple[Tensor, Any]] = []
+        self.class_weights: ClassWeights | None = None
+        """Those of the last loss."""
         self.targets: Sequence[Tensor] = ()
         """Those of the rows of this step, for losses that an experiment adds."""
 
@@ -111,6 +117,35 @@ class Losses:
         if weight.size != 1:
             return layer
         return replace(layer, settings={**layer.settings, "weight": float(weight.ravel()[0])})
+
+
+def class_weights_of(call: Call) -> ClassWeights | None:
+    """The weights of classes that a loss is given."""
+    weight, positive = (call.arguments.get(name) for name in ("weight", "pos_weight"))
+    if isinstance(positive, Tensor) and positive.numel() == 1:
+        return ClassWeights(((0, 1.0), (1, float(positive))))
+    if isinstance(weight, Tensor) and weight.dim() == 1 and call.kind in ENTROPIES:
+        mean = call.arguments.get("reduction", "mean") == "mean"
+        return ClassWeights(tuple(enumerate(weight.tolist())), divides=mean)
+    return None
+
+
+def with_class_weights(
+    call: Call, own: Callable[..., Tensor], weights: ClassWeights | None
+) -> Tensor:
+    """A loss as it is, but for its weights of classes."""
+    plain = {name: None for name in ("weight", "pos_weight") if name in call.arguments}
+    target = call.arguments["target"]
+    if weights is None:
+        return own(**plain)
+    each = own(**plain, reduction="none")
+    classes = target
+    if target.is_floating_point() and target.dim() > 1 and target.shape[1] > 1:
+        classes = target.argmax(dim=1)
+    if classes.numel() != each.numel():  # several numbers of each row
+        return own()
+    counted = torch.from_numpy(weights.of(to_array(classes))).to(each.dtype)
+    return (each.reshape(-1) * counted).mean()
 
 
 def _taken(kind: str, settings: Mapping[str, Any], output: Tensor, target: Tensor) -> Tensor:

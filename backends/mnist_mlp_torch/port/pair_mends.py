@@ -23,6 +23,7 @@ from mnist_mlp_torch.port.pair_layers import (
     pool,
     settings_of,
 )
+from mnist_mlp_torch.port.pair_losses import with_class_weights
 from mnist_mlp_torch.port.pair_noise import instead as other_noise
 from mnist_mlp_torch.port.pair_noise import laid_on
 from mnist_mlp_torch.port.pair_recurrent import Sequences, first_of, strand
@@ -163,6 +164,8 @@ def _cropped(call: Call, own: OwnWay, settings: Mapping[str, Any]) -> Tensor:
 def _loss(call: Call, own: OwnWay, fields: Mapping[str, Any]) -> Tensor:
     if "kind" in fields:
         return _other_loss(fields["kind"][0], call)
+    if "class_weights" in fields:
+        return with_class_weights(call, own, fields["class_weights"])
     names = {"reduction": "reduction", "smoothing": "label_smoothing", "delta": "delta"}
     arguments = {names[field]: value for field, value in fields.items() if field in names}
     if "aligned" in fields:

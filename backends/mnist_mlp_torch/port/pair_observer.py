@@ -32,7 +32,7 @@ from mnist_mlp_torch.port.pair_layers import (
     tensors_of,
     to_canonical,
 )
-from mnist_mlp_torch.port.pair_losses import Losses
+from mnist_mlp_torch.port.pair_losses import Losses, class_weights_of
 from mnist_mlp_torch.port.pair_mends import followed, performed, preceded
 from mnist_mlp_torch.port.pair_noise import Pieces, noised
 from mnist_mlp_torch.port.pair_noise import note as note_noise
@@ -171,6 +171,7 @@ class Observer:
             self.inputs[number] = data[steps]
         if call.kind in LOSSES:
             self.losses.add(layer, call.input, call.arguments.get("target"), result)
+            self.losses.class_weights = class_weights_of(call)
         if isinstance(given, Tensor):
             self.outputs[number] = copied(given)[steps]
             self.shapes[number] = tuple(given.shape[1:])

@@ -37,6 +37,13 @@ class Targets(TorchFunctionMode):
         return func(**{**call.arguments, "target": self.instead})
 
 
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether they hold the same numbers, whatever their shapes."""
+    if a.numel() != b.numel():
+        return False
+    return bool(torch.equal(a.detach().reshape(-1).double(), b.detach().reshape(-1).double()))
+
+
 class SliceWatch:
     """Runs a loop whose batches come from no loader, until its epochs are recorded.
 
@@ -64,7 +71,8 @@ class SliceWatch:
         elif not len(x[0]):
             self.done(None, "its module is given more than one tensor")
         elif y is None or len(y) != len(x[0]):
-            self.done(None, "its batches come from no DataLoader, and its loss is none of torch's")
+            reason = "its loss is none of torch's, and its targets come from no DataLoader"
+            self.done(None, reason)
         elif self.recording.add(to_array(x[0]), (x[0].detach().clone(), y.detach().clone())):
             self.recording.close(ended=False)
             self.finish()

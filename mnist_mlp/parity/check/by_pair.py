@@ -47,7 +47,7 @@ from mnist_mlp.parity.pair.schedules import (
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
 from mnist_mlp.plan import Plan, make_plan
 from mnist_mlp.ports.attention import BLIND
-from mnist_mlp.ports.inputs import Inputs
+from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.pair import (
     Forced,
     PairBrought,
@@ -175,9 +175,10 @@ def epochs_breaks(original: Target, port: Target, a: int | None, b: int | None) 
         return []
     assert a is not None
     assert b is not None
-    cause = Cause("epochs_missing", f"{b} of {a} epochs")
+    fix = f"{a} epochs"
+    cause = Cause("epochs_missing", f"{b} of {a} epochs", fix=fix)
     if b > a:
-        cause = Cause(UNKNOWN, f"{b} epochs, the original's script has {a}")
+        cause = Cause("more_epochs", f"{b} epochs instead of {a}", fix=fix)
     return [
         Break(
             side="b",
@@ -378,7 +379,7 @@ def _double(
     seen.noted += result.noted
     seen.breaks += _beyond_the_steps(run, seen, lengths)
     _margins(seen, result, run.judged())
-    _arithmetic(seen, start, steps[0], own[0])
+    _arithmetic(seen, start, steps[0], own[0], facts_b)
     if not weights.whole:
         seen.leave_out("predictions", reason="a tensor has no counterpart")
     elif not seen.broken("data", "forward", "loss", "gradient", "update"):
@@ -440,11 +441,11 @@ def _beyond_the_steps(run: PairRun, seen: PairEvidence, lengths: Lengths) -> lis
     plateaus = acting(a.plateau, lengths), acting(b.plateau, lengths)
     if None in plateaus and any(side.own_rates for side in (a, b)):  # it may be own code's work
         plateaus = None, None
-    for each in (
+    for item in (
         settings_break(*plateaus, name="plateau_settings", rung="update"),
         settings_break(*stopping, name="early_stopping_settings", rung="order"),
     ):
-        found += [each] if each is not None else []
+        found += [item] if item is not None else []
     return found
 
 
@@ -526,7 +527,8 @@ def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:
         if stage in before.margins:
             seen.found[rung] = max(before.margins[stage], seen.found.get(rung, 0.0))
         if stage in result.open_stages:
-            seen.leave_out(rung, reason="an earlier rung breaks")
+            reason = "an earlier rung is open" if result.rounded else "an earlier rung breaks"
+            seen.leave_out(rung, reason=reason)
         elif stage in result.judged.margins:
             margin = result.judged.margins[stage]
             seen.margins[rung] = max(margin, seen.margins.get(rung, 0.0))
@@ -534,6 +536,12 @@ def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:
         seen.found["data"] = before.margins["data"]
     if "data" in result.judged.margins:
         seen.margins["data"] = result.judged.margins["data"]
+    if result.rounded:
+        seen.not_judged.append(
+            f"the forward pass and what follows from it: one side scales one of its several inputs "
+            f"before float32 rounds it, the other in its model ({result.rounded:.1e} of a layer's "
+            f"inputs); scale it in the same place to see more"
+        )
     if result.judged.rough:
         names = ", ".join(sorted(result.judged.rough))
         seen.not_judged.append(f"what is not computed in float64 when all else is: {names}")
@@ -543,7 +551,9 @@ def _margins(seen: PairEvidence, result: Explained, before: Judged) -> None:
         seen.told.append(f"{what} zero but for rounding")
 
 
-def _arithmetic(seen: PairEvidence, start: Start, a: PairStep, b: PairStep) -> None:
+def _arithmetic(
+    seen: PairEvidence, start: Start, a: PairStep, b: PairStep, facts_b: PairFacts
+) -> None:
     """A side that computes more coarsely than float32 does, each against itself."""
     if start.b is None:
         return
@@ -560,7 +570,9 @@ def _arithmetic(seen: PairEvidence, start: Start, a: PairStep, b: PairStep) -> N
     text = f"{theirs:.1e} of an output is lost, {ours:.1e} in the original"
     if ours <= arithmetic.COARSE and not seen.broken("data", "forward"):
         place = Place(1, 1, 0, "pre_activation")
-        cause = Cause(UNKNOWN, f"coarser than float32: {text}")
+        cause = Cause(arithmetic.narrow(start.b) or UNKNOWN, f"coarser than float32: {text}")
+        if facts_b.loop and facts_b.framework == "torch" and cause.name != UNKNOWN:
+            cause = replace(cause, fix="no torch.autocast around the forward pass")
         seen.breaks.append(Break(side="b", rung="forward", place=place, cause=cause))
     else:
         seen.not_judged.append(f"arithmetic coarser than float32: {text}")
@@ -660,6 +672,10 @@ def _own_data(
         for side, each in zip((original, port), brought, strict=True)
     ]
     found = against_original(sides[0], sides[1], make_plan(spec, dataset), dataset)
+    labels = [item for item in found.breaks if item.place.tensor == "labels"]
+    if labels and seen.judged and not _reads_labels(port, fed.b[seen.chosen[1]]):
+        found.breaks = [item for item in found.breaks if item not in labels]
+        found.not_exercised.append("labels: the port's loss makes its targets of something else")
     scales = [x for x in found.breaks if x.cause.name in (*SCALINGS, "pixels_scaled_otherwise")]
     if not seen.broken("data") and seen.judged and fed.own_rows:
         # What the networks saw of the same rows was judged: their scales belong together.
@@ -683,6 +699,16 @@ def _own_data(
         seen.leave_out(rung, reason=reason)
     if found.unjudged:
         seen.not_judged.append(found.unjudged)
+
+
+def _reads_labels(port: Side, rows: PairRows) -> bool:
+    """Whether a step of the port is another with other labels: an autoencoder's is not."""
+    mine = _first_batch(rows)
+    other = replace(mine, y=each(lambda y: y[::-1], mine.y))
+    a, b = (port.worker.pair_fit(PairJob(given, 1))[0] for given in (mine, other))
+    return a.loss != b.loss or any(
+        not np.array_equal(a.gradients[name], b.gradients[name]) for name in a.gradients
+    )
 
 
 def _facts(side: Side, brought: PairBrought) -> PortFacts:

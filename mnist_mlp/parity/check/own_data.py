@@ -147,7 +147,7 @@ class Located:
 # --- Batches --------------------------------------------------------------------------------------
 
 
-def other_size(got: int, size: int, side: Side) -> Break:
+def other_size(got: int, size: int, side: Side, *, fix: str = "") -> Break:
     """A batch size that is not the one it should be."""
     return Break(
         side=side,
@@ -155,7 +155,7 @@ def other_size(got: int, size: int, side: Side) -> Break:
         place=IDS_OF_FIRST,
         got=str(got),
         expected=str(size),
-        cause=Cause("batch_size", f"{got} instead of {size}"),
+        cause=Cause("batch_size", f"{got} instead of {size}", fix=fix),
     )
 
 

@@ -245,7 +245,7 @@ def _training(seen: DataVerdict, pair: Pair, size: int) -> None:
     got = max(pair.b.epochs[0].sizes)
     whole = len(pair.b.epochs[0].batches) > 1
     if got > size or (got != size and whole):
-        seen.breaks.append(other_size(got, size, PORT))
+        seen.breaks.append(other_size(got, size, PORT, fix=f"batch_size={size}"))
     if not _same_kind_of_rows(seen, pair):
         return
     seen.breaks += _rows(seen, pair, size)
@@ -342,11 +342,12 @@ def _the_originals_rows(pair: Pair, size: int) -> Iterator[Break]:
     theirs, ours = pair.orders
     n, total = len(ours[0]), len(theirs[0])
     a, b = _union(theirs), _union(ours)
-    incomplete = _dropped(pair.b, b, n, size) or _dropped(pair.a, a, total, size)
+    own = max(pair.b.epochs[0].sizes)  # which may not be the original's
+    incomplete = _dropped(pair.b, b, n, own) or _dropped(pair.a, a, total, size)
     repeats = _repeated(ours[0]), _repeated(theirs[0])
     draws = min(repeats) > 0.1 * n and abs(repeats[0] - repeats[1]) < 5 * np.sqrt(n)
     # Each epoch leaves out other rows of an incomplete batch.
-    slack = size - 1 if incomplete else 0
+    slack = max(size, own) - 1 if incomplete else 0
     if draws:  # with replacement: an epoch leaves out a third of the rows, two a seventh
         slack = max(slack, len(a) // 4)
     elif abs(repeats[0] - repeats[1]) > slack:
@@ -355,8 +356,8 @@ def _the_originals_rows(pair: Pair, size: int) -> Iterator[Break]:
     extra, missing = len(np.setdiff1d(b, a)), len(np.setdiff1d(a, b))
     # Of rows that come in one order it is not seen whether the others are there at all.
     by_chance = pair.b.total is None and len(b) == n and _repeats_itself(ours)
-    dropped = _dropped(pair.b, b, n, size) or by_chance
-    if dropped and n == total - total % size < total and missing <= total % size and not extra:
+    dropped = _dropped(pair.b, b, n, own) or by_chance
+    if dropped and n == total - total % own < total and missing <= total % own and not extra:
         yield _last_batch(pair, "last_batch_dropped", total - n)
     elif total < n and total == n - n % size and extra <= n % size and not missing:
         yield _last_batch(pair, "last_batch_kept", n - total)
@@ -405,6 +406,9 @@ def _repeats(got: int, n: int, expected: int) -> Break:
 
 # --- Labels and weights ---------------------------------------------------------------------------
 
+MANY_TARGETS = 4
+"""Fewer targets are on a line, or in another order, by chance."""
+
 
 def _labels(
     pair: Pair,
@@ -437,6 +441,8 @@ def _labels(
             most = int(max(right.max(), own.targets.max())) + 1
             named = label_cause(own.targets[both], right, most, where)
             cause = cause if named.name == UNKNOWN else named
+        if cause.name == UNKNOWN:
+            cause = _other_targets(targets[both], expected[both], where) or cause
         if step is None:
             ends = np.cumsum(own.sizes)
             number = int(np.searchsorted(ends, at, side="right")) + 1
@@ -445,6 +451,36 @@ def _labels(
             told_at = step
         yield _label_break(cause, epoch, told_at, _short(targets[at]), _short(expected[at]))
         return
+
+
+def _other_targets(got: Array, expected: Array, where: str) -> Cause | None:
+    """Targets that are the original's, but for a factor and a shift, or in another order."""
+    if len(got) < MANY_TARGETS:
+        return None
+    slope, offset = _line_through(expected, got)
+    if slope and _equal(got, slope * expected + offset).all():
+        return Cause("targets_scaled", f"{_affine(slope, offset)}, {where}")
+    order, other = (np.lexsort(each.T[::-1]) for each in (got, expected))
+    if _equal(got[order], expected[other]).all():
+        wrong = int((~_equal(got, expected)).sum())
+        text = f"{wrong} of {len(got)} rows have the label of another row, {where}"
+        return Cause("labels_shuffled", text)
+    return None
+
+
+def _line_through(x: Array, y: Array) -> tuple[float, float]:
+    """Slope and offset of the line through the points of least and largest `x`; 0, 0 for none."""
+    low, high = int(x.argmin()), int(x.argmax())
+    span = x.flat[high] - x.flat[low]
+    if not span:
+        return 0.0, 0.0
+    slope = float((y.flat[high] - y.flat[low]) / span)
+    return slope, float(y.flat[low] - slope * x.flat[low])
+
+
+def _affine(slope: float, offset: float) -> str:
+    shift = f" {'+' if offset > 0 else '-'} {abs(offset):.6g}" if abs(offset) > 1e-9 else ""
+    return f"{slope:.6g} * the original's{shift}"
 
 
 class _Labels:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from mnist_mlp.parity.steps.arbiter import keep_bits
 from mnist_mlp.ports.pair import PairStep, layer_and_role
 from mnist_mlp.reference import Array
 
@@ -40,6 +41,23 @@ def lost_in_products(single: PairStep, double: PairStep) -> float:
         None if before is None or after is None else max(after - before, 0.0)
         for before, after in pairs
     )
+
+
+NARROW = {"bfloat16_arithmetic": 7, "float16_arithmetic": 10}
+"""Mantissa bits of 16-bit numbers."""
+
+
+def narrow(single: PairStep) -> str:
+    """The cause whose numbers all results of layers with kernels are; empty for none."""
+    roles = map(layer_and_role, single.before)
+    numbers = {number for number, role in roles if role == "kernel"} & single.outputs.keys()
+    results = [single.outputs[number] for number in numbers]
+    fitting = (
+        name
+        for name, bits in NARROW.items()
+        if results and all(np.array_equal(keep_bits(x, bits), x) for x in results)
+    )
+    return next(fitting, "")
 
 
 def _apart(single: Mapping[int, Array], double: Mapping[int, Array], number: int) -> float | None:

@@ -89,6 +89,17 @@ def _apart(b: Array, a: Array) -> float:
     return float(np.abs(b - a).sum())
 
 
+def axis_of(x: Array, channels: int) -> int | None:
+    """Where a batch has its channels: first after the rows, or last; None if both may be."""
+    axes = {axis % x.ndim for axis in (1, -1) if x.ndim > 1 and x.shape[axis] == channels}
+    return axes.pop() if len(axes) == 1 else None
+
+
+def is_rotation(order: Array) -> bool:
+    """Whether positions are two blocks that have changed places."""
+    return len(set(((order - np.arange(len(order))) % len(order)).tolist())) == 1
+
+
 def flattened_by_channels(shape: tuple[int, ...]) -> Array:
     """Positions, in features flattened as (space, channels), of those flattened as (channels,
     space); `shape` is (*space, channels)."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.pair.arrange import is_rotation
 from mnist_mlp.parity.pair.blame import lines_of
 from mnist_mlp.parity.pair.code import code_of
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
 from mnist_mlp.parity.pair.judge import Finding, Judged
 from mnist_mlp.parity.pair.run import PairRun
+from mnist_mlp.parity.pair.weight_map import LayerPair
+from mnist_mlp.ports.inputs import arrays_of
 from mnist_mlp.ports.pair import Mend
 
 NOTED = ("unbiased_variance",)
@@ -46,6 +51,12 @@ WITHIN_LAYER = (
 )
 """Settings of a layer that show in what it gets, as a convolution's padding in front of it."""
 
+ROUNDED = 1e-6
+"""As much as float32 rounds data, as a share of a tensor's largest element."""
+
+VAST = 1e100
+"""So many times the largest element is no number that says anything."""
+
 MOST = 12
 """Differences that are mended one after another."""
 
@@ -61,6 +72,8 @@ class Explained:
     breaks: list[Break] = field(default_factory=list)
     noted: list[Cause] = field(default_factory=list)
     open_stages: list[str] = field(default_factory=list)
+    rounded: float = 0.0
+    """A difference that may be the rounding of the data; 0 for none."""
 
 
 def explained(run: PairRun) -> Explained:
@@ -73,6 +86,10 @@ def explained(run: PairRun) -> Explained:
             if finding is None:
                 break
             found = explain(finding, run, mends)
+            if found is None and is_rounded(finding, run):
+                seen.rounded = finding.size
+                seen.open_stages += ["forward", *_behind(finding)]
+                break
             if found is None:
                 seen.breaks.append(_break(finding, run, Cause(UNKNOWN, _size(finding)), ()))
                 seen.open_stages += _behind(finding)
@@ -85,12 +102,33 @@ def explained(run: PairRun) -> Explained:
                     cause = replace(each.cause, fix=fix)
                     seen.breaks.append(_break(finding, run, cause, each.mends))
                 mends += each.mends
-    seen.noted += [
-        Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
-        for pair in run.reordered
-    ]
+    seen.noted += map(_other_order, run.reordered)
     seen.judged = run.judged(mends)
     return seen
+
+
+def _other_order(pair: LayerPair) -> Cause:
+    """What is said of a layer whose features stand in another order."""
+    if pair.rows is not None and pair.columns is None and is_rotation(pair.rows):
+        return Cause("concatenation_order", f"of what {pair.b.name} takes")
+    return Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
+
+
+def is_rounded(finding: Finding, run: PairRun) -> bool:
+    """Whether a layer's inputs differ by no more than float32 rounds, where one of several inputs
+    of the network comes in other numbers on each side: scaled here by the model, and there before.
+
+    Of a single input, such rows are moved by that much (`pair_rows`).
+    """
+    if finding.tensor != "inputs" or not finding.size <= ROUNDED or run.rows_a is None:
+        return False
+    ours, theirs = arrays_of(run.rows_a.x), arrays_of(run.rows_b.x)
+    if len(ours) < 2 or len(ours) != len(theirs):
+        return False
+    return any(
+        x.size == y.size and not np.array_equal(np.sort(x, axis=None), np.sort(y, axis=None))
+        for x, y in zip(ours, theirs, strict=True)
+    )
 
 
 def _behind(finding: Finding) -> Iterator[str]:
@@ -129,6 +167,8 @@ def _fix(mends: tuple[Mend, ...], run: PairRun) -> str:
 def _size(finding: Finding) -> str:
     if finding.size == float("inf"):
         return f"{finding.tensor}: {finding.got}, the original's {finding.expected}"
+    if finding.size > VAST:
+        return f"the original's {finding.tensor} is zero, and the port's is not"
     return f"{finding.size:.2g} of the largest element of {finding.tensor}"
 
 

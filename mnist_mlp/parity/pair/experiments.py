@@ -21,7 +21,7 @@ from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, at_its_source, family, side_by_side
 from mnist_mlp.parity.pair.settings import differing, short, told
 from mnist_mlp.ports.inputs import arrays_of, orders
-from mnist_mlp.ports.pair import Mend, PairLayer
+from mnist_mlp.ports.pair import Mend, PairLayer, tensor_name
 
 TRIALS = 60
 """Experiments for one difference at most; each is a run of a few steps."""
@@ -373,6 +373,18 @@ def _all_alike(numbers: Sequence[float]) -> bool:
 
 
 def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
+    if finding.expected == "none" and run.facts_b.framework == "torch":
+        ours, theirs = run.steps_a[0].gradients, run.own_steps()[0].gradients
+        found = [
+            (pair.b, role)
+            for pair in run.weights.pairs
+            for role in pair.b.shapes
+            if tensor_name(pair.a.number, role) not in ours
+            and tensor_name(pair.b.number, role) in theirs
+        ]
+        text = ", ".join(f"{role} of {layer.name}" for layer, role in found)
+        mends = tuple(Mend(layer.number, "frozen", role) for layer, role in found)
+        yield Hypothesis(mends, Cause("not_frozen", text))
     if finding.got != "none":
         return
     assert finding.layer is not None

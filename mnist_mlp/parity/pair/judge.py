@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from mnist_mlp.parity.pair.arrange import laid_like, windows_like
+from mnist_mlp.parity.pair.arrange import axis_of, laid_like, windows_like
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.pair import STATISTICS, PairLayer, PairStep, layer_and_role
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
@@ -157,7 +157,10 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
     if ours is None or theirs is None:
         return float("inf"), "not run", "run"
     order = pair.columns if outputs else pair.rows
-    if order is not None and theirs.shape == ours.shape:
+    if order is not None and pair.a.kind == "conv":
+        axis = axis_of(theirs, len(order))
+        theirs = theirs if axis is None else np.take(theirs, np.argsort(order), axis=axis)
+    elif order is not None and theirs.shape == ours.shape:
         theirs = theirs[..., np.argsort(order)]
     # A recurrent layer has its features last, and goes through the axis before.
     laid = theirs if pair.a.kind in RECURRENT else laid_like(theirs, ours)

@@ -12,7 +12,7 @@ from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.settings import differing, short, told
 from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.ports.inputs import arrays_of, orders
-from mnist_mlp.ports.pair import Mend, PairFacts, PairLayer, PairRows
+from mnist_mlp.ports.pair import ClassWeights, Mend, PairFacts, PairLayer, PairRows
 from mnist_mlp.ports.rows import targets_of
 
 DOUBLED = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy_with_logits"))
@@ -58,6 +58,7 @@ def hypotheses(run: PairRun) -> Iterator[Hypothesis]:
     for ours, theirs in pairs:
         if ours is not None and theirs is not None:
             yield from _of_loss(ours, theirs)
+    yield from _class_weights(a, b)
     yield from _weights(pairs)
     yield from _missing(pairs, run)
     yield from _exchanged_targets(run.rows_b)
@@ -135,6 +136,37 @@ def _kinds_instead(a: PairLayer, b: PairLayer) -> tuple[str, ...]:
         # Of softmax, too, Keras's loss takes the scores, and each by itself.
         return "binary_cross_entropy_with_logits", "binary_cross_entropy"
     return ENTROPIES if a.kind in ENTROPIES and b.kind not in ENTROPIES else ()
+
+
+def _class_weights(a: PairFacts, b: PairFacts) -> Iterator[Hypothesis]:
+    """Weights of classes that only one side has, or other ones."""
+    ours, theirs = a.class_weights, b.class_weights
+    counted = [(x.counted, x.divides and bool(x.counted)) if x else ({}, False)
+               for x in (ours, theirs)]  # fmt: skip
+    if counted[0] == counted[1] or len(b.all_losses) != 1:
+        return
+    loss = b.all_losses[0]
+    text = f"{theirs or 'none'} instead of {ours or 'none'}"
+    mends = (Mend(loss.number, "class_weights", ours),)
+    yield Hypothesis(mends, Cause("class_weights", text, fix=_fix_of_classes(ours, loss, b)))
+
+
+def _fix_of_classes(wanted: ClassWeights | None, loss: PairLayer, b: PairFacts) -> str:
+    if b.framework == "keras":
+        if wanted is None or not wanted.divides:
+            words = "None" if wanted is None else f"{{{wanted}}}"
+            return f"class_weight={words} in fit"
+        listed = ", ".join(f"{weight:.6g}" for _, weight in wanted.by_class)
+        return f"sample_weight=w[y] * len(y) / sum(w[y]) in each batch, w being [{listed}]"
+    if wanted is None:
+        return "no weight and no pos_weight in the loss"
+    numbers = [dict(wanted.by_class).get(k, 1.0) for k in range(wanted.by_class[-1][0] + 1)]
+    if loss.kind == "binary_cross_entropy_with_logits" and numbers[0] == 1 and len(numbers) == 2:
+        return f"pos_weight=torch.tensor({numbers[1]:.6g}) in the loss"
+    shown = ", ".join(f"{weight:.6g}" for weight in numbers)
+    return (
+        f'(w[y] * losses).mean(), w being torch.tensor([{shown}]) and losses with reduction="none"'
+    )
 
 
 def _weights(pairs: Sequence[Two]) -> Iterator[Hypothesis]:

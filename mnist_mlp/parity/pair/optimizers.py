@@ -83,6 +83,8 @@ class Optimizers:
     constrained: Sequence[Constrained] = ()
     steps_b: Sequence[PairStep] = ()
     frameworks: tuple[str, str] = ("", "")
+    loop: bool = False
+    """Whether the port's updates are made by a loop of its own."""
     schedules: Schedules | None = None
 
     @classmethod
@@ -104,6 +106,7 @@ class Optimizers:
             constrained=constraints.compared(run),
             steps_b=theirs,
             frameworks=(run.facts_a.framework, run.facts_b.framework),
+            loop=run.facts_b.loop,
             schedules=run.schedules,
         )
 
@@ -624,6 +627,12 @@ CLIP_FIXES = {
         "global": 'gradient_clip_val={at}, gradient_clip_algorithm="norm" in the Trainer',
         "value": 'gradient_clip_val={at}, gradient_clip_algorithm="value" in the Trainer',
     },
+    "a loop in torch": {
+        "": "no clipping in front of optimizer.step()",
+        "tensor": "nn.utils.clip_grad_norm_(w, {at}) for each parameter w, in front of the update",
+        "global": "nn.utils.clip_grad_norm_(model.parameters(), {at})",
+        "value": "nn.utils.clip_grad_value_(model.parameters(), {at})",
+    },
 }
 
 
@@ -647,7 +656,9 @@ def _of_clipping(both: Optimizers) -> Hypothesis:
         fields.append("clip_slack")
     mends = tuple(Mend(None, field, a[field]) for field in fields)
     text = f"{_clip_words(b)} instead of {_clip_words(a)}"
-    fix = CLIP_FIXES[both.frameworks[1]][a["clip"]].format(at=_short(a["clip_at"]))
+    where = both.frameworks[1]
+    where = "a loop in torch" if where == "torch" and both.loop else where
+    fix = CLIP_FIXES[where][a["clip"]].format(at=_short(a["clip_at"]))
     return Hypothesis(mends, Cause(name, text, fix=fix))
 
 

@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
-from mnist_mlp.parity.pair.arrange import flattened_by_channels, laid_like
+from mnist_mlp.parity.pair.arrange import axis_of, flattened_by_channels, laid_like
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.decays import Penalties, change_decay, with_penalties, without
 from mnist_mlp.parity.pair.heads import exchanged, names_alike
@@ -185,6 +185,7 @@ class PairRun:
                 changed = (
                     self._exchanged(at, step)
                     or self._reordered(at, step, mends)
+                    or self._concatenated(at, step)
                     or self._projected(at, mends)
                     or self._turned(at, mends)
                 )
@@ -257,6 +258,39 @@ class PairRun:
                     if _near(theirs, ours[..., order]) or self._drawn_so(at, order, mends):
                         return self.weights.with_orders(at, rows=order)
         return self._with_columns(at, mends) if at and ours.ndim > 2 else None
+
+    def _concatenated(self, at: int, step: PairStep) -> WeightMap | None:
+        """With the two parts that a layer's features are put together of the other way round.
+
+        A network's own inputs in another order are no such parts.
+        """
+        pair, first = self.weights.pairs[at], self.steps_a[0]
+        ours, theirs = first.inputs[pair.a.number], step.inputs.get(pair.b.number)
+        if not at or theirs is None or pair.rows is not None or pair.a.kind != pair.b.kind:
+            return None
+        if pair.a.kind == "dense":
+            n, axes = ours.shape[-1], (ours.ndim - 1, theirs.ndim - 1)
+        elif pair.a.kind == "conv" and pair.a.settings.get("groups", 1) == 1:
+            n = pair.a.shapes["kernel"][-2]
+            found = axis_of(ours, n), axis_of(theirs, n)
+            if found[0] is None or found[1] is None:
+                return None
+            axes = found[0], found[1]
+        else:
+            return None
+        if theirs.size != ours.size or theirs.shape[axes[1]] != n:
+            return None
+        sums = [
+            np.abs(x).sum(axis=tuple(k for k in range(x.ndim) if k != axis))
+            for x, axis in zip((ours, theirs), axes, strict=True)
+        ]
+        for start in range(1, n):
+            order = np.roll(np.arange(n), -start)
+            if np.allclose(sums[1], sums[0][order], rtol=LIMITS["forward"]) and _near(
+                np.take(theirs, np.argsort(order), axis=axes[1]), ours
+            ):
+                return self.weights.with_orders(at, rows=order)
+        return None
 
     def _drawn_so(self, at: int, order: Array, mends: Sequence[Mend]) -> bool:
         """Whether a dropout in front of a dense layer gets its features in another order."""

@@ -35,7 +35,7 @@ class LayerPair:
     def to_b(self, role: str, value: Array) -> Array:
         """A tensor of the original as the port has it."""
         if role == "kernel" and self.rows is not None:
-            value = value[self.rows]
+            value = np.take(value, self.rows, axis=-2)
         if role in ("kernel", "bias") and self.columns is not None:
             value = value[..., self.columns]
         return self._in_windows(role, value, self.b)
@@ -44,7 +44,7 @@ class LayerPair:
         """A tensor of the port as the original has it."""
         value = self._in_windows(role, value, self.a)
         if role == "kernel" and self.rows is not None:
-            value = value[np.argsort(self.rows)]
+            value = np.take(value, np.argsort(self.rows), axis=-2)
         if role in ("kernel", "bias") and self.columns is not None:
             value = value[..., np.argsort(self.columns)]
         return value
