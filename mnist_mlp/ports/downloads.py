@@ -1,7 +1,6 @@
 """Downloads of a user's script, one at a time between the processes that `check` runs at once.
 
 Two scripts may fill the same cache. The second waits for the first, and then finds the files there.
-They stay when the check has ended.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from mnist_mlp.data.cache import cache_dir
-from mnist_mlp.ports.journal import kept
 
 try:
     import fcntl
@@ -47,8 +45,7 @@ def apart(own: Callable[..., Any], folder: Callable[..., str | Path]) -> Callabl
 
     @wraps(own)
     def download(*args: Any, **options: Any) -> Any:
-        place = folder(*args, **options)
-        with one_at_a_time(place), kept(Path(place)):
+        with one_at_a_time(folder(*args, **options)):
             return own(*args, **options)
 
     return download

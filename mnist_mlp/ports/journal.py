@@ -8,10 +8,10 @@ and puts it aside in a journal: a folder that all workers of one check share. Wh
 ended, their parent puts the files back, and removes what was made in the current folder or the
 script's.
 
-Downloads by the functions that the backends know stay (`kept`), and so do caches and hidden
-folders. Temporary files lie in a folder of the worker's own. Native code raises no audit events.
-The backends report what their frameworks write that way (`told_before`). A file that the native
-code of another library writes is not seen, unless it lies in a folder that was made meanwhile.
+Downloads by the usual libraries stay, and so do caches and hidden folders. Temporary files lie in a
+folder of the worker's own. Native code raises no audit events. The backends report what their
+frameworks write that way (`told_before`). A file that the native code of another library writes is
+not seen, unless it lies in a folder that was made meanwhile.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from mnist_mlp.data.cache import cache_dir
@@ -53,6 +54,13 @@ CACHES = (
     *("NUMBA_CACHE_DIR", "PYTHONPYCACHEPREFIX", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"),
 )
 """Variables that name a folder of a library's cache."""
+
+DOWNLOADERS = (
+    *("gdown.", "huggingface_hub.", "kagglehub.", "keras.src.utils.file_utils.", "pooch."),
+    *("sklearn.datasets.", "tensorflow_datasets.", "torch.hub.", "torchaudio.datasets."),
+    *("torchvision.datasets.", "urllib.request.", "wget."),
+)
+"""Beginnings of modules, each with a dot behind. What they write, or what they call, stays."""
 
 DATA_AT_HOME = ("nltk_data", "scikit_learn_data", "tensorflow_datasets")
 """Caches in the home folder that are not hidden."""
@@ -236,19 +244,15 @@ def told_before(
     return write
 
 
-@contextmanager
-def kept(folder: Path) -> Iterator[None]:
-    """What is written in the block, a download into `folder`, stays."""
-    hook = _Hook.installed
-    if hook is None:
-        yield
-        return
-    hook.downloads += 1
-    hook.keep(folder.expanduser().resolve())
-    try:
-        yield
-    finally:
-        hook.downloads -= 1
+def _is_download() -> bool:
+    """Whether this thread is in the code of something that downloads."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if isinstance(name, str) and f"{name}.".startswith(DOWNLOADERS):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _Hook:
@@ -257,7 +261,6 @@ class _Hook:
     installed: _Hook | None = None
 
     def __init__(self, journal: Path, own: Sequence[Path]) -> None:
-        self.downloads = 0
         self._journal = journal
         self._own = [path.resolve() for path in own]
         caches = [os.environ[name] for name in CACHES if os.environ.get(name)]
@@ -277,7 +280,7 @@ class _Hook:
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Called by Python for every event: be quick with those of no concern."""
         changed = _CHANGES.get(event)
-        if changed is None or self.downloads or getattr(self._busy, "now", False):
+        if changed is None or getattr(self._busy, "now", False):
             return
         # The hook's own files raise events too.
         self._busy.now = True
@@ -297,7 +300,7 @@ class _Hook:
         """
         path = change.path
         path = path.resolve() if change.through_links else path.parent.resolve() / path.name
-        if self.downloads or self._is_cache(path, folder=change.folder):
+        if self._is_cache(path, folder=change.folder):
             return
         busy, self._busy.now = getattr(self._busy, "now", False), True
         try:
@@ -305,11 +308,6 @@ class _Hook:
                 self._put_aside(path, deep=change.deep)
         finally:
             self._busy.now = busy
-
-    def keep(self, folder: Path) -> None:
-        """A folder holds a download."""
-        name = f"{_key(folder)}{KEPT}"
-        (self._journal / name).write_text(str(folder), encoding="utf-8")
 
     def _is_cache(self, path: Path, *, folder: bool) -> bool:
         if any(path.is_relative_to(place) for place in self._stays):
@@ -332,6 +330,9 @@ class _Hook:
     def _put_aside(self, path: Path, *, deep: bool) -> None:
         folder = self._journal / _key(path)
         if (folder / ENTRY).exists():
+            return
+        if _is_download():
+            folder.with_suffix(KEPT).write_text(str(path), encoding="utf-8")
             return
         try:
             status = path.lstat()

@@ -165,18 +165,18 @@ def test_downloads_caches_and_hidden_folders_stay(project: Path) -> None:
     run(
         project,
         """
-        from mnist_mlp.ports.downloads import apart
-        def download(folder):
-            open(f'{folder}/rows.bin', 'w').close()
+        from urllib.request import urlretrieve
         os.makedirs('data')
-        apart(download, lambda folder: folder)('data')
+        os.makedirs('nothing')
+        urlretrieve(Path('weights.bin').resolve().as_uri(), 'data/rows.bin')
         os.makedirs('.cache')
         open('.cache/one', 'w').close()
         open('data/mine.txt', 'w').close()
         """,
     )
     undo(project.parent / "journal")
-    assert (project / "data" / "rows.bin").exists()
+    assert (project / "data" / "rows.bin").read_text() == "best"
+    assert not (project / "nothing").exists()
     assert not (project / "data" / "mine.txt").exists()
     assert (project / ".cache" / "one").exists()
 
