@@ -21,7 +21,8 @@ from typing import Any
 from pair_halves import lines, measured
 
 from mnist_mlp.data import Dataset, load_dataset
-from mnist_mlp.parity.check.by_pair import Side, check_pair
+from mnist_mlp.parity.check.by_pair import check_pair
+from mnist_mlp.parity.check.pair_side import Side
 from mnist_mlp.parity.check.target import parse_target
 from mnist_mlp.parity.findings import UNKNOWN
 from mnist_mlp.parity.outcome import Outcome, as_text

@@ -49,7 +49,7 @@ COMPUTED = {
     ("causes/data.py", "cause"): data.MOVES.keys() - {"image_rotated_back"},
     ("causes/data.py", "f'{kind}_inputs'"): {"float16_inputs", "bfloat16_inputs"},
     ("causes/data.py", "f'{kind}_arithmetic'"): {"float16_arithmetic", "bfloat16_arithmetic"},
-    ("check/by_pair.py", "arithmetic.narrow(start.b) or UNKNOWN"): {
+    ("check/pair_open.py", "arithmetic.narrow(start.b) or UNKNOWN"): {
         *("bfloat16_arithmetic", "float16_arithmetic", "unknown"),
     },
     ("causes/forward.py", "cause"): {"batch_normalisation", "layer_normalisation"},
@@ -72,10 +72,9 @@ COMPUTED = {
         *("clip_by_norm", "clip_by_value", "clip_per_tensor"),
         *("gradient_ascent", "learning_rate"),
     },
-    ("check/pair_data.py", "name"): {
-        *("last_batch_dropped", "last_batch_kept", "not_shuffled", "shuffled", "steps_missing"),
-        *(data.MOVES.keys() - {"image_rotated_back"}),
-    },
+    ("check/pair_data.py", "name"): {"last_batch_dropped", "last_batch_kept", "steps_missing"},
+    ("check/pair_order.py", "name"): {"not_shuffled", "shuffled"},
+    ("check/pair_pixels.py", "name"): data.MOVES.keys() - {"image_rotated_back"},
     ("pair/optimizers.py", "name"): {
         *("learning_rate", "weight_decay", "coupled_weight_decay", "decoupled_weight_decay"),
         *("learning_rate_in_velocity", "learning_rate_outside_velocity", "momentum"),

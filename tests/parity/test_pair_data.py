@@ -17,7 +17,8 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.causes.data import affine_cause
 from mnist_mlp.parity.causes.explain import Explanation
 from mnist_mlp.parity.check.own_data import DataVerdict
-from mnist_mlp.parity.check.pair_data import Brought, against_original
+from mnist_mlp.parity.check.pair_brought import Brought
+from mnist_mlp.parity.check.pair_data import against_original
 from mnist_mlp.parity.check.side import PortEvidence, setting
 from mnist_mlp.parity.check.verdict import port_outcome
 from mnist_mlp.parity.findings import STEP_RUNGS

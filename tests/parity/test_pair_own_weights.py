@@ -9,7 +9,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from mnist_mlp.parity.check.by_pair import _leave_weighted_open, epochs_breaks
+from mnist_mlp.parity.check.pair_epochs import epochs_breaks
+from mnist_mlp.parity.check.pair_refusals import leave_weighted_open
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, with_cure
 from mnist_mlp.parity.check.target import parse_target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
@@ -248,10 +249,10 @@ def test_rows_may_be_weighted_by_the_port_s_own_code() -> None:
     sides = brought(np.ones(3)), brought(None)
     told = loss_break("the original gives each row a weight, the port does not")
     seen = PairEvidence(breaks=[told])
-    _leave_weighted_open(seen, sides)
+    leave_weighted_open(seen, sides)
     assert seen.breaks == [told]  # without weights the losses agree: the port has none
     seen = PairEvidence(breaks=[loss_break("0.08 of the largest"), told])
-    _leave_weighted_open(seen, sides)
+    leave_weighted_open(seen, sides)
     assert not seen.breaks
     assert "own code" in seen.not_judged[0]
 

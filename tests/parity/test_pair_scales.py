@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mnist_mlp.data import Dataset
-from mnist_mlp.parity.check import by_pair
+from mnist_mlp.parity.check import pair_own_data
 from mnist_mlp.parity.check.own_data import DataVerdict
 from mnist_mlp.parity.check.pair_rows import moved_rows
+from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import Break, Cause, Place
 from mnist_mlp.ports.pair import PairBrought
 from mnist_mlp.spec import parse_spec
@@ -22,16 +23,16 @@ OF_MODEL = Break(side="b", rung="data", place=Place(1, 1, 0, "inputs"), cause=Ca
 
 def judged(
     monkeypatch: pytest.MonkeyPatch, dataset: Dataset, *, own_rows: bool, model: bool
-) -> by_pair.PairEvidence:
+) -> PairEvidence:
     """What is left of a port whose data are grey values, and whose model may scale them itself."""
-    monkeypatch.setattr(by_pair, "against_original", lambda *_: DataVerdict(breaks=[OF_DATA]))
+    monkeypatch.setattr(pair_own_data, "against_original", lambda *_: DataVerdict(breaks=[OF_DATA]))
     side = cast(Any, SimpleNamespace(target=SimpleNamespace(framework="torch")))
     fed = cast(Any, SimpleNamespace(source="the data set", own_rows=own_rows))
-    seen = by_pair.PairEvidence(judged=True)
+    seen = PairEvidence(judged=True)
     seen.breaks = [OF_MODEL] if model else []
     spec = parse_spec({"model": {"layer_sizes": [30, 9, 4]}})
     brought = [PairBrought(None), PairBrought(None)]
-    by_pair._own_data(seen, side, side, brought, fed, plan_of=(spec, dataset))
+    pair_own_data.look_at_own_data(seen, side, side, brought, fed, plan_of=(spec, dataset))
     return seen
 
 

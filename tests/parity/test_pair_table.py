@@ -10,7 +10,8 @@ import pytest
 from pair_table import PAIRS, PairEntry, judge_pair, pair_entries
 
 from mnist_mlp.data import Dataset, load_dataset
-from mnist_mlp.parity.check.by_pair import Side, check_pair
+from mnist_mlp.parity.check.by_pair import check_pair
+from mnist_mlp.parity.check.pair_side import Side
 from mnist_mlp.parity.check.port import check_port
 from mnist_mlp.parity.check.target import parse_target
 from mnist_mlp.parity.findings import UNKNOWN

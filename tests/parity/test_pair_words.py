@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_mlp.parity.check.by_pair import epochs_breaks
+from mnist_mlp.parity.check.pair_epochs import epochs_breaks
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.breaks import is_rounded

@@ -11,7 +11,8 @@ import pytest
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.check.own_data import DataVerdict
-from mnist_mlp.parity.check.pair_data import Brought, against_original
+from mnist_mlp.parity.check.pair_brought import Brought
+from mnist_mlp.parity.check.pair_data import against_original
 from mnist_mlp.parity.check.side import setting
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from mnist_mlp.parity.check.pair_data import PIXELS
+from mnist_mlp.parity.check.pair_pixels import PIXELS
 from mnist_mlp.parity.pair.arrange import laid_like
 from mnist_mlp.parity.pair.judge import LIMITS
 from mnist_mlp.parity.pair.run import PairRun

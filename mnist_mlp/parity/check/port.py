@@ -16,9 +16,11 @@ from functools import cache
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import BackendError, UsageError, UserCodeError
 from mnist_mlp.parity.check import by_settings, supported
-from mnist_mlp.parity.check.by_pair import Side, check_pair, epochs_breaks
+from mnist_mlp.parity.check.by_pair import check_pair
 from mnist_mlp.parity.check.cost import epoch_ends, of_port
 from mnist_mlp.parity.check.original import as_the_original, drop_shared_habits
+from mnist_mlp.parity.check.pair_epochs import epochs_breaks
+from mnist_mlp.parity.check.pair_side import Side
 from mnist_mlp.parity.check.read_spec import ReadSpec, read_spec
 from mnist_mlp.parity.check.side import PortEvidence, look_at_port, setting
 from mnist_mlp.parity.check.steps import Setting, begin_reference, first_run

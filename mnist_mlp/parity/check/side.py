@@ -20,7 +20,8 @@ from mnist_mlp.parity.causes.forward import without_biases
 from mnist_mlp.parity.check import metrics
 from mnist_mlp.parity.check.blame import blamed_data
 from mnist_mlp.parity.check.own_data import DataVerdict, against_plan
-from mnist_mlp.parity.check.pair_data import Brought, against_original
+from mnist_mlp.parity.check.pair_brought import Brought
+from mnist_mlp.parity.check.pair_data import against_original
 from mnist_mlp.parity.check.steps import PortRun, Setting, look_at_steps
 from mnist_mlp.parity.check.supported import family, named, not_judged, status
 from mnist_mlp.parity.findings import (
