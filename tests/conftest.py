@@ -82,13 +82,7 @@ def jax_cache(folder: Path) -> dict[str, str]:
 
 # With these files started last, one of two processes would end minutes after the other.
 LONGEST_FIRST = (
-    *(
-        "test_readme.py",
-        "test_documents.py",
-        "test_notebook.py",
-        "test_fit.py",
-        "test_keras_port.py",
-    ),
+    *("test_readme.py", "test_documents.py", "test_fit.py", "test_keras_port.py"),
     *("test_pair_table.py", "test_fault_share.py", "test_live.py", "test_captured.py"),
     *("test_resume.py", "test_streams.py", "test_script_table.py", "test_devices.py"),
 )
@@ -103,7 +97,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `backend` runs once for each registered backend, strangers' included."""
     if "backend" in metafunc.fixturenames:
-        long = ENGINES if metafunc.definition.path.name == "test_fit.py" else ()
+        long = ENGINES if metafunc.definition.path.name in LONG_FOR_ENGINES else ()
         backends = [
             registered(name, target, long=name in long) for name, target in installed().items()
         ]
@@ -111,6 +105,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 ENGINES = ("keras-jax", "keras-torch")
+LONG_FOR_ENGINES = ("test_fit.py", "test_warm_workers.py")
 """Each `fit` of theirs takes seconds, as Keras has no fast path on them here; so the tests of whole
 runs are part of `make acceptance`. One whole run stays in `test_float64.py`."""
 

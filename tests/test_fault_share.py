@@ -33,6 +33,7 @@ def test_check_says_what_it_must(entry: Entry, mnist: Dataset) -> None:
     assert judged.good, judged.row
 
 
+@pytest.mark.long
 def test_honest_pairs_pass(mnist: Dataset) -> None:
     for pair in pairs("adam, decay and clip", 4, mnist, backends=("keras", "torch")):
         assert pair.good, pair.row

@@ -61,6 +61,7 @@ def test_what_stands_in_the_notebook_is_of_no_machine() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of packages that a notebook brings along
+@pytest.mark.long
 def test_the_notebook_runs_and_finds_what_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -291,7 +291,9 @@ def saved_epochs(folder: Path) -> int:
     return read_checkpoint(folder).epoch if (folder / CHECKPOINT_FILE).exists() else 0
 
 
-@pytest.mark.parametrize("framework", ["numpy", "keras", "torch"])
+@pytest.mark.parametrize(
+    "framework", ["numpy", pytest.param("keras", marks=pytest.mark.long), "torch"]
+)
 def test_a_killed_run_goes_on(framework: str, cli: Cli, idx_dir: Path, tmp_path: Path) -> None:
     """NumPy's twice, the second time while it is going on; the frameworks start more slowly."""
     network = ["--set", "model.layer_sizes=[30,9,4]", "--set", "optimizer.momentum=0.9"]
