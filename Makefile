@@ -1,5 +1,5 @@
 # make run         set up .venv, train Keras and Lightning on the tutorial's network, compare them
-# make test        set up .venv, lint, type-check, run the tests, the files of two at a time (JOBS=2)
+# make test        set up .venv, lint, type-check, run the tests, the files of three at a time (JOBS=3)
 # make acceptance  the tests marked `long`, and the long checks (about 50 minutes); writes
 #                  docs/acceptance.md
 # make faults      every port of the fault table through check, pairs and scripts, honest pairs through
@@ -22,7 +22,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
     $(name) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
     2>/dev/null && echo $(name))))
 BIN := .venv/bin
-JOBS ?= 2
+JOBS ?= 3
 
 .PHONY: run test acceptance faults cases torture mutation gpu report-check wheel-check clean
 

@@ -158,8 +158,8 @@ MOST_VALUES = 2 * 10**7
 """Most values of a table whose features are scaled one by one, which needs all rows at once."""
 
 FITTED, FITS = 32, 8
-"""Least rows of a table to which another is fitted, feature by feature, and how often it is tried;
-fewer rows would fit any others."""
+"""Least different rows of a table to which another is fitted, feature by feature, and how often it
+is tried; fewer rows would fit any others."""
 
 UNLIKE = 0.5
 """Deviations of the same rows don't differ by so large a share between the two tables."""
@@ -251,6 +251,8 @@ def _fitted(rows: Rows, within: Rows, mine: Reading, theirs: Reading) -> Reading
     x, y = (read(table, np.arange(len(table))) for read, table in ((mine, rows), (theirs, within)))
     slope, offset = np.ones(rows.inputs), np.zeros(rows.inputs)
     draw = np.random.default_rng(0).normal(size=(rows.inputs, PROJECTIONS))
+    if len(np.unique(x @ draw[:, 0])) < FITTED:  # one row many times would be shifted onto any
+        return mine
     tree = cKDTree(y @ draw)
     for _ in range(FITS):
         moved = slope * x + offset

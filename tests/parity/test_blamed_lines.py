@@ -379,6 +379,6 @@ def test_what_a_trainer_is_given(tmp_path: Path) -> None:
     outcome = judged(original, port)
     ours = found(outcome, "b")
     assert ours["batch_size"] == (str(port), line_with(LIGHTNING, "loader"))
-    assert ours["unknown"] == (str(port), line_with(LIGHTNING, "trainer"))  # 5 epochs of 2
+    assert ours["more_epochs"] == (str(port), line_with(LIGHTNING, "trainer"))  # 5 instead of 2
     (scheduled,) = [name for name in ours if "schedule" in name]
     assert ours[scheduled] == (str(port), line_with(LIGHTNING, "schedule"))
