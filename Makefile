@@ -36,7 +36,7 @@ test: .venv/installed-dev
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long"
 
 acceptance: .venv/installed-dev
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m long
 	$(BIN)/python tests/acceptance.py
 
 faults: .venv/installed-dev
