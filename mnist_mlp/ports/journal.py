@@ -22,6 +22,7 @@ import os
 import shutil
 import stat
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,7 +153,9 @@ class _Entry:
         self.folder.mkdir(exist_ok=True)
         own = {**vars(self), "path": str(self.path)}
         del own["folder"]
-        (self.folder / ENTRY).write_text(json.dumps(own), encoding="utf-8")
+        half = self.folder / f"{ENTRY}.new"  # the worker may be killed at any time
+        half.write_text(json.dumps(own), encoding="utf-8")
+        half.replace(self.folder / ENTRY)
 
     def undo(self, told: Undone, downloads: Sequence[Path]) -> None:
         path = self.path
@@ -264,16 +267,12 @@ class _Hook:
         self._journal = journal
         self._own = [path.resolve() for path in own]
         caches = [os.environ[name] for name in CACHES if os.environ.get(name)]
-        stays: list[str | Path] = [
-            tempfile.gettempdir(),
-            sys.prefix,
-            "/dev",
-            "/proc",
-            "/sys",
-            cache_dir(),
-            *caches,
-        ]
-        stays += [Path.home() / name for name in DATA_AT_HOME]
+        # Not `sys.prefix`: an environment may have been made in the project's own folder.
+        installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+        at_home = [Path.home() / name for name in DATA_AT_HOME]
+        own_cache: list[str | Path] = [cache_dir(), *at_home]
+        stays = ["/dev", "/proc", "/sys", *caches, *installed, *own_cache]
+        self._temporary = Path(tempfile.gettempdir()).resolve()
         self._stays = [Path(path).expanduser().resolve() for path in stays]
         self._busy = threading.local()
 
@@ -286,12 +285,19 @@ class _Hook:
         self._busy.now = True
         try:
             for change in changed(*arguments):
-                self.put_aside(change)
+                put_aside = self.put_aside(change)
+                if change.source is not None and put_aside:
+                    self.put_aside(change.source, always=True)
         finally:
             self._busy.now = False
 
-    def put_aside(self, change: _Change) -> None:
-        """Remember what stands at a path, unless that is known.
+    def put_aside(self, change: _Change, *, always: bool = False) -> bool:
+        """Remember what stands at a path, unless that is known; with `always`, in a cache too.
+
+        Returns
+        -------
+        bool
+            Whether the path is one whose changes are undone.
 
         Raises
         ------
@@ -300,14 +306,16 @@ class _Hook:
         """
         path = change.path
         path = path.resolve() if change.through_links else path.parent.resolve() / path.name
-        if self._is_cache(path, folder=change.folder):
-            return
+        cached = not always and self._is_cache(path, folder=change.folder)
+        if cached or path.is_relative_to(self._temporary):
+            return False
         busy, self._busy.now = getattr(self._busy, "now", False), True
         try:
             with self._alone():
                 self._put_aside(path, deep=change.deep)
         finally:
             self._busy.now = busy
+        return True
 
     def _is_cache(self, path: Path, *, folder: bool) -> bool:
         if any(path.is_relative_to(place) for place in self._stays):
@@ -373,6 +381,8 @@ class _Change:
     """So is all that is in a folder there."""
     folder: bool = False
     """A folder is made."""
+    source: _Change | None = None
+    """What comes to lie there. It must not be lost when that is removed again, or written to."""
 
 
 Changes = Iterator[_Change]
@@ -401,10 +411,13 @@ def _made(path: Any, *rest: Any) -> Changes:
         yield _Change(found, folder=True)
 
 
-def _linked(_: Any, to: Any, *rest: Any) -> Changes:
-    found = _path(to, rest[-1])
+def _linked(source: Any, to: Any, *folders: int) -> Changes:
+    """Of a hard link, there is an open folder for each of the two; of a symbolic one, for `to`."""
+    found, file = _path(to, folders[-1]), None
+    if len(folders) == 2 and (linked := _path(source, folders[0])) is not None:
+        file = _Change(linked)
     if found is not None and not os.path.lexists(found):
-        yield _Change(found)
+        yield _Change(found, source=file)
 
 
 def _removed(path: Any, folder: int) -> Changes:
@@ -413,9 +426,12 @@ def _removed(path: Any, folder: int) -> Changes:
 
 
 def _renamed(source: Any, to: Any, from_folder: int, to_folder: int) -> Changes:
-    for path, folder in ((source, from_folder), (to, to_folder)):
-        if (found := _path(path, folder)) is not None:
-            yield _Change(found, deep=True)
+    moved, found = _path(source, from_folder), _path(to, to_folder)
+    own = None if moved is None else _Change(moved, deep=True)
+    if own is not None:
+        yield own
+    if found is not None:
+        yield _Change(found, deep=True, source=own)
 
 
 def _truncated(path: Any, _: int) -> Changes:

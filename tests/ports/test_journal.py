@@ -26,6 +26,7 @@ STATES = {
     "old/deep/b.txt": "b",
     "old/empty/": "",
     "weights.bin": "best",
+    ".hidden/kept.txt": "kept",
 }
 
 # Each is run in a folder with these files, and `elsewhere` beside it.
@@ -51,6 +52,9 @@ CHANGES = {
     "truncated": "os.truncate('results.csv', 3)",
     "linked": "os.symlink('results.csv', 'latest'); open('latest', 'w').close()",
     "a hard link": "os.link('results.csv', 'same')",
+    "through a hard link": "os.link('results.csv', 'same'); open('same', 'w').close()",
+    "out of a hidden folder": "os.rename('.hidden/kept.txt', 'kept.txt')",
+    "a hidden folder shown": "os.rename('.hidden', 'shown')",
     "outside": "open('../elsewhere/there.txt', 'w').write('lost')",
     "in another folder": "os.chdir('old'); open('../results.csv', 'w').close()",
     "in a thread": "t = Thread(target=open, args=('weights.bin', 'w')); t.start(); t.join()",
@@ -159,6 +163,14 @@ def test_both_sides_change_one_file(project: Path) -> None:
     undo(project.parent / "journal")
     assert (project / "results.csv").read_text() == STATES["results.csv"]
     assert not (project / "runs").exists()
+
+
+def test_an_entry_that_was_not_finished_is_none(project: Path) -> None:
+    """Its worker was killed before the file was changed."""
+    run(project, "open('results.csv', 'w').close()")
+    (project.parent / "journal" / "half").mkdir()
+    (project.parent / "journal" / "half" / "entry.json.new").write_text('{"path"')
+    assert undo(project.parent / "journal").back == [str(project / "results.csv")]
 
 
 def test_downloads_caches_and_hidden_folders_stay(project: Path) -> None:
