@@ -89,7 +89,10 @@ def begin_reference(given: Setting, more: Collection[int] = ()) -> None:
     spans = windows(given.plan)
     end = given.plan.steps_per_epoch * given.plan.spec.training.epochs + 1
     steps = [step for span in spans for step in span]
-    begin((given.exact, [*steps, *more, end]), (given.honest, [span.start for span in spans]))
+    begin(
+        lambda: given.exact.states([*steps, *more, end]),
+        lambda: given.honest.states([span.start for span in spans]),
+    )
 
 
 def first_run(worker: Worker, given: Setting) -> PortRun:
