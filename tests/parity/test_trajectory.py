@@ -7,6 +7,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
+from time import sleep
 
 import numpy as np
 import pytest
@@ -190,3 +192,41 @@ def test_blas_has_one_thread_whoever_used_it_before() -> None:
     )
     given_back, kept = "{1} {2}", "{1} {1}"
     assert ran.stdout.splitlines() == [given_back] * 4 + [kept] * 3 + [given_back] * 2
+
+
+def test_a_state_is_handed_out_while_later_ones_are_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever needs the first one need not wait for the last one."""
+    go_on, real, asked = Event(), ReferenceRun._step, run()
+
+    def waits(self: ReferenceRun, state: State, rows: object) -> object:
+        if state.step == PER_EPOCH:
+            assert go_on.wait(60)
+        return real(self, state, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ReferenceRun, "_step", waits)
+    begin(lambda: asked.states([3, PER_EPOCH + 1, END]))
+    while not asked._busy:
+        sleep(0.001)
+    with ThreadPoolExecutor(2) as pool:
+        early = pool.submit(asked.states, [3]).result(60)
+        late = pool.submit(asked.states, [2, END])
+        assert not late.done()
+        go_on.set()
+        assert late.result(60).keys() == {2, END}
+    assert_same(early[3], run().states([3])[3])
+
+
+def test_a_failure_of_one_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = ReferenceRun._step, run()
+
+    def fails_once(self: ReferenceRun, state: State, rows: object) -> object:
+        monkeypatch.setattr(ReferenceRun, "_step", real)
+        raise MemoryError
+
+    monkeypatch.setattr(ReferenceRun, "_step", fails_once)
+    with pytest.raises(MemoryError):
+        asked.states([5])
+    with ThreadPoolExecutor(1) as pool:
+        assert_same(pool.submit(asked.states, [5]).result(60)[5], run().states([5])[5])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from threading import Event, Lock, RLock, Thread
+from threading import Condition, Event, RLock, Thread
 from typing import Any
 
 import numpy as np
@@ -120,18 +120,31 @@ class ReferenceRun:
         """The same of another run, in its own precision."""
         self._states: dict[int, State] = {}
         self._epochs: list[Batches] = []
-        self._lock = Lock()
+        self._changed = Condition()
+        self._busy = False
+        """Whether a thread computes. It alone changes what is kept, and others wait."""
 
     def states(self, before: Collection[int]) -> dict[int, State]:
         """The states before these steps, in the precision of the specification.
 
-        Steps count from 1. The number after the last step asks for the final state.
+        Steps count from 1. The number after the last step asks for the final state. A state that
+        another thread has computed on its way to later ones is returned at once.
         """
-        with self._lock:
-            missing = sorted(set(before) - self._states.keys())
+        wanted = set(before)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy or wanted <= self._states.keys())
+            missing = sorted(wanted - self._states.keys())
+            if not missing:
+                return {step: self._states[step] for step in sorted(wanted)}
+            self._busy = True
+        try:
             for done, steps in [(k, list(g)) for k, g in groupby(missing, key=self._nearest)]:
                 self._run(done, steps)
-            return {step: self._states[step] for step in sorted(set(before))}
+        finally:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+        return {step: self._states[step] for step in sorted(wanted)}
 
     def epochs(self, count: int) -> list[Batches]:
         """The batches of each of the first `count` epochs, which no other run may have passed."""
@@ -146,7 +159,8 @@ class ReferenceRun:
         other run, and computed in its precision. A state that has no finite numbers, or not all
         slots, is left out.
         """
-        with self._lock:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
             for epoch, state in states.items():
                 if _complete(state, reference.slot_names(self.plan.spec.optimizer)):
                     self._passed[state.step] = (epoch, state)
@@ -167,7 +181,11 @@ class ReferenceRun:
                 batches = []
                 for start in range(0, len(positions), size):
                     if state.step + 1 in wanted:
-                        self._states[state.step + 1] = in_precision(state, spec.training.precision)
+                        with self._changed:
+                            self._states[state.step + 1] = in_precision(
+                                state, spec.training.precision
+                            )
+                            self._changed.notify_all()
                     if state.step + 1 >= wanted[-1]:
                         return
                     state, batch = self._step(state, positions[start : start + size])
