@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mnist_mlp.parity.findings import Cause
-from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.settings import differing, short, told
+from mnist_mlp.parity.pair.updates import Hypothesis
 from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.ports.inputs import arrays_of, orders
 from mnist_mlp.ports.pair import ClassWeights, Mend, PairFacts, PairLayer, PairRows
