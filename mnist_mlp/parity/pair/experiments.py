@@ -417,8 +417,10 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
         text = f"{1 / factors[0]:.6g} times the original's"
         yield Hypothesis(mends, Cause("loss_scaled", text))
     elif _all_alike([factor * n for factor, n in zip(factors, rows, strict=False)]):
-        text = f"{1 / (factors[0] * rows[0]):.6g} times the rows of a batch"
-        yield Hypothesis(mends, Cause("loss_sum", text))
+        times = 1 / (factors[0] * rows[0])
+        text = "of all rows of a batch" + ("" if abs(times - 1) <= SAME else f", times {times:.6g}")
+        fix = "take the mean over the rows of the batch in the loss, not the sum"
+        yield Hypothesis(mends, Cause("loss_sum", text, fix=fix))
 
 
 def _all_alike(numbers: Sequence[float]) -> bool:

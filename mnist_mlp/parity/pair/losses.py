@@ -117,7 +117,8 @@ def _of_loss(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         text = told(name, ours, theirs, b.name)
         mends = (Mend(b.number, name, ours),)
         if name == "reduction" and theirs == "sum":
-            yield Hypothesis(mends, Cause("loss_sum", text))
+            fix = f"take the mean over the rows of the batch in {b.name}, not the sum"
+            yield Hypothesis(mends, Cause("loss_sum", text, fix=fix))
         elif name == "smoothing":
             fix = f"label_smoothing={short(ours)} in the loss"
             yield Hypothesis(mends, Cause("label_smoothing", text, fix=fix))
