@@ -19,10 +19,16 @@ ALIKE = 1e-4
 """How far apart two equal features may be, as a share of their span: float32 through a mean and a
 deviation."""
 
-FITS = {
-    "mean and deviation": lambda x: (x.mean(axis=0), x.std(axis=0)),
-    "minimum and maximum": lambda x: (x.min(axis=0), np.ptp(x, axis=0)),
-}
+
+def _standard(x: Array) -> tuple[Array, Array]:
+    return x.mean(axis=0), x.std(axis=0)
+
+
+def _between_0_and_1(x: Array) -> tuple[Array, Array]:
+    return x.min(axis=0), np.ptp(x, axis=0)
+
+
+FITS = {"mean and deviation": _standard, "minimum and maximum": _between_0_and_1}
 """What scalers take from the rows that they are fitted on: an offset and a divisor, by feature."""
 
 
