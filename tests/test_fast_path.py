@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -76,7 +77,7 @@ def test_torch_traces_the_fast_path_and_says_so(workers: Any, small_data: Datase
     assert ran(workers("torch"), small_data, "plain")["traced_gradient"] is False
 
 
-KERAS = """
+PREPARED = """
 import json
 from unittest import mock
 import numpy as np
@@ -86,7 +87,7 @@ from mnist_mlp.data.digits import load_embedded
 from mnist_mlp.reference import scale_pixels
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.plan import training_data
-from mnist_mlp_keras import KerasBackend
+from mnist_mlp_keras import KerasBackend, KerasJaxBackend
 
 data = load_embedded()
 spec = parse_spec({
@@ -94,6 +95,20 @@ spec = parse_spec({
     "training": {"epochs": 2, "batch_size": 50}, "data": {"rows": 1000},
 })
 plan = make_plan(spec, data)
+greys = np.arange(256, dtype=np.uint8)[:, None]
+exact = scale_pixels(greys, dtype=np.float32)
+
+def told(backend, made, ran, epochs, pixels, **more):
+    print(json.dumps({
+        "steps": int(np.asarray(backend.model.optimizer.iterations)), "traced": len(made),
+        "ran": ran, "exact": bool((pixels == exact).all()),
+        "off_by_reciprocal": int((greys * np.float32(1 / 255) != exact).sum()),
+        "history": backend.model.history.history["loss"], "losses": [e.loss for e in epochs],
+        **more,
+    }))
+"""
+
+KERAS = """
 backend = KerasBackend()
 backend.open(spec, Runtime())
 import keras, tensorflow as tf
@@ -103,27 +118,38 @@ with mock.patch.object(keras.Sequential, "train_step", lambda *a: made.append(1)
      mock.patch.object(tf, "function", wraps=tf.function) as function:
     ran = backend.fit(plan, training_data(plan, data), Progress(epoch=epochs.append))
 compiled = [call.kwargs.get("jit_compile") for call in function.call_args_list]
-greys = np.arange(256, dtype=np.uint8)[:, None]
 rows = Resident(greys, greys[:, 0])
 pixels = tf.function(lambda i: rows.batch(i)[0], jit_compile=True)(tf.range(256)).numpy()
-exact = scale_pixels(greys, dtype=np.float32)
-print(json.dumps({
-    "steps": backend.model.optimizer.iterations.numpy().item(), "traced": len(made), "ran": ran,
-    "compiled": compiled.count(True), "exact": bool((pixels == exact).all()),
-    "off_by_reciprocal": int((greys * np.float32(1 / 255) != exact).sum()),
-    "history": backend.model.history.history["loss"], "losses": [e.loss for e in epochs],
-}))
+told(backend, made, ran, epochs, pixels, compiled=compiled.count(True))
+"""
+
+JAX = """
+backend = KerasJaxBackend()
+backend.open(spec, Runtime())
+import jax, keras
+from mnist_mlp_keras.fast import FastStateless
+own, made, epochs = keras.Sequential.train_step, [], []
+with mock.patch.object(keras.Sequential, "train_step", lambda *a: made.append(1) or own(*a)):
+    ran = backend.fit(plan, training_data(plan, data), Progress(epoch=epochs.append))
+rows = FastStateless.resident(greys, greys[:, 0])
+pixels = jax.jit(lambda i: rows.batch(i)[0])(np.arange(256))
+told(backend, made, ran, epochs, np.asarray(pixels), compiled=2 * backend.model.jit_compile)
 """
 
 
-def test_keras_makes_all_steps_in_one_compiled_program() -> None:
+@pytest.mark.parametrize(
+    ("package", "script"), [("tensorflow", KERAS), ("jax", JAX)], ids=["tensorflow", "jax"]
+)
+def test_keras_makes_all_steps_in_one_compiled_program(package: str, script: str) -> None:
     """Keras's own `train_step` runs as Python only while it is traced, however many steps it makes.
 
     And the pixels in that program are divided by 255: XLA turns a division by a constant into a
     product with its reciprocal, which is another number for every second grey.
     """
+    if not find_spec(package):
+        pytest.skip(f"no {package} here")
     done: CompletedProcess[str] = subprocess.run(
-        [sys.executable, "-c", KERAS], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PREPARED + script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])

@@ -154,6 +154,7 @@ class KerasTorchBackend(_OnAnyEngine):
 class KerasJaxBackend(_OnAnyEngine):
     """Keras on JAX: see `mnist_mlp.contract.Backend`. TensorFlow is not imported."""
 
+    capabilities = Capabilities(fast_path=True, resume=True)
     packages = ("jax", "keras")
     install = "pip install 'mnist-mlp[keras-jax]'"
     engine = "jax"

@@ -16,10 +16,13 @@ import tensorflow as tf
 from tensorflow.python.ops import gen_random_ops, gen_stateless_random_ops_v2, math_ops
 
 from mnist_mlp.contract import Array, Runtime
+from mnist_mlp_keras.fast import FastSequential
 
 ACTIVATIONS: Mapping[str, Any] = {}
 
 JIT_COMPILE = False
+
+FAST = FastSequential
 
 
 def versions() -> Mapping[str, str]:
@@ -81,13 +84,13 @@ def batches(elements: Callable[[], Iterator[Any]]) -> Any:
     return generated(elements, any_size=True)
 
 
-def one_element(element: Any) -> Any:
-    """A data set of one element, for validation.
+def validation(series: Any) -> dict[str, Any]:
+    """What `Model.fit` is given to validate by one series: a data set of one element.
 
     Keras makes a new iterator of it for each epoch, and TensorFlow has to end the old one. With a
     generator, it would wait for a thread that checks only every tenth of a second.
     """
-    return _untuned(tf.data.Dataset.from_tensors(element))
+    return {"validation_data": _untuned(tf.data.Dataset.from_tensors(series))}
 
 
 def generated(elements: Callable[[], Iterator[Any]], *, any_size: bool = False) -> Any:

@@ -10,11 +10,14 @@ import jax
 import keras
 
 from mnist_mlp.contract import Runtime
+from mnist_mlp_keras.fast import FastStateless
 
 ACTIVATIONS: Mapping[str, Any] = {}
 
 # Keras's own choice with JAX. Without it, each operation of a step would be compiled by itself.
 JIT_COMPILE = True
+
+FAST = FastStateless
 
 
 def versions() -> Mapping[str, str]:
@@ -62,3 +65,16 @@ def gradients(
 def batches(elements: Callable[[], Iterator[Any]]) -> Iterator[Any]:
     """The elements: Keras takes a generator as it is."""
     return elements()
+
+
+generated = batches
+
+
+def validation(series: Any) -> dict[str, Any]:
+    """What `Model.fit` is given to validate by one series: arrays of one row.
+
+    Keras would take a generator as exhausted after the first epoch.
+    """
+    (parts,) = series
+    rows = {name: part[None] for name, part in parts.items()}
+    return {"validation_data": (rows,), "validation_batch_size": 1}

@@ -18,9 +18,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from mnist_mlp.contract import Array, Plan, TrainingData, steps_per_call
+from mnist_mlp.reference import scale_pixels
 
 # Large, since validation needs no small batches: fewer calls, and little memory.
 VALIDATION_BATCH = 2048
@@ -41,19 +42,42 @@ class Resident:
 
     def batch(self, rows: Any) -> tuple[Any, Any]:
         """Pixels (len(rows), inputs) in [0, 1], and labels."""
-        greys = ops.cast(ops.take(self.images, rows, axis=0), self.white.dtype)
-        return greys / self.white, ops.take(self.labels, rows, axis=0)
+        greys = ops.take(self.images, rows, axis=0)
+        return self.scaled(greys), ops.take(self.labels, rows, axis=0)
+
+    def scaled(self, greys: Any) -> Any:
+        """Grey values divided by 255."""
+        return ops.cast(greys, self.white.dtype) / self.white
 
 
-class FastSequential(keras.Sequential):
+class ResidentWithTable(Resident):
+    """The same where a division by any number is such a product: JAX compiles it so on a CPU."""
+
+    def __init__(self, images: Array, labels: Array) -> None:
+        super().__init__(images, labels)
+        greys = np.arange(256, dtype=np.uint8)
+        self.levels = ops.convert_to_tensor(scale_pixels(greys, dtype=keras.config.floatx()))
+
+    def scaled(self, greys: Any) -> Any:
+        """Grey values divided by 255, which NumPy has done."""
+        return ops.take(self.levels, greys)
+
+
+class Fast(keras.Sequential):
     """A `Sequential` whose training and test steps each take a series of batches."""
+
+    resident: type[Resident] = Resident
 
     def use(self, data: TrainingData) -> None:
         """Put the rows on the device. Their copies here must be gone before XLA compiles: it
         needs as much memory again."""
-        self._training_rows = Resident(data.train_images, data.train_labels)
-        self._test_rows = Resident(data.test_images, data.test_labels)
+        self._training_rows = self.resident(data.train_images, data.train_labels)
+        self._test_rows = self.resident(data.test_images, data.test_labels)
         data.release()
+
+
+class FastSequential(Fast):
+    """On an engine whose steps change the variables."""
 
     def train_step(self, data: Any) -> Mapping[str, Any]:
         """Run Keras's own step for each batch of a series; returns the metrics so far."""
@@ -66,6 +90,48 @@ class FastSequential(keras.Sequential):
         _each(data, self._test_rows, super().test_step)
         metrics: Mapping[str, Any] = self.get_metrics_result()
         return metrics
+
+
+class FastStateless(Fast):
+    """On an engine whose steps are functions of the variables' values."""
+
+    resident = ResidentWithTable
+
+    def use(self, data: TrainingData) -> None:
+        """Put the rows on the device, and build the metrics. Keras would build them by a first
+        batch, and takes series for one."""
+        labels, logits = ops.zeros((1,), "uint8"), ops.zeros((1, self.output_shape[-1]))
+        self.compute_metrics(None, labels, logits)
+        self.compute_loss(None, labels, logits)
+        self.reset_metrics()
+        super().use(data)
+
+    def train_step(self, state: Any, data: Any) -> tuple[Mapping[str, Any], Any]:
+        """Keras's own step for each batch of a series; returns the metrics so far and the state."""
+        (series,) = data
+        return self._each(state, series, self._training_rows, super().train_step)
+
+    def test_step(self, state: Any, data: Any) -> tuple[Mapping[str, Any], Any]:
+        """The same without training. The one series of all test rows is the row of an array."""
+        series, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        series = tree.map_structure(lambda part: part[0], series)
+        return self._each(state, series, self._test_rows, super().test_step)
+
+    def _each(
+        self, state: Any, series: Any, rows: Resident, step: Callable[[Any, Any], tuple[Any, Any]]
+    ) -> tuple[Mapping[str, Any], Any]:
+        for batches in ("whole", "rest"):
+            if batches not in series:
+                continue
+
+            def body(i: Any, state: Any, positions: Any = series[batches]) -> Any:
+                return step(state, rows.batch(positions[i]))[1]
+
+            state = ops.fori_loop(0, series[f"{batches}_count"][0], body, state)
+        *_, metrics = state
+        pairs = list(zip(self.metrics_variables, metrics, strict=True))
+        with keras.StatelessScope(state_mapping=pairs):
+            return self.get_metrics_result(), state
 
 
 def _each(data: Any, rows: Resident, step: Callable[[Any], Any]) -> None:
@@ -116,6 +182,12 @@ def series_per_epoch(plan: Plan) -> int:
     """Number of series of an epoch in `training_series`."""
     whole = len(plan.train_ids) // plan.spec.training.batch_size
     return max(ceil(whole / steps_per_call(plan)), 1)
+
+
+def steps_after(plan: Plan, calls: int) -> int:
+    """Number of batches in so many series of `training_series`."""
+    epochs, more = divmod(calls, series_per_epoch(plan))
+    return epochs * plan.steps_per_epoch + more * steps_per_call(plan)
 
 
 def test_series(rows: int) -> tuple[Series]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,8 +15,9 @@ from mnist_mlp.reference import scale_pixels
 from mnist_mlp_keras.engines import current
 from mnist_mlp_keras.fast import (
     VALIDATION_BATCH,
-    FastSequential,
+    Fast,
     series_per_epoch,
+    steps_after,
     test_series,
     training_series,
 )
@@ -25,10 +27,13 @@ from mnist_mlp_keras.model import load_state, load_weights, read_slots, read_wei
 class Reports(keras.callbacks.Callback):
     """Send the metrics and weights of each epoch to the parent, and count Keras's calls."""
 
-    def __init__(self, progress: Progress, *, steps_before: int) -> None:
+    def __init__(
+        self, progress: Progress, *, steps_before: int, steps_after: Callable[[int], int]
+    ) -> None:
         super().__init__()
         self.progress = progress
         self.steps_before = steps_before
+        self.steps_after = steps_after
         self.calls = 0
         self.started = 0.0
 
@@ -38,20 +43,15 @@ class Reports(keras.callbacks.Callback):
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Report the number of steps so far. On the fast path, one call stands for a series."""
+        """Report the number of steps so far, which JAX's optimizer knows only after an epoch."""
         del batch, logs
         self.calls += 1
-        # JAX's trainer gives the optimizer its values back only after an epoch.
-        fast = isinstance(self.model, FastSequential)
-        self.progress.step(self.steps() if fast else self.steps_before + self.calls)
-
-    def steps(self) -> int:
-        """Number of updates of the run, as the optimizer counts them."""
-        return int(self.model.optimizer.iterations)
+        self.progress.step(self.steps_before + self.steps_after(self.calls))
 
     def steps_per_call(self) -> float:
-        """Mean number of updates that one call of Keras made."""
-        return round((self.steps() - self.steps_before) / self.calls, 2)
+        """Mean number of updates that one call of Keras made, as the optimizer counts them."""
+        steps = int(self.model.optimizer.iterations)
+        return round((steps - self.steps_before) / self.calls, 2)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Send the record of the epoch, and stop if told to. Keras calls this after validation."""
@@ -89,8 +89,12 @@ def fit(
     start = start or State(0, plan.initial_weights)
     load_state(model, start)
     done = start.step // plan.steps_per_epoch
-    reports = Reports(progress, steps_before=start.step)
-    fast = isinstance(model, FastSequential)
+    fast = isinstance(model, Fast)
+    reports = Reports(
+        progress,
+        steps_before=start.step,
+        steps_after=partial(steps_after, plan) if fast else lambda calls: calls,
+    )
     model.fit(
         **(_fast(model, plan, data, done=done) if fast else _plain(plan, data, done=done)),
         initial_epoch=done,
@@ -102,12 +106,12 @@ def fit(
     return {"jit_compile": model.jit_compile, "steps_per_call": reports.steps_per_call()}
 
 
-def _fast(model: FastSequential, plan: Plan, data: TrainingData, *, done: int) -> dict[str, Any]:
+def _fast(model: Fast, plan: Plan, data: TrainingData, *, done: int) -> dict[str, Any]:
     model.use(data)
     return {
         "x": current().generated(lambda: training_series(plan, done=done)),
         "steps_per_epoch": series_per_epoch(plan),
-        "validation_data": current().one_element(test_series(len(data.test_labels))),
+        **current().validation(test_series(len(data.test_labels))),
     }
 
 

@@ -13,7 +13,6 @@ from keras import ops
 from mnist_mlp.contract import Array, FitPath, Spec, State, Tensors, activation_parts
 from mnist_mlp.reference import bias_name, kernel_name
 from mnist_mlp_keras.engines import current
-from mnist_mlp_keras.fast import FastSequential
 from mnist_mlp_keras.optimizers import make_optimizer, slot_variables
 
 
@@ -46,7 +45,7 @@ def build(spec: Spec, *, fit_path: FitPath = "plain") -> keras.Sequential:
     It ends with logits, and the loss takes those. From probabilities, Keras would have to clip them
     at 1e-7 first.
     """
-    kind = FastSequential if fit_path == "fast" else keras.Sequential
+    kind = current().FAST if fit_path == "fast" else keras.Sequential
     model = kind([keras.Input((spec.model.layer_sizes[0],))])
     for _, units, name in spec.model.layers[:-1]:
         model.add(keras.layers.Dense(units, activation=activation(name)))
