@@ -15,7 +15,7 @@ from mnist_mlp.parity.pair.code import code_of
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
 from mnist_mlp.parity.pair.judge import Finding, Judged, unmoved_by
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.parity.pair.weight_map import LayerPair
+from mnist_mlp.parity.pair.weight_map import LayerPair, weight_words
 from mnist_mlp.ports.inputs import arrays_of
 from mnist_mlp.ports.pair import Mend, layer_and_role
 
@@ -97,6 +97,8 @@ def explained(run: PairRun) -> Explained:
             if finding is None:
                 break
             found = explain(finding, run, mends)
+            if found is None and finding.stage in CHAIN and run.settle_own(mends):
+                continue
             if found is None and is_rounded(finding, run):
                 seen.rounded = finding.size
                 seen.open_stages += ["forward", *_behind(finding)]
@@ -119,6 +121,7 @@ def explained(run: PairRun) -> Explained:
                 mends += each.mends
     seen.noted += map(_other_order, run.reordered)
     seen.judged = run.judged(mends)
+    run.agrees = not seen.judged.findings.keys() & set(CHAIN)
     return seen
 
 
@@ -131,8 +134,9 @@ def _unmoved(run: PairRun) -> list[Break]:
     run.leave_unmoved(names)
     found = []
     for at, several in groupby(names, key=run.weights.place):
-        roles = [layer_and_role(name)[1] for name in several]
-        layer = run.weights.every[at].b
+        pair = run.weights.every[at]
+        roles = [pair.role_in_b(layer_and_role(name)[1]) for name in several]
+        layer = pair.b
         text = layer.name if roles == ["weight"] else f"the {' and '.join(roles)} of {layer.name}"
         fix = "by hand, give the optimizer all parameters"
         place = Finding("update", 1, at, roles[0], 1.0, "no movement", "a movement")
@@ -217,11 +221,13 @@ def _size(finding: Finding) -> str:
 
 def _break(finding: Finding, run: PairRun, cause: Cause, mends: Sequence[Mend]) -> Break:
     rung, layer, tensor = _place(finding)
+    if rung == "data" and run.weights.in_front:
+        rung, layer, tensor = "forward", None, f"inputs of {run.weights.pairs[0].b.name}"
     if cause.name in WITHIN_LAYER:
         rung, layer, tensor = "forward", finding.layer, "pre_activation"
     at = finding.layer
     if at is not None and at >= len(run.weights.pairs):  # it is no layer's
-        layer, tensor = None, run.weights.every[at].b.name
+        layer, tensor = None, weight_words(run.weights.every[at].b)
     epoch, _ = divmod(finding.step - 1, run.rows_b.steps)
     return Break(
         side="b",

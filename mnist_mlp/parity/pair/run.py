@@ -14,7 +14,7 @@ from mnist_mlp.parity.pair.decays import Penalties, change_decay, with_penalties
 from mnist_mlp.parity.pair.heads import exchanged, names_alike
 from mnist_mlp.parity.pair.judge import LIMITS, STAGES, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
-from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap, exchanged_own
+from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.inputs import Inputs, arrays_of, each
 from mnist_mlp.ports.pair import (
     MAPS,
@@ -35,6 +35,9 @@ EPOCHS = 2
 OUTSIDE = ("inputs", "targets", "column", "loss_scale")
 """Experiments outside of the port: on its rows, and on the loss that it gives."""
 
+AGREED = len(STAGES), 0
+"""How far a step agrees that does so to its gradients."""
+
 Fit = Callable[[PairJob], tuple[PairStep, ...]]
 
 Reported = Callable[[], Reports]
@@ -48,7 +51,9 @@ class PairRun:
     whose axes are exchanged. `reports` are what the port reported of the epochs as it stands.
     `penalties_b` are those in the port's loss that count as a weight decay (`penalties`).
     `heads_open` says that its losses would be right if its outputs were each other, of which
-    their names tell nothing. How tensors move that are `unmoved` is not compared."""
+    their names tell nothing. How tensors move that are `unmoved` is not compared. `others` are
+    other ways to match weights of no layer, of which shapes do not tell which is right; `untried`
+    says that there are more. In the end, `agrees` says that steps agree to their gradients."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -68,9 +73,25 @@ class PairRun:
     heads_open: bool = False
     unmoved: tuple[str, ...] = ()
     _heads_looked_for: bool = False
-    _own_settled: bool = False
+    others: Sequence[WeightMap] = ()
+    untried: bool = False
+    agrees: bool = False
+    _settled: set[str] = field(default_factory=set)
     _judged: dict[str, Judged] = field(default_factory=dict)
     _own: Sequence[PairStep] = ()
+
+    def __post_init__(self) -> None:
+        self.weights = self._placed(self.weights)
+
+    def _placed(self, weights: WeightMap) -> WeightMap:
+        """With it said whether weights of no layer work in front of the first layer: then it gets
+        something else than the rows, scaled perhaps."""
+        if not weights.own or not weights.pairs or self.rows_a is None:
+            return weights
+        got = self.steps_a[0].inputs[weights.pairs[0].a.number]
+        first = self.rows_a.first(self.rows_a.batch_size)
+        given = [laid_like(np.asarray(x, np.float64), got) for x in arrays_of(first.x)]
+        return replace(weights, in_front=not any(x is not None and _in_line(x, got) for x in given))
 
     def steps_b(
         self, mends: Sequence[Mend] = (), *, first_only: bool = False
@@ -134,27 +155,35 @@ class PairRun:
             if found is not None and found.tensor == "inputs" and self._settle_orders(mends):
                 self._judged.clear()
                 judged = self._judge(mends)
-            if judged.findings.keys() & set(STAGES[:3]) and self._settle_own(mends):
-                self._judged.clear()
+            chained = judged.findings.keys() & set(STAGES[:3])
+            if chained and not mends and self.settle_own(mends):
                 judged = self._judge(mends)
             if "loss" in judged.findings and "forward" not in judged.findings:
                 self._look_for_heads(mends)
             self._judged[key] = judged
         return self._judged[key]
 
-    def _settle_own(self, mends: Sequence[Mend]) -> bool:
+    def settle_own(self, mends: Sequence[Mend]) -> bool:
         """Find weights of no layer that were matched the wrong way round: the values say so."""
-        others = list(exchanged_own(self.weights.own))
-        if self._own_settled or not others:
+        key = repr(tuple(mends))
+        if key in self._settled or not self.others:
             return False
-        self._own_settled = True
+        self._settled.add(key)
         before, best, furthest = self.weights, self.weights, self._first_chained(mends)
-        for own in others:
-            self.weights = replace(before, own=own)
+        for other in self.others:
+            alike = [(p.a.number, p.b.number) for p in other.pairs] == [
+                (p.a.number, p.b.number) for p in before.pairs
+            ]
+            self.weights = replace(other, pairs=before.pairs) if alike else self._placed(other)
             at = self._first_chained(mends)
-            if at > furthest:
+            # With other layers matched, less is compared on the way.
+            if at == AGREED or (alike and at > furthest):
                 best, furthest = self.weights, at
+            if at == AGREED:
+                break
         self.weights = best
+        if best is not before:
+            self._judged.clear()
         return best is not before
 
     def _first_chained(self, mends: Sequence[Mend]) -> tuple[int, int]:
@@ -163,7 +192,7 @@ class PairRun:
         found = judge(self.steps_a[:1], step, self.weights).findings
         return min(
             ((STAGES.index(f.stage), f.key[2]) for f in found.values() if f.stage in STAGES[:3]),
-            default=(len(STAGES), 0),
+            default=AGREED,
         )
 
     def _look_for_heads(self, mends: Sequence[Mend]) -> None:
@@ -400,6 +429,14 @@ def _orders(shape: tuple[int, ...]) -> list[Array]:
     order = flattened_by_channels(shape)
     first = np.argsort(flattened_by_channels((*shape[1:], shape[0])))
     return [each for each in (order, first) if not np.array_equal(each, np.arange(len(each)))]
+
+
+def _in_line(x: Array, y: Array) -> bool:
+    """Whether numbers are others of the same shape, scaled and moved by constants."""
+    from_x, from_y = x - x.mean(), y - y.mean()
+    spread = float((from_x**2).sum()) or 1.0
+    rest = from_y - (from_x * from_y).sum() / spread * from_x
+    return float(np.abs(rest).max()) <= LIMITS["forward"] * float(np.abs(y).max())
 
 
 def _near(got: Array, expected: Array) -> bool:
