@@ -31,7 +31,7 @@ from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
-from mnist_mlp.parity.pair.breaks import explained
+from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.feed import Fed, Share, aligned, feed
 from mnist_mlp.parity.pair.heads import by_names
 from mnist_mlp.parity.pair.initial import unlike_breaks
@@ -213,6 +213,22 @@ def _matched(a: PairFacts, b: PairFacts) -> WeightMap | Unlike | None:
     return by_names(a, b, found) if isinstance(found, WeightMap) else found
 
 
+def _look_at_ends(
+    seen: PairEvidence,
+    sides: tuple[Side, Side],
+    run: PairRun,
+    result: Explained,
+    rows: PairRows,
+) -> None:
+    """Predictions, if the steps before them agree."""
+    if not run.weights.whole:
+        seen.leave_out("predictions", reason="a tensor has no counterpart")
+    elif result.in_float32:
+        seen.leave_out("predictions", reason="training steps differ by what float32 rounds")
+    elif run.agrees and not seen.broken("data", "forward", "loss", "gradient", "update"):
+        look_at_predictions(seen, *sides, run, rows.x)
+
+
 def _tell_of(seen: PairEvidence, facts: tuple[PairFacts, PairFacts]) -> None:
     """What both sides say of themselves."""
     for whose, side in zip(("original", "port"), facts, strict=True):
@@ -286,6 +302,9 @@ def _double(
     run, noted = set_apart(run, own)
     seen.noted += [noted] if noted is not None else []
     result = explained(run)
+    if weights.lone and not run.agrees:
+        seen.not_judged += unmapped_words((original, port), both)
+        return None
     seen.layers = layer_rows(facts_a, facts_b, run.weights)  # by now, values have settled the match
     guess(seen, run, result, fed, facts_b)
     leave_open(seen, result, run)
@@ -296,12 +315,7 @@ def _double(
     seen.breaks += _beyond_the_steps(run, seen, lengths)
     look_at_margins(seen, result, run.judged())
     look_at_arithmetic(seen, start, steps[0], own[0], facts_b)
-    if not weights.whole:
-        seen.leave_out("predictions", reason="a tensor has no counterpart")
-    elif result.in_float32:
-        seen.leave_out("predictions", reason="training steps differ by what float32 rounds")
-    elif not seen.broken("data", "forward", "loss", "gradient", "update"):
-        look_at_predictions(seen, original, port, run, rows.x)
+    _look_at_ends(seen, (original, port), run, result, rows)
     as_reported = replace(run, steps_a=steps)
     look_at_metrics(seen, as_reported, reports, rows, original.worker.pair_predict)
     return run

@@ -18,6 +18,8 @@ from mnist_mlp.reference import Tensors
 def look_at_beginnings(seen: PairEvidence, start: Start, run: PairRun | None) -> None:
     """Enter how initial weights differ, once the steps of `run` have told which weight is which."""
     weights = start.weights if run is None else run.weights
+    if run is None and weights.lone:  # whether they have a counterpart, their steps would have told
+        return
     told = run is None or not run.others or run.agrees
     if not told and weights.own:
         names = ", ".join(weight_words(pair.b) for pair in weights.own)
@@ -25,20 +27,17 @@ def look_at_beginnings(seen: PairEvidence, start: Start, run: PairRun | None) ->
     known = weights if told else WeightMap(weights.pairs)
     found, seen.compared["init"] = initial_breaks(*start.draws, known)
     seen.breaks += found
-    agrees = not seen.broken("data", "forward", "loss", "gradient") and run is not None
     for layer in weights.lone:
-        item = _lone(layer, weights, start, of_zeros=agrees)
+        item = _lone(layer, weights, start)
         if isinstance(item, Break):
             seen.breaks.append(item)
         else:
             seen.told.append(item)
 
 
-def _lone(layer: PairLayer, weights: WeightMap, start: Start, *, of_zeros: bool) -> Break | str:
-    """A weight of no layer that one side lacks, if it has any part in the loss.
-
-    `of_zeros` says that the first step agrees without it.
-    """
+def _lone(layer: PairLayer, weights: WeightMap, start: Start) -> Break | str:
+    """A weight of no layer that one side lacks, if it has any part in the loss. Without it, the
+    first step agrees to its gradients."""
     here, step = (0, start.a) if weights.lacking == "b" else (1, start.b)
     (role,) = layer.shapes
     name = tensor_name(layer.number, role)
@@ -51,7 +50,7 @@ def _lone(layer: PairLayer, weights: WeightMap, start: Start, *, of_zeros: bool)
     shape = "x".join(map(str, layer.shapes[role])) or "1"
     begins = start.draws[here][0][name] if start.draws[here] else None
     missing = weights.lacking == "b"
-    if missing and begins is not None and begins.ndim < 2 and not begins.any() and of_zeros:
+    if missing and begins is not None and begins.ndim < 2 and not begins.any():
         fix = f"by hand, add a bias of {shape} zeros, as the original's {words}"
         cause = Cause("bias_missing", f"{words} of the original", fix=fix)
     else:

@@ -9,7 +9,6 @@ from itertools import groupby
 import numpy as np
 
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
-from mnist_mlp.parity.pair.arrange import is_rotation
 from mnist_mlp.parity.pair.blame import lines_of
 from mnist_mlp.parity.pair.code import code_of
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
@@ -146,7 +145,7 @@ def _unmoved(run: PairRun) -> list[Break]:
 
 def _other_order(pair: LayerPair) -> Cause:
     """What is said of a layer whose features stand in another order."""
-    if pair.rows is not None and pair.columns is None and is_rotation(pair.rows):
+    if pair.parts and pair.columns is None:
         return Cause("concatenation_order", f"of what {pair.b.name} takes")
     return Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
 

@@ -28,6 +28,12 @@ ZERO = 1e-9
 """A gradient below this share of the network's largest is zero but for rounding, as that of a bias
 in front of batch normalisation."""
 
+NORMALISED = ("batch_norm", "layer_norm")
+"""Layers that give their features in the order in which they take them."""
+
+BY_CHANNELS = ("conv", "batch_norm")
+"""Layers whose features may be the first axis of a row as well as the last."""
+
 CROPPED = ("conv", "conv_transpose")
 """Layers whose result a model may crop. What the next layer gets is compared whole."""
 
@@ -169,8 +175,8 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
     theirs = (b.outputs if outputs else b.inputs).get(pair.b.number)
     if ours is None or theirs is None:
         return float("inf"), "not run", "run"
-    order = pair.columns if outputs else pair.rows
-    if order is not None and pair.a.kind == "conv":
+    order = pair.columns if outputs and pair.a.kind not in NORMALISED else pair.rows
+    if order is not None and pair.a.kind in BY_CHANNELS:
         axis = axis_of(theirs, len(order))
         theirs = theirs if axis is None else np.take(theirs, np.argsort(order), axis=axis)
     elif order is not None and theirs.shape == ours.shape:

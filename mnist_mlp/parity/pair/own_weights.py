@@ -85,13 +85,14 @@ def _aligned(
     """Layers of one kind and shape on both sides, and the tensors of the others, taken apart:
     first as few as it takes, then all that could be the other side's by hand."""
     ours, theirs = with_weights(a.layers), with_weights(b.layers)
-    by_hand = {_size(x.shapes["weight"]) for x in (*a.own, *b.own)}
+    by_hand = [Counter(_size(x.shapes["weight"]) for x in side.own) for side in (a, b)]
     counts = [Counter(map(kind_and_shape, side)) for side in (ours, theirs)]
     alone = [
         list(_dropped(side, counts[n], counts[1 - n])) for n, side in enumerate((ours, theirs))
     ]
-    wide = [[x for x in side if by_hand & set(map(_size, x.shapes.values()))]
-            for side in (ours, theirs)]  # fmt: skip
+    wide = [
+        [x for x in side if any(_sizes(x) <= own for own in by_hand)] for side in (ours, theirs)
+    ]
     seen = set[tuple[tuple[int, ...], ...]]()
     for gone in chain(product(*alone), [tuple(wide)]):
         numbers = tuple(tuple(x.number for x in side) for side in gone)
@@ -127,6 +128,10 @@ def _taken_apart(layers: Sequence[PairLayer]) -> list[PairLayer]:
 def _size(shape: Sequence[int]) -> tuple[int, ...]:
     """The lengths of a tensor's axes, in whatever order."""
     return tuple(sorted(n for n in shape if n > 1))
+
+
+def _sizes(layer: PairLayer) -> Counter[tuple[int, ...]]:
+    return Counter(map(_size, layer.shapes.values()))
 
 
 def _plain(layer: PairLayer) -> tuple[int, ...]:

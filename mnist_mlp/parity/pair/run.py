@@ -8,7 +8,13 @@ from itertools import permutations
 
 import numpy as np
 
-from mnist_mlp.parity.pair.arrange import axis_of, flattened_by_channels, laid_like
+from mnist_mlp.parity.pair.arrange import (
+    axis_of,
+    feature_order,
+    flattened_by_channels,
+    kept_order,
+    laid_like,
+)
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.decays import Penalties, change_decay, with_penalties, without
 from mnist_mlp.parity.pair.heads import exchanged, names_alike
@@ -26,6 +32,7 @@ from mnist_mlp.ports.pair import (
     PairRows,
     PairStep,
 )
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.reference import Array, Tensors
 
@@ -249,7 +256,7 @@ class PairRun:
                 changed = (
                     self._exchanged(at, step)
                     or self._reordered(at, step, mends)
-                    or self._concatenated(at, step)
+                    or self._concatenated(at, step, mends)
                     or self._projected(at, mends)
                     or self._turned(at, mends)
                 )
@@ -323,8 +330,9 @@ class PairRun:
                         return self.weights.with_orders(at, rows=order)
         return self._with_columns(at, mends) if at and ours.ndim > 2 else None
 
-    def _concatenated(self, at: int, step: PairStep) -> WeightMap | None:
-        """With the two parts that a layer's features are put together of the other way round.
+    def _concatenated(self, at: int, step: PairStep, mends: Sequence[Mend]) -> WeightMap | None:
+        """With the parts that a layer's features are put together of in another order, and be they
+        of one feature each: it has a weight of its own for each.
 
         A network's own inputs in another order are no such parts.
         """
@@ -332,29 +340,15 @@ class PairRun:
         ours, theirs = first.inputs[pair.a.number], step.inputs.get(pair.b.number)
         if not at or theirs is None or pair.rows is not None or pair.a.kind != pair.b.kind:
             return None
-        if pair.a.kind == "dense":
-            n, axes = ours.shape[-1], (ours.ndim - 1, theirs.ndim - 1)
-        elif pair.a.kind == "conv" and pair.a.settings.get("groups", 1) == 1:
-            n = pair.a.shapes["kernel"][-2]
-            found = axis_of(ours, n), axis_of(theirs, n)
-            if found[0] is None or found[1] is None:
+        axes = _features_of(pair, ours, theirs)
+        if axes is None or theirs.size != ours.size:
+            return None
+        order = feature_order(theirs, ours, axes)
+        if order is None or not _near(np.take(theirs, np.argsort(order), axis=axes[1]), ours):
+            order = kept_order(theirs, ours)
+            if order is None or not self._drawn_so(at, order, mends):
                 return None
-            axes = found[0], found[1]
-        else:
-            return None
-        if theirs.size != ours.size or theirs.shape[axes[1]] != n:
-            return None
-        sums = [
-            np.abs(x).sum(axis=tuple(k for k in range(x.ndim) if k != axis))
-            for x, axis in zip((ours, theirs), axes, strict=True)
-        ]
-        for start in range(1, n):
-            order = np.roll(np.arange(n), -start)
-            if np.allclose(sums[1], sums[0][order], rtol=LIMITS["forward"]) and _near(
-                np.take(theirs, np.argsort(order), axis=axes[1]), ours
-            ):
-                return self.weights.with_orders(at, rows=order)
-        return None
+        return self.weights.with_orders(at, rows=order, parts=True)
 
     def _drawn_so(self, at: int, order: Array, mends: Sequence[Mend]) -> bool:
         """Whether a dropout in front of a dense layer gets its features in another order."""
@@ -406,6 +400,20 @@ class PairRun:
         shapes = [first.outputs[n].shape[1:] for n in sorted(first.outputs) if n < number]
         shapes += [x.shape[1:] for x in first.inputs.values()]
         return [s for s in dict.fromkeys(reversed(shapes)) if len(s) > 1 and np.prod(s) == size]
+
+
+def _features_of(pair: LayerPair, ours: Array, theirs: Array) -> tuple[int, int] | None:
+    """The axes of the features that a layer takes, in both models; None if they are not known."""
+    if pair.a.kind in ("dense", "layer_norm", *RECURRENT):
+        return ours.ndim - 1, theirs.ndim - 1
+    if pair.a.kind == "conv" and pair.a.settings.get("groups", 1) == 1:
+        n = pair.a.shapes["kernel"][-2]
+    elif pair.a.kind == "batch_norm" and pair.a.shapes:
+        n = next(iter(pair.a.shapes.values()))[0]
+    else:
+        return None
+    found = axis_of(ours, n), axis_of(theirs, n)
+    return None if found[0] is None or found[1] is None else (found[0], found[1])
 
 
 def _scaled(step: PairStep, factor: float) -> PairStep:

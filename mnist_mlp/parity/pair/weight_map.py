@@ -22,6 +22,10 @@ NEUTRAL = {
 """What a tensor holds that has no counterpart: then it does nothing."""
 
 
+OF_FEATURES = ("gamma", "beta", "mean", "variance")
+"""Tensors of a normalisation, which have a number for each feature that it takes and gives."""
+
+
 @dataclass(frozen=True, eq=False)
 class LayerPair:
     """One layer in both models. `rows` and `columns` are positions in the original's inputs and
@@ -35,6 +39,8 @@ class LayerPair:
     rows: Array | None = None
     columns: Array | None = None
     axes: tuple[int, ...] | None = None
+    parts: bool = False
+    """Whether `rows` are in another order because the parts are that they are put together of."""
 
     def role_in_a(self, role: str) -> str:
         """What the original calls a tensor of the port."""
@@ -50,6 +56,8 @@ class LayerPair:
             return value.squeeze().transpose(self.axes).reshape(self.b.shapes[role])
         if role == "kernel" and self.rows is not None:
             value = np.take(value, self.rows, axis=-2)
+        if role in OF_FEATURES and self.rows is not None:
+            value = value[..., self.rows]
         if role in ("kernel", "bias") and self.columns is not None:
             value = value[..., self.columns]
         return self._in_windows(role, value, self.b)
@@ -61,6 +69,8 @@ class LayerPair:
         value = self._in_windows(role, value, self.a)
         if role == "kernel" and self.rows is not None:
             value = np.take(value, np.argsort(self.rows), axis=-2)
+        if role in OF_FEATURES and self.rows is not None:
+            value = value[..., np.argsort(self.rows)]
         if role in ("kernel", "bias") and self.columns is not None:
             value = value[..., np.argsort(self.columns)]
         return value
@@ -179,14 +189,19 @@ class WeightMap:
         return self.place(name), layer_and_role(name)[1]
 
     def with_orders(
-        self, index: int, *, rows: Array | None = None, columns: Array | None = None
+        self,
+        index: int,
+        *,
+        rows: Array | None = None,
+        columns: Array | None = None,
+        parts: bool = False,
     ) -> WeightMap:
         """Another order of the inputs or outputs of one pair."""
         pairs = list(self.pairs)
         old = pairs[index]
         rows = old.rows if rows is None else rows
         columns = old.columns if columns is None else columns
-        pairs[index] = replace(old, rows=rows, columns=columns)
+        pairs[index] = replace(old, rows=rows, columns=columns, parts=parts or old.parts)
         return replace(self, pairs=tuple(pairs))
 
 
