@@ -13,6 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.tensorflow import core as keras_core  # they have no public names
+from keras.src.backend.tensorflow import image as keras_image
+from keras.src.backend.tensorflow import linalg as keras_linalg
+from keras.src.backend.tensorflow import math as keras_math
+from keras.src.backend.tensorflow import nn as keras_nn
+from keras.src.backend.tensorflow import numpy as keras_numpy
 from tensorflow.python.ops import gen_random_ops, gen_stateless_random_ops_v2, math_ops
 
 from mnist_mlp.contract import Array, Runtime
@@ -319,13 +325,20 @@ def _interpolation(before: int, after: int) -> Array:
     return shares
 
 
+_MODULES_OF_OPERATIONS: tuple[Any, ...] = (
+    *(keras_core, keras_image, keras_linalg, keras_math, keras_nn, keras_numpy),
+)
+"""Each knows the function that makes tensors by a name of its own."""
+
+
 @contextmanager
 def exact_scalars() -> Iterator[None]:
     """Context in which a Python number becomes a float64 constant as it is.
 
     Otherwise TensorFlow makes it float32 first: hyperparameters, the constants of GELU and the
-    slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run. It also resizes images in
-    float32, whatever it is given.
+    slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run, and so would what Keras's
+    own operations make of a number alone, as the logarithm of 2 in log-cosh. It also resizes
+    images in float32, whatever it is given.
     """
     original, leaky_relu, resize = tf.cast, tf.nn.leaky_relu, tf.image.resize
 
@@ -357,10 +370,22 @@ def exact_scalars() -> Iterator[None]:
     owners = (tf, math_ops)
     for owner in owners:
         owner.cast = cast
+
+    def tensor(x: Any, dtype: Any = None, **options: Any) -> Any:
+        if dtype is None and isinstance(x, float) and keras.config.floatx() == "float64":
+            dtype = "float64"
+        return to_tensor(x, dtype, **options)
+
+    to_tensor = keras_core.convert_to_tensor
+    holders = [m for m in _MODULES_OF_OPERATIONS if m.convert_to_tensor is to_tensor]
+    for holder in holders:
+        holder.convert_to_tensor = tensor
     tf.nn.leaky_relu, tf.image.resize = leaky, resized
     try:
         yield
     finally:
+        for holder in holders:
+            holder.convert_to_tensor = to_tensor
         tf.nn.leaky_relu, tf.image.resize = leaky_relu, resize
         for owner in owners:
             owner.cast = original

@@ -36,15 +36,26 @@ STATISTICS = ("mean", "variance")
 OWN = 1_000_000
 """The number of the first weight that belongs to no layer; more than there are layers."""
 
+RESULT = -1
+"""Stands for the number of a layer where the result of the whole model is meant."""
+
 OF_LOOPS = ("cleared", "training_mode")
 """Changes of a loop, before each step: gradients are cleared, the module is in training mode."""
 
 
-def own_weights(weights: Iterable[tuple[str, Sequence[int]]]) -> tuple[PairLayer, ...]:
-    """Weights that belong to no layer, given by name and shape."""
+def own_weights(
+    weights: Iterable[tuple[str, Sequence[int]]],
+    frozen: Iterable[tuple[str, Sequence[int]]] = (),
+) -> tuple[PairLayer, ...]:
+    """Weights that belong to no layer, given by name and shape: those that are trained, then those
+    that are `frozen`."""
+    every = [*((x, False) for x in weights), *((x, True) for x in frozen)]
     return tuple(
-        PairLayer(OWN + k, name, "own_weight", shapes={"weight": tuple(n for n in shape if n > 1)})
-        for k, (name, shape) in enumerate(weights)
+        PairLayer(
+            *(OWN + k, name, "own_weight", {"frozen": True} if still else {}),
+            shapes={"weight": tuple(n for n in shape if n > 1)},
+        )
+        for k, ((name, shape), still) in enumerate(every)
     )
 
 
@@ -337,7 +348,8 @@ class PairStep:
     are others. `optimizer` has the settings of each tensor's update, as they were in effect.
     `rough` names what was computed in a smaller type than the run's, `unseen` what drew random
     numbers that cannot be exchanged. `moved` are weights right behind the optimizer, where they are
-    changed once more before the next step, as by a constraint.
+    changed once more before the next step, as by a constraint. `result` is what the whole model
+    gave, where that is one tensor.
     """
 
     inputs: Mapping[int, Array]
@@ -352,6 +364,7 @@ class PairStep:
     rough: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
     moved: Tensors = field(default_factory=dict)
+    result: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -392,8 +405,9 @@ class PairFacts:
     chosen : int
         Which of the offered rows it ran on.
     own : tuple of PairLayer
-        Trained weights that belong to no layer of a known kind, one by one: of the role `weight`,
-        without axes of length 1, with numbers from `OWN` on.
+        Weights that belong to no layer of a known kind, one by one: of the role `weight`, without
+        axes of length 1, with numbers from `OWN` on. Those that are not trained have the setting
+        `frozen`.
     repeated : tuple of str
         Layers with weights that run more than once in a step; the first call is observed.
     loss : PairLayer or None
@@ -529,7 +543,7 @@ class PairSide(Protocol):
 
     def predict(self, weights: Tensors, x: Inputs) -> Mapping[int, Array]:
         """In evaluation mode: what layers with weights give, by number; the last one, or those that
-        several losses look at."""
+        several losses look at; and the `RESULT` of the whole model, if that is one tensor."""
         ...
 
     def train(self, run: WholeRun, on_epoch: Callable[[Mapping[str, float]], None]) -> None:

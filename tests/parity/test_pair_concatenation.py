@@ -1,4 +1,4 @@
-"""Two parts that a port concatenates the other way round are no difference of the network."""
+"""Parts that a port concatenates in another order are no difference of the network."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mnist_mlp.parity.pair.arrange import axis_of, is_rotation
+from mnist_mlp.parity.pair.arrange import axis_of, feature_order, kept_order
 from mnist_mlp.parity.pair.breaks import _other_order
+from mnist_mlp.parity.pair.judge import judge
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.pair import PairFacts, PairJob, PairLayer, PairRows, PairStep
@@ -61,15 +62,62 @@ def test_two_parts_the_other_way_round(kind: str, start: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_features_in_any_other_order_are_a_difference(kind: str) -> None:
-    run = run_of(kind, np.array([1, 0, 2, 4, 3]))
+@pytest.mark.parametrize("order", [[3, 4, 2, 0, 1], [2, 3, 4, 1, 0], [1, 0, 2, 4, 3]])
+def test_several_parts_in_any_order(kind: str, order: list[int]) -> None:
+    run = run_of(kind, np.array(order))
+    assert "forward" not in run.judged().findings
+    (pair,) = run.reordered
+    assert _other_order(pair).name == "concatenation_order"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_feature_that_is_another_one_is_a_difference(kind: str) -> None:
+    run = run_of(kind, np.array([3, 4, 2, 0, 0]))
     assert "forward" in run.judged().findings
     assert not run.reordered
+
+
+def test_features_that_are_never_active_stay_beside_their_own() -> None:
+    x = DRAW.normal(size=(4, 8))
+    x[:, [1, 5, 6]] = 0
+    order = np.array([4, 5, 6, 7, 0, 1, 2, 3])
+    found = feature_order(x[:, order], x, (1, 1))
+    assert found is not None
+    np.testing.assert_array_equal(found, order)
+    assert feature_order(x[:, order] + 1e-8, x, (1, 1)) is None
+
+
+def test_features_of_which_some_are_dropped() -> None:
+    x = DRAW.normal(size=(12, 8))
+    order = np.array([6, 7, 3, 4, 5, 0, 1, 2])
+    ours, theirs = (y * (DRAW.random(y.shape) > 0.3) for y in (x, x[:, order]))
+    found = kept_order(theirs, ours)
+    assert found is not None
+    np.testing.assert_array_equal(found, order)
+    assert kept_order(theirs + 1e-8, ours) is None
+
+
+def test_a_normalisation_of_parts_in_another_order() -> None:
+    """Its tensors, its inputs and its outputs are in that order."""
+    shapes = dict.fromkeys(("gamma", "beta", "mean", "variance"), (FEATURES,))
+    norm = PairLayer(0, "n", "batch_norm", {}, shapes)
+    order = np.array([3, 4, 2, 0, 1])
+    pair = LayerPair(norm, norm, rows=order, parts=True)
+    x = DRAW.normal(size=(2, 4, 6, FEATURES))
+    theirs = np.moveaxis(x[..., order], -1, 1)
+    weights = WeightMap((pair,))
+    found = judge(
+        [PairStep({0: x}, {0: 2 * x}, 1.0, {}, {}, {})],
+        [PairStep({0: theirs}, {0: 2 * theirs}, 1.0, {}, {}, {})],
+        weights,
+    )
+    assert not found.findings
+    gamma = np.arange(FEATURES)
+    np.testing.assert_array_equal(pair.to_b("gamma", gamma), order)
+    np.testing.assert_array_equal(pair.to_a("gamma", pair.to_b("gamma", gamma)), gamma)
 
 
 def test_where_the_channels_are_is_not_guessed() -> None:
     assert axis_of(np.zeros((2, 3, 4, 5)), 3) == 1
     assert axis_of(np.zeros((2, 3, 4, 5)), 5) == 3
     assert axis_of(np.zeros((2, 3, 4, 3)), 3) is None
-    assert is_rotation(np.array([3, 4, 0, 1, 2]))
-    assert not is_rotation(np.array([3, 4, 0, 2, 1]))

@@ -15,6 +15,7 @@ from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.pair import (
+    RESULT,
     ClassWeights,
     PairBrought,
     PairFacts,
@@ -268,7 +269,9 @@ class KerasSide:
             with user_errors(self.path), watched[0], watched[1], watched[2]:
                 model(self.module_input(x), **options)
         heads = {loss.behind for loss in self.losses if loss.behind is not None}
-        return {number: observer.outputs[number] for number in heads or {max(observer.inputs)}}
+        whole = {} if observer.result is None else {RESULT: observer.result}
+        last = {max(observer.inputs)} if observer.inputs else set()
+        return whole | {number: observer.outputs[number] for number in heads or last}
 
     def train(self, run: WholeRun, on_epoch: free.OnEpoch) -> None:
         """See `PairSide.train`."""
@@ -602,6 +605,7 @@ class PairRun(keras.callbacks.Callback):
                 optimizer=self._settings,
                 rough=tuple(seen.rough),
                 unseen=self._draws.unseen,
+                result=seen.result,
             )
         )
 

@@ -84,13 +84,15 @@ class Observer:
         self.outputs: dict[int, Array] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
         """Of each layer's result, without the batch."""
+        self.result: Array | None = None
+        """What the whole model gave, where that is one tensor."""
         self.rough: list[str] = []
         self.tensors: dict[str, tuple[Any, Any, str]] = {}
         """Variable, layer and role, by canonical name."""
         self.of_leaf: dict[int, int] = {}
         """The number of each leaf with weights."""
         self.own: dict[int, int] = {}
-        """The number of each weight of no layer, by its place among those that are trained."""
+        """The number of each weight of no layer, by its place among all weights."""
         self._seen: set[int] = set()
         self.sequences = Sequences()
         self._made: dict[int, tuple[int, Any]] = {}
@@ -104,7 +106,7 @@ class Observer:
             made._map(made.leaves[leaf], number_of)
             made.of_leaf[leaf] = number_of
         for place, number_of in other.own.items():
-            variable = model.trainable_variables[place]
+            variable = model.weights[place]
             made.tensors[tensor_name(number_of, "weight")] = (variable, None, "weight")
         made.own = dict(other.own)
         return made
@@ -120,18 +122,29 @@ class Observer:
         """Observe the layers' calls, while this lasts."""
         for leaf, layer in enumerate(self.leaves):
             layer.call = self._call(layer, leaf, draws)
+        whole = self.model not in self.leaves
+        if whole:
+            self.model.call = self._whole(self.model.call)
         try:
             attentions = pair_attention.watching(self.model, self._attention)
             functions = watched_functions(
                 lambda own, kind, settings, x: self._function(own, kind, settings, x, draws)
             )
             separable = pair_separable.by_parts(self._separable)
-            whole = all_steps_at_once(self.model)
-            with draws.watching(), attentions, separable, whole, functions:
+            at_once = all_steps_at_once(self.model)
+            with draws.watching(), attentions, separable, at_once, functions:
                 yield
         finally:
-            for layer in self.leaves:
+            for layer in (*self.leaves, *([self.model] if whole else ())):
                 del layer.call
+
+    def _whole(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            result = own(*args, **options)
+            self.result = copied(result) if keras.ops.is_tensor(result) else None
+            return result
+
+        return call
 
     def _call(self, layer: Any, leaf: int, draws: Draws) -> Callable[..., Any]:
         own = layer.call
@@ -360,16 +373,20 @@ class Observer:
     # --- Weights ----------------------------------------------------------------------------------
 
     def take_own(self, model: Any) -> tuple[PairLayer, ...]:
-        """Trained weights that no layer had, which are read and written from now on."""
+        """Weights that no layer had, which are read and written from now on."""
         mapped = {id(variable) for variable, _, _ in self.tensors.values()}
+        trained = {id(variable) for variable in model.trainable_variables}
         rest = {
             place: variable
-            for place, variable in enumerate(model.trainable_variables)
-            if id(variable) not in mapped
+            for place, variable in enumerate(model.weights)
+            if id(variable) not in mapped and "float" in variable.dtype
         }
-        found = own_weights((variable.path, variable.shape) for variable in rest.values())
-        for layer, (place, variable) in zip(found, rest.items(), strict=True):
-            self.tensors[tensor_name(layer.number, "weight")] = (variable, None, "weight")
+        places = sorted(rest, key=lambda place: id(rest[place]) not in trained)
+        described = [(rest[place].path, rest[place].shape) for place in places]
+        count = sum(id(variable) in trained for variable in rest.values())
+        found = own_weights(described[:count], described[count:])
+        for layer, place in zip(found, places, strict=True):
+            self.tensors[tensor_name(layer.number, "weight")] = (rest[place], None, "weight")
             self.own[place] = layer.number
         return found
 

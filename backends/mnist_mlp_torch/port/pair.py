@@ -24,6 +24,7 @@ from mnist_mlp.ports.inputs import Inputs, arrays_of, each
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.loop_code import writes_rates
 from mnist_mlp.ports.pair import (
+    RESULT,
     PairBrought,
     PairFacts,
     PairJob,
@@ -53,7 +54,7 @@ from mnist_mlp_torch.port.load import (
 from mnist_mlp_torch.port.own_data import batch_size_of, own_data
 from mnist_mlp_torch.port.pair_draws import Draws
 from mnist_mlp_torch.port.pair_inputs import Fed, called, keys_of_step, takes_dictionary
-from mnist_mlp_torch.port.pair_observer import Observer, default_type
+from mnist_mlp_torch.port.pair_observer import Observer, copied, default_type
 from mnist_mlp_torch.port.pair_optimizers import Experiment, by_tensor, clipping_of
 from mnist_mlp_torch.port.pair_passed import passed_by
 from mnist_mlp_torch.port.pair_reported import Reported
@@ -230,12 +231,15 @@ class TorchSide:
             called(module, batch) if not named else module(named)
         # Where a training step takes losses between its layers, these have other numbers here.
         numbers = observer.numbers_of(self.observer)
+        whole = {} if observer.result is None else {RESULT: copied(observer.result)}
+        if not observer.inputs:
+            return whole
         heads = {x.behind for x in self.observer.losses.weighed() if x.behind is not None}
         if len(heads) < 2:
             last = max(observer.inputs)
             known = [number for number, here in numbers.items() if here == last]
-            return {known[0] if known else last: observer.outputs[last]}
-        return {n: observer.outputs[numbers[n]] for n in heads if n in numbers}
+            return whole | {known[0] if known else last: observer.outputs[last]}
+        return whole | {n: observer.outputs[numbers[n]] for n in heads if n in numbers}
 
     def train(self, run: WholeRun, on_epoch: free.OnEpoch) -> None:
         """See `PairSide.train`."""
@@ -522,6 +526,7 @@ class PairRun:
                 draws=tuple(self._draws.seen),
                 rough=tuple(seen.rough),
                 unseen=self._unseen,
+                result=None if seen.result is None else copied(seen.result),
                 **self._closing,
             )
         )

@@ -76,6 +76,8 @@ class Observer:
         self.outputs: dict[int, Array] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
         """Of each layer's result, without the batch."""
+        self.result: Tensor | None = None
+        """What the last module gave that was called by none; no number, as a loss's."""
         self.passed: list[Passed] = []
         self.rough: list[str] = []
         self.loss: float | None = None
@@ -115,6 +117,8 @@ class Observer:
         if self._stack:
             self._stack.pop()
             self._running.pop()
+        if not self._stack and isinstance(output, Tensor) and output.dim():
+            self.result = output.detach()
 
     @property
     def here(self) -> int:
@@ -214,14 +218,19 @@ class Observer:
     # --- Weights ----------------------------------------------------------------------------------
 
     def take_own(self, module: Any) -> tuple[PairLayer, ...]:
-        """Trained weights that no layer had, which are read and written from now on."""
+        """Weights that no layer had, which are read and written from now on."""
         mapped = set(map(whole, self.named))
         rest = {
-            name: tuple(parameter.shape)
-            for name, parameter in module.named_parameters()
-            if name not in mapped and parameter.requires_grad
+            name: tensor
+            for name, tensor in _tensors(module).items()
+            if name not in mapped and tensor.is_floating_point()
         }
-        found = own_weights(rest.items())
+        found = own_weights(
+            *(
+                [(name, tuple(x.shape)) for name, x in rest.items() if x.requires_grad is trained]
+                for trained in (True, False)
+            )
+        )
         for layer in found:
             self.named[layer.name] = (tensor_name(layer.number, "weight"), layer.kind)
         return found

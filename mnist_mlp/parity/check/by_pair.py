@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.check.cost import labels_of, run_freely, whole_runs
+from mnist_mlp.parity.check.pair_beginnings import look_at_beginnings
 from mnist_mlp.parity.check.pair_epochs import Lengths, epochs_breaks, run_lengths
 from mnist_mlp.parity.check.pair_metrics import look_at_metrics
 from mnist_mlp.parity.check.pair_open import guess, leave_open, look_at_arithmetic, look_at_margins
@@ -29,12 +31,13 @@ from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
-from mnist_mlp.parity.pair.breaks import explained
+from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.clip_hypotheses import unreached_clipping
 from mnist_mlp.parity.pair.feed import Fed, Share, aligned, feed
 from mnist_mlp.parity.pair.heads import by_names
-from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
+from mnist_mlp.parity.pair.initial import unlike_breaks
 from mnist_mlp.parity.pair.layer_lists import layer_rows
+from mnist_mlp.parity.pair.own_weights import arrangements, matched
 from mnist_mlp.parity.pair.penalties import set_apart
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import (
@@ -45,7 +48,7 @@ from mnist_mlp.parity.pair.schedules import (
     whole_words,
 )
 from mnist_mlp.parity.pair.updates import Optimizers
-from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match, match_own
+from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap
 from mnist_mlp.plan import make_plan
 from mnist_mlp.ports.pair import (
     Forced,
@@ -60,6 +63,9 @@ from mnist_mlp.reference import Array
 from mnist_mlp.spec import Spec
 
 Say = Callable[[str], None]
+
+MOST_TRIED = 64
+"""Ways to match weights of no layer that are tried; each is a run of one step."""
 
 
 def check_pair(
@@ -106,10 +112,12 @@ def check_pair(
     lengths = run_lengths(brought, fed, plan)
     start = _single(original, port, fed, seen, lengths)
     if start is not None:
+        run = None
         try:
-            _double(original, port, fed, seen, start, lengths)
+            run = _double(original, port, fed, seen, start, lengths)
         except UserCodeError as error:  # it ran in float32 just now
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
+        look_at_beginnings(seen, start, run)
     look_at_own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
     leave_weighted_open(seen, brought)
     seen.breaks += epochs_breaks(original.target, port.target, *(side.epochs for side in brought))
@@ -160,10 +168,10 @@ def _single(
     seen.lines = facts_a.lines, facts_b.lines
     seen.chosen = facts_a.chosen, facts_b.chosen
     weights = _matched(facts_a, facts_b)
-    seen.layers = layer_rows(facts_a, facts_b, weights)
-    if unmapped := unmapped_words((original, port), (facts_a, facts_b)):
-        seen.not_judged += unmapped
+    if weights is None:
+        seen.not_judged += unmapped_words((original, port), (facts_a, facts_b))
         return None
+    seen.layers = layer_rows(facts_a, facts_b, weights)
     if isinstance(weights, Unlike):
         by_hand = dict.fromkeys((*facts_a.repeated, *facts_b.repeated))
         if by_hand and any(x.kind in RECURRENT for x in (*weights.missing, *weights.extra)):
@@ -180,44 +188,68 @@ def _single(
             return None
         seen.breaks += unlike_breaks(weights, facts_b.layers)
         return None
-    if not weights.pairs:
+    if not weights.every:
         seen.not_judged.append("no layer with weights was found")
         return None
-    seen.compared["spec"] = len(weights.pairs)
-    found, seen.compared["init"] = initial_breaks(
-        original.worker.pair_draws(), port.worker.pair_draws(), weights
-    )
-    seen.breaks += found
+    seen.compared["spec"] = len(weights.every)
+    draws = original.worker.pair_draws(), port.worker.pair_draws()
     rows = first_batch(fed.a[facts_a.chosen])
     step = original.worker.pair_fit(PairJob(rows, 1))[0]
     forced = Forced(weights.to_b(step.before), {}, weights.draws_to_b(step.draws))
     other = port.worker.pair_fit(PairJob(first_batch(fed.b[facts_b.chosen]), 1, (forced,)))
-    return Start(step, other[0] if other else None, weights)
+    return Start(step, other[0] if other else None, weights, draws)
 
 
 def unmapped_words(sides: Sequence[Side], facts: Sequence[PairFacts]) -> list[str]:
     """Weights that belong to no layer, and are not the same in number and shape on both sides."""
-    if match_own(facts[0].own, facts[1].own) is not None:
-        return []
     return [
-        f"{side.target.text}: {', '.join(x.name for x in each.own)}: weights of no layer that can "
-        f"be mapped"
+        f"{side.target.text}: {', '.join(names)}: weights of no layer that can be mapped"
         for side, each in zip(sides, facts, strict=True)
-        if each.own
+        if (names := [x.name for x in each.own if not x.settings.get("frozen")])
     ]
 
 
-def _matched(a: PairFacts, b: PairFacts) -> WeightMap | Unlike:
-    weights = match(a.layers, b.layers)
-    if isinstance(weights, Unlike):
-        return weights
-    own = match_own(a.own, b.own)
-    return by_names(a, b, replace(weights, own=own or ()))
+def _matched(a: PairFacts, b: PairFacts) -> WeightMap | Unlike | None:
+    found = matched(a, b)
+    return by_names(a, b, found) if isinstance(found, WeightMap) else found
+
+
+def _look_at_ends(
+    seen: PairEvidence,
+    sides: tuple[Side, Side],
+    run: PairRun,
+    result: Explained,
+    rows: PairRows,
+) -> None:
+    """Predictions, if the steps before them agree."""
+    if not run.weights.whole:
+        seen.leave_out("predictions", reason="a tensor has no counterpart")
+    elif result.in_float32:
+        seen.leave_out("predictions", reason="training steps differ by what float32 rounds")
+    elif run.agrees and not seen.broken("data", "forward", "loss", "gradient", "update"):
+        look_at_predictions(seen, *sides, run, rows.x)
+
+
+def _tell_of(seen: PairEvidence, facts: tuple[PairFacts, PairFacts]) -> None:
+    """What both sides say of themselves."""
+    for whose, side in zip(("original", "port"), facts, strict=True):
+        seen.not_judged += [f"of the {whose}: {text}" for text in side.open_questions]
+        if side.repeated_rows:
+            text = f"{', '.join(side.repeated_rows)} of the {whose}"
+            seen.noted.append(Cause("repeated_rows", text))
+
+
+def _others(weights: WeightMap, facts: Sequence[PairFacts]) -> tuple[tuple[WeightMap, ...], bool]:
+    """Other ways to match weights of no layer, and whether there are more of them."""
+    if weights.lone:
+        return (), False
+    found = tuple(islice(arrangements(*facts), 1, MOST_TRIED + 2))
+    return found[:MOST_TRIED], len(found) > MOST_TRIED
 
 
 def _double(
     original: Side, port: Side, fed: Fed, seen: PairEvidence, start: Start, lengths: Lengths
-) -> None:
+) -> PairRun | None:
     """Judge the steps in float64, and try what could be behind their differences."""
     facts_a = original.worker.pair_open(fed.a, precision="float64", length=lengths[0])
     facts_b = port.worker.pair_open(fed.b, precision="float64", length=lengths[1])
@@ -226,25 +258,20 @@ def _double(
         seen.not_judged.append(
             "training steps: how many batches make an update, a loop has in its own code"
         )
-        return
+        return None
     weights = _matched(facts_a, facts_b)
-    if isinstance(weights, Unlike):
+    if not isinstance(weights, WeightMap):
         seen.not_judged.append("layers that are others in float64 than in float32")
-        return
-    seen.not_judged += [f"of the original: {text}" for text in facts_a.open_questions]
-    seen.not_judged += [f"of the port: {text}" for text in facts_b.open_questions]
-    seen.noted += [
-        Cause("repeated_rows", f"{', '.join(facts.repeated_rows)} of the {whose}")
-        for whose, facts in (("original", facts_a), ("port", facts_b))
-        if facts.repeated_rows
-    ]
-    first = Forced(start.a.before, {}, start.a.draws)
+        return None
+    _tell_of(seen, both)
     rows, other_rows, epochs = fed.a[facts_a.chosen], fed.b[facts_b.chosen], EPOCHS
     if not weights.whole:  # a bias that one side lacks is zero in the first step, and only there
         rows, other_rows, epochs = first_batch(rows), first_batch(other_rows), 1
     schedules = _schedules(original, port, both, lengths, seen)
+    others, untried = _others(weights, both)
 
     def run_of(rows: PairRows) -> PairRun:
+        first = Forced(start.a.before, {}, start.a.draws)
         steps = original.worker.pair_fit(PairJob(rows, epochs, (first,), validation=()))
         _refuse_strange(original, steps)
         return PairRun(
@@ -259,6 +286,8 @@ def _double(
             schedules,
             reported_b=port.worker.pair_reported,
             rows_a=rows,
+            others=others,
+            untried=untried,
         )
 
     run = run_of(rows)
@@ -270,10 +299,13 @@ def _double(
     steps, reports = run.steps_a, original.worker.pair_reported()
     if len(own) != len(steps):
         seen.not_judged.append(f"the port stops after {len(own)} of {len(steps)} steps")
-        return
+        return None
     run, noted = set_apart(run, own)
     seen.noted += [noted] if noted is not None else []
     result = explained(run)
+    if weights.lone and not run.agrees:
+        seen.not_judged += unmapped_words((original, port), both)
+        return None
     seen.layers = layer_rows(facts_a, facts_b, run.weights)  # by now, values have settled the match
     guess(seen, run, result, fed, facts_b)
     leave_open(seen, result, run)
@@ -284,14 +316,10 @@ def _double(
     seen.breaks += _beyond_the_steps(run, seen, lengths)
     look_at_margins(seen, result, run.judged())
     look_at_arithmetic(seen, start, steps[0], own[0], facts_b)
-    if not weights.whole:
-        seen.leave_out("predictions", reason="a tensor has no counterpart")
-    elif result.in_float32:
-        seen.leave_out("predictions", reason="training steps differ by what float32 rounds")
-    elif not seen.broken("data", "forward", "loss", "gradient", "update"):
-        look_at_predictions(seen, original, port, run, rows.x)
+    _look_at_ends(seen, (original, port), run, result, rows)
     as_reported = replace(run, steps_a=steps)
     look_at_metrics(seen, as_reported, reports, rows, original.worker.pair_predict)
+    return run
 
 
 def _schedules(

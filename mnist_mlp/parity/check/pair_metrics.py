@@ -18,7 +18,7 @@ from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import Break, Cause, Place
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.ports.inputs import Inputs
-from mnist_mlp.ports.pair import PairRows
+from mnist_mlp.ports.pair import PairRows, PairStep
 from mnist_mlp.ports.reported import KINDS, Reports, is_held_out
 from mnist_mlp.reference import Array, Tensors
 
@@ -74,14 +74,15 @@ def look_at_metrics(
 
     def trained(epoch: int) -> Pass:
         own = steps[epoch * rows.steps : (epoch + 1) * rows.steps]
-        z = y if several else [step.outputs[max(step.inputs)] for step in own]
+        z = y if several else [_last_of(step) for step in own]
         return Pass(z, y, np.array([step.loss for step in own]))
 
     def validated(epoch: int) -> Pass:
         if several:
             return Pass(y, y, np.empty(0))
-        (z,) = predict(steps[(epoch + 1) * rows.steps - 1].after, rows.x).values()
-        return Pass(np.split(z, starts), y, np.empty(0))
+        found = predict(steps[(epoch + 1) * rows.steps - 1].after, rows.x)
+        last = max(found)  # the result of the whole model only where no layer is known
+        return Pass(np.split(found[last], starts), y, np.empty(0))
 
     epochs = range(run.epochs)
     alike = not seen.broken("predictions") and not (
@@ -101,6 +102,13 @@ def look_at_metrics(
     seen.told += [f"metrics: {text}" for text in found.told]
     if not found.count and not found.breaks:
         seen.leave_out("metrics", reason="; ".join(found.told))
+
+
+def _last_of(step: PairStep) -> Array:
+    """What the last known layer of a step gives, else the whole model."""
+    if step.inputs:
+        return step.outputs[max(step.inputs)]
+    return np.empty(0) if step.result is None else step.result
 
 
 def compare(

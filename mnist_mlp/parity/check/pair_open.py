@@ -13,8 +13,9 @@ from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.breaks import Explained
 from mnist_mlp.parity.pair.feed import Fed
 from mnist_mlp.parity.pair.judge import STAGES, Judged
+from mnist_mlp.parity.pair.own_weights import doubtful
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.parity.pair.weight_map import WeightMap, doubtful
+from mnist_mlp.parity.pair.weight_map import WeightMap, weight_words
 from mnist_mlp.ports.attention import BLIND
 from mnist_mlp.ports.pair import (
     PairFacts,
@@ -55,7 +56,8 @@ def guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts: 
 def leave_open(seen: PairEvidence, result: Explained, run: PairRun) -> None:
     """Differences that these short runs may have made themselves, and not the port."""
     seen.not_judged += result.in_float32
-    leave_doubtful(seen, result, run.weights)
+    if run.untried or doubtful(run.weights.own):
+        leave_doubtful(seen, result, run.weights)
     facts, kept = (run.facts_a, run.facts_b), []
     blind = any(
         side.framework == "keras" and x.settings.get("mask") == BLIND
@@ -86,12 +88,11 @@ def leave_open(seen: PairEvidence, result: Explained, run: PairRun) -> None:
 
 
 def leave_doubtful(seen: PairEvidence, result: Explained, weights: WeightMap) -> None:
-    """Differences that may come of weights that were taken for each other."""
-    if not doubtful(weights.own):
-        return
-    names = ", ".join(pair.b.name for pair in weights.own)
+    """Differences that may come of weights that were taken for each other, as there are too many of
+    one shape to try them all."""
+    names = ", ".join(weight_words(pair.b) for pair in weights.own)
     for item in list(result.breaks):
-        if item.cause.name == UNKNOWN and item.rung in ("forward", "loss", "gradient", "init"):
+        if item.cause.name == UNKNOWN and item.rung in ("forward", "loss", "gradient"):
             result.breaks.remove(item)
             seen.not_judged.append(
                 f"the {item.rung}, which differs: {names} are weights of no layer, of which shapes "
@@ -138,6 +139,9 @@ def look_at_arithmetic(
     if start.b is None:
         return
     ours, theirs = arithmetic.lost(start.a, a), arithmetic.lost(start.b, b)
+    if ours is None or theirs is None:
+        seen.not_judged.append("in which precision it is computed: no layer of it is known")
+        return
     doubles = [lost < arithmetic.DOUBLE for lost in (ours, theirs)]
     if doubles[0] != doubles[1]:
         name = Cause("float64_arithmetic" if doubles[1] else "float32_arithmetic")

@@ -12,8 +12,10 @@ from mnist_mlp.parity.check.pair_side import Side
 from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair.arrange import laid_like, windows_like
+from mnist_mlp.parity.pair.results import results_apart
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.ports.inputs import Inputs
+from mnist_mlp.ports.pair import RESULT
 from mnist_mlp.reference import Array, Tensors
 
 PREDICTED = 1e-9
@@ -42,8 +44,13 @@ def look_at_predictions(
         for pair in run.weights.pairs
         if pair.a.number in all_ours and pair.b.number in all_theirs
     ]
-    if not both or len(both) < len(all_ours):
-        seen.leave_out("predictions", reason="the two have other layers at their ends")
+    whole = all_ours.get(RESULT), all_theirs.get(RESULT)
+    if not both or len(both) < len(all_ours.keys() - {RESULT}):
+        apart = results_apart(whole[1], whole[0])
+        if whole[0] is None or apart is None or not apart <= PREDICTED:
+            seen.leave_out("predictions", reason="the two have other layers at their ends")
+        else:
+            seen.compared["predictions"] = len(whole[0])
         return
     moved, shown = np.zeros(len(both[0][0]), bool), ("", "")
     for expected, given in both:
@@ -84,4 +91,5 @@ def look_at_predictions(
 
 def _in_one(outputs: Mapping[int, Array]) -> Array:
     """All outputs of a row beside each other."""
-    return np.concatenate([each.reshape(len(each), -1) for _, each in sorted(outputs.items())], 1)
+    known = sorted((n, each) for n, each in outputs.items() if n != RESULT)
+    return np.concatenate([each.reshape(len(each), -1) for _, each in known], 1)

@@ -28,7 +28,7 @@ def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> A
     or in its loop. Here, in float64, they then differ by float32's rounding. None where they don't
     differ, or by more, or where the original's model does more to its rows than to scale them.
     """
-    if not isinstance(rows.x, np.ndarray):  # several inputs
+    if not isinstance(rows.x, np.ndarray) or not run.weights.pairs:  # several inputs, or no layer
         return None
     pair, ours, theirs = run.weights.pairs[0], [], []
     for a, b in zip(run.steps_a[: rows.steps], own, strict=False):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.ports.pair import PairRows, PairStep
 from mnist_mlp.ports.protocol import PortDescription
+from mnist_mlp.reference import Tensors
 from mnist_mlp.worker.parent import Worker
 
 
@@ -22,11 +24,13 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A first step of both in float32, from the original's own initial weights."""
+    """A first step of both in float32, from the original's own initial weights; and `draws` of the
+    initial weights of both."""
 
     a: PairStep
     b: PairStep | None
     weights: WeightMap
+    draws: tuple[Sequence[Tensors], Sequence[Tensors]] = ((), ())
 
 
 def first_batch(rows: PairRows) -> PairRows:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from mnist_mlp.parity.steps.arbiter import keep_bits
-from mnist_mlp.ports.pair import PairStep, layer_and_role
+from mnist_mlp.ports.pair import RESULT, PairStep, layer_and_role
 from mnist_mlp.reference import Array
 
 COARSE = 1e-4
@@ -18,9 +18,14 @@ DOUBLE = 1e-12
 """Less than this is lost only where a model computes in float64 whatever it is asked for."""
 
 
-def lost(single: PairStep, double: PairStep) -> float:
-    """The relative error of the outputs of layers with weights, the middle one of them."""
+def lost(single: PairStep, double: PairStep) -> float | None:
+    """The relative error of the outputs of layers with weights, the middle one of them; of the
+    result of the whole model where no layer is known, and None where that is not known either."""
     numbers = single.inputs.keys() & double.inputs.keys()
+    if not numbers:
+        if single.result is None or double.result is None:
+            return None
+        return _apart({RESULT: single.result}, {RESULT: double.result}, RESULT)
     return _middle(_apart(single.outputs, double.outputs, number) for number in numbers)
 
 

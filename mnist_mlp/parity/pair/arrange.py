@@ -13,6 +13,14 @@ from mnist_mlp.reference import Array
 MOST_AXES = 5
 """Of (rows, three axes of space, channels)."""
 
+EQUAL = 1e-10
+"""Relative difference of sums over equal numbers in float64, in another order."""
+
+MOST_FEATURES = 8192
+
+MOST_KEPT = 1024
+"""Features of which each is held against each other, without and with dropout."""
+
 MOST_WINDOWS = 4096
 """Windows of a layer's result that are looked at."""
 
@@ -95,9 +103,56 @@ def axis_of(x: Array, channels: int) -> int | None:
     return axes.pop() if len(axes) == 1 else None
 
 
-def is_rotation(order: Array) -> bool:
-    """Whether positions are two blocks that have changed places."""
-    return len(set(((order - np.arange(len(order))) % len(order)).tolist())) == 1
+def feature_order(got: Array, expected: Array, axes: tuple[int, int]) -> Array | None:
+    """Positions in `expected` of the features of `got`, whose axes are `axes` of expected and got;
+    None if they are not the same ones."""
+    x, y = (
+        np.moveaxis(side, axis, -1).reshape(-1, side.shape[axis])
+        for side, axis in zip((expected, got), axes, strict=True)
+    )
+    if x.shape != y.shape or x.shape[1] > MOST_FEATURES:
+        return None
+    alike = np.ones((x.shape[1], x.shape[1]), bool)
+    for power in (1, 2, 3):  # the same sums in whatever order the other axes stand
+        ours, theirs = (x**power).sum(axis=0), (y**power).sum(axis=0)
+        alike &= np.abs(theirs[:, None] - ours) <= EQUAL * np.abs(ours).max()
+    return _one_to_one(alike)
+
+
+def kept_order(got: Array, expected: Array) -> Array | None:
+    """The same of features (n, m) of which some numbers are zero in either, as dropout leaves them:
+    those that are not are equal."""
+    if got.shape != expected.shape or got.ndim != 2 or got.shape[1] > MOST_KEPT:
+        return None
+    both = (got[:, :, None] != 0) & (expected[:, None, :] != 0)
+    apart = np.abs(got[:, :, None] - expected[:, None, :])
+    near = apart <= EQUAL * np.abs(expected).max()
+    return _one_to_one((near | ~both).all(axis=0))
+
+
+def _one_to_one(alike: Array) -> Array | None:
+    """For each feature one that it is like, bool (n, n); none is taken twice.
+
+    Of features that are alike, as those of units that are never active, any may be any other: those
+    next to each other stay so.
+    """
+    n = len(alike)
+    order, free = [-1] * n, np.ones(n, bool)
+
+    def take(j: int, k: int) -> None:
+        if order[j] < 0 and 0 <= k < n and free[k] and alike[j, k]:
+            order[j], free[k] = k, False
+
+    for j in range(n):
+        if alike[j].sum() == 1:
+            take(j, int(alike[j].argmax()))
+    for j in range(1, n):
+        take(j, order[j - 1] + 1 if order[j - 1] >= 0 else -1)
+    for j in reversed(range(n - 1)):
+        take(j, order[j + 1] - 1)
+    for j in range(n):
+        take(j, int((alike[j] & free).argmax()))
+    return None if free.any() else np.array(order)
 
 
 def flattened_by_channels(shape: tuple[int, ...]) -> Array:

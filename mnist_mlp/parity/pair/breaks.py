@@ -9,13 +9,12 @@ from itertools import groupby
 import numpy as np
 
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
-from mnist_mlp.parity.pair.arrange import is_rotation
 from mnist_mlp.parity.pair.blame import lines_of
 from mnist_mlp.parity.pair.code import code_of
 from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
 from mnist_mlp.parity.pair.judge import Finding, Judged, unmoved_by
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.parity.pair.weight_map import LayerPair
+from mnist_mlp.parity.pair.weight_map import LayerPair, weight_words
 from mnist_mlp.ports.inputs import arrays_of
 from mnist_mlp.ports.pair import Mend, layer_and_role
 
@@ -97,6 +96,8 @@ def explained(run: PairRun) -> Explained:
             if finding is None:
                 break
             found = explain(finding, run, mends)
+            if found is None and finding.stage in CHAIN and run.settle_own(mends):
+                continue
             if found is None and is_rounded(finding, run):
                 seen.rounded = finding.size
                 seen.open_stages += ["forward", *_behind(finding)]
@@ -119,6 +120,7 @@ def explained(run: PairRun) -> Explained:
                 mends += each.mends
     seen.noted += map(_other_order, run.reordered)
     seen.judged = run.judged(mends)
+    run.agrees = not seen.judged.findings.keys() & set(CHAIN)
     return seen
 
 
@@ -131,8 +133,9 @@ def _unmoved(run: PairRun) -> list[Break]:
     run.leave_unmoved(names)
     found = []
     for at, several in groupby(names, key=run.weights.place):
-        roles = [layer_and_role(name)[1] for name in several]
-        layer = run.weights.every[at].b
+        pair = run.weights.every[at]
+        roles = [pair.role_in_b(layer_and_role(name)[1]) for name in several]
+        layer = pair.b
         text = layer.name if roles == ["weight"] else f"the {' and '.join(roles)} of {layer.name}"
         fix = "by hand, give the optimizer all parameters"
         place = Finding("update", 1, at, roles[0], 1.0, "no movement", "a movement")
@@ -142,7 +145,7 @@ def _unmoved(run: PairRun) -> list[Break]:
 
 def _other_order(pair: LayerPair) -> Cause:
     """What is said of a layer whose features stand in another order."""
-    if pair.rows is not None and pair.columns is None and is_rotation(pair.rows):
+    if pair.parts and pair.columns is None:
         return Cause("concatenation_order", f"of what {pair.b.name} takes")
     return Cause("flatten_order", f"{pair.b.name} takes or gives its features channels first")
 
@@ -217,11 +220,13 @@ def _size(finding: Finding) -> str:
 
 def _break(finding: Finding, run: PairRun, cause: Cause, mends: Sequence[Mend]) -> Break:
     rung, layer, tensor = _place(finding)
+    if rung == "data" and run.weights.in_front:
+        rung, layer, tensor = "forward", None, f"inputs of {run.weights.pairs[0].b.name}"
     if cause.name in WITHIN_LAYER:
         rung, layer, tensor = "forward", finding.layer, "pre_activation"
     at = finding.layer
     if at is not None and at >= len(run.weights.pairs):  # it is no layer's
-        layer, tensor = None, run.weights.every[at].b.name
+        layer, tensor = None, weight_words(run.weights.every[at].b)
     epoch, _ = divmod(finding.step - 1, run.rows_b.steps)
     return Break(
         side="b",

@@ -400,16 +400,19 @@ def _stopped(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
 
 def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
     """What shows of any loss, whoever computes it."""
-    outputs = run.steps_a[0].outputs[run.weights.pairs[-1].a.number]
-    y = run.rows_b.y
-    if isinstance(y, np.ndarray) and y.ndim == 1 and outputs.shape[1:] == (1,):
+    first, pairs, y = run.steps_a[0], run.weights.pairs, run.rows_b.y
+    outputs = first.outputs[pairs[-1].a.number] if pairs else first.result
+    of_one = outputs is not None and outputs.shape[1:] == (1,)
+    if isinstance(y, np.ndarray) and y.ndim == 1 and of_one:
         text = "outputs (n, 1) against targets (n,)"
         yield Hypothesis((Mend(None, "column"),), Cause("targets_broadcast", text))
     steps = run.steps_b(mended)
     if any(not np.isfinite(step.loss) or step.loss == 0 for step in (*run.steps_a, *steps)):
         return
     factors = [a.loss / b.loss for a, b in zip(run.steps_a, steps, strict=False)]
-    rows = [len(step.inputs[run.weights.pairs[0].a.number]) for step in run.steps_a]
+    size, count = run.rows_b.batch_size, run.rows_b.count
+    starts = [at for _ in range(run.epochs) for at in range(0, count, size)]
+    rows = [min(size, count - at) for at in starts[: len(steps)]]
     if len(set(rows)) < 2:  # then a sum over the rows cannot be told from a constant
         return
     mends = (Mend(None, "loss_scale", tuple(factors)),)
@@ -433,7 +436,8 @@ def _not_frozen(run: PairRun) -> Hypothesis:
     names = sorted(theirs.keys() - run.steps_a[0].gradients.keys(), key=run.weights.order)
     mends, told = [], []
     for name in names:
-        layer, role = run.weights.every[run.weights.place(name)].b, layer_and_role(name)[1]
+        pair = run.weights.every[run.weights.place(name)]
+        layer, role = pair.b, pair.role_in_b(layer_and_role(name)[1])
         mends.append(Mend(layer.number, "frozen", role))
         told.append(tensor_words(role, layer.name))
     return Hypothesis(tuple(mends), Cause("not_frozen", ", ".join(told)))
@@ -452,4 +456,5 @@ def _frozen(run: PairRun, finding: Finding) -> Iterator[Hypothesis]:
         return
     pair = run.weights.every[finding.layer]
     mends = (Mend(pair.b.number, "trained"),)
-    yield Hypothesis(mends, Cause("frozen_tensor", tensor_words(finding.tensor, pair.b.name)))
+    text = tensor_words(pair.role_in_b(finding.tensor), pair.b.name)
+    yield Hypothesis(mends, Cause("frozen_tensor", text))

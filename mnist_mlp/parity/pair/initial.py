@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -11,7 +11,13 @@ from mnist_mlp.parity.causes import init
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair.blame import of_pair, of_weights
 from mnist_mlp.parity.pair.initial_recurrent import recurrent_breaks
-from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap, roles_of_one
+from mnist_mlp.parity.pair.weight_map import (
+    LayerPair,
+    Unlike,
+    WeightMap,
+    roles_of_one,
+    weight_words,
+)
 from mnist_mlp.ports.pair import PairLayer, tensor_name
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name
@@ -43,7 +49,9 @@ def initial_breaks(
         item if item.layer is None else item.blaming(of_weights(weights, item.layer))
         for item in breaks
     ]
-    breaks += _own_weights(a, b, weights)
+    by_hand, rest = _by_hand(a, b, weights)
+    breaks += by_hand
+    breaks += _own_weights(a, b, rest)
     return breaks, sum(len(pair.a.shapes) for pair in weights.every)
 
 
@@ -120,17 +128,66 @@ def _biases(weights: WeightMap) -> list[Break]:
     return breaks
 
 
-def _own_weights(a: Sequence[Tensors], b: Sequence[Tensors], weights: WeightMap) -> Iterator[Break]:
+def _by_hand(
+    a: Sequence[Tensors], b: Sequence[Tensors], weights: WeightMap
+) -> tuple[list[Break], list[LayerPair]]:
+    """Dense layers that only one side has by hand, as those of frameworks: their initialisers have
+    names. And the weights that are left."""
+    breaks, rest = list[Break](), list(weights.own)
+    for side in ("a", "b"):
+        layers = {x.number: x for x in (getattr(pair, side) for pair in rest) if x.kind == "dense"}
+        for number in layers:
+            own = {
+                next(iter(getattr(pair, side).shapes)): pair
+                for pair in rest
+                if getattr(pair, side).number == number
+            }
+            if "kernel" not in own:
+                continue
+            rest = [pair for pair in rest if all(pair is not x for x in own.values())]
+            ours, theirs = (
+                [_of_hand(draw, own, whose, as_in=side) for draw in draws]
+                for whose, draws in (("a", a), ("b", b))
+            )
+            (fans,) = {ours[0][kernel_name(0)].shape}
+            for item in init.pair_breaks(ours, theirs, [(*fans, "")], side="b"):
+                pair = own.get(item.tensor, own["kernel"])
+                place = Place(0, 0, None, weight_words(pair.b))
+                moved = item.model_copy(update={"place": place})
+                breaks.append(moved.blaming(of_pair(pair.a, pair.b)))
+    return breaks, rest
+
+
+def _of_hand(
+    draw: Tensors, own: Mapping[str, LayerPair], whose: str, *, as_in: str
+) -> dict[str, Array]:
+    """The tensors of one dense layer as the side `as_in` has them; no bias is one of zeros."""
+    found = {}
+    for role, pair in own.items():
+        layer = getattr(pair, whose)
+        (mine,) = layer.shapes
+        value = np.asarray(draw[tensor_name(layer.number, mine)])
+        if whose != as_in:
+            value = pair.to_a(role, value) if as_in == "a" else pair.to_b(role, value)
+        found[kernel_name(0) if role == "kernel" else bias_name(0)] = value
+    found.setdefault(bias_name(0), np.zeros(found[kernel_name(0)].shape[-1]))
+    return found
+
+
+def _own_weights(
+    a: Sequence[Tensors], b: Sequence[Tensors], own: Sequence[LayerPair]
+) -> Iterator[Break]:
     """Weights of no layer: their middle and their spread, whatever draws them.
 
     Frameworks cut normal numbers off elsewhere, which changes the spread by an eighth.
     """
-    for pair in weights.own:
+    for pair in own:
         ours, theirs = (
             np.concatenate(
                 [
-                    np.asarray(draw[tensor_name(layer.number, "weight")], np.float64).ravel()
+                    np.asarray(draw[tensor_name(layer.number, role)], np.float64).ravel()
                     for draw in draws
+                    for role in layer.shapes
                 ]
             )
             for draws, layer in ((a, pair.a), (b, pair.b))
@@ -146,11 +203,12 @@ def _own_weights(a: Sequence[Tensors], b: Sequence[Tensors], weights: WeightMap)
         if same:
             continue
         got, expected = _spread(theirs), _spread(ours)
-        text = f"{pair.b.name} starts with {got} instead of {expected}"
+        name = weight_words(pair.b)
+        text = f"{name} starts with {got} instead of {expected}"
         yield Break(
             side="b",
             rung="init",
-            place=Place(0, 0, None, pair.b.name),
+            place=Place(0, 0, None, name),
             got=got,
             expected=f"{expected}, as in the original",
             cause=Cause(UNKNOWN, text),

@@ -14,6 +14,7 @@ from itertools import product
 import numpy as np
 
 from mnist_mlp.parity.pair.arrange import axis_of, laid_like, windows_like
+from mnist_mlp.parity.pair.results import results_apart
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.pair import STATISTICS, PairLayer, PairStep, layer_and_role
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
@@ -26,6 +27,12 @@ output or gradient, to the largest movement of a tensor."""
 ZERO = 1e-9
 """A gradient below this share of the network's largest is zero but for rounding, as that of a bias
 in front of batch normalisation."""
+
+NORMALISED = ("batch_norm", "layer_norm")
+"""Layers that give their features in the order in which they take them."""
+
+BY_CHANNELS = ("conv", "batch_norm")
+"""Layers whose features may be the first axis of a row as well as the last."""
 
 CROPPED = ("conv", "conv_transpose")
 """Layers whose result a model may crop. What the next layer gets is compared whole."""
@@ -67,7 +74,7 @@ class Judged:
     """What a run of steps showed: the first finding of each stage, and margins.
 
     `margins` are the largest differences as shares of the limits; what the first layer gets is the
-    margin of `data`.
+    margin of `data`, unless work by hand is `in_front` of it.
     `zero` names gradients that are zero by structure, `rough` what was not computed in float64.
     """
 
@@ -75,6 +82,7 @@ class Judged:
     margins: dict[str, float] = field(default_factory=dict)
     zero: set[str] = field(default_factory=set)
     rough: set[str] = field(default_factory=set)
+    in_front: bool = False
 
     def note(
         self,
@@ -92,8 +100,12 @@ class Judged:
         step, layer, tensor = place
         limit = max(limit, LIMITS[stage])
         size = size if np.isfinite(size) else float("inf")
-        rung = "data" if (layer, tensor) == (0, "inputs") else stage
-        self.margins[rung] = max(self.margins.get(rung, 0.0), size / limit)
+        rungs = [stage]
+        if (layer, tensor) == (0, "inputs"):
+            # Behind work by hand, they tell of the data only if they agree.
+            rungs = ["data"] if not self.in_front else [stage, *(["data"] if size <= limit else [])]
+        for rung in rungs:
+            self.margins[rung] = max(self.margins.get(rung, 0.0), size / limit)
         if size <= limit:
             return
         found = Finding(stage, step, layer, tensor, size, *shown)
@@ -122,7 +134,7 @@ def judge(
     difference, later stages of a step are not compared, but for the update: it is made of the
     other side's gradient.
     """
-    seen = Judged()
+    seen = Judged(in_front=weights.in_front)
     for number, (ours, theirs) in enumerate(zip(a, b, strict=True), start=1):
         seen.rough |= {*ours.rough, *theirs.rough}
         agree = _forward(seen, number, ours, theirs, weights)
@@ -133,7 +145,7 @@ def judge(
             cleared = () if number == 1 else unmoved
             mine, other = (
                 {name: g for name, g in side.items() if name not in cleared}
-                for side in (ours.gradients, translated)
+                for side in (weights.without_lone(ours.gradients), translated)
             )
             _gradients(seen, number, mine, other, weights, gradient_limits)
         _moves(seen, number, ours, theirs, weights, agree, unmoved)
@@ -163,8 +175,8 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
     theirs = (b.outputs if outputs else b.inputs).get(pair.b.number)
     if ours is None or theirs is None:
         return float("inf"), "not run", "run"
-    order = pair.columns if outputs else pair.rows
-    if order is not None and pair.a.kind == "conv":
+    order = pair.columns if outputs and pair.a.kind not in NORMALISED else pair.rows
+    if order is not None and pair.a.kind in BY_CHANNELS:
         axis = axis_of(theirs, len(order))
         theirs = theirs if axis is None else np.take(theirs, np.argsort(order), axis=axis)
     elif order is not None and theirs.shape == ours.shape:
@@ -210,7 +222,21 @@ def _forward(seen: Judged, step: int, a: PairStep, b: PairStep, weights: WeightM
             seen.note("forward", (step, layer, tensor), size, shown)
             if not size <= LIMITS["forward"]:
                 return 2 * layer + (tensor == "outputs")
+    if not weights.pairs:
+        _of_results(seen, step, a, b)
     return 2 * len(weights.pairs)
+
+
+def _of_results(seen: Judged, step: int, a: PairStep, b: PairStep) -> None:
+    """What two networks give of which no layer is known, where it is the same.
+
+    One may give scores and the other what they stand for, so that a difference is none of itself:
+    the loss, which is made of it, then tells.
+    """
+    size = results_apart(b.result, a.result)
+    if size is not None and size <= LIMITS["forward"]:
+        for rung in ("data", "forward"):
+            seen.margins[rung] = max(seen.margins.get(rung, 0.0), size / LIMITS["forward"])
 
 
 def _loss(seen: Judged, step: int, a: PairStep, b: PairStep) -> None:
@@ -230,9 +256,8 @@ def _gradients(
     for name in sorted({*a, *b}, key=weights.order):
         layer, role = weights.place(name), layer_and_role(name)[1]
         if name not in a or name not in b:
-            if role not in weights.every[layer].a.shapes or (
-                role not in weights.every[layer].b.shapes
-            ):
+            pair = weights.every[layer]
+            if role not in pair.a.shapes or pair.role_in_b(role) not in pair.b.shapes:
                 continue  # the tensor itself is missing on one side, which is told there
             one_sided = ("none", "a gradient") if name in a else ("a gradient", "none")
             seen.note("gradient", (step, layer, role), float("inf"), one_sided)

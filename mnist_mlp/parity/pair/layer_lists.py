@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
@@ -74,11 +74,33 @@ def _paired(
 
 
 def _by_weights(a: PairFacts, b: PairFacts, weights: WeightMap) -> Iterator[Two]:
+    apart = _taken_apart(a, b, weights)
     for index in range(len(weights.pairs) + 1):
         for each in side_by_side(a.layers, b.layers, weights, index):
             yield each.a, each.b
+        yield from apart(index)
         if index < len(weights.pairs):
             yield weights.pairs[index].a, weights.pairs[index].b
+
+
+def _taken_apart(a: PairFacts, b: PairFacts, weights: WeightMap) -> Callable[[int], Iterator[Two]]:
+    """Layers with weights that the other side has by hand, in front of each pair, or behind all."""
+    known = [{getattr(pair, side).number for pair in weights.pairs} for side in "ab"]
+    waiting = [
+        [x for x in facts.layers if x.shapes and x.number not in known[n]]
+        for n, facts in enumerate((a, b))
+    ]
+
+    def until(index: int) -> Iterator[Two]:
+        for n, side in enumerate("ab"):
+            here = weights.pairs[index] if index < len(weights.pairs) else None
+            while waiting[n] and (
+                here is None or waiting[n][0].number < getattr(here, side).number
+            ):
+                layer = waiting[n].pop(0)
+                yield (layer, None) if side == "a" else (None, layer)
+
+    return until
 
 
 def _by_kind(a: PairFacts, b: PairFacts) -> Iterator[Two]:

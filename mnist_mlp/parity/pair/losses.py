@@ -92,7 +92,7 @@ def hypotheses(run: PairRun) -> Iterator[Hypothesis]:
 def _doubled(loss: PairLayer, b: PairFacts, weights: WeightMap) -> Iterator[Hypothesis]:
     last = loss.behind
     if last is None:
-        last = max(pair.b.number for pair in weights.pairs)
+        last = max((pair.b.number for pair in weights.pairs), default=-1)
     for layer in b.layers:
         if layer.number > last and (layer.kind, loss.kind) in DOUBLED:
             yield Hypothesis((Mend(layer.number, "skip"),), Cause("softmax_twice", layer.name))

@@ -8,13 +8,19 @@ from itertools import permutations
 
 import numpy as np
 
-from mnist_mlp.parity.pair.arrange import axis_of, flattened_by_channels, laid_like
+from mnist_mlp.parity.pair.arrange import (
+    axis_of,
+    feature_order,
+    flattened_by_channels,
+    kept_order,
+    laid_like,
+)
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.decays import Penalties, change_decay, with_penalties, without
 from mnist_mlp.parity.pair.heads import exchanged, names_alike
 from mnist_mlp.parity.pair.judge import LIMITS, STAGES, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.schedules import Schedules
-from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap, exchanged_own
+from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.inputs import Inputs, arrays_of, each
 from mnist_mlp.ports.pair import (
     MAPS,
@@ -26,6 +32,7 @@ from mnist_mlp.ports.pair import (
     PairRows,
     PairStep,
 )
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.reference import Array, Tensors
 
@@ -34,6 +41,9 @@ EPOCHS = 2
 
 OUTSIDE = ("inputs", "targets", "column", "loss_scale")
 """Experiments outside of the port: on its rows, and on the loss that it gives."""
+
+AGREED = len(STAGES), 0
+"""How far a step agrees that does so to its gradients."""
 
 Fit = Callable[[PairJob], tuple[PairStep, ...]]
 
@@ -48,7 +58,9 @@ class PairRun:
     whose axes are exchanged. `reports` are what the port reported of the epochs as it stands.
     `penalties_b` are those in the port's loss that count as a weight decay (`penalties`).
     `heads_open` says that its losses would be right if its outputs were each other, of which
-    their names tell nothing. How tensors move that are `unmoved` is not compared."""
+    their names tell nothing. How tensors move that are `unmoved` is not compared. `others` are
+    other ways to match weights of no layer, of which shapes do not tell which is right; `untried`
+    says that there are more. In the end, `agrees` says that steps agree to their gradients."""
 
     fit_b: Fit
     facts_a: PairFacts
@@ -68,9 +80,25 @@ class PairRun:
     heads_open: bool = False
     unmoved: tuple[str, ...] = ()
     _heads_looked_for: bool = False
-    _own_settled: bool = False
+    others: Sequence[WeightMap] = ()
+    untried: bool = False
+    agrees: bool = False
+    _settled: set[str] = field(default_factory=set)
     _judged: dict[str, Judged] = field(default_factory=dict)
     _own: Sequence[PairStep] = ()
+
+    def __post_init__(self) -> None:
+        self.weights = self._placed(self.weights)
+
+    def _placed(self, weights: WeightMap) -> WeightMap:
+        """With it said whether weights of no layer work in front of the first layer: then it gets
+        something else than the rows, scaled perhaps."""
+        if not weights.own or not weights.pairs or self.rows_a is None:
+            return weights
+        got = self.steps_a[0].inputs[weights.pairs[0].a.number]
+        first = self.rows_a.first(self.rows_a.batch_size)
+        given = [laid_like(np.asarray(x, np.float64), got) for x in arrays_of(first.x)]
+        return replace(weights, in_front=not any(x is not None and _in_line(x, got) for x in given))
 
     def steps_b(
         self, mends: Sequence[Mend] = (), *, first_only: bool = False
@@ -134,27 +162,35 @@ class PairRun:
             if found is not None and found.tensor == "inputs" and self._settle_orders(mends):
                 self._judged.clear()
                 judged = self._judge(mends)
-            if judged.findings.keys() & set(STAGES[:3]) and self._settle_own(mends):
-                self._judged.clear()
+            chained = judged.findings.keys() & set(STAGES[:3])
+            if chained and not mends and self.settle_own(mends):
                 judged = self._judge(mends)
             if "loss" in judged.findings and "forward" not in judged.findings:
                 self._look_for_heads(mends)
             self._judged[key] = judged
         return self._judged[key]
 
-    def _settle_own(self, mends: Sequence[Mend]) -> bool:
+    def settle_own(self, mends: Sequence[Mend]) -> bool:
         """Find weights of no layer that were matched the wrong way round: the values say so."""
-        others = list(exchanged_own(self.weights.own))
-        if self._own_settled or not others:
+        key = repr(tuple(mends))
+        if key in self._settled or not self.others:
             return False
-        self._own_settled = True
+        self._settled.add(key)
         before, best, furthest = self.weights, self.weights, self._first_chained(mends)
-        for own in others:
-            self.weights = replace(before, own=own)
+        for other in self.others:
+            alike = [(p.a.number, p.b.number) for p in other.pairs] == [
+                (p.a.number, p.b.number) for p in before.pairs
+            ]
+            self.weights = replace(other, pairs=before.pairs) if alike else self._placed(other)
             at = self._first_chained(mends)
-            if at > furthest:
+            # With other layers matched, less is compared on the way.
+            if at == AGREED or (alike and at > furthest):
                 best, furthest = self.weights, at
+            if at == AGREED:
+                break
         self.weights = best
+        if best is not before:
+            self._judged.clear()
         return best is not before
 
     def _first_chained(self, mends: Sequence[Mend]) -> tuple[int, int]:
@@ -163,7 +199,7 @@ class PairRun:
         found = judge(self.steps_a[:1], step, self.weights).findings
         return min(
             ((STAGES.index(f.stage), f.key[2]) for f in found.values() if f.stage in STAGES[:3]),
-            default=(len(STAGES), 0),
+            default=AGREED,
         )
 
     def _look_for_heads(self, mends: Sequence[Mend]) -> None:
@@ -220,7 +256,7 @@ class PairRun:
                 changed = (
                     self._exchanged(at, step)
                     or self._reordered(at, step, mends)
-                    or self._concatenated(at, step)
+                    or self._concatenated(at, step, mends)
                     or self._projected(at, mends)
                     or self._turned(at, mends)
                 )
@@ -294,8 +330,9 @@ class PairRun:
                         return self.weights.with_orders(at, rows=order)
         return self._with_columns(at, mends) if at and ours.ndim > 2 else None
 
-    def _concatenated(self, at: int, step: PairStep) -> WeightMap | None:
-        """With the two parts that a layer's features are put together of the other way round.
+    def _concatenated(self, at: int, step: PairStep, mends: Sequence[Mend]) -> WeightMap | None:
+        """With the parts that a layer's features are put together of in another order, and be they
+        of one feature each: it has a weight of its own for each.
 
         A network's own inputs in another order are no such parts.
         """
@@ -303,29 +340,15 @@ class PairRun:
         ours, theirs = first.inputs[pair.a.number], step.inputs.get(pair.b.number)
         if not at or theirs is None or pair.rows is not None or pair.a.kind != pair.b.kind:
             return None
-        if pair.a.kind == "dense":
-            n, axes = ours.shape[-1], (ours.ndim - 1, theirs.ndim - 1)
-        elif pair.a.kind == "conv" and pair.a.settings.get("groups", 1) == 1:
-            n = pair.a.shapes["kernel"][-2]
-            found = axis_of(ours, n), axis_of(theirs, n)
-            if found[0] is None or found[1] is None:
+        axes = _features_of(pair, ours, theirs)
+        if axes is None or theirs.size != ours.size:
+            return None
+        order = feature_order(theirs, ours, axes)
+        if order is None or not _near(np.take(theirs, np.argsort(order), axis=axes[1]), ours):
+            order = kept_order(theirs, ours)
+            if order is None or not self._drawn_so(at, order, mends):
                 return None
-            axes = found[0], found[1]
-        else:
-            return None
-        if theirs.size != ours.size or theirs.shape[axes[1]] != n:
-            return None
-        sums = [
-            np.abs(x).sum(axis=tuple(k for k in range(x.ndim) if k != axis))
-            for x, axis in zip((ours, theirs), axes, strict=True)
-        ]
-        for start in range(1, n):
-            order = np.roll(np.arange(n), -start)
-            if np.allclose(sums[1], sums[0][order], rtol=LIMITS["forward"]) and _near(
-                np.take(theirs, np.argsort(order), axis=axes[1]), ours
-            ):
-                return self.weights.with_orders(at, rows=order)
-        return None
+        return self.weights.with_orders(at, rows=order, parts=True)
 
     def _drawn_so(self, at: int, order: Array, mends: Sequence[Mend]) -> bool:
         """Whether a dropout in front of a dense layer gets its features in another order."""
@@ -379,6 +402,20 @@ class PairRun:
         return [s for s in dict.fromkeys(reversed(shapes)) if len(s) > 1 and np.prod(s) == size]
 
 
+def _features_of(pair: LayerPair, ours: Array, theirs: Array) -> tuple[int, int] | None:
+    """The axes of the features that a layer takes, in both models; None if they are not known."""
+    if pair.a.kind in ("dense", "layer_norm", *RECURRENT):
+        return ours.ndim - 1, theirs.ndim - 1
+    if pair.a.kind == "conv" and pair.a.settings.get("groups", 1) == 1:
+        n = pair.a.shapes["kernel"][-2]
+    elif pair.a.kind == "batch_norm" and pair.a.shapes:
+        n = next(iter(pair.a.shapes.values()))[0]
+    else:
+        return None
+    found = axis_of(ours, n), axis_of(theirs, n)
+    return None if found[0] is None or found[1] is None else (found[0], found[1])
+
+
 def _scaled(step: PairStep, factor: float) -> PairStep:
     """A step whose loss is multiplied; its update is made of the other side's gradients."""
     gradients = {name: factor * g for name, g in step.gradients.items()}
@@ -400,6 +437,14 @@ def _orders(shape: tuple[int, ...]) -> list[Array]:
     order = flattened_by_channels(shape)
     first = np.argsort(flattened_by_channels((*shape[1:], shape[0])))
     return [each for each in (order, first) if not np.array_equal(each, np.arange(len(each)))]
+
+
+def _in_line(x: Array, y: Array) -> bool:
+    """Whether numbers are others of the same shape, scaled and moved by constants."""
+    from_x, from_y = x - x.mean(), y - y.mean()
+    spread = float((from_x**2).sum()) or 1.0
+    rest = from_y - (from_x * from_y).sum() / spread * from_x
+    return float(np.abs(rest).max()) <= LIMITS["forward"] * float(np.abs(y).max())
 
 
 def _near(got: Array, expected: Array) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import permutations
 
 import numpy as np
 
@@ -24,29 +22,55 @@ NEUTRAL = {
 """What a tensor holds that has no counterpart: then it does nothing."""
 
 
+OF_FEATURES = ("gamma", "beta", "mean", "variance")
+"""Tensors of a normalisation, which have a number for each feature that it takes and gives."""
+
+
 @dataclass(frozen=True, eq=False)
 class LayerPair:
     """One layer in both models. `rows` and `columns` are positions in the original's inputs and
-    outputs of the port's, where their orders differ, as after flattening."""
+    outputs of the port's, where their orders differ, as after flattening.
+
+    A weight of no layer is a pair of one tensor on each side, and `axes` are those of the
+    original's in the port's order, without axes of length 1."""
 
     a: PairLayer
     b: PairLayer
     rows: Array | None = None
     columns: Array | None = None
+    axes: tuple[int, ...] | None = None
+    parts: bool = False
+    """Whether `rows` are in another order because the parts are that they are put together of."""
+
+    def role_in_a(self, role: str) -> str:
+        """What the original calls a tensor of the port."""
+        return role if self.axes is None else next(iter(self.a.shapes))
+
+    def role_in_b(self, role: str) -> str:
+        """What the port calls a tensor of the original."""
+        return role if self.axes is None else next(iter(self.b.shapes))
 
     def to_b(self, role: str, value: Array) -> Array:
         """A tensor of the original as the port has it."""
+        if self.axes is not None:
+            return value.squeeze().transpose(self.axes).reshape(self.b.shapes[role])
         if role == "kernel" and self.rows is not None:
             value = np.take(value, self.rows, axis=-2)
+        if role in OF_FEATURES and self.rows is not None:
+            value = value[..., self.rows]
         if role in ("kernel", "bias") and self.columns is not None:
             value = value[..., self.columns]
         return self._in_windows(role, value, self.b)
 
     def to_a(self, role: str, value: Array) -> Array:
-        """A tensor of the port as the original has it."""
+        """A tensor of the port as the original has it, by the original's role."""
+        if self.axes is not None:
+            return value.squeeze().transpose(np.argsort(self.axes)).reshape(self.a.shapes[role])
         value = self._in_windows(role, value, self.a)
         if role == "kernel" and self.rows is not None:
             value = np.take(value, np.argsort(self.rows), axis=-2)
+        if role in OF_FEATURES and self.rows is not None:
+            value = value[..., np.argsort(self.rows)]
         if role in ("kernel", "bias") and self.columns is not None:
             value = value[..., np.argsort(self.columns)]
         return value
@@ -62,11 +86,16 @@ class LayerPair:
 class WeightMap:
     """All pairs of layers with weights, in the original's order of execution.
 
-    `own` are pairs of weights that belong to no layer, such as a table of positions.
+    `own` are pairs of weights that belong to no layer, such as a table of positions. `lone` are
+    such weights that the side `lacking` has not. What the first layer gets is then not the data if
+    there is work by hand `in_front` of it.
     """
 
     pairs: tuple[LayerPair, ...]
     own: tuple[LayerPair, ...] = ()
+    lone: tuple[PairLayer, ...] = ()
+    lacking: str = ""
+    in_front: bool = False
 
     @property
     def every(self) -> tuple[LayerPair, ...]:
@@ -76,7 +105,7 @@ class WeightMap:
     @property
     def whole(self) -> bool:
         """Whether each tensor has a counterpart: no bias is missing, but for a second one."""
-        return all(not roles_of_one(pair) for pair in self.pairs)
+        return not self.lone and all(not roles_of_one(pair) for pair in self.pairs)
 
     def to_b(self, tensors: Tensors, *, gradients: bool = False) -> Tensors:
         """Tensors of the original, for the port; what only the port has is neutral.
@@ -87,12 +116,12 @@ class WeightMap:
         tensors = self._of_one_bias(tensors, [(p.a, p.b) for p in self.every], gradients=gradients)
         for pair in self.every:
             for role, shape in pair.b.shapes.items():
-                name = tensor_name(pair.a.number, role)
+                name = tensor_name(pair.a.number, pair.role_in_a(role))
                 if gradients and role == "recurrent_bias" and role not in pair.a.shapes:
                     name = tensor_name(pair.a.number, "bias")
                 if name in tensors:
                     value = pair.to_b(role, tensors[name])
-                elif role not in pair.a.shapes and role in NEUTRAL:
+                elif pair.axes is None and role not in pair.a.shapes and role in NEUTRAL:
                     value = np.full(shape, NEUTRAL[role])
                 else:
                     continue
@@ -104,13 +133,24 @@ class WeightMap:
         are added."""
         found = {}
         tensors = self._of_one_bias(tensors, [(p.b, p.a) for p in self.every], gradients=gradients)
-        numbers = {pair.b.number: pair for pair in self.every}
+        layers = {pair.b.number: pair for pair in self.pairs}
+        single = {
+            tensor_name(pair.b.number, role): pair for pair in self.own for role in pair.b.shapes
+        }
         for name, value in tensors.items():
             number, role = layer_and_role(name)
-            if number in numbers:
-                pair = numbers[number]
+            pair = layers.get(number) or single.get(name)
+            if pair is not None:
+                role = pair.role_in_a(role)
                 found[tensor_name(pair.a.number, role)] = pair.to_a(role, value)
         return found
+
+    def without_lone(self, tensors: Tensors) -> Tensors:
+        """Tensors of the original but for those that the port lacks."""
+        if self.lacking != "b":
+            return tensors
+        alone = {tensor_name(x.number, role) for x in self.lone for role in x.shapes}
+        return {name: value for name, value in tensors.items() if name not in alone}
 
     def of_a(self, tensors: Tensors) -> Tensors:
         """Tensors of the original; two biases that are one in the port are added."""
@@ -140,22 +180,28 @@ class WeightMap:
 
     def place(self, name: str) -> int:
         """The number of a layer among those with weights, by the name of one of its tensors."""
-        number, _ = layer_and_role(name)
-        return next(i for i, pair in enumerate(self.every) if pair.a.number == number)
+        number, role = layer_and_role(name)
+        here = [(role in p.a.shapes, -i) for i, p in enumerate(self.every) if p.a.number == number]
+        return -max(here)[1]
 
     def order(self, name: str) -> tuple[int, str]:
         """By which tensors are gone through: layer by layer, then by role."""
         return self.place(name), layer_and_role(name)[1]
 
     def with_orders(
-        self, index: int, *, rows: Array | None = None, columns: Array | None = None
+        self,
+        index: int,
+        *,
+        rows: Array | None = None,
+        columns: Array | None = None,
+        parts: bool = False,
     ) -> WeightMap:
         """Another order of the inputs or outputs of one pair."""
         pairs = list(self.pairs)
         old = pairs[index]
         rows = old.rows if rows is None else rows
         columns = old.columns if columns is None else columns
-        pairs[index] = replace(old, rows=rows, columns=columns)
+        pairs[index] = replace(old, rows=rows, columns=columns, parts=parts or old.parts)
         return replace(self, pairs=tuple(pairs))
 
 
@@ -163,6 +209,12 @@ def roles_of_one(pair: LayerPair) -> set[str]:
     """Tensors that one of two layers lacks; a recurrent layer may have two biases for one."""
     found = {*pair.a.shapes} ^ {*pair.b.shapes}
     return found - {"recurrent_bias"} if "bias" in {*pair.a.shapes} & {*pair.b.shapes} else found
+
+
+def weight_words(weight: PairLayer) -> str:
+    """A weight of no layer in words; of a layer that was taken apart, which of its tensors."""
+    (role,) = weight.shapes
+    return weight.name if role == "weight" else f"{role} of {weight.name}"
 
 
 @dataclass(frozen=True)
@@ -190,7 +242,7 @@ def match(a: Sequence[PairLayer], b: Sequence[PairLayer]) -> WeightMap | Unlike:
     of a single map as high as its window is one along a line.
     """
     ours, theirs = with_weights(a), with_weights(b)
-    for of in (_kind, _plain_kind):
+    for of in (kind_and_shape, _plain_kind):
         if [of(x) for x in ours] == [of(x) for x in theirs]:
             return WeightMap(tuple(map(LayerPair, ours, theirs)))
         if Counter(map(of, ours)) == Counter(map(of, theirs)):
@@ -201,61 +253,14 @@ def match(a: Sequence[PairLayer], b: Sequence[PairLayer]) -> WeightMap | Unlike:
                 left.remove(other)
                 pairs.append(LayerPair(layer, other))
             return WeightMap(tuple(pairs))
-    for of in (_kind, _plain_kind):
+    for of in (kind_and_shape, _plain_kind):
         if [of(x)[0] for x in ours] == [of(x)[0] for x in theirs]:
             pairs_of = zip(ours, theirs, strict=True)
             return Unlike(reshaped=tuple((x, y) for x, y in pairs_of if of(x) != of(y)))
     return Unlike(*_alone(ours, theirs))
 
 
-def match_own(a: Sequence[PairLayer], b: Sequence[PairLayer]) -> tuple[LayerPair, ...] | None:
-    """Weights of no layer: of one shape, by their own names if these are the same ones, else in
-    their order; None if one side has others than the other."""
-    left, found = list(b), []
-    for mine in a:
-        alike = [x for x in left if x.shapes == mine.shapes]
-        if not alike:
-            return None
-        same = [x for x in alike if own_name(x) == own_name(mine)]
-        other = (same or alike)[0]
-        left.remove(other)
-        found.append(LayerPair(mine, other))
-    return None if left else tuple(found)
-
-
-def own_name(layer: PairLayer) -> str:
-    """The last part of a weight's name: `position` of `patches/position` and `net.position`."""
-    return re.split(r"[./]", layer.name)[-1].strip("_").lower()
-
-
-MOST_OWN = 4
-"""Weights of no layer and of one shape whose order is looked for."""
-
-
-def exchanged_own(pairs: Sequence[LayerPair]) -> Iterator[tuple[LayerPair, ...]]:
-    """The same with those of one shape in other orders, one shape after another."""
-    for shape in dict.fromkeys(pair.a.shapes["weight"] for pair in pairs):
-        group = [k for k, pair in enumerate(pairs) if pair.a.shapes["weight"] == shape]
-        for order in list(permutations(group))[1:] if len(group) <= MOST_OWN else ():
-            changed = list(pairs)
-            for k, j in zip(group, order, strict=True):
-                changed[k] = replace(pairs[k], b=pairs[j].b)
-            yield tuple(changed)
-
-
-def doubtful(pairs: Sequence[LayerPair]) -> bool:
-    """Whether weights of no layer may be each other, or one the other way round."""
-    for pair in pairs:
-        shape = pair.a.shapes["weight"]
-        if len(set(shape)) < len(shape):
-            return True
-        alike = [x for x in pairs if x.a.shapes == pair.a.shapes]
-        if len(alike) > 1 and any(own_name(x.a) != own_name(x.b) for x in alike):
-            return True
-    return False
-
-
-def _kind(layer: PairLayer) -> tuple[str, tuple[int, ...]]:
+def kind_and_shape(layer: PairLayer) -> tuple[str, tuple[int, ...]]:
     """What a layer does and the shape of its main tensor; biases may be left out."""
     roles = ("kernel", "gamma", "mean", "alpha")
     main = next((layer.shapes[r] for r in roles if r in layer.shapes), ())
@@ -265,7 +270,7 @@ def _kind(layer: PairLayer) -> tuple[str, tuple[int, ...]]:
 def _plain_kind(layer: PairLayer) -> tuple[str, tuple[int, ...]]:
     """The same, with a convolution by the least that computes what it does: without axes of its
     window that only other code gives it."""
-    kind, main = _kind(layer)
+    kind, main = kind_and_shape(layer)
     settings = {"groups": 1, "pads": (), "stride": (1,), **layer.settings}
     if kind != "conv" or settings["groups"] != 1:
         return kind, main
