@@ -36,6 +36,14 @@ STATISTICS = ("mean", "variance")
 OWN = 1_000_000
 """The number of the first weight that belongs to no layer; more than there are layers."""
 
+REST = {
+    "later": "begin the first update of the next epoch",
+    "added": "are added to the first update of the next epoch",
+    "update": "make an update",
+    "dropped": "are dropped",
+}
+"""What becomes of batches at an epoch's end that are too few for an update."""
+
 OF_LOOPS = ("cleared", "training_mode")
 """Changes of a loop, before each step: gradients are cleared, the module is in training mode."""
 
@@ -115,7 +123,9 @@ class PairRows:
 
     Several inputs, or several targets, are a tuple or dictionary of arrays; torch's loaders may
     give all of them in one `flat` tuple, or in a dictionary, by `keys`. An epoch is these rows in
-    their order, `batch_size` at a time; the last batch may be smaller.
+    their order, `batch_size` at a time; the last batch may be smaller. Where a side accumulates the
+    gradients of several batches, `batch_size` are the rows of one update, which are cut into
+    those.
     """
 
     x: Inputs
@@ -133,6 +143,19 @@ class PairRows:
     def steps(self) -> int:
         """Batches of an epoch."""
         return -(-self.count // self.batch_size)
+
+    def batches(self, parts: int = 1) -> list[list[int]]:
+        """The rows of each batch that a model gets, where so many of them make one update."""
+        found = []
+        for start in range(0, self.count, self.batch_size):
+            rows = range(start, min(start + self.batch_size, self.count))
+            found += [part.tolist() for part in np.array_split(np.array(rows), parts)]
+        return found
+
+    def rows_of(self, step: int) -> range:
+        """The rows of an update, from 0, in whatever epoch it is."""
+        start = step % self.steps * self.batch_size
+        return range(start, min(start + self.batch_size, self.count))
 
     def first(self, rows: int) -> PairRows:
         """The first so many rows."""
@@ -419,7 +442,12 @@ class PairFacts:
         Whether the user's own code changes learning rates, so that `PairSide.rates` does not know
         them.
     accumulated : int
-        Batches whose gradients make one update. The judged steps are taken without that.
+        Batches whose gradients make one update.
+    rest : str
+        What becomes of batches at the end of an epoch that are too few for an update: one of
+        `REST`; empty where that is not known.
+    rest_weights : tuple of float
+        What the loss of each of them counts in that; empty where all count as in other updates.
     plateau, early_stopping : dict or None
         Settings of what follows the loss, by one name and in one convention: `epochs` without
         progress that it takes.
@@ -453,6 +481,8 @@ class PairFacts:
     asks_length: bool = False
     own_rates: bool = False
     accumulated: int = 1
+    rest: str = ""
+    rest_weights: tuple[float, ...] = ()
     plateau: Mapping[str, Any] | None = None
     early_stopping: Mapping[str, Any] | None = None
     trainer_given: bool = True
@@ -479,6 +509,7 @@ class PairBrought:
     options: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     not_judged: tuple[str, ...] = ()
+    accumulated: int = 1
 
 
 class PairSide(Protocol):

@@ -13,6 +13,7 @@ import numpy as np
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.check.cost import labels_of, run_freely, whole_runs
+from mnist_mlp.parity.check.pair_accumulation import by_updates, look_at_accumulation
 from mnist_mlp.parity.check.pair_epochs import Lengths, epochs_breaks, run_lengths
 from mnist_mlp.parity.check.pair_metrics import look_at_metrics
 from mnist_mlp.parity.check.pair_open import guess, leave_open, look_at_arithmetic, look_at_margins
@@ -24,7 +25,7 @@ from mnist_mlp.parity.check.pair_rows import as_the_port_sees
 from mnist_mlp.parity.check.pair_side import Side, Start, first_batch
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.cost import Cost
-from mnist_mlp.parity.findings import Break, Cause, Place
+from mnist_mlp.parity.findings import Break, Cause
 from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
@@ -109,7 +110,9 @@ def check_pair(
             _double(original, port, fed, seen, start, lengths)
         except UserCodeError as error:  # it ran in float32 just now
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
-    look_at_own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
+    look_at_accumulation(seen, brought)
+    updates = by_updates(brought)
+    look_at_own_data(seen, original, port, updates, fed, plan_of=(spec, dataset))
     leave_weighted_open(seen, brought)
     seen.breaks += epochs_breaks(original.target, port.target, *(side.epochs for side in brought))
     outcome = pair_outcome(original.target, port.target, seen)
@@ -157,6 +160,7 @@ def _single(
     facts_a = original.worker.pair_open(fed.a, precision="float32", length=lengths[0])
     facts_b = port.worker.pair_open(fed.b, precision="float32", length=lengths[1])
     seen.lines = facts_a.lines, facts_b.lines
+    seen.rests = (facts_a.rest, facts_a.rest_weights), (facts_b.rest, facts_b.rest_weights)
     seen.chosen = facts_a.chosen, facts_b.chosen
     weights = _matched(facts_a, facts_b)
     seen.layers = layer_rows(facts_a, facts_b, weights)
@@ -221,11 +225,6 @@ def _double(
     facts_a = original.worker.pair_open(fed.a, precision="float64", length=lengths[0])
     facts_b = port.worker.pair_open(fed.b, precision="float64", length=lengths[1])
     both = facts_a, facts_b
-    if any(side.loop for side in both) and any(side.accumulated > 1 for side in both):
-        seen.not_judged.append(
-            "training steps: how many batches make an update, a loop has in its own code"
-        )
-        return
     weights = _matched(facts_a, facts_b)
     if isinstance(weights, Unlike):
         seen.not_judged.append("layers that are others in float64 than in float32")
@@ -289,6 +288,9 @@ def _double(
         seen.leave_out("predictions", reason="training steps differ by what float32 rounds")
     elif not seen.broken("data", "forward", "loss", "gradient", "update"):
         look_at_predictions(seen, original, port, run, rows.x)
+    if facts_a.accumulated > 1 or facts_b.accumulated > 1:
+        seen.leave_out("metrics", reason="they are of batches, of which several make an update")
+        return
     as_reported = replace(run, steps_a=steps)
     look_at_metrics(seen, as_reported, reports, rows, original.worker.pair_predict)
 
@@ -324,15 +326,6 @@ def _beyond_the_steps(run: PairRun, seen: PairEvidence, lengths: Lengths) -> lis
         words, both_clip = clipping
         (seen.not_judged if both_clip else seen.told).append(f"clipping: {words}")
     a, b = run.facts_a, run.facts_b
-    if a.accumulated != b.accumulated:
-        text = f"{b.accumulated} batches for an update instead of {a.accumulated}"
-        cause = Cause("gradient_accumulation", text)
-        found.append(Break(side="b", rung="update", place=Place(), cause=cause))
-    elif a.accumulated > 1:
-        seen.not_judged.append(
-            f"that {a.accumulated} batches make one update, of which the last of an epoch may be "
-            f"fewer: steps are judged without that"
-        )
     restored = [
         bool(side.early_stopping and side.early_stopping["best_weights"]) for side in (a, b)
     ]

@@ -403,7 +403,8 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
         return
     factors = [a.loss / b.loss for a, b in zip(run.steps_a, steps, strict=False)]
     rows = [len(step.inputs[run.weights.pairs[0].a.number]) for step in run.steps_a]
-    if len(set(rows)) < 2:  # then a sum over the rows cannot be told from a constant
+    several = {run.facts_a.accumulated, run.facts_b.accumulated} != {1}
+    if len(set(rows)) < 2 and not several:  # then a sum over the rows is no other than a constant
         return
     mends = (Mend(None, "loss_scale", tuple(factors)),)
     if _all_alike(factors):
