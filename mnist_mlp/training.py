@@ -55,8 +55,8 @@ class Observer:
     """The backend is open. The path is the folder that the run is written to."""
     step: Callable[[int], None] = lambda _: None
     epoch: Callable[[HistoryRow], None] = lambda _: None
-    trained: Callable[[Opened], None] = lambda _: None
-    """The backend's process has ended, as the evaluation needs none."""
+    reported: Callable[[EpochRecord], None] = lambda _: None
+    """The same as the backend reported it, with the weights."""
     whole: Callable[[], None] = lambda: None
     """The run is complete, and its folder is about to be renamed: close all open files in it."""
     fallback: Callable[[str], None] = lambda _: None
@@ -82,6 +82,7 @@ def train(
     timeout: float | None = None,
     figures: bool = True,
     native: bool = False,
+    worker: Worker | None = None,
     observer: Observer | None = None,
 ) -> Run:
     """Train one backend and write a run folder.
@@ -123,6 +124,8 @@ def train(
         Draw the figures. `evaluate` can do it later; for a small run it takes longer than training.
     native : bool
         The framework draws initial weights and order itself, from the seed (`contract.Drawing`).
+    worker : Worker, optional
+        A process that was started for this run, with the same backend and settings. It stays open.
     observer : Observer, optional
 
     Returns
@@ -143,7 +146,8 @@ def train(
     with ExitStack() as stack:
         # A folder that was named is taken at once: a mistake must not cost a data set's loading.
         named = None if callable(out) else stack.enter_context(claimed(out, overwrite=overwrite))
-        worker = stack.enter_context(
+        own = worker is None
+        worker = worker or stack.enter_context(
             Worker(
                 backend,
                 accelerator=accelerator,
@@ -171,7 +175,7 @@ def train(
         )
         require_space(claim.folder, _least_space(ready.files, epochs=spec.training.epochs))
         writer.begin(ready.files)
-        ending = _Ending(keep, figures=figures)
+        ending = _Ending(keep, figures=figures, close=own)
         _run(worker, ready, writer, began=began, insist=insist, ending=ending, observer=observer)
         claim.finish()
     return Run(folder)
@@ -304,6 +308,8 @@ class _Ending:
 
     keep: Keep | None
     figures: bool
+    close: bool = True
+    """Whether the backend's process ends before the evaluation, which needs none."""
 
 
 def _prepare(
@@ -367,8 +373,8 @@ def _run(
         kept = ending.keep(worker, plan, data) if ending.keep else {}
         for name, content in kept.items():
             writer.write(name, content)
-        worker.close()
-        observer.trained(opened)
+        if ending.close:
+            worker.close()
         # The evaluation reads the folder, which is not marked complete yet: it is marked last, so
         # that a run that was killed never looks complete.
         write_evaluation(Run(writer.path, complete=False), figures=ending.figures)
@@ -428,6 +434,7 @@ def _fit(
         # A backend may report no single steps; the end of the epoch then counts as one.
         on_step(record.epoch * plan.steps_per_epoch)
         observer.epoch(writer.epoch(record))
+        observer.reported(record)
         return stops(writer.state.val_losses, training)
 
     def on_fallback(fallback: Fallback) -> None:

@@ -81,6 +81,8 @@ COMPUTED = {
         *("momentum_missing", "undeclared_momentum", "nesterov_missing", "undeclared_nesterov"),
         *("adam_epsilon", "optimizer_settings", *CAUSES.values(), *PLACES.values()),
         *("schedule_ignored", "undeclared_schedule", "other_schedule"),
+    },
+    ("pair/clip_hypotheses.py", "name"): {
         *("clip_limit", "clip_missing", "clip_per_tensor", "clip_by_norm", "clip_by_value"),
     },
     ("pair/constraints.py", "cause"): {

@@ -6,7 +6,8 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from time import sleep
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from mnist_mlp.errors import (
     UsageError,
 )
 from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.ports.protocol import AskedStates, PortJob
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker
 
@@ -260,9 +262,10 @@ def test_calls_of_a_host_are_forwarded_by_name() -> None:
         facts = worker.open_port("port.py:Port", data=given, image_shape=(2, 3))
         assert facts.framework == "port.py:Port 3 (2, 3) rows"
         told: list[Any] = []
-        job: Any = "job"
+        states: Any = {2: "second", 5: "fifth"}
+        job = PortJob(cast(Any, "plan"), given, shared=states)
         worker.fit_port(job, on_step=told.append, on_epoch=lambda epoch: told.append([epoch]))
-        assert told == [[("epoch", "job")], ("step", "job")]
+        assert told == [[("epoch", "plan")], (2, "second"), (5, "fifth")]
         assert worker.predict_port({"w": np.ones(1)}, given) == "rows"
         trained = worker.train_port(given, given, seed=7, native=True, on_epoch=told.append)
         assert (trained, told[-1]) == (7.5, {"loss": 7})
@@ -272,6 +275,22 @@ def test_calls_of_a_host_are_forwarded_by_name() -> None:
         pytest.raises(UsageError, match="cannot run a model of your own"),
     ):
         worker.open_port("port.py:Port", data=given, image_shape=(2, 3))
+
+
+def test_the_time_that_an_answer_takes_is_not_the_workers() -> None:
+    """Its limit is for what the user's code does, and that waits."""
+
+    def slowly(step: int) -> Any:
+        sleep(3)
+        return f"before {step}"
+
+    given: Any = "rows"
+    told: list[Any] = []
+    with Worker("hosts:EchoBackend", accelerator="cpu", timeout=1) as worker:
+        worker.open_port("port.py:Port", data=given, image_shape=(2, 3))
+        job = PortJob(cast(Any, "plan"), given, shared=AskedStates([4], slowly))
+        worker.fit_port(job, on_step=told.append, on_epoch=told.append)
+    assert told == [("epoch", "plan"), (4, "before 4")]
 
 
 # --- Its memory -----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from mnist_mlp.cli import options as o
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mnist_mlp.contract import EpochRecord
     from mnist_mlp.data import Dataset
     from mnist_mlp.errors import MnistMlpError
     from mnist_mlp.parity.findings import Side
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mnist_mlp.run.folder import Run
     from mnist_mlp.spec import Spec
     from mnist_mlp.worker.asking import Description
-    from mnist_mlp.worker.parent import Opened, Worker
+    from mnist_mlp.worker.parent import Worker
 
 
 def compare(
@@ -117,6 +118,7 @@ def compare(
                 )
     with ExitStack() as workers:
         started: dict[Side, Worker] = {}
+        reported: dict[int, list[EpochRecord]] = {}
         if to_train:
             data, out = _train_all(
                 {n: side for n, side in enumerate(sides) if n not in runs},
@@ -124,7 +126,9 @@ def compare(
                 request=request,
                 spec=spec,
                 out=out,
-                next_workers=None if static else (started, workers),
+                started=started,
+                workers=None if static else workers,
+                reported=reported,
             )
         first, *others = [runs[number] for number in range(len(sides))]
         rows = data if to_train else cache(lambda: _rows_of(request, first))
@@ -133,7 +137,8 @@ def compare(
                 first,
                 other,
                 dataset=rows,
-                started=started if other is others[0] else None,
+                started=started if number == 1 else None,
+                reported=_by_side(reported, number),
                 static=static,
                 always_prove=proof,
                 trusted=trusted,
@@ -141,7 +146,7 @@ def compare(
                 timeout=timeout,
                 say=tell,
             )
-            for other in others
+            for number, other in enumerate(others, start=1)
         ]
     result = _result([first, *others], outcomes)
     if out is not None:
@@ -158,6 +163,15 @@ def compare(
         if page is not None:
             typer.echo(page)
     raise typer.Exit(worst(outcomes).exit_code)
+
+
+def _by_side(
+    reported: Mapping[int, list[EpochRecord]], other: int
+) -> dict[Side, list[EpochRecord]]:
+    """What two runs reported, if they were trained here, for the comparison of the first with an
+    other one."""
+    numbers: dict[Side, int] = {"a": 0, "b": other}
+    return {side: reported[number] for side, number in numbers.items() if number in reported}
 
 
 ALL = "all"
@@ -230,18 +244,20 @@ def _train_all(
     request: o.Request,
     spec: Spec,
     out: Path | None,
-    next_workers: tuple[dict[Side, Worker], ExitStack] | None,
+    started: dict[Side, Worker],
+    workers: ExitStack | None,
+    reported: dict[int, list[EpochRecord]],
 ) -> tuple[Dataset, Path]:
     """Train the named backends, at the same time if there are cores for it; add them to `runs`.
 
-    Returns the data set and the folder of the runs. `next_workers` gets those that replay the first
-    two sides: each imports its framework while runs are evaluated, and others trained.
+    Returns the data set and the folder of the runs. `reported` gets the epochs of each, and
+    `started` the processes of the first two sides, which `workers` closes. Without `workers`, they
+    end with the training, and so do those on a GPU, which have taken its memory.
     """
     from mnist_mlp.at_once import Job, how_many, train_at_once
     from mnist_mlp.cli.progress import shown
     from mnist_mlp.divergence import telling_where
     from mnist_mlp.logs.parent import logged, together
-    from mnist_mlp.parity.compare.runs import importing
     from mnist_mlp.run.claim import claimed_for_several
     from mnist_mlp.run.writer import check_free
     from mnist_mlp.training import Observer, default_folder, train
@@ -259,34 +275,28 @@ def _train_all(
     # Made only now, so that nothing is left behind if the data set cannot be had.
     folder = out or default_folder(spec, "compare")
 
-    def trained(number: int, answer: Opened) -> None:
-        ran = answer.runtime
-        if next_workers is None or number > 1 or ran.accelerator != "cpu":
-            return
-        start = partial(
-            Worker,
-            sides[number],
-            **{key: options[key] for key in ("threads", "verbose", "timeout")},
-            accelerator=ran.accelerator,
-            fit_path=ran.fit_path,
-        )
-        worker = importing(start, next_workers[1])
-        if worker is not None:
-            next_workers[0]["b" if number else "a"] = worker
-
     def job(number: int, screen: Observer) -> Job:
-        def run(started: Callable[[Worker], None]) -> Run:
+        def run(starting: Callable[[Worker], None]) -> Run:
             name = names[number]
-            own = Observer(starting=started, trained=partial(trained, number))
+            own = Observer(starting=starting, reported=reported.setdefault(number, []).append)
+            worker = None
+            if workers is not None and number < 2:
+                worker = workers.enter_context(Worker(sides[number], **request.worker()))
             with logged(options["log"], label=name) as logs, telling_where(spec, data):
-                return train(
+                made = train(
                     spec,
                     backend=sides[number],
                     dataset=data,
                     out=folder / name,
+                    worker=worker,
                     observer=together(screen, logs, own),
                     **request.training(),
                 )
+            if worker is not None and made.record.accelerator != "cpu":
+                worker.close()
+            elif worker is not None:
+                started["b" if number else "a"] = worker
+            return made
 
         return run
 

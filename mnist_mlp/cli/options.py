@@ -230,12 +230,18 @@ class Request:
     def training(self) -> dict[str, Any]:
         """Keyword arguments of `training.train`."""
         return {
-            "accelerator": str(self.options["accelerator"]),
-            "fit_path": "fast" if self.options["fast"] else "plain",
+            **self.worker(),
             # The fast path is the default. Only a user who gave --fast relies on it.
             "insist": "fast" in self.by_hand,
-            **{key: self.options[key] for key in ("threads", "verbose", "timeout")},
             "overwrite": self.options.get("overwrite", False),  # `sweep` has no such option
+        }
+
+    def worker(self) -> dict[str, Any]:
+        """Keyword arguments of `worker.parent.Worker`, but for the devices."""
+        return {
+            "accelerator": str(self.options["accelerator"]),
+            "fit_path": "fast" if self.options["fast"] else "plain",
+            **{key: self.options[key] for key in ("threads", "verbose", "timeout")},
         }
 
     def devices(self) -> Devices:

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mnist_mlp.contract import Plan
+from mnist_mlp.contract import EpochRecord, Plan
 from mnist_mlp.errors import SetupError
 from mnist_mlp.run.history import HistoryRow
 from mnist_mlp.training import Observer
@@ -158,9 +158,9 @@ def together(*observers: Observer) -> Observer:
         for observer in observers:
             observer.note(text)
 
-    def trained(answer: Opened) -> None:
+    def reported(record: EpochRecord) -> None:
         for observer in observers:
-            observer.trained(answer)
+            observer.reported(record)
 
     def whole() -> None:
         for observer in observers:
@@ -173,6 +173,6 @@ def together(*observers: Observer) -> Observer:
         epoch=epoch,
         fallback=fallback,
         note=note,
-        trained=trained,
+        reported=reported,
         whole=whole,
     )

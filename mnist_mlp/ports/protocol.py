@@ -9,7 +9,7 @@ computes. The records are judged in the parent process, by `mnist_mlp.parity`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -301,6 +301,38 @@ class PortStep:
     found: Tensors | None = None
 
 
+class AskedStates(Mapping[int, State]):
+    """States before some steps, each asked for when it is needed, which is once and in order.
+
+    So a port can begin to train while later states are still being computed. In another process,
+    only the steps arrive.
+    """
+
+    def __init__(self, steps: Collection[int], ask: Callable[[int], State] | None = None) -> None:
+        self._steps = frozenset(steps)
+        self._ask = ask
+        self._last: tuple[int, State] | None = None
+
+    def __getitem__(self, step: int) -> State:
+        if step not in self._steps or self._ask is None:
+            raise KeyError(step)
+        if self._last is None or self._last[0] != step:
+            self._last = (step, self._ask(step))
+        return self._last[1]
+
+    def __contains__(self, step: object) -> bool:
+        return step in self._steps
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._steps))
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __reduce__(self) -> tuple[type[AskedStates], tuple[frozenset[int]]]:
+        return AskedStates, (self._steps,)
+
+
 @dataclass(frozen=True, eq=False)
 class PortJob:
     """What a port is run on.
@@ -325,7 +357,8 @@ class PortHost(Protocol):
 
     To add a method, add it here, to the hosts of the backends (`backends/*/port/host.py`) and to
     `worker.parent.Worker`. The worker process forwards every method by its name. Arguments named
-    `on_...` are callbacks that report progress to the parent.
+    `on_...` are callbacks that report progress to the parent, those named `ask_...` wait for its
+    answer.
     """
 
     @property
@@ -345,10 +378,15 @@ class PortHost(Protocol):
         self,
         job: PortJob,
         *,
+        ask_state: Callable[[int], State],
         on_step: Callable[[PortStep], None],
         on_epoch: Callable[[PortEpoch], None],
     ) -> None:
-        """Run one real `fit` over the plan's epochs, from the plan's initial weights."""
+        """Run one real `fit` over the plan's epochs, from the plan's initial weights.
+
+        `ask_state` answers with the state before a step in `job.shared`, whose values have not
+        been sent.
+        """
         ...
 
     def predict(self, weights: Tensors, images: NDArray[np.uint8]) -> Array:

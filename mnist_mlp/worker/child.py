@@ -55,9 +55,11 @@ from mnist_mlp.stopping import stops
 from mnist_mlp.worker.accelerator import gpu_refusal
 from mnist_mlp.worker.devices import count_refusal, devices_refusal
 from mnist_mlp.worker.out_of_memory import is_out_of_memory, memory_words
-from mnist_mlp.worker.parent import Opened
+from mnist_mlp.worker.parent import ANSWER, ASKING, Opened
 from mnist_mlp.worker.stack import StackWriter, where
 from mnist_mlp.worker.watch import BEAT_S
+
+_Calls = queue.SimpleQueue[tuple[str, tuple[Any, ...]]]
 
 
 def main() -> None:
@@ -74,12 +76,13 @@ def main() -> None:
     # Two objects: a user who closes one of them still has the other.
     sys.stderr, sys.stdout = streams.lossy_stderr(), streams.lossy_stderr()
 
-    calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(source, calls), daemon=True).start()
+    calls: _Calls = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(source, calls, answers), daemon=True).start()
     target, name, limit, file, *folders = sys.argv[1:]
     sys.path += folders  # last, so that nothing there takes the place of an installed package
     stacks = StackWriter(float(limit) if limit else None, int(file))
-    server = _Server(target, name, sink, stacks)
+    server = _Server(target, name, sink, stacks, answers)
     server.send("alive", "")
     threading.Thread(target=_beat, args=(server,), daemon=True).start()
     while True:
@@ -104,12 +107,16 @@ def main() -> None:
             server.send("result", answer)
 
 
-def _listen(source: IO[bytes], calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]]) -> None:
-    """Queue the parent's calls. When the parent ends, end this process and all that it started,
-    even in the middle of a call."""
+def _listen(source: IO[bytes], calls: _Calls, answers: queue.SimpleQueue[Any]) -> None:
+    """Queue the parent's calls and answers. When the parent ends, end this process and all that it
+    started, even in the middle of a call."""
     while True:
         try:
-            calls.put(pickle.load(source))
+            method, arguments = pickle.load(source)
+            if method == ANSWER:
+                answers.put(*arguments)
+            else:
+                calls.put((method, arguments))
         except Exception:  # the pipe ended, perhaps within a message
             _end()
 
@@ -131,11 +138,19 @@ def _beat(server: _Server) -> None:
 
 
 class _Server:
-    def __init__(self, target: str, name: str, sink: IO[bytes], stacks: StackWriter) -> None:
+    def __init__(
+        self,
+        target: str,
+        name: str,
+        sink: IO[bytes],
+        stacks: StackWriter,
+        answers: queue.SimpleQueue[Any],
+    ) -> None:
         self.target = target
         self.name = name
         self.sink = sink
         self.stacks = stacks
+        self.answers = answers
         self.busy = False
         self.user_model = ""
         self._sending = threading.Lock()
@@ -151,6 +166,14 @@ class _Server:
         """Tell the parent of progress."""
         self.stacks.restart()
         self.send("progress", content)
+
+    def ask(self, content: Any) -> Any:
+        """Tell the parent, and wait for its answer. It is the parent that takes this time."""
+        self.report(content)
+        self.stacks.stop()
+        answer = self.answers.get()
+        self.stacks.restart()
+        return answer
 
     def send(self, kind: str, content: Any) -> None:
         with self._sending:
@@ -302,13 +325,15 @@ class _Server:
     def port(self, method: str, arguments: Any, options: dict[str, Any], callbacks: Any) -> Any:
         """Call any method of the opened `PortHost`.
 
-        `callbacks` names its arguments that are functions; calls of these are sent to the parent.
+        `callbacks` names its arguments that are functions; calls of these are sent to the parent,
+        which answers those named `ask_...`.
         """
         if self._port is None:
             raise BackendError(f"{method}: no port is open; call open_port first")
 
-        def reporter(name: str) -> Callable[[Any], None]:
-            return lambda content: self.report((name, content))
+        def reporter(name: str) -> Callable[[Any], Any]:
+            send = self.ask if name.startswith(ASKING) else self.report
+            return lambda content: send((name, content))
 
         call = getattr(self._port, method)
         return call(*arguments, **options, **{name: reporter(name) for name in callbacks})

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -56,7 +56,14 @@ from mnist_mlp.ports.pair import (
     RunLength,
     WholeRun,
 )
-from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import (
+    AskedStates,
+    PortDescription,
+    PortEpoch,
+    PortFacts,
+    PortJob,
+    PortStep,
+)
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.script import ARGUMENTS, MODEL
 from mnist_mlp.reference import Array, Tensors
@@ -76,6 +83,12 @@ TEMPORARY = "mnist_mlp-worker-"
 
 END_S = 10.0
 """How long to wait for the end of a killed child, in seconds. It may hang in the kernel."""
+
+ASKING = "ask_"
+"""Beginning of the names of callbacks whose answer is sent to the child."""
+
+ANSWER = "answer"
+"""The message with such an answer."""
 
 NO_PROGRESS = Progress(epoch=lambda _: None)
 
@@ -413,8 +426,18 @@ class Worker:
         on_step: Callable[[PortStep], None],
         on_epoch: Callable[[PortEpoch], None],
     ) -> None:
-        """Train the port with its framework's own `fit`, and record it."""
-        self._port("fit", job, on_step=on_step, on_epoch=on_epoch)
+        """Train the port with its framework's own `fit`, and record it.
+
+        The states of `job.shared` are read one by one, when the port comes to their steps.
+        """
+        states = job.shared
+        self._port(
+            "fit",
+            replace(job, shared=AskedStates(states)),
+            ask_state=states.__getitem__,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
 
     def predict_port(self, weights: Tensors, images: Array) -> Array:
         """Logits (n, classes) of the port in evaluation mode."""
@@ -492,10 +515,17 @@ class Worker:
 
         Functions cannot be sent to the child. It gets their names only, and sends each call back.
         """
+
+        def tell(content: tuple[str, Any]) -> None:
+            name, argument = content
+            answer = callbacks[name](argument)
+            if name.startswith(ASKING):
+                self._send(ANSWER, answer)
+
         callbacks = {name: value for name, value in options.items() if callable(value)}
         plain = {name: value for name, value in options.items() if name not in callbacks}
         self._send("port", method, arguments, plain, tuple(callbacks))
-        return self._answer(method, lambda content: callbacks[content[0]](content[1]))
+        return self._answer(method, tell)
 
     def _call(self, method: str, *arguments: Any, progress: Progress = NO_PROGRESS) -> Any:
         def tell(content: Any) -> None:

@@ -24,11 +24,17 @@ class EchoHost:
         return PortFacts(framework=framework, layers=(), draws=(), optimizer={})
 
     def fit(
-        self, job: Any, *, on_step: Callable[[Any], None], on_epoch: Callable[[Any], None]
+        self,
+        job: Any,
+        *,
+        ask_state: Callable[[int], Any],
+        on_step: Callable[[Any], None],
+        on_epoch: Callable[[Any], None],
     ) -> None:
-        """Tell of what came in, in turn."""
-        on_epoch(("epoch", job))
-        on_step(("step", job))
+        """Tell of what came in and of what is answered, in turn."""
+        on_epoch(("epoch", job.plan))
+        for step in job.shared:
+            on_step((step, ask_state(step)))
 
     def predict(self, weights: Any, images: Any) -> Any:
         """The images."""

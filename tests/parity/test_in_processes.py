@@ -11,13 +11,14 @@ import pytest
 from finished_runs import copied, rewrite_arrays, rewrite_tensors
 from small_problems import made_up, spec_of
 
+from mnist_mlp.contract import EpochRecord
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.compare.runs import compare_runs, importing
 from mnist_mlp.parity.findings import Side
 from mnist_mlp.run.folder import Run
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.training import Observer, train
-from mnist_mlp.worker.parent import Opened, Worker
+from mnist_mlp.worker.parent import Worker
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -41,29 +42,56 @@ def test_an_honest_and_a_faulty_pair(tmp_path: Path) -> None:
 def test_workers_that_import_already_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They start once a training needs no worker; a comparison then starts none of its own."""
+    """A comparison then starts none of its own."""
     spec, data = spec_of(learning_rate=0.3), made_up()
-    first: list[Worker] = []
+    run = train(spec, backend="numpy", dataset=data, out=tmp_path / "run")
     started: dict[Side, Worker] = {}
     with ExitStack() as workers:
-
-        def trained(answer: Opened) -> None:
-            assert first[0]._process.returncode is not None
-            assert answer.runtime.accelerator == "cpu"
-            for side in get_args(Side):
-                worker = importing(partial(Worker, "numpy", accelerator="cpu"), workers)
-                assert worker is not None
-                started[side] = worker
-
-        observer = Observer(starting=first.append, trained=trained)
-        run = train(spec, backend="numpy", dataset=data, out=tmp_path / "run", observer=observer)
-        for place in ("runs", "side"):
-            monkeypatch.setattr(f"mnist_mlp.parity.compare.{place}.worker_of", pytest.fail)
+        for side in get_args(Side):
+            worker = importing(partial(Worker, "numpy", accelerator="cpu"), workers)
+            assert worker is not None
+            started[side] = worker
+        no_worker_starts(monkeypatch)
         outcome = compare_runs(run, run, dataset=lambda: data, started=started)
     assert (outcome.verdict, outcome.exit_code) == ("identical", 0)
     with ExitStack() as workers:
         assert importing(partial(Worker, "no_such_module:Class"), workers) is not None
         assert importing(partial(Worker, "nothing"), workers) is None
+
+
+def no_worker_starts(patch: pytest.MonkeyPatch) -> None:
+    for place in ("runs", "side"):
+        patch.setattr(f"mnist_mlp.parity.compare.{place}.worker_of", pytest.fail)
+
+
+def test_runs_of_this_process_are_judged_where_they_were_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is a framework imported again, nor is anything trained again."""
+    spec, data = spec_of(learning_rate=0.3, epochs=4), made_up()
+    started: dict[Side, Worker] = {}
+    reported: dict[Side, list[EpochRecord]] = {"a": [], "b": []}
+    runs: dict[Side, Run] = {}
+    with ExitStack() as workers:
+        for side, backend in (("a", "numpy"), ("b", "stranger")):
+            worker = started[side] = workers.enter_context(Worker(backend, accelerator="cpu"))
+            runs[side] = train(
+                spec,
+                backend=backend,
+                dataset=data,
+                out=tmp_path / backend,
+                worker=worker,
+                observer=Observer(reported=reported[side].append),
+            )
+        assert [len(epochs) for epochs in reported.values()] == [4, 4]
+        no_worker_starts(monkeypatch)
+        monkeypatch.setattr("mnist_mlp.parity.compare.side.fitted", pytest.fail)
+        outcome = compare_runs(
+            runs["a"], runs["b"], dataset=data, started=started, reported=reported
+        )
+    assert (outcome.verdict, outcome.exit_code) == ("identical", 0)
+    counts = {rung.name: rung.compared for rung in outcome.rungs}
+    assert counts["order"] == 4 * len(data.images) * 3 // 4
 
 
 # --- Real MNIST -----------------------------------------------------------------------------------

@@ -8,18 +8,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from mnist_mlp.parity.pair.optimizers import (
-    NEGLIGIBLE,
-    Hypothesis,
-    Optimizers,
-    clipping_of,
-    explain,
-    hypotheses,
-    scaling_of,
-)
+from mnist_mlp.parity.pair.clipping import clipping_of, scaling_of
+from mnist_mlp.parity.pair.optimizers import NEGLIGIBLE, explain, hypotheses
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.schedules import SAMPLES, acting, compared, settings_break
 from mnist_mlp.parity.pair.sequences import of_update
+from mnist_mlp.parity.pair.updates import Hypothesis, Optimizers
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.pair import (
     Mend,

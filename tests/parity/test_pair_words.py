@@ -11,8 +11,8 @@ from mnist_mlp.parity.check.pair_epochs import epochs_breaks
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.breaks import is_rounded
+from mnist_mlp.parity.pair.clip_hypotheses import CLIP_FIXES
 from mnist_mlp.parity.pair.judge import Finding
-from mnist_mlp.parity.pair.optimizers import CLIP_FIXES
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.parity.steps.arbiter import keep_bits

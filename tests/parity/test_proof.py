@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from finished_runs import compared, trained
 from small_problems import problem, spec_of
 
-from mnist_mlp.parity.compare.proof import in_float64
+from mnist_mlp.parity.compare.proof import are_apart, in_float64
 from mnist_mlp.parity.steps.drift import one_ulp_away
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -90,3 +91,24 @@ def test_different_predictions_with_clean_steps_are_explained(runs: Path) -> Non
         assert outcome.chaos is not None
         assert len(outcome.chaos.spread) == 3
         assert outcome.chaos.different == outcome.predictions.different
+
+
+# --- When it is made ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("moved", "apart"),
+    [
+        ({"layers.0.kernel": 15.0}, False),
+        ({"layers.1.kernel": 25.0}, True),
+        ({"layers.0.bias": 1e3}, False),
+    ],
+)
+def test_weights_that_are_more_than_roundings_apart(moved: dict[str, float], apart: bool) -> None:
+    """A bias may be nearly zero, so that its roundings say nothing."""
+    rng = np.random.default_rng(3)
+    shapes = {"layers.0.kernel": (8, 5), "layers.0.bias": (5,), "layers.1.kernel": (5, 3)}
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    eps = np.finfo(np.float32).eps
+    other = {name: w * np.float32(1 + moved.get(name, 0) * eps) for name, w in weights.items()}
+    assert are_apart(weights, other) is apart

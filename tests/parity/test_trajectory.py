@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Event
+from time import sleep
 
 import numpy as np
 import pytest
@@ -80,6 +83,47 @@ def test_few_states_are_kept_to_continue_from(monkeypatch: pytest.MonkeyPatch) -
         assert_same(asked.states([step])[step], straight[step])
 
 
+def test_later_states_are_on_the_way_of_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on from there in its own precision, and computes nothing that comes before."""
+    states = ReferenceRun(GIVEN.plan, GIVEN.data, dtype=np.float32).states([3 * PER_EPOCH + 1])
+    (other,) = states.values()
+    steps = []
+    dtype = np.dtype(np.float32)
+    real = ReferenceRun._step
+
+    def counted(self: ReferenceRun, state: State, rows: object) -> object:
+        steps.append(state.step + 1)
+        assert state.weights["layers.0.kernel"].dtype == dtype
+        return real(self, state, rows)  # type: ignore[arg-type]
+
+    asked = run()
+    asked.pass_through({3: other})
+    monkeypatch.setattr(ReferenceRun, "_step", counted)
+    at = 3 * PER_EPOCH + 1
+    assert_same(asked.states([at])[at], other)
+    asked.states([at + 2, 4 * PER_EPOCH + 2])
+    assert steps == list(range(at, 4 * PER_EPOCH + 2))
+    steps.clear()
+    dtype = np.dtype(np.float64)
+    assert_same(asked.states([2])[2], run().states([2])[2])
+    assert steps == [1, 1]
+
+
+@pytest.mark.parametrize("lacks", ["a finite number", "a slot"])
+def test_a_state_that_nothing_goes_on_from_is_left_out(lacks: str) -> None:
+    at = 2 * PER_EPOCH + 1
+    whole = run().states([at])[at]
+    if lacks == "a slot":
+        state = replace(whole, slots={"first_moment": whole.slots["first_moment"]})
+    else:
+        bias = whole.weights["layers.1.bias"].copy()
+        bias[2] = np.nan
+        state = replace(whole, weights={**whole.weights, "layers.1.bias": bias})
+    asked = run()
+    asked.pass_through({2: state})
+    assert_same(asked.states([at])[at], whole)
+
+
 def test_epochs_are_counted_once_each_in_order() -> None:
     asked = run()
     asked.states([END])
@@ -93,7 +137,7 @@ def test_epochs_are_counted_once_each_in_order() -> None:
 
 def test_a_run_that_begins_in_the_background_is_the_same_run() -> None:
     asked, other = run(), ReferenceRun(GIVEN.plan, GIVEN.data, dtype=np.float32)
-    begin((asked, [END]), (other, [END]))
+    begin(lambda: asked.states([END]), lambda: other.states([END]))
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(asked.states, ([END], [3, END], [PER_EPOCH])))
     straight = run().states([3, PER_EPOCH, END])
@@ -148,3 +192,41 @@ def test_blas_has_one_thread_whoever_used_it_before() -> None:
     )
     given_back, kept = "{1} {2}", "{1} {1}"
     assert ran.stdout.splitlines() == [given_back] * 4 + [kept] * 3 + [given_back] * 2
+
+
+def test_a_state_is_handed_out_while_later_ones_are_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever needs the first one need not wait for the last one."""
+    go_on, real, asked = Event(), ReferenceRun._step, run()
+
+    def waits(self: ReferenceRun, state: State, rows: object) -> object:
+        if state.step == PER_EPOCH:
+            assert go_on.wait(60)
+        return real(self, state, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ReferenceRun, "_step", waits)
+    begin(lambda: asked.states([3, PER_EPOCH + 1, END]))
+    while not asked._busy:
+        sleep(0.001)
+    with ThreadPoolExecutor(2) as pool:
+        early = pool.submit(asked.states, [3]).result(60)
+        late = pool.submit(asked.states, [2, END])
+        assert not late.done()
+        go_on.set()
+        assert late.result(60).keys() == {2, END}
+    assert_same(early[3], run().states([3])[3])
+
+
+def test_a_failure_of_one_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = ReferenceRun._step, run()
+
+    def fails_once(self: ReferenceRun, state: State, rows: object) -> object:
+        monkeypatch.setattr(ReferenceRun, "_step", real)
+        raise MemoryError
+
+    monkeypatch.setattr(ReferenceRun, "_step", fails_once)
+    with pytest.raises(MemoryError):
+        asked.states([5])
+    with ThreadPoolExecutor(1) as pool:
+        assert_same(pool.submit(asked.states, [5]).result(60)[5], run().states([5])[5])

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_mlp.contract import Array, Plan, Tensors, TrainingData
+from mnist_mlp.contract import Array, Plan, State, Tensors, TrainingData
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.lines import follow
 from mnist_mlp.ports.pair import PairHost
-from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import AskedStates, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp_keras.engine import eager_functions, planned_dataset
 from mnist_mlp_keras.port.describe import describe
@@ -141,10 +141,12 @@ class KerasPort(PairHost):
         self,
         job: PortJob,
         *,
+        ask_state: Callable[[int], State],
         on_step: Callable[[PortStep], None],
         on_epoch: Callable[[PortEpoch], None],
     ) -> None:
         """See `PortHost.fit`."""
+        job = replace(job, shared=AskedStates(job.shared, ask_state))
         plan, data = job.plan, job.data
         size = plan.spec.training.batch_size
         with user_errors(self.path):

@@ -14,11 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mnist_mlp.contract import Array, Plan, Runtime, Tensors, TrainingData
+from mnist_mlp.contract import Array, Plan, Runtime, State, Tensors, TrainingData
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.lines import follow
 from mnist_mlp.ports.pair import PairHost
-from mnist_mlp.ports.protocol import PortDescription, PortEpoch, PortFacts, PortJob, PortStep
+from mnist_mlp.ports.protocol import (
+    AskedStates,
+    PortDescription,
+    PortEpoch,
+    PortFacts,
+    PortJob,
+    PortStep,
+)
 from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp.reference import kernel_name
 from mnist_mlp_torch.port.describe import described
@@ -102,10 +109,12 @@ class Port(PairHost):
         self,
         job: PortJob,
         *,
+        ask_state: Callable[[int], State],
         on_step: Callable[[PortStep], None],
         on_epoch: Callable[[PortEpoch], None],
     ) -> None:
         """One real fit over the plan's epochs, recorded; then the stress batch."""
+        job = replace(job, shared=AskedStates(job.shared, ask_state))
         plan, data = job.plan, job.data
         module = self._module = self.given.fresh(seed=plan.spec.seed)
         feed = self._feed(plan, data)

@@ -31,11 +31,11 @@ from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import explained
+from mnist_mlp.parity.pair.clip_hypotheses import unreached_clipping
 from mnist_mlp.parity.pair.feed import Fed, Share, aligned, feed
 from mnist_mlp.parity.pair.heads import by_names
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.layer_lists import layer_rows
-from mnist_mlp.parity.pair.optimizers import Optimizers, unreached_clipping
 from mnist_mlp.parity.pair.penalties import set_apart
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
 from mnist_mlp.parity.pair.schedules import (
@@ -45,6 +45,7 @@ from mnist_mlp.parity.pair.schedules import (
     settings_break,
     whole_words,
 )
+from mnist_mlp.parity.pair.updates import Optimizers
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match, match_own
 from mnist_mlp.plan import make_plan
 from mnist_mlp.ports.pair import (

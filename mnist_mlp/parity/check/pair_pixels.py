@@ -9,6 +9,7 @@ import numpy as np
 
 from mnist_mlp.parity.causes.data import MOVES, affine_cause
 from mnist_mlp.parity.check.pair_brought import PORT, Pair
+from mnist_mlp.parity.check.pair_scalers import scaler_cause
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.ports.protocol import OwnPass
 from mnist_mlp.ports.rows import (
@@ -88,7 +89,8 @@ def _pixel_cause(ours: Array, theirs: Array, pair: Pair, where: str) -> Cause:
         )
         return Cause("pixels_scaled_otherwise", f"{text}, {where}")
     if _scaled_by_feature(ours, theirs):
-        return Cause("pixels_scaled_otherwise", f"each feature by another factor, {where}")
+        plain = Cause("pixels_scaled_otherwise", f"each feature by another factor, {where}")
+        return scaler_cause(ours, theirs, pair, where) or plain
     return Cause(UNKNOWN, f"the same rows have other pixels, {where}")
 
 

@@ -24,7 +24,7 @@ from mnist_mlp.parity.steps.shapes import finite_part
 from mnist_mlp.parity.steps.stress import Stress, stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of, begin
 from mnist_mlp.plan import Plan
-from mnist_mlp.ports.protocol import PortEpoch, PortJob, PortStep
+from mnist_mlp.ports.protocol import AskedStates, PortEpoch, PortJob, PortStep
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp.worker.parent import Worker
 
@@ -89,7 +89,10 @@ def begin_reference(given: Setting, more: Collection[int] = ()) -> None:
     spans = windows(given.plan)
     end = given.plan.steps_per_epoch * given.plan.spec.training.epochs + 1
     steps = [step for span in spans for step in span]
-    begin((given.exact, [*steps, *more, end]), (given.honest, [span.start for span in spans]))
+    begin(
+        lambda: given.exact.states([*steps, *more, end]),
+        lambda: given.honest.states([span.start for span in spans]),
+    )
 
 
 def first_run(worker: Worker, given: Setting) -> PortRun:
@@ -126,6 +129,8 @@ def look_at_steps(
         more = between(clean, broken - 1, rounds=ROUNDS)
         last = given.plan.steps_per_epoch * given.plan.spec.training.epochs
         spans = merged(((span.start, span.stop) for span in [*spans, *more]), last=last)
+        # At once, since the way to each would be computed anew.
+        given.exact.states([step for span in spans for step in span])
         run = _run(worker, given, spans, stress)
         explained = explain(given.recipe, run.steps, side=side, plain=given.plain)
     _refuse_strange(run, explained)
@@ -143,7 +148,7 @@ def _run(worker: Worker, given: Setting, spans: Sequence[range], stress: Stress)
     """One training run of the port, recorded in the windows."""
     plan, data = given.plan, given.data
     asked = {step for span in spans for step in span}
-    states = given.exact.states(asked)
+    states = AskedStates(asked, lambda step: given.exact.states([step])[step])
     window_of = {step: number for number, span in enumerate(spans) for step in span}
     ran = PortRun()
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from mnist_mlp.contract import EpochRecord
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import RunFolderError, SetupError, UsageError
 from mnist_mlp.parity.compare import folders
 from mnist_mlp.parity.compare.ladder import Ladder, SideEvidence
-from mnist_mlp.parity.compare.proof import ensemble, prove
+from mnist_mlp.parity.compare.proof import are_apart, ensemble, prove
 from mnist_mlp.parity.compare.replay import open_side
 from mnist_mlp.parity.compare.side import Shared, look, look_at_trace
 from mnist_mlp.parity.compare.verdict import compare_outcome, differing_predictions
@@ -24,6 +24,7 @@ from mnist_mlp.parity.steps.sampling import windows
 from mnist_mlp.parity.steps.stress import stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, begin, one_blas_thread_throughout
 from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.run.evaluation import import_evaluator
 from mnist_mlp.run.folder import Run
 from mnist_mlp.stopping import stops
 from mnist_mlp.worker.of_run import worker_of
@@ -42,6 +43,7 @@ def compare_runs(
     *,
     dataset: Dataset | Callable[[], Dataset | None] | None,
     started: Mapping[Side, Worker] | None = None,
+    reported: Mapping[Side, Sequence[EpochRecord]] | None = None,
     static: bool = False,
     always_prove: bool = False,
     trusted: Collection[str] = (),
@@ -58,8 +60,11 @@ def compare_runs(
         The rows both were trained on, or a function that loads them. Without them, only the folders
         are compared with each other.
     started : mapping, optional
-        Workers that import their frameworks already, as `importing` starts them, by side. Others
-        are started here. Whoever started one closes it.
+        Workers that run already, by side: from `importing`, or those that have trained the runs.
+        Others are started here. Whoever started one closes it.
+    reported : mapping, optional
+        The epochs of runs that this process has just trained, as their backends reported them, by
+        side. They are judged in place of a second training, unless predictions differ.
     static : bool
         Compare only the folders, and start no backend.
     always_prove : bool
@@ -109,6 +114,7 @@ def compare_runs(
             ladder,
             rows,
             all_started,
+            reported or {},
             static=static,
             always_prove=always_prove,
             trusted=trusted,
@@ -140,6 +146,7 @@ def _compared(
     ladder: Ladder,
     dataset: Dataset | None,
     started: Mapping[Side, Worker],
+    reported: Mapping[Side, Sequence[EpochRecord]],
     *,
     static: bool,
     always_prove: bool,
@@ -169,11 +176,13 @@ def _compared(
     else:
         longest = max(ladder.runs.values(), key=lambda run: len(run.history))
         shared = _shared(made_plan(plan, longest), dataset, trusted=trusted, timeout=timeout)
-        given = {side: _given(shared, made_plan(plan, run)) for side, run in ladder.runs.items()}
+        given = {side: _given(shared, side, made_plan(plan, r)) for side, r in ladder.runs.items()}
+        # Where predictions differ, a second training shows whether a side repeats itself.
+        known = {} if differing_predictions(a, b).any() else reported
         seen = (
             _stored(ladder.runs, given)
             if static
-            else _replayed(ladder.runs, given, started, verbose=verbose, say=say)
+            else _replayed(ladder.runs, given, started, known, verbose=verbose, say=say)
         )
         for each in seen:
             ladder.take(each)
@@ -324,11 +333,19 @@ def _shared(
     )
 
 
-def _given(shared: Shared, plan: Plan) -> Shared:
+def _given(shared: Shared, side: Side, plan: Plan) -> Shared:
     """The same for a run by another plan, which is the case if it stopped after another epoch."""
     if plan.spec == shared.plan.spec:
         return shared
-    return replace(shared, exact=ReferenceRun(plan, shared.data), windows=windows(plan))
+    return Shared(
+        exact=ReferenceRun(plan, shared.data),
+        image_shape=shared.image_shape,
+        windows=windows(plan),
+        stress=shared.stress,
+        leader=side,
+        trusted=shared.trusted,
+        timeout=shared.timeout,
+    )
 
 
 def _stored(runs: Mapping[Side, Run], given: Mapping[Side, Shared]) -> list[SideEvidence]:
@@ -341,13 +358,16 @@ def _replayed(
     runs: Mapping[Side, Run],
     given: Mapping[Side, Shared],
     started: Mapping[Side, Worker],
+    reported: Mapping[Side, Sequence[EpochRecord]],
     *,
     verbose: bool,
     say: Say,
 ) -> list[SideEvidence]:
-    """Run both sides again, at the same time and each in its own process, and judge them."""
-    say(f"replaying {' and '.join(run.label for run in runs.values())}")
-    begin(*((shared.exact, shared.steps) for shared in given.values()))
+    """Judge both sides, at the same time and each in its own process; train again what this
+    process has not seen training."""
+    again = [run.label for side, run in runs.items() if side not in reported]
+    say(f"replaying {' and '.join(again)}" if again else "judging the steps of both")
+    begin(*(shared.compute_first for shared in given.values()), import_evaluator)
     # If one side fails, or the user stops the command, the workers are closed first. Without them,
     # the threads end at once.
     at_once = len(runs) if _on_cpu(runs) else 1
@@ -363,6 +383,7 @@ def _replayed(
                 side=side,
                 workers=workers,
                 worker=started.get(side),
+                reported=reported.get(side, ()),
                 verbose=verbose,
             )
             for side, run in runs.items()
@@ -380,7 +401,7 @@ def _beyond(
     """Make the float64 proof, and the ensemble if predictions differ though no step breaks."""
     a, b = ladder.runs["a"], ladder.runs["b"]
     differing = differing_predictions(a, b)
-    if ladder.breaks or not (always_prove or differing.any()):
+    if ladder.breaks or not (always_prove or differing.any() or are_apart(a.weights, b.weights)):
         return Proof(status="not_run"), None
     say("float64 proof: training both sides in float64")
     proof = prove((a, b), shared.plan, shared.data, trusted=shared.trusted, timeout=shared.timeout)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Event, RLock
 
 import numpy as np
 
@@ -42,10 +43,15 @@ class Shared:
     image_shape: tuple[int, int]
     windows: Sequence[range]
     stress: Stress
+    leader: Side = "a"
+    """The side whose run the states before later steps are taken from."""
     trusted: Collection[str] = ()
     """Unregistered backends (module:Class) that a run folder may name and have run."""
     timeout: float | None = None
     """Most seconds that a backend may go on without a report."""
+    led: Event = field(default_factory=Event)
+    """Set once the leader has trained, or cannot."""
+    lock: RLock = field(default_factory=RLock)
 
     @property
     def plan(self) -> Plan:
@@ -67,9 +73,21 @@ class Shared:
         """The states from which the steps of the windows start."""
         return self.exact.states(self.steps)
 
-    @cached_property
+    def compute_first(self) -> None:
+        """Compute what is asked of the reference whatever a side has trained."""
+        ends = whole_fit.first_ends(self.plan).values()
+        # At once, since each call computes the way from the epoch's beginning anew.
+        self.exact.states([*ends, *(step for step in self.steps if step <= max(ends))])
+        _ = self.first
+
+    @property
     def first(self) -> FirstEpochs:
         """The first epochs, which judge the whole fit."""
+        with self.lock:  # computed once, also if both sides ask
+            return self._first
+
+    @cached_property
+    def _first(self) -> FirstEpochs:
         return whole_fit.first_epochs(self.exact)
 
     @cached_property
@@ -85,24 +103,34 @@ def look(
     side: Side,
     workers: ExitStack,
     worker: Worker | None = None,
+    reported: Sequence[EpochRecord] = (),
     verbose: bool = False,
 ) -> SideEvidence:
     """Run one side's backend and test every rung that needs it.
 
-    `worker` may have been started before. If it was not, `workers` closes its process.
+    `worker` may have been started before. If it was not, `workers` closes its process. `reported`
+    are the epochs of a run that this process has just trained; it is not trained again.
     """
     seen = SideEvidence()
     try:
-        worker = worker or workers.enter_context(
-            worker_of(run, trusted=shared.trusted, verbose=verbose, timeout=shared.timeout)
-        )
-        worker.open(shared.plan.spec)
-    except (SetupError, UsageError) as error:
-        return look_at_trace(
-            run, shared, side=side, reason=f"{run.label} cannot be run here: {error}"
-        )
+        try:
+            worker = worker or workers.enter_context(
+                worker_of(run, trusted=shared.trusted, verbose=verbose, timeout=shared.timeout)
+            )
+            worker.open(shared.plan.spec)
+        except (SetupError, UsageError) as error:
+            return look_at_trace(
+                run, shared, side=side, reason=f"{run.label} cannot be run here: {error}"
+            )
+        seen.records = list(reported) or fitted(worker, shared.plan, shared.data)
+        if side == shared.leader:
+            shared.exact.pass_through(whole_fit.later_ends(seen.records, shared.plan))
+    finally:
+        if side == shared.leader:
+            shared.led.set()
+    shared.led.wait()
     _look_at_steps(seen, worker, run, shared, side)
-    # Training would only show the consequences of the break.
+    # What was trained would only show the consequences of the break.
     if seen.breaks:
         seen.leave_out("trajectory", "metrics", reason="a step already breaks")
     else:
@@ -195,7 +223,6 @@ def _closer(
 
 
 def _look_at_fit(seen: SideEvidence, worker: Worker, run: Run, shared: Shared, side: Side) -> None:
-    seen.records = fitted(worker, shared.plan, shared.data)
     records, first = seen.records, shared.first
     if not whole_fit.is_calm(first):
         double = _in_double(worker, shared)

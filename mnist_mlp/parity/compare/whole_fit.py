@@ -65,21 +65,35 @@ class FirstEpochs:
 def first_epochs(exact: ReferenceRun) -> FirstEpochs:
     """The first epochs of the exact run, together with an honest run."""
     plan, data = exact.plan, exact.data
-    count = min(EPOCHS, plan.spec.training.epochs)
+    ends = first_ends(plan)
     honest = drift.honest_run(plan, data)
     return FirstEpochs(
         plan=plan,
         data=data,
-        exact=_ends(exact, count),
-        honest=_ends(honest, count),
-        counted=[_counted(batches) for batches in exact.epochs(count)],
-        honest_counted=[_counted(batches) for batches in honest.epochs(count)],
+        exact=_states_at(exact, ends),
+        honest=_states_at(honest, ends),
+        counted=[_counted(batches) for batches in exact.epochs(len(ends))],
+        honest_counted=[_counted(batches) for batches in honest.epochs(len(ends))],
     )
 
 
-def _ends(run: ReferenceRun, count: int) -> dict[int, State]:
+def first_ends(plan: Plan) -> dict[int, int]:
+    """The step after each of the first epochs, by epoch."""
+    count = min(EPOCHS, plan.spec.training.epochs)
+    return {epoch: epoch * plan.steps_per_epoch + 1 for epoch in range(1, count + 1)}
+
+
+def later_ends(records: Sequence[EpochRecord], plan: Plan) -> dict[int, State]:
+    """A run's states after the epochs that the reference does not judge as a whole, by epoch."""
+    return {
+        record.epoch: State(record.epoch * plan.steps_per_epoch, record.weights, record.slots or {})
+        for record in records
+        if record.epoch > EPOCHS
+    }
+
+
+def _states_at(run: ReferenceRun, ends: Mapping[int, int]) -> dict[int, State]:
     """The states after each of the first epochs, by epoch."""
-    ends = {epoch: epoch * run.plan.steps_per_epoch + 1 for epoch in range(1, count + 1)}
     states = run.states(ends.values())
     return {epoch: states[end] for epoch, end in ends.items()}
 

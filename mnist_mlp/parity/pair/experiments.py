@@ -14,12 +14,19 @@ import numpy as np
 
 from mnist_mlp.errors import MnistMlpError
 from mnist_mlp.parity.findings import Cause
-from mnist_mlp.parity.pair import attention, constraints, losses, optimizers, sequences
+from mnist_mlp.parity.pair import (
+    attention,
+    clip_hypotheses,
+    constraints,
+    losses,
+    optimizers,
+    sequences,
+)
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
-from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, at_its_source, family, side_by_side
 from mnist_mlp.parity.pair.settings import differing, short, told
+from mnist_mlp.parity.pair.updates import Hypothesis, Optimizers
 from mnist_mlp.ports.inputs import arrays_of, orders
 from mnist_mlp.ports.pair import Mend, PairLayer, layer_and_role
 
@@ -122,9 +129,9 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
             yield from _constraints(run)
-            yield from optimizers.scaled(run)
+            yield from clip_hypotheses.scaled(run)
             yield from (Hypothesis(*each) for each in sequences.of_update(run))
-            both = optimizers.Optimizers.of(run)
+            both = Optimizers.of(run)
             yield from optimizers.hypotheses(both) if both.known else ()
         case "state":
             assert finding.layer is not None
@@ -411,8 +418,10 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
         text = f"{1 / factors[0]:.6g} times the original's"
         yield Hypothesis(mends, Cause("loss_scaled", text))
     elif _all_alike([factor * n for factor, n in zip(factors, rows, strict=False)]):
-        text = f"{1 / (factors[0] * rows[0]):.6g} times the rows of a batch"
-        yield Hypothesis(mends, Cause("loss_sum", text))
+        times = 1 / (factors[0] * rows[0])
+        text = "of all rows of a batch" + ("" if abs(times - 1) <= SAME else f", times {times:.6g}")
+        fix = "take the mean over the rows of the batch in the loss, not the sum"
+        yield Hypothesis(mends, Cause("loss_sum", text, fix=fix))
 
 
 def _all_alike(numbers: Sequence[float]) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mnist_mlp.parity.findings import Cause
-from mnist_mlp.parity.pair.optimizers import Hypothesis
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.settings import differing, short, told
+from mnist_mlp.parity.pair.updates import Hypothesis
 from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.ports.inputs import arrays_of, orders
 from mnist_mlp.ports.pair import ClassWeights, Mend, PairFacts, PairLayer, PairRows
@@ -117,7 +117,8 @@ def _of_loss(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         text = told(name, ours, theirs, b.name)
         mends = (Mend(b.number, name, ours),)
         if name == "reduction" and theirs == "sum":
-            yield Hypothesis(mends, Cause("loss_sum", text))
+            fix = f"take the mean over the rows of the batch in {b.name}, not the sum"
+            yield Hypothesis(mends, Cause("loss_sum", text, fix=fix))
         elif name == "smoothing":
             fix = f"label_smoothing={short(ours)} in the loss"
             yield Hypothesis(mends, Cause("label_smoothing", text, fix=fix))

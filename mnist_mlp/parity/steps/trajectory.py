@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from threading import Event, Lock, RLock, Thread
+from threading import Condition, Event, RLock, Thread
 from typing import Any
 
 import numpy as np
@@ -111,40 +111,69 @@ class ReferenceRun:
         order: Callable[[int], Ids] | None = None,
     ) -> None:
         self.plan, self.data = plan, data
-        self._dtype, self._order = dtype, order or plan.order
+        self._order = order or plan.order
         weights = {name: w.astype(dtype) for name, w in plan.initial_weights.items()}
         slots = reference.initial_slots(plan.spec.optimizer, weights)
         self._between = {0: (0, State(0, weights, slots))}
         """Whole epochs that are done and the exact state after them, by the steps done."""
+        self._passed: dict[int, tuple[int, State]] = {}
+        """The same of another run, in its own precision."""
         self._states: dict[int, State] = {}
         self._epochs: list[Batches] = []
-        self._lock = Lock()
+        self._changed = Condition()
+        self._busy = False
+        """Whether a thread computes. It alone changes what is kept, and others wait."""
 
     def states(self, before: Collection[int]) -> dict[int, State]:
         """The states before these steps, in the precision of the specification.
 
-        Steps count from 1. The number after the last step asks for the final state.
+        Steps count from 1. The number after the last step asks for the final state. A state that
+        another thread has computed on its way to later ones is returned at once.
         """
-        with self._lock:
-            missing = sorted(set(before) - self._states.keys())
+        wanted = set(before)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy or wanted <= self._states.keys())
+            missing = sorted(wanted - self._states.keys())
+            if not missing:
+                return {step: self._states[step] for step in sorted(wanted)}
+            self._busy = True
+        try:
             for done, steps in [(k, list(g)) for k, g in groupby(missing, key=self._nearest)]:
                 self._run(done, steps)
-            return {step: self._states[step] for step in sorted(set(before))}
+        finally:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+        return {step: self._states[step] for step in sorted(wanted)}
 
     def epochs(self, count: int) -> list[Batches]:
-        """The batches of each of the first `count` epochs."""
+        """The batches of each of the first `count` epochs, which no other run may have passed."""
         if len(self._epochs) < count:
             self.states([count * self.plan.steps_per_epoch + 1])
         return self._epochs[:count]
 
+    def pass_through(self, states: Mapping[int, State]) -> None:
+        """Go on from the states of another run after whole epochs, by epoch, and not from the own.
+
+        So the epochs before need not be computed. What is asked for later is on the way of the
+        other run, and computed in its precision. A state that has no finite numbers, or not all
+        slots, is left out.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
+            for epoch, state in states.items():
+                if _complete(state, reference.slot_names(self.plan.spec.optimizer)):
+                    self._passed[state.step] = (epoch, state)
+
     def _nearest(self, step: int) -> int:
-        return max(done for done in self._between if done < step)
+        return max(done for done in {*self._between, *self._passed} if done < step)
 
     def _run(self, done: int, wanted: Sequence[int]) -> None:
         """Train from a kept state, found by the steps `done` there, up to the last wanted step."""
         spec = self.plan.spec
         size = spec.training.batch_size
-        epoch, state = self._between[done]
+        own = done not in self._passed
+        epoch, state = self._between[done] if own else self._passed[done]
         # The caller reports a run that diverges, so NumPy's warnings are turned off.
         with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
             while True:
@@ -152,12 +181,16 @@ class ReferenceRun:
                 batches = []
                 for start in range(0, len(positions), size):
                     if state.step + 1 in wanted:
-                        self._states[state.step + 1] = rounded(state, spec.training.precision)
+                        with self._changed:
+                            self._states[state.step + 1] = in_precision(
+                                state, spec.training.precision
+                            )
+                            self._changed.notify_all()
                     if state.step + 1 >= wanted[-1]:
                         return
                     state, batch = self._step(state, positions[start : start + size])
                     batches.append(batch)
-                if epoch == len(self._epochs):
+                if own and epoch == len(self._epochs):
                     self._epochs.append(Batches(*map(np.array, zip(*batches, strict=True))))
                 epoch += 1
                 self._keep(epoch, state)
@@ -165,7 +198,8 @@ class ReferenceRun:
     def _step(self, state: State, rows: Ids) -> tuple[State, tuple[float, int, int]]:
         """The state after one step; mean loss, rows and correct predictions of its batch."""
         spec, labels = self.plan.spec, self.data.train_labels[rows]
-        x = reference.scale_pixels(self.data.train_images[rows], dtype=self._dtype)
+        dtype = next(iter(state.weights.values())).dtype
+        x = reference.scale_pixels(self.data.train_images[rows], dtype=dtype)
         passed = reference.forward(state.weights, spec.model.activations, x)
         losses = reference.sample_losses(passed.logits, labels)
         right = int((passed.logits.argmax(axis=1) == labels).sum())
@@ -187,22 +221,29 @@ class ReferenceRun:
             self._between = {s: self._between[s] for s in {*steps[::2], steps[-1]}}
 
 
-def begin(*wanted: tuple[ReferenceRun, Collection[int]]) -> None:
-    """Compute states of runs in the background, one run after the other.
+def begin(*wanted: Callable[[], object]) -> None:
+    """Call functions that compute states of runs, in the background and one after the other.
 
     The process that the states are for starts meanwhile. Whoever asks a run for its states waits
     until it is done.
     """
 
     def compute() -> None:
-        for run, before in wanted:
-            run.states(before)
+        for function in wanted:
+            function()
 
     # A daemon, so that a command that fails for another reason ends at once.
     Thread(target=compute, daemon=True).start()
 
 
-def rounded(state: State, precision: str) -> State:
+def _complete(state: State, slots: Sequence[str]) -> bool:
+    """Whether a run can go on from this state: all its numbers are there, and finite."""
+    tensors = [state.weights, *state.slots.values()]
+    finite = all(np.isfinite(t).all() for group in tensors for t in group.values())
+    return finite and state.slots.keys() >= set(slots)
+
+
+def in_precision(state: State, precision: Any) -> State:
     """The same state, rounded to a precision."""
     return State(
         step=state.step,
