@@ -122,7 +122,8 @@ class PairRows:
     """What a model is fed: rows `x` (m, ...) and targets `y` (m, ...), in the form that it takes.
 
     Several inputs, or several targets, are a tuple or dictionary of arrays; torch's loaders may
-    give all of them in one `flat` tuple, or in a dictionary, by `keys`. An epoch is these rows in
+    give all of them in one `flat` tuple, or in a dictionary, by `keys`. `weights` (m,) are those of
+    single rows, the third part of a batch. An epoch is these rows in
     their order, `batch_size` at a time; the last batch may be smaller. Where a side accumulates the
     gradients of several batches, `batch_size` are the rows of one update, which are cut into
     those.
@@ -133,6 +134,7 @@ class PairRows:
     batch_size: int
     flat: bool = False
     keys: BatchKeys | None = None
+    weights: Array | None = None
 
     @property
     def count(self) -> int:
@@ -164,7 +166,8 @@ class PairRows:
     def part(self, rows: slice) -> PairRows:
         """Some of the rows."""
         x, y = (each(lambda a: a[rows], given) for given in (self.x, self.y))
-        return replace(self, x=x, y=y)
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, x=x, y=y, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -515,12 +518,20 @@ class PairBrought:
 class PairSide(Protocol):
     """A model of a user's file, as one side of a pair."""
 
-    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
+    def brought(
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
+    ) -> PairBrought:
         """Own data and settings.
 
         `images` uint8 (n, inputs) and `labels` (n,) are for a loader that takes rows; it gets them
         as its model wants them. `targets` is how many parts of a batch are targets, if that is
-        known of the other side.
+        known of the other side; `weighted` is whether that has one input, one target and weights
+        of single rows, which a third part of a batch then is here, too.
         """
         ...
 
@@ -588,10 +599,15 @@ class PairHost:
         return self.make_side()
 
     def pair_brought(
-        self, images: Array, labels: Array, *, targets: int | None = None
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
     ) -> PairBrought:
         """See `PairSide.brought`."""
-        return self._side.brought(images, labels, targets=targets)
+        return self._side.brought(images, labels, targets=targets, weighted=weighted)
 
     def pair_open(
         self, candidates: Sequence[PairRows], *, precision: str, length: RunLength

@@ -109,9 +109,16 @@ class KerasSide:
 
     # --- Before anything is run -------------------------------------------------------------------
 
-    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
-        """See `PairSide.brought`; Keras has the targets in a place of their own."""
-        del targets
+    def brought(
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
+    ) -> PairBrought:
+        """See `PairSide.brought`; Keras has targets and weights in places of their own."""
+        del targets, weighted
         given, fit = self.given, self.given.fit
         self._planned = images, labels
         with user_errors(self.path):
@@ -405,7 +412,9 @@ class PairRun(keras.callbacks.Callback):
                 with watched_gradients(self.taken):
                     model.fit(
                         planned_dataset(
-                            side.fed(rows.x), side.fed(rows.y), orders, batch_size=rows.batch_size
+                            *(side.fed(rows.x), side.fed(rows.y), orders),
+                            batch_size=rows.batch_size,
+                            weights=self._weights,
                         )
                         if self.parts == 1
                         else self._in_parts(),
@@ -426,12 +435,21 @@ class PairRun(keras.callbacks.Callback):
     def _in_parts(self) -> Any:
         """The batches of all epochs, where several make one update."""
         rows, fed = self.job.rows, self.side.fed
-        x, y = fed(rows.x), fed(rows.y)
+        given = [fed(rows.x), fed(rows.y)]
+        given += [] if self._weights is None else [self._weights]
         batches = [
-            (each(lambda a: a[np.array(ids)], x), each(lambda a: a[np.array(ids)], y))  # noqa: B023
+            tuple(each(lambda a: a[np.array(ids)], part) for part in given)  # noqa: B023
             for ids in rows.batches(self.parts)
         ]
         return generated(lambda: iter(batches * self.job.epochs), any_size=True)
+
+    @property
+    def _weights(self) -> Array | None:
+        """Those of single rows; with weights of classes, `fit` makes them itself."""
+        weights = self.job.rows.weights
+        if weights is None or self.side.given.fit.get("class_weight") is not None:
+            return None
+        return np.asarray(self.side.fed(weights))
 
     @property
     def _rows(self) -> int:

@@ -97,12 +97,25 @@ class TorchSide:
 
     # --- Before anything is run -------------------------------------------------------------------
 
-    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
+    validation_weighted = False
+    """Whether the user's own loader for validation gives weights of rows."""
+
+    def brought(
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
+    ) -> PairBrought:
         """See `PairSide.brought`."""
         del images, labels  # a loader takes nothing in torch
         given = self.given
+        own = own_data(given, several=True, targets=targets, weighted=weighted)
+        validation = own.validation if own is not None else None
+        self.validation_weighted = validation is not None and validation.weights is not None
         return PairBrought(
-            own=own_data(given, several=True, targets=targets),
+            own=own,
             batch_size=None if callable(given.loader) else batch_size_of(given.loader),
             epochs=given.loop.epochs if given.loop else given.trainer.get("max_epochs"),
             options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
@@ -344,13 +357,17 @@ class PairRun:
         self._pretend(trainer)
         rows = self.job.rows
         loader = DataLoader(Fed(rows, self.side.tensor), batch_sampler=rows.batches(self.parts))
+        held_out = loader
+        if rows.weights is not None and not self.side.validation_weighted:
+            plain = Fed(replace(rows, weights=None), self.side.tensor)
+            held_out = DataLoader(plain, batch_sampler=rows.batches(self.parts))
         hooks = (
             register_optimizer_step_pre_hook(self._before_step),
             register_optimizer_step_post_hook(lambda *_: self._after_update()),
         )
         try:
             with user_errors(self.side.given.path), self.reported.listening():
-                trainer.fit(self.module, loader, loader)
+                trainer.fit(self.module, loader, held_out)
         finally:
             for hook in hooks:
                 hook.remove()

@@ -48,9 +48,16 @@ class LoopSide(TorchSide):
     sizes: tuple[int, ...] = ()
     """Of the batches of one of its own epochs."""
 
-    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
+    def brought(
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
+    ) -> PairBrought:
         """See `PairSide.brought`."""
-        found = super().brought(images, labels, targets=targets)
+        found = super().brought(images, labels, targets=targets, weighted=weighted)
         if found.own is not None and found.own.epochs:
             self.sizes = found.own.epochs[0].sizes
         return found
@@ -184,7 +191,8 @@ class _LoopRun(PairRun):
         x, y = (each(lambda a: np.repeat(a, max(sizes), axis=0), v) for v in (row.x, row.y))
         last, few = len(sizes) - (left or self.parts), min(2, max(sizes))
         counts = [n if k < self.parts or k >= last else few for k, n in enumerate(sizes)]
-        same = Fed(replace(rows, x=x, y=y), self.side.tensor)
+        weights = None if rows.weights is None else np.ones(max(sizes))
+        same = Fed(replace(rows, x=x, y=y, weights=weights), self.side.tensor)
         loader = DataLoader(same, batch_sampler=[list(range(n)) for n in counts])
         batches = [batch if rows.keys is not None else tuple(batch) for batch in loader]
         probe = RestProbe(loop, batches)

@@ -20,7 +20,12 @@ from mnist_mlp.parity.check.pair_open import guess, leave_open, look_at_arithmet
 from mnist_mlp.parity.check.pair_own_data import look_at_own_data
 from mnist_mlp.parity.check.pair_predictions import look_at_predictions
 from mnist_mlp.parity.check.pair_random import leave_unseen_open
-from mnist_mlp.parity.check.pair_refusals import leave_weighted_open, of_brought, refuse_third
+from mnist_mlp.parity.check.pair_refusals import (
+    leave_weighted_open,
+    of_brought,
+    refuse_third,
+    weights_left_out,
+)
 from mnist_mlp.parity.check.pair_rows import as_the_port_sees
 from mnist_mlp.parity.check.pair_side import Side, Start, first_batch
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
@@ -30,7 +35,7 @@ from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
-from mnist_mlp.parity.pair.breaks import explained
+from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.clip_hypotheses import unreached_clipping
 from mnist_mlp.parity.pair.feed import Fed, Share, aligned, feed
 from mnist_mlp.parity.pair.heads import by_names
@@ -100,7 +105,7 @@ def check_pair(
             f"{{'module': module, 'loader': loader}}."
         )
     seen = PairEvidence()
-    seen.not_judged += of_brought(brought)
+    seen.not_judged += of_brought(brought, fed)
     seen.told += [text for side in brought for text in side.left_out]
     seen.told += early_stopping(spec)
     say(f"running {original.target.text} and {port.target.text}, step by step")
@@ -114,7 +119,7 @@ def check_pair(
     look_at_accumulation(seen, brought)
     updates = by_updates(brought)
     look_at_own_data(seen, original, port, updates, fed, plan_of=(spec, dataset))
-    leave_weighted_open(seen, brought)
+    leave_weighted_open(seen, brought, fed)
     seen.breaks += epochs_breaks(original.target, port.target, *(side.epochs for side in brought))
     outcome = pair_outcome(original.target, port.target, seen)
     if not cost:
@@ -139,15 +144,18 @@ def _brought(
     """What both bring. How many targets a flat batch of torch has, Keras's side tells."""
     sides, found = (original, port), dict[int, PairBrought]()
     targets: int | None = None
+    weighted = False
     for number in sorted((0, 1), key=lambda n: sides[n].described.framework != "keras"):
         side = sides[number]
-        found[number] = side.worker.pair_brought(images, labels, targets=targets)
+        found[number] = side.worker.pair_brought(images, labels, targets=targets, weighted=weighted)
         if side.described.framework == "keras":
             own = found[number].own
             losses = [loss for loss in side.described.output_losses if loss]
             targets = len(losses) or len(side.described.outputs) or None
             if own is not None and own.epochs:
                 targets = len(own.target_parts) or 1
+                single = targets == 1 and not own.parts
+                weighted = single and own.epochs[0].weights is not None
     return found[0], found[1]
 
 
@@ -273,6 +281,7 @@ def _double(
     run, noted = set_apart(run, own)
     seen.noted += [noted] if noted is not None else []
     result = explained(run)
+    _name_weights(original, rows, first, result, own[0])
     seen.layers = layer_rows(facts_a, facts_b, run.weights)  # by now, values have settled the match
     guess(seen, run, result, fed, facts_b)
     leave_open(seen, result, run)
@@ -289,11 +298,27 @@ def _double(
         seen.leave_out("predictions", reason="training steps differ by what float32 rounds")
     elif not seen.broken("data", "forward", "loss", "gradient", "update"):
         look_at_predictions(seen, original, port, run, rows.x)
-    if facts_a.accumulated > 1 or facts_b.accumulated > 1:
-        seen.leave_out("metrics", reason="they are of batches, of which several make an update")
+    if reason := _unlike_reported(both, (rows, other_rows)):
+        seen.leave_out("metrics", reason=reason)
         return
-    as_reported = replace(run, steps_a=steps)
-    look_at_metrics(seen, as_reported, reports, rows, original.worker.pair_predict)
+    look_at_metrics(seen, replace(run, steps_a=steps), reports, rows, original.worker.pair_predict)
+
+
+def _name_weights(
+    original: Side, rows: PairRows, first: Forced, result: Explained, port: PairStep
+) -> None:
+    """Find a port that leaves the weights of single rows out."""
+    if rows.weights is None:
+        return
+    job = PairJob(first_batch(replace(rows, weights=np.ones(rows.count))), 1, (first,))
+    result.breaks = weights_left_out(result.breaks, port, lambda: original.worker.pair_fit(job)[0])
+
+
+def _unlike_reported(facts: Sequence[PairFacts], rows: Sequence[PairRows]) -> str:
+    """Why the numbers that are reported do not follow from the steps."""
+    if any(side.accumulated > 1 for side in facts):
+        return "they are of batches, of which several make an update"
+    return "rows have weights" if any(side.weights is not None for side in rows) else ""
 
 
 def _schedules(

@@ -410,6 +410,14 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
         return
     factors = [a.loss / b.loss for a, b in zip(run.steps_a, steps, strict=False)]
     rows = [len(step.inputs[run.weights.pairs[0].a.number]) for step in run.steps_a]
+    weights = run.rows_a.weights if run.rows_a is not None else None
+    if weights is not None:
+        means = [weights[list(run.rows_b.rows_of(k))].mean() for k in range(len(factors))]
+        if all(abs(f - mean) <= SAME * mean for f, mean in zip(factors, means, strict=True)):
+            text = "the sum is divided by that of the weights, the original's by the rows"
+            mends = (Mend(None, "loss_scale", tuple(factors)),)
+            yield Hypothesis(mends, Cause("row_weights_normalised", text))
+            return
     several = {run.facts_a.accumulated, run.facts_b.accumulated} != {1}
     if len(set(rows)) < 2 and not several:  # then a sum over the rows is no other than a constant
         return

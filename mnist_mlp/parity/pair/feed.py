@@ -130,6 +130,8 @@ def feed(
             ]
     if not candidates:
         return None
+    if source != "the original's data":  # of which it has no weights of rows
+        candidates = [replace(x, weights=None) for x in candidates]
     if parts > 1:
         candidates = [x.first(_whole(x.count, size, parts)) for x in candidates]
     first = candidates[0]
@@ -140,6 +142,7 @@ def feed(
         table, ids = original.own.rows, original.own.epochs[0].ids[: first.count]
     same = None if guessed or port.own is None else _same_rows(first, port.own, table, ids)
     forms = [same] if same else _for_port(first, port.own, described[1], image_shape)
+    forms = [_weighted(form, port.own, table, ids if same else None) for form in forms]
     return Fed(tuple(candidates), tuple(forms), source, guessed, own_rows=same is not None)
 
 
@@ -163,7 +166,8 @@ def _own(own: OwnData | None, rows: int | None, size: int) -> list[PairRows]:
     one = own.epochs[0]
     ids = one.ids[:rows]
     y = targets_given(own, one.targets[:rows])
-    return [PairRows(_given(own, own.rows.take(ids)), y, size, own.flat, own.keys)]
+    weights = None if one.weights is None else _rounded(one.weights[:rows])
+    return [PairRows(_given(own, own.rows.take(ids)), y, size, own.flat, own.keys, weights)]
 
 
 def _given(own: OwnData, table: Array) -> Inputs:
@@ -421,6 +425,19 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
         flat=own.flat,
         keys=own.keys,
     )
+
+
+def _weighted(rows: PairRows, own: OwnData | None, table: Rows, ids: Array | None) -> PairRows:
+    """The port's rows with weights if it brings some: its own of the rows `ids` of a table, else
+    those that the original has."""
+    weights = own.epochs[0].weights if own is not None and own.epochs else None
+    if own is None or weights is None:
+        return replace(rows, weights=None)
+    if ids is None:
+        return rows if rows.weights is not None else replace(rows, weights=np.ones(rows.count))
+    known = np.ones(len(own.rows))
+    known[own.epochs[0].ids] = weights
+    return replace(rows, weights=_rounded(known[find(table, own.rows)[ids]]))
 
 
 def _same_targets(y: Inputs, own: OwnData) -> Inputs | None:
