@@ -273,6 +273,7 @@ ONLY_ONE_HAS = {
     },
     "mnist_mlp_torch": {
         # Loops in Keras ask schedule objects, and clip by arguments of the optimizer.
+        "loop_accumulation",
         "loop_clipping",
         "loop_schedules",
         "feed",

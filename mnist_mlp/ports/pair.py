@@ -39,6 +39,14 @@ OWN = 1_000_000
 RESULT = -1
 """Stands for the number of a layer where the result of the whole model is meant."""
 
+REST = {
+    "later": "begin the first update of the next epoch",
+    "added": "are added to the first update of the next epoch",
+    "update": "make an update",
+    "dropped": "are dropped",
+}
+"""What becomes of batches at an epoch's end that are too few for an update."""
+
 OF_LOOPS = ("cleared", "training_mode")
 """Changes of a loop, before each step: gradients are cleared, the module is in training mode."""
 
@@ -125,8 +133,11 @@ class PairRows:
     """What a model is fed: rows `x` (m, ...) and targets `y` (m, ...), in the form that it takes.
 
     Several inputs, or several targets, are a tuple or dictionary of arrays; torch's loaders may
-    give all of them in one `flat` tuple, or in a dictionary, by `keys`. An epoch is these rows in
-    their order, `batch_size` at a time; the last batch may be smaller.
+    give all of them in one `flat` tuple, or in a dictionary, by `keys`. `weights` (m,) are those of
+    single rows, the third part of a batch. An epoch is these rows in
+    their order, `batch_size` at a time; the last batch may be smaller. Where a side accumulates the
+    gradients of several batches, `batch_size` are the rows of one update, which are cut into
+    those.
     """
 
     x: Inputs
@@ -134,6 +145,7 @@ class PairRows:
     batch_size: int
     flat: bool = False
     keys: BatchKeys | None = None
+    weights: Array | None = None
 
     @property
     def count(self) -> int:
@@ -145,6 +157,19 @@ class PairRows:
         """Batches of an epoch."""
         return -(-self.count // self.batch_size)
 
+    def batches(self, parts: int = 1) -> list[list[int]]:
+        """The rows of each batch that a model gets, where so many of them make one update."""
+        found = []
+        for start in range(0, self.count, self.batch_size):
+            rows = range(start, min(start + self.batch_size, self.count))
+            found += [part.tolist() for part in np.array_split(np.array(rows), parts)]
+        return found
+
+    def rows_of(self, step: int) -> range:
+        """The rows of an update, from 0, in whatever epoch it is."""
+        start = step % self.steps * self.batch_size
+        return range(start, min(start + self.batch_size, self.count))
+
     def first(self, rows: int) -> PairRows:
         """The first so many rows."""
         return self.part(slice(rows))
@@ -152,7 +177,8 @@ class PairRows:
     def part(self, rows: slice) -> PairRows:
         """Some of the rows."""
         x, y = (each(lambda a: a[rows], given) for given in (self.x, self.y))
-        return replace(self, x=x, y=y)
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, x=x, y=y, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -433,7 +459,12 @@ class PairFacts:
         Whether the user's own code changes learning rates, so that `PairSide.rates` does not know
         them.
     accumulated : int
-        Batches whose gradients make one update. The judged steps are taken without that.
+        Batches whose gradients make one update.
+    rest : str
+        What becomes of batches at the end of an epoch that are too few for an update: one of
+        `REST`; empty where that is not known.
+    rest_weights : tuple of float
+        What the loss of each of them counts in that; empty where all count as in other updates.
     plateau, early_stopping : dict or None
         Settings of what follows the loss, by one name and in one convention: `epochs` without
         progress that it takes.
@@ -467,6 +498,8 @@ class PairFacts:
     asks_length: bool = False
     own_rates: bool = False
     accumulated: int = 1
+    rest: str = ""
+    rest_weights: tuple[float, ...] = ()
     plateau: Mapping[str, Any] | None = None
     early_stopping: Mapping[str, Any] | None = None
     trainer_given: bool = True
@@ -493,17 +526,26 @@ class PairBrought:
     options: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     not_judged: tuple[str, ...] = ()
+    accumulated: int = 1
 
 
 class PairSide(Protocol):
     """A model of a user's file, as one side of a pair."""
 
-    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
+    def brought(
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
+    ) -> PairBrought:
         """Own data and settings.
 
         `images` uint8 (n, inputs) and `labels` (n,) are for a loader that takes rows; it gets them
         as its model wants them. `targets` is how many parts of a batch are targets, if that is
-        known of the other side.
+        known of the other side; `weighted` is whether that has one input, one target and weights
+        of single rows, which a third part of a batch then is here, too.
         """
         ...
 
@@ -571,10 +613,15 @@ class PairHost:
         return self.make_side()
 
     def pair_brought(
-        self, images: Array, labels: Array, *, targets: int | None = None
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
     ) -> PairBrought:
         """See `PairSide.brought`."""
-        return self._side.brought(images, labels, targets=targets)
+        return self._side.brought(images, labels, targets=targets, weighted=weighted)
 
     def pair_open(
         self, candidates: Sequence[PairRows], *, precision: str, length: RunLength

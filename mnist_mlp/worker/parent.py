@@ -460,10 +460,17 @@ class Worker:
         return accuracy
 
     def pair_brought(
-        self, images: Array, labels: Array, *, targets: int | None = None
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
     ) -> PairBrought:
         """Own data and settings of a model (`mnist_mlp.ports.pair.PairHost`), described before."""
-        brought: PairBrought = self._port("pair_brought", images, labels, targets=targets)
+        brought: PairBrought = self._port(
+            "pair_brought", images, labels, targets=targets, weighted=weighted
+        )
         return brought
 
     def pair_open(

@@ -79,8 +79,55 @@ def excluded():
     return trained(optimizer)
 
 
-def accumulated():
-    return trained(keras.optimizers.SGD(0.05, gradient_accumulation_steps=4))
+def accumulated(batches=4):
+    return trained(keras.optimizers.SGD(0.05, gradient_accumulation_steps=batches))
+
+
+def accumulated_by_three():
+    """Two of an epoch's eight batches are left for the next one."""
+    return accumulated(3)
+
+
+def larger_batches():
+    original = trained(keras.optimizers.SGD(0.05))
+    original["fit"]["batch_size"] = 60
+    return original
+
+
+def dropped_out(batches=4):
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, "tanh"), layers.Dropout(0.4), layers.Dense(1)]
+    )
+    optimizer = keras.optimizers.Adam(0.05, epsilon=1e-12, gradient_accumulation_steps=batches)
+    model.compile(optimizer, "mse")
+    x, y = numbers()
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 60 // (batches or 1)}}
+
+
+def dropped_out_of_larger_batches():
+    return dropped_out(None)
+
+
+def normalised():
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8),
+            layers.BatchNormalization(epsilon=1e-5, momentum=0.9),
+            layers.Activation("tanh"),
+            layers.Dense(1),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.05, gradient_accumulation_steps=4), "mse")
+    x, y = numbers()
+    return {"model": model, "fit": {"x": x, "y": y, "batch_size": 15}}
+
+
+def normalised_in_larger_batches():
+    original = normalised()
+    original["model"].compile(keras.optimizers.SGD(0.05), "mse")
+    original["fit"]["batch_size"] = 60
+    return original
 
 
 def averaged():

@@ -178,6 +178,44 @@ def accumulated_less():
     return accumulated(2)
 
 
+def accumulated_by_three():
+    return accumulated(3)
+
+
+class Other(Port):
+    """The same with another network."""
+
+    def __init__(self, optimizer, *layers):
+        super().__init__(optimizer)
+        self.net = nn.Sequential(nn.Linear(6, 8), *layers, nn.Linear(8, 1))
+        for layer in (self.net[0], self.net[-1]):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def accumulating(module):
+    return {
+        "module": module,
+        "loader": loader(),
+        "trainer": {"max_epochs": 3, "accumulate_grad_batches": 4},
+    }
+
+
+def dropped_out(rate=0.4):
+    def adam(module):
+        return torch.optim.Adam(module.parameters(), lr=0.05, eps=1e-12)
+
+    return accumulating(Other(adam, nn.Tanh(), nn.Dropout(rate)))
+
+
+def dropped_out_otherwise():
+    return dropped_out(0.5)
+
+
+def normalised():
+    return accumulating(Other(sgd(), nn.BatchNorm1d(8), nn.Tanh()))
+
+
 def averaged():
     return trained(sgd())
 

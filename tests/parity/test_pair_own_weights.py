@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -10,18 +11,27 @@ import numpy as np
 import pytest
 
 from mnist_mlp.parity.check.pair_epochs import epochs_breaks
-from mnist_mlp.parity.check.pair_refusals import leave_weighted_open
+from mnist_mlp.parity.check.pair_refusals import leave_weighted_open, weights_left_out
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, with_cure
 from mnist_mlp.parity.check.target import parse_target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair import breaks
 from mnist_mlp.parity.pair.experiments import _across, _padding
+from mnist_mlp.parity.pair.feed import Fed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import Finding, Judged, judge, unmoved_by
 from mnist_mlp.parity.pair.own_weights import MOST_OWN, arrangements, doubtful, matched
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap
-from mnist_mlp.ports.pair import OWN, PairBrought, PairFacts, PairLayer, PairStep, own_weights
+from mnist_mlp.ports.pair import (
+    OWN,
+    PairBrought,
+    PairFacts,
+    PairLayer,
+    PairRows,
+    PairStep,
+    own_weights,
+)
 from mnist_mlp.ports.protocol import OwnData
 from mnist_mlp.reference import Array
 
@@ -327,6 +337,36 @@ def test_rows_may_be_weighted_by_the_port_s_own_code() -> None:
     leave_weighted_open(seen, sides)
     assert not seen.breaks
     assert "own code" in seen.not_judged[0]
+
+
+def fed(weights: Array | None) -> Fed:
+    rows = PairRows(np.zeros((3, 1)), np.zeros(3), 2, weights=weights)
+    return Fed((rows,), (replace(rows, weights=None),), "the original's data", False, True)
+
+
+def test_judged_steps_with_weights_tell_whether_the_port_has_them() -> None:
+    sides = brought(np.ones(3)), brought(None)
+    told = loss_break("the original gives each row a weight, the port does not")
+    other = loss_break("0.08 of the largest")
+    for left in ([], [other]):
+        seen = PairEvidence(breaks=[*left, told], judged=True)
+        leave_weighted_open(seen, sides, fed(np.array([1.0, 2.0, 1.0])))
+        assert seen.breaks == left
+        assert not seen.not_judged
+    seen = PairEvidence(breaks=[other, told], judged=True)
+    leave_weighted_open(seen, sides, fed(np.ones(3)))  # nothing shows by equal weights
+    assert not seen.breaks
+    assert seen.not_judged
+
+
+def test_a_loss_without_weights_is_named_by_the_original_s() -> None:
+    def step(loss: float) -> PairStep:
+        return PairStep({}, {}, loss, {}, {}, {})
+
+    found = [loss_break("0.08 of the largest")]
+    (named,) = weights_left_out(found, step(2.0), lambda: step(2.0 + 1e-12))
+    assert named.cause.name == "row_weights_missing"
+    assert weights_left_out(found, step(2.0), lambda: step(2.001)) == found
 
 
 # --- Optimizers and cures -------------------------------------------------------------------------

@@ -313,7 +313,8 @@ class LoopWatch(Seen):
         if self.batch is None:
             return {}
         dataset, site, element = self.batch
-        if not isinstance(element, tuple | list) or len(element) != 2:
+        weighted = isinstance(element, tuple) and len(element) == 3 and _one_a_row(element[2])
+        if not isinstance(element, tuple | list) or not (len(element) == 2 or weighted):
             what = f"{len(element)} parts" if isinstance(element, tuple) else type(element).__name__
             return {"refused": f"its data set gives {what}, expected (x, y)"}
         epochs = self._epochs(dataset)
@@ -377,6 +378,11 @@ class LoopWatch(Seen):
             "fit": {"epochs": epochs} if epochs else {},
         }
         self.catch.offer(lambda: self._whole(found, self.own))
+
+
+def _one_a_row(part: Any) -> bool:
+    """Whether a part of a batch are weights of its rows."""
+    return len(getattr(part, "shape", ())) == 1 and "float" in str(getattr(part, "dtype", ""))
 
 
 def as_compiled(model: Any, optimizer: Any, loss: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,12 +12,14 @@ import numpy as np
 from keras.src.backend.common import global_state  # they have no public names
 from keras.src.utils import rng_utils
 
+from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.pair import (
     RESULT,
     ClassWeights,
+    Draw,
     PairBrought,
     PairFacts,
     PairJob,
@@ -28,6 +31,7 @@ from mnist_mlp.ports.pair import (
     changed_since,
     tensor_name,
 )
+from mnist_mlp.ports.parts import draws_of, joined, joined_draws, joined_result
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs, mends_of_layers
 from mnist_mlp.ports.update_rules import Settings
@@ -38,6 +42,7 @@ from mnist_mlp_keras.engine import (
     eager_functions,
     exact_scalars,
     forget_seed,
+    generated,
     gradients_going_on,
     is_sparse,
     planned_dataset,
@@ -90,6 +95,9 @@ class KerasSide:
     loss_place: int | None = None
     """The number of the loss, behind those of the layers."""
 
+    parts = 1
+    """Batches whose gradients make one update."""
+
     def __init__(self, target: str, given: Given) -> None:
         self.target = target
         self.path = path_of(target)
@@ -102,13 +110,21 @@ class KerasSide:
 
     # --- Before anything is run -------------------------------------------------------------------
 
-    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
-        """See `PairSide.brought`; Keras has the targets in a place of their own."""
-        del targets
+    def brought(
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
+    ) -> PairBrought:
+        """See `PairSide.brought`; Keras has targets and weights in places of their own."""
+        del targets, weighted
         given, fit = self.given, self.given.fit
         self._planned = images, labels
         with user_errors(self.path):
             own = own_data(given, rows=len(labels), fed=lambda: self._for_loader(given))
+            self._know_parts()
         return PairBrought(
             own=own,
             batch_size=fit.get("batch_size"),
@@ -123,6 +139,7 @@ class KerasSide:
                 *(("what the loop does after its first two epochs",) if given.loop else ()),
                 *getattr(given.found, "others", ()),
             ),
+            accumulated=self.parts,
         )
 
     def _for_loader(self, given: Given) -> tuple[Array, Array]:
@@ -141,7 +158,13 @@ class KerasSide:
         self.precision = precision
         with default_type(precision):
             self.given = self._loaded()
+            with user_errors(self.path):
+                self._know_parts()
             return first_that_runs(candidates, self._looked)
+
+    def _know_parts(self) -> None:
+        optimizer = innermost(self.given.first().optimizer)
+        self.parts = getattr(optimizer, "gradient_accumulation_steps", None) or 1
 
     def _looked(self, rows: PairRows, chosen: int) -> PairFacts:
         with user_errors(self.path):
@@ -172,7 +195,8 @@ class KerasSide:
             constraints=constraints_of(observer.tensors),
             repeated_rows=tuple(run.repeated_rows),
             schedules=tuple(described(run.fitted, run.callbacks)),
-            accumulated=run.accumulated,
+            accumulated=run.parts,
+            rest="later" if run.parts > 1 else "",
             plateau=plateau_of(run.callbacks),
             trainer_given=bool(self.given.fit) and self.given.loop is None,
             early_stopping=early_stopping_of(run.callbacks),
@@ -306,6 +330,14 @@ class PairRun(keras.callbacks.Callback):
         known = side.observer
         self.known = Observer.like(known, model) if known is not None else None
         self.observer = Observer(model)
+        self.parts = side.parts
+        self._part = 0
+        """Which of the batches of a step has begun, from 1: an update may be made of several."""
+        self._earlier: list[_Part] = []
+        self._draws = Draws(())
+        self._loss = float("nan")
+        self._waiting: list[list[Any]] = []
+        """Gradients of the batches before it."""
         self._open: ExitStack | None = None
         self._pending = False
         self.repeated_rows: list[str] = []
@@ -347,9 +379,9 @@ class PairRun(keras.callbacks.Callback):
     def take_charge(self, optimizer: Any) -> None:
         """Of the optimizer that makes the updates."""
         self.optimizer = optimizer
-        self.accumulated = getattr(optimizer, "gradient_accumulation_steps", None) or 1
         if optimizer is None:
             return
+        # Its accumulators would keep what is exchanged: the mean is taken here (`_mean`).
         optimizer.gradient_accumulation_steps = None
         schedule = schedule_of(self.fitted)
         if schedule is not None and self.side.precision == "float64":
@@ -383,10 +415,14 @@ class PairRun(keras.callbacks.Callback):
                 with watched_gradients(self.taken):
                     model.fit(
                         planned_dataset(
-                            side.fed(rows.x), side.fed(rows.y), orders, batch_size=rows.batch_size
-                        ),
+                            *(side.fed(rows.x), side.fed(rows.y), orders),
+                            batch_size=rows.batch_size,
+                            weights=self._weights,
+                        )
+                        if self.parts == 1
+                        else self._in_parts(),
                         epochs=self.job.epochs,
-                        steps_per_epoch=rows.steps,
+                        steps_per_epoch=rows.steps * self.parts,
                         shuffle=False,
                         verbose=0,
                         **options,
@@ -399,17 +435,43 @@ class PairRun(keras.callbacks.Callback):
                 model.test_function = None
             self._close()
 
+    def _in_parts(self) -> Any:
+        """The batches of all epochs, where several make one update."""
+        rows, fed = self.job.rows, self.side.fed
+        given = [fed(rows.x), fed(rows.y)]
+        given += [] if self._weights is None else [self._weights]
+        batches = [
+            tuple(each(lambda a: a[np.array(ids)], part) for part in given)  # noqa: B023
+            for ids in rows.batches(self.parts)
+        ]
+        return generated(lambda: iter(batches * self.job.epochs), any_size=True)
+
+    @property
+    def _weights(self) -> Array | None:
+        """Those of single rows; with weights of classes, `fit` makes them itself."""
+        weights = self.job.rows.weights
+        if weights is None or self.side.given.fit.get("class_weight") is not None:
+            return None
+        return np.asarray(self.side.fed(weights))
+
+    @property
+    def _rows(self) -> int:
+        """How many the step has."""
+        return len(self.job.rows.rows_of(len(self.steps)))
+
     def enter(self) -> None:
         """Before a batch, and before any callback of the user's."""
-        self._close()
-        forced = self.job.forced_at(len(self.steps))
-        if self.known is not None:
-            self.known.write(forced.weights)
+        if 0 < self._part < self.parts:
+            self._part += 1
+            here = _Part(self.observer, self._draws.seen, self._left_here(), self._loss)
+            self._earlier.append(here)
+            self._unseen += self._draws.unseen
+        else:
+            self._begin()
         self.observer = Observer(self.fitted, self.job.mends)
-        self._before = self.known.read() if self.known is not None else {}
-        self._forced = forced
-        self._settings, self._applied, self._moved = {}, {}, {}
-        self._draws = Draws(forced.draws)
+        draws, unseen = draws_of(self._forced.draws, self._part - 1, self.parts, self._rows)
+        self._unseen += unseen
+        self._draws = Draws(draws)
         self._loss, self._raw = float("nan"), dict[int, Any]()
         self._open = ExitStack()
         self._open.enter_context(self.observer.watching(self._draws))
@@ -419,6 +481,18 @@ class PairRun(keras.callbacks.Callback):
         )
         if any(mend.field == "attached" for mend in self.job.mends):
             self._open.enter_context(gradients_going_on())
+
+    def _begin(self) -> None:
+        """Begin a step with the first of its parts."""
+        self._close()
+        forced = self.job.forced_at(len(self.steps))
+        if self.known is not None:
+            self.known.write(forced.weights)
+        self._before = self.known.read() if self.known is not None else {}
+        self._forced = forced
+        self._settings, self._applied, self._moved = {}, {}, {}
+        self._part, self._earlier, self._waiting = 1, [], []
+        self._unseen: tuple[str, ...] = ()
 
     def _keep_predictions(self, predictions: Any) -> None:
         self.predictions = predictions
@@ -464,6 +538,9 @@ class PairRun(keras.callbacks.Callback):
 
         def apply(gradients: Any, trainable_variables: Any = None) -> Any:
             known, optimizer = self.known or self.observer, self.optimizer
+            if self._part < self.parts:
+                self._waiting.append([None if g is None else dense(g) for g in gradients])
+                return
             variables = trainable_variables or optimizer._trainable_variables
             names = self._names()
             if not optimizer.built:
@@ -471,7 +548,7 @@ class PairRun(keras.callbacks.Callback):
             if not self.steps:
                 self._try_sparsely(gradients, variables)
             # Some optimizers take the occurrences of a row one by one, which is told apart.
-            gradients = [None if g is None else dense(g) for g in gradients]
+            gradients = self._mean([None if g is None else dense(g) for g in gradients])
             self._experiment.before_step(optimizer, len(self.steps))
             if not self._settings:
                 self._settings = by_tensor(optimizer, names)
@@ -495,6 +572,19 @@ class PairRun(keras.callbacks.Callback):
                 constrain(held)
 
         return apply
+
+    def _mean(self, gradients: list[Any]) -> list[Any]:
+        """The gradients of all parts, as the optimizer takes them: Keras's own rule."""
+        if len(self._waiting) != self.parts - 1:
+            raise UsageError(
+                f"{self.side.path}: it does not call its optimizer once for each batch, and that "
+                f"accumulates their gradients, which check cannot judge."
+            )
+        several = [*self._waiting, gradients]
+        return [
+            None if any(g is None for g in parts) else sum(parts[1:], parts[0]) / self.parts
+            for parts in zip(*several, strict=True)
+        ]
 
     def _try_sparsely(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
         """Note which embeddings move otherwise by sparse gradients than by the same ones, dense."""
@@ -537,7 +627,14 @@ class PairRun(keras.callbacks.Callback):
         return keras.ops.convert_to_tensor(value, dtype=variable.dtype)
 
     def _left(self) -> dict[str, Array]:
-        """The gradients that the backward pass left."""
+        """The gradients that the backward passes left: their mean over the parts of a step."""
+        lefts: list[Tensors] = [*(part.gradients for part in self._earlier), self._left_here()]
+        shared = [name for name in lefts[-1] if all(name in left for left in lefts)]
+        return {name: sum((x[name] for x in lefts[1:]), lefts[0][name]) / self.parts
+                for name in shared}  # fmt: skip
+
+    def _left_here(self) -> dict[str, Array]:
+        """Those of the last batch."""
         found = {}
         for name, (variable, _, _) in (self.known or self.observer).tensors.items():
             raw = self._raw.get(id(variable), self._raw.get(id(variable.value)))
@@ -555,6 +652,8 @@ class PairRun(keras.callbacks.Callback):
         if self._open is not None:
             self._open.close()
             self._open = None
+        if self._part < self.parts:
+            return
         self._twice()
         if self._moved and self.known is not None:
             self.known.write(self.job.constrained(self._moved))
@@ -591,23 +690,37 @@ class PairRun(keras.callbacks.Callback):
         self._pending = False
         known, seen = self.known or self.observer, self.observer
         after = known.read()
+        observers = [*(part.observer for part in self._earlier), seen]
+        size = self._rows // self.parts
+        drawn = [*(part.draws for part in self._earlier), self._draws.seen]
+        draws, unseen = joined_draws(drawn, size)
         self.steps.append(
             PairStep(
-                inputs=seen.inputs,
-                outputs=seen.outputs,
-                loss=self._loss,
+                inputs=joined([x.inputs for x in observers], size),
+                outputs=joined([x.outputs for x in observers], size),
+                loss=sum([part.loss for part in self._earlier], self._loss) / self.parts,
                 before=self._before,
                 gradients=self._left(),
                 after=after,
                 moved=changed_since(self._moved, after),
-                draws=tuple(self._draws.seen),
+                draws=draws,
                 applied=self._applied,
                 optimizer=self._settings,
                 rough=tuple(seen.rough),
-                unseen=self._draws.unseen,
-                result=seen.result,
+                unseen=(*self._unseen, *self._draws.unseen, *unseen),
+                result=joined_result([x.result for x in observers], size),
             )
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What a batch has left, of several that make one update."""
+
+    observer: Observer
+    draws: Sequence[Draw]
+    gradients: Tensors
+    loss: float
 
 
 class _First(keras.callbacks.Callback):
@@ -666,6 +779,8 @@ def _open_questions(run: PairRun) -> Iterator[str]:
     rate = run.optimizer._learning_rate
     if not isinstance(rate, keras.Variable) and schedule_of(run.fitted) is None:
         yield "the learning rate, which is a function, after the first steps"
+    if run.parts > 1 and schedule_of(run.fitted) is not None:
+        yield "the schedule, which Keras asks by batches and not by updates where it accumulates"
     if getattr(run.optimizer, "use_ema", False):
         yield "the average of the weights (use_ema)"
     for callback in run.callbacks:

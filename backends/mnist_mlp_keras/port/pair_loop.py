@@ -39,7 +39,8 @@ class LoopSide(KerasSide):
         if not isinstance(rows.x, np.ndarray):
             raise UsageError(f"{self.path}: its loop gives its model one tensor, not several")
         cuts = range(rows.batch_size, rows.count, rows.batch_size)
-        parts = [np.split(np.asarray(self.fed(whole)), cuts) for whole in (rows.x, rows.y)]
+        given = (rows.x, rows.y) if rows.weights is None else (rows.x, rows.y, rows.weights)
+        parts = [np.split(np.asarray(self.fed(whole)), cuts) for whole in given]
         epoch = [
             tuple(map(keras.ops.convert_to_tensor, batch)) for batch in zip(*parts, strict=True)
         ]

@@ -151,12 +151,14 @@ class LoopTeller:
 
     def _backward(self, own: Callable[..., None]) -> Callable[..., None]:
         def backward(loss: Tensor, *args: Any, **options: Any) -> None:
-            self.tally.loss(float(loss.detach().sum()))
+            self.tally.loss(float(loss.detach().sum()) * self.loop.accumulated)
             own(loss, *args, **options)
+            if self.loop.accumulated > 1:
+                self.tally.step()  # an epoch ends after its last batch, with or without an update
 
         return backward
 
     def _step(self, optimizer: Any, *_: Any) -> None:
         ours = self.made.optimizers[self.loop.optimizer : self.loop.optimizer + 1]
-        if place_of(optimizer, ours) is not None:
+        if place_of(optimizer, ours) is not None and self.loop.accumulated == 1:
             self.tally.step()

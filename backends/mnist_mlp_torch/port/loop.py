@@ -51,7 +51,7 @@ class Loop:
     `loader` is None where it makes its batches itself, or its targets out of what its loader gives,
     which is `paced` then. `kind` is the type of a batch, `keys` say what is where in one that is a
     dictionary, `epochs` how often its data are gone over, where that is known, and `before` how
-    often its module is called before it trains.
+    often its module is called before it trains. `accumulated` batches make one update.
     """
 
     module: int
@@ -62,6 +62,7 @@ class Loop:
     before: int = 0
     keys: BatchKeys | None = None
     paced: int | None = None
+    accumulated: int = 1
 
 
 class Made:
@@ -121,6 +122,8 @@ class LoopWatch:
         self.batch: tuple[Any, Any] | None = None
         self.backward = 0
         """Calls of it before the first update."""
+        self.earlier: list[tuple[int, int]] = []
+        """Of each batch of that update before this one: calls of the module, and of backward."""
         self.known: list[Any] = []
         """Optimizers that have been seen at work."""
         self.slices = SliceWatch(self._recorded)
@@ -154,11 +157,16 @@ class LoopWatch:
             for given in own(loader):
                 batch = _Read(given) if isinstance(given, Mapping) else given
                 if self.own is None:
+                    self.earlier.append(self._of_this_batch)
                     self.batch, self.slices.inputs = (loader, batch), []
                 yield batch
             self.batch = None
 
         return iterate
+
+    @property
+    def _of_this_batch(self) -> tuple[int, int]:
+        return len(self.slices.inputs), self.backward - sum(n for _, n in self.earlier)
 
     def _backward(self, own: Callable[..., None]) -> Callable[..., None]:
         def backward(*args: Any, **options: Any) -> None:
@@ -181,7 +189,8 @@ class LoopWatch:
         if self.own is not None and inner is self.root:
             self.slices.enter(args)
         elif self.own is None and any(True for _ in inner.parameters()):
-            if inner is not self.root or not self._is_trained(inner):
+            # The batches of one update begin with the same weights, but not statistics.
+            if inner is not self.root or not (self.backward or self._is_trained(inner)):
                 self.root, self.start = inner, copy.deepcopy(inner)
             self.calls[id(inner)] += 1
             self.slices.enter(args)
@@ -196,7 +205,7 @@ class LoopWatch:
 
     def _step(self, optimizer: Any, args: Any, options: Any) -> None:
         if any(optimizer is known for known in self.known):
-            self.backward, self.slices.inputs = 0, []
+            self._forget()
             return
         self.before = self.calls[id(self.root)] - 1
         if self.batch is not None and not self._from_loader():
@@ -210,9 +219,19 @@ class LoopWatch:
         if self.own is None:
             self.catch.offer(lambda: self._found(optimizer), self.root)
             self.known.append(optimizer)
-            self.backward, self.slices.inputs = 0, []
+            self._forget()
         elif self.own is optimizer:
             self.slices.step()
+
+    def _forget(self) -> None:
+        self.backward, self.slices.inputs, self.earlier = 0, [], []
+
+    @property
+    def _accumulated(self) -> int | None:
+        """How many batches of its loader made the update, each by one call of the module and one of
+        backward; None if that is not what it did."""
+        batches = [(n, m) for n, m in (*self.earlier, self._of_this_batch) if m]
+        return len(batches) if self.batch and set(batches) == {(1, 1)} else None
 
     def _from_loader(self) -> bool:
         """Whether the module was given as many rows as its loader has just given, and the loss
@@ -241,12 +260,11 @@ class LoopWatch:
         """The loop, or in words why it cannot be judged."""
         if not self.backward or self.root is None:
             return {"refused": "its optimizer is given a closure, which runs the module itself"}
-        if self.backward > 1:
-            times = self.backward
+        accumulated = self._accumulated if self.backward > 1 else 1
+        if accumulated is None:
             return {
-                "refused": f"it calls backward {times} times for its first update (gradients that "
-                f"are accumulated can be judged where Lightning does it, by "
-                f"Trainer(accumulate_grad_batches={times}))"
+                "refused": f"it calls backward {self.backward} times for its first update, and not "
+                f"once for each of several batches of its loader"
             }
         owned = {id(p) for p in self.root.parameters()}
         steps = [p for group in optimizer.param_groups for p in group["params"]]
@@ -276,7 +294,12 @@ class LoopWatch:
         if module is None or number is None or place is None:
             return {"refused": COPIES}
         kind = dict if keys is not None else tuple if isinstance(batch, tuple) else list
-        loop = Loop(module, number, place, kind, self._epochs(loader), self.before, keys)
+        loop = Loop(
+            *(module, number, place, kind, self._epochs(loader)),
+            before=self.before - accumulated + 1,
+            keys=keys,
+            accumulated=accumulated,
+        )
         return {"module": self.start, "loader": (loader, None), "loop": loop}
 
     def _epochs(self, loader: Any) -> int | None:
@@ -361,6 +384,9 @@ class Drive(Driving):
         self.made = Made()
         self._own = [batch for epoch in epochs for batch in epoch] if loop.loader is None else []
         self._fresh = loop.loader is None
+        self._epoch: Sequence[Batch] = ()
+        self.keeps_length = False
+        """Whether the loop is given epochs of as many batches as its own."""
         self._calls = 0
         self._within = False
         self.targets: Targets | None = None
@@ -379,6 +405,9 @@ class Drive(Driving):
                 stack.callback(handle.remove)
             stack.enter_context(patched(DataLoader, __iter__=self._iterating(DataLoader.__iter__)))
             stack.enter_context(patched(Tensor, backward=self._backward(Tensor.backward)))
+            if self.loop.accumulated > 1 and not self.keeps_length:
+                length = {"__len__": self._length(DataLoader.__len__)}
+                stack.enter_context(patched(DataLoader, **length))
             yield
             self.on_end()
 
@@ -393,11 +422,24 @@ class Drive(Driving):
 
         return iterate
 
+    def _length(self, own: Callable[[Any], int]) -> Callable[[Any], int]:
+        def length(loader: Any) -> int:
+            # A loop that does something else at the last batch of an epoch asks for it among its
+            # batches; what is made of it before, as a schedule, is meant for the user's own epochs.
+            # Where these end with too few batches for an update, the end must not come here.
+            mine = place_of(loader, self.made.loaders) == self.loop.loader
+            if not self.steps or not mine:
+                return own(loader)
+            return len(self._epoch) + own(loader) % self.loop.accumulated
+
+        return length
+
     def _batches(self) -> Iterator[Any]:
         """One epoch's: a loader begins anew as often as it is asked."""
         # If the loop stands in another file, whether there is another epoch after the first is seen
         # only when the script goes on to what comes after its training.
-        for batch in self.rest_of_epoch(joined=not self.catch.loops):
+        self._epoch = self.rest_of_epoch(joined=not self.catch.loops)
+        for batch in self._epoch:
             self._fresh = True
             yield self.loop.kind(batch)
             self.on_end()

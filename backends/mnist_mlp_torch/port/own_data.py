@@ -37,12 +37,15 @@ Loaders = tuple[Any, Any]
 """For training and for validation; either may be None."""
 
 
-def own_data(given: Given, *, several: bool = False, targets: int | None = None) -> OwnData | None:
+def own_data(
+    given: Given, *, several: bool = False, targets: int | None = None, weighted: bool = False
+) -> OwnData | None:
     """What the user's loaders or datamodule do over three epochs, and what they validate on.
 
     With `several`, they may give several inputs and targets: `((a, b), y)`, `(x, (y, z))`, a
     dictionary for a tuple, or all in one: `(a, b, y)`. How many of the last are `targets` is known
-    of the other side, or told by what the module's `forward` takes.
+    of the other side, or told by what the module's `forward` takes. Where that is `weighted`, with
+    one input and one target, `(x, y, weights)` has weights of single rows.
 
     The same again, with the same seed, but with validation after the first epoch, tells whether
     that moves the order.
@@ -57,7 +60,7 @@ def own_data(given: Given, *, several: bool = False, targets: int | None = None)
         table = RowTable()
 
         firsts: list[Inputs] = []
-        form = Form(several=several, targets=targets)
+        form = Form(several=several, targets=targets, weighted=weighted)
 
         def read(loader: Iterable[Any], what: str) -> OwnPass:
             return read_pass(_noting(_triples(loader, given, what, form), firsts), table)
@@ -125,6 +128,7 @@ class Form:
 
     several: bool
     targets: int | None = None
+    weighted: bool = False
     parts: tuple[Part, ...] = ()
     flat: bool = False
     keys: BatchKeys | None = None
@@ -135,6 +139,10 @@ def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iter
         batch = given_batch
         if isinstance(batch, Mapping):
             batch = _by_keys(batch, given, form)
+        weights = None
+        if form.weighted and isinstance(batch, tuple | list) and len(batch) == 3:
+            weights = _weights_in(batch)
+            batch = batch if weights is None else batch[:2]
         many = isinstance(batch, tuple | list) and len(batch) > 2 and form.several
         if not many and (not isinstance(batch, tuple | list) or len(batch) != 2):
             raise UserCodeError(
@@ -156,7 +164,13 @@ def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iter
         y = each(_as_array, rest) if form.several else _as_array(rest)
         if form.several and not form.parts:
             form.parts, form.flat = parts_of(x), many
-        yield side_by_side(x), y, None
+        yield side_by_side(x), y, weights
+
+
+def _weights_in(batch: Sequence[Any]) -> Array | None:
+    """A third part that is one real number for each row."""
+    third, rows = _as_array(batch[2]), len(batch[0]) if hasattr(batch[0], "__len__") else -1
+    return third if third.dtype.kind == "f" and third.shape == (rows,) else None
 
 
 def _targets_by_forward(given: Given, parts: int) -> int:

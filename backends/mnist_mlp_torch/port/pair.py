@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ from mnist_mlp.ports.pair import (
     WholeRun,
     changed_since,
 )
+from mnist_mlp.ports.parts import draws_of, joined, joined_draws, joined_result
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
 from mnist_mlp.ports.update_rules import Settings
@@ -96,17 +98,31 @@ class TorchSide:
 
     # --- Before anything is run -------------------------------------------------------------------
 
-    def brought(self, images: Array, labels: Array, *, targets: int | None = None) -> PairBrought:
+    validation_weighted = False
+    """Whether the user's own loader for validation gives weights of rows."""
+
+    def brought(
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
+    ) -> PairBrought:
         """See `PairSide.brought`."""
         del images, labels  # a loader takes nothing in torch
         given = self.given
+        own = own_data(given, several=True, targets=targets, weighted=weighted)
+        validation = own.validation if own is not None else None
+        self.validation_weighted = validation is not None and validation.weights is not None
         return PairBrought(
-            own=own_data(given, several=True, targets=targets),
+            own=own,
             batch_size=None if callable(given.loader) else batch_size_of(given.loader),
             epochs=given.loop.epochs if given.loop else given.trainer.get("max_epochs"),
             options={k: str(v) for k, v in given.trainer.items() if k != "callbacks"},
             left_out=_left_out(given),
             not_judged=not_judged(given),
+            accumulated=accumulated_of(given),
         )
 
     def open(
@@ -140,7 +156,7 @@ class TorchSide:
         observer = run.observer
         self.observer = observer
         own = observer.take_own(module)
-        losses = observer.losses.weighed()
+        losses = observer.losses.weighed(times=run.parts)
         return PairFacts(
             framework="torch",
             layers=tuple(observer.layers),
@@ -158,7 +174,9 @@ class TorchSide:
             shapes=observer.shapes,
             passed=tuple(passed_by(observer)),
             own_rates=bool(run.asked_by_own_code) or run.writes_rates,
-            accumulated=run.accumulated,
+            accumulated=run.parts,
+            rest=run.rest[0],
+            rest_weights=run.rest[1],
             plateau=plateau_of(run.schedulers),
             trainer_given=bool(self.given.trainer),
             early_stopping=early_stopping_of(own_callbacks(self.given)),
@@ -267,7 +285,13 @@ def _is_lazy(module: Any) -> bool:
 
 
 class PairRun:
-    """One `Trainer.fit` of a module, with every step recorded."""
+    """One `Trainer.fit` of a module, with every step recorded.
+
+    A step is an update. It may have several `parts`, batches whose gradients are accumulated.
+    """
+
+    rest: tuple[str, tuple[float, ...]] = ("update", ())
+    """What becomes of batches at an epoch's end that are too few for an update: its own rule."""
 
     def __init__(self, side: TorchSide, module: Any, job: PairJob) -> None:
         self.side, self.module = side, module
@@ -279,6 +303,11 @@ class PairRun:
         self.asks_length = False
         self.observer = Observer(module)
         self.reported = Reported(module)
+        self.parts = accumulated_of(side.given)
+        self._part = 0
+        """Which of them has begun, from 1."""
+        self._earlier: list[Observer] = []
+        """Those of the same step before it."""
         self._open: ExitStack | None = None
         self._taken: Tensors | None = None
         self._closing: dict[str, Any] | None = None
@@ -331,14 +360,18 @@ class PairRun:
         )
         self._pretend(trainer)
         rows = self.job.rows
-        loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
+        loader = DataLoader(Fed(rows, self.side.tensor), batch_sampler=rows.batches(self.parts))
+        held_out = loader
+        if rows.weights is not None and not self.side.validation_weighted:
+            plain = Fed(replace(rows, weights=None), self.side.tensor)
+            held_out = DataLoader(plain, batch_sampler=rows.batches(self.parts))
         hooks = (
             register_optimizer_step_pre_hook(self._before_step),
             register_optimizer_step_post_hook(lambda *_: self._after_update()),
         )
         try:
             with user_errors(self.side.given.path), self.reported.listening():
-                trainer.fit(self.module, loader, loader)
+                trainer.fit(self.module, loader, held_out)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -347,11 +380,11 @@ class PairRun:
 
     def _pretend(self, trainer: Any) -> None:
         """Let a trainer say how many updates the run that is meant has."""
-        length, each = self.side.length, trainer.accumulate_grad_batches
+        length = self.side.length
 
         def total(trainer: Any) -> int:
             self.asks_length = length.guessed
-            return -(-length.steps // each) * int(trainer.max_epochs)
+            return length.steps * int(trainer.max_epochs)
 
         own = {"estimated_stepping_batches": property(total)}
         trainer.__class__ = type("Trainer", (type(trainer),), own)
@@ -401,7 +434,6 @@ class PairRun:
         return self.side.given.loop is not None and writes_rates(self.side.given.script_text)
 
     def _start(self, trainer: Any, module: Any) -> None:
-        self.accumulated, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, 1
         self.schedulers = list(trainer.lr_scheduler_configs)
         # What follows the loss is judged by its settings: two epochs would not show it.
         trainer.strategy.lr_scheduler_configs = [
@@ -419,40 +451,82 @@ class PairRun:
         self._experiment.start(trainer, self._by_rule, self._note_moved)
 
     def _enter(self, trainer: Any, module: Any, *rest: Any) -> None:
-        self._close()
         self.reported.step()
+        if trainer is not None and trainer.accumulate_grad_batches != self.parts:
+            self._refuse_parts()
+        if 0 < self._part < self.parts:
+            self._part += 1
+            self._earlier.append(self.observer)
+        else:
+            self._begin(module)
+        known, forced = self.side.observer, self._forced
+        self.observer = Observer(module, known, self.job.mends, share=1 / self.parts)
+        if any(mend.field == "term" for mend in self.job.mends):
+            self.observer.losses.targets = list(map(self.side.tensor, self._targets()))
+        draws, unseen = draws_of(forced.draws, self._part - 1, self.parts, self._rows)
+        self._draws = self.observer.draws = Draws(draws)
+        self._unseen += unseen
+        self._open = ExitStack()
+        self._open.enter_context(self._draws)
+        self._open.enter_context(self.observer.watching())
+
+    def _begin(self, module: Any) -> None:
+        """Begin a step with the first of its parts."""
+        self._close()
+        self._part, self._earlier = 1, []
         known = self.side.observer
         forced = self.job.forced_at(len(self.steps))
         if known is not None:
             known.write(module, forced.weights)
         self._experiment.step = len(self.steps)
         self._settings, self._applied, self._moved = {}, {}, {}
-        self.observer = Observer(module, known, self.job.mends)
-        if any(mend.field == "term" for mend in self.job.mends):
-            self.observer.losses.targets = list(map(self.side.tensor, self._targets()))
-        self._draws = self.observer.draws = Draws(forced.draws)
         self._unseen: tuple[str, ...] = ()
         self._forced = forced
         self._taken = None
         self._stepped = False
         self._before = known.read(module) if known is not None else {}
-        self._open = ExitStack()
-        self._open.enter_context(self._draws)
-        self._open.enter_context(self.observer.watching())
+
+    @property
+    def _rows(self) -> int:
+        """How many the step has."""
+        return len(self.job.rows.rows_of(len(self.steps)))
 
     def _targets(self) -> list[Array]:
-        """The targets of the step that begins."""
-        rows = self.job.rows
-        start = len(self.steps) % rows.steps * rows.batch_size
-        return arrays_of(rows.part(slice(start, start + rows.batch_size)).y)
+        """The targets of the batch that begins."""
+        rows, size = self.job.rows, self._rows // self.parts
+        start = rows.rows_of(len(self.steps)).start + (self._part - 1) * size
+        return arrays_of(rows.part(slice(start, start + size)).y)
+
+    def _refuse_unclear_axes(self, size: int) -> None:
+        """Rows of several batches are joined; a recurrent network may have its steps first."""
+        recurrent = any(layer.kind in RECURRENT for layer in self.observer.layers)
+        square = any(x.shape[:2] == (size, size) for x in self.observer.outputs.values())
+        if self.parts > 1 and recurrent and square:
+            raise UsageError(
+                f"{self.side.given.path}: its batches have as many rows as steps, {size}, so that "
+                f"check cannot join those of one update.\nChange the batch size of both sides."
+            )
+
+    def _refuse_parts(self) -> NoReturn:
+        raise UsageError(
+            f"{self.side.given.path}: it makes an update of {self.parts} batches at first, and of "
+            f"another number later, which check cannot judge.\nLet each update be made of equally "
+            f"many batches."
+        )
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """Before an update; Lightning's own begins with the forward pass, in a closure."""
-        self._stepped = True
+        self._note_step()
         self._experiment.set_arguments(optimizer)
         if self.by_hand:
             note("step")
             self._gradients()
+
+    def _note_step(self) -> None:
+        """An update is about to be made: after the last of a step's parts, and once."""
+        if self.parts > 1 and (self._part < self.parts or self._stepped):
+            self._refuse_parts()
+        self._stepped = True
 
     def _after_update(self) -> None:
         self._note_settings()
@@ -492,7 +566,9 @@ class PairRun:
         if self._taken is not None or self._open is None:
             return
         self._open.close()
-        self._unseen = self._draws.unseen
+        self._unseen += self._draws.unseen
+        if self._part < self.parts:
+            return
         known = self.side.observer or self.observer
         self._taken = known.read(self.module, gradients=True)
         known.write(self.module, self._forced.gradients, gradients=True)
@@ -500,6 +576,10 @@ class PairRun:
     def _leave(self, trainer: Any, module: Any, *rest: Any) -> None:
         if self._open is not None:
             self._open.close()
+        if self._part < self.parts:
+            return
+        if self.parts > 1 and not self._stepped:
+            self._refuse_parts()
         self._closing = {
             "before": self._before,
             "gradients": self._taken or {},
@@ -516,17 +596,24 @@ class PairRun:
         if self._moved:
             known.write(self.module, self.job.constrained(self._moved))
         after = known.read(self.module)
+        size = self._rows // self.parts
+        observers = [*self._earlier, seen]
+        self._refuse_unclear_axes(size)
+        draws, unseen = joined_draws([x.draws.seen for x in observers], size)
+        losses = [float("nan") if x.loss is None else x.loss for x in observers]
         self.steps.append(
             PairStep(
-                inputs=seen.inputs,
-                outputs=seen.outputs,
-                loss=float("nan") if seen.loss is None else seen.loss,
+                inputs=joined([x.inputs for x in observers], size),
+                outputs=joined([x.outputs for x in observers], size),
+                loss=sum(losses),
                 after=after,
                 moved=changed_since(self._moved, after),
-                draws=tuple(self._draws.seen),
+                draws=draws,
                 rough=tuple(seen.rough),
-                unseen=self._unseen,
-                result=None if seen.result is None else copied(seen.result),
+                unseen=(*self._unseen, *unseen),
+                result=joined_result(
+                    [None if x.result is None else copied(x.result) for x in observers], size
+                ),
                 **self._closing,
             )
         )
@@ -546,6 +633,13 @@ class _Rates(PairRun):
         self.found = rates(optimizer, self.schedules, self.at, self.side.length, self.interval)
         for config in self.schedulers:  # which may not be asked again, having come to their end
             config.interval, config.frequency = "epoch", 10**9
+
+
+def accumulated_of(given: Given) -> int:
+    """Batches whose gradients make one update."""
+    if given.loop is not None:
+        return given.loop.accumulated
+    return int(given.trainer.get("accumulate_grad_batches") or 1)
 
 
 def _left_out(given: Given) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ class Fed(Dataset[Any]):
 
     def __init__(self, rows: PairRows, tensor: Callable[[Array], Tensor]) -> None:
         self.x, self.y = each(tensor, rows.x), each(tensor, rows.y)
+        self.weights = None if rows.weights is None else tensor(rows.weights)
         self.flat, self.keys, self.count = rows.flat, rows.keys, rows.count
 
     def __len__(self) -> int:
@@ -32,6 +33,8 @@ class Fed(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         x, y = (each(lambda a: a[index], given) for given in (self.x, self.y))
+        if self.weights is not None:
+            return (*arrays_of(x), *arrays_of(y), self.weights[index])
         if self.keys is not None:
             return self.keys.batch(x, y)
         return (*arrays_of(x), *arrays_of(y)) if self.flat else (x, y)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,14 @@ from torch.optim.optimizer import (
 from torch.utils.data import DataLoader
 
 from mnist_mlp.errors import UsageError, UserCodeError
+from mnist_mlp.ports.inputs import each
 from mnist_mlp.ports.lines import note
-from mnist_mlp.ports.pair import PairJob, WholeRun
+from mnist_mlp.ports.pair import PairBrought, PairJob, WholeRun
 from mnist_mlp.reference import Array
 from mnist_mlp_torch.port import free
 from mnist_mlp_torch.port.load import Given, seed_everything
 from mnist_mlp_torch.port.loop import Drive, refusal
+from mnist_mlp_torch.port.loop_accumulation import RestProbe
 from mnist_mlp_torch.port.loop_clipping import Clipping
 from mnist_mlp_torch.port.loop_schedules import LONGEST, PROBED, Asked, LoopSchedule, parts_of
 from mnist_mlp_torch.port.pair import PairRun, TorchSide
@@ -39,6 +41,26 @@ class LoopSide(TorchSide):
 
     intervals: tuple[str, ...] | None = None
     """How often its loop asks each of its schedules, in the order in which they are made."""
+
+    rest: tuple[str, tuple[float, ...]] | None = None
+    """What becomes of the batches at an epoch's end that are too few for an update."""
+
+    sizes: tuple[int, ...] = ()
+    """Of the batches of one of its own epochs."""
+
+    def brought(
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        targets: int | None = None,
+        weighted: bool = False,
+    ) -> PairBrought:
+        """See `PairSide.brought`."""
+        found = super().brought(images, labels, targets=targets, weighted=weighted)
+        if found.own is not None and found.own.epochs:
+            self.sizes = found.own.epochs[0].sizes
+        return found
 
     def run_of(self, module: Any, job: PairJob) -> PairRun:
         """One run of the script, yet to be begun."""
@@ -91,11 +113,14 @@ class _LoopRun(PairRun):
 
     side: LoopSide
 
-    accumulated = 1
-
     by_hand = True
 
     schedulers: list[LoopSchedule]
+
+    @property
+    def rest(self) -> tuple[str, tuple[float, ...]]:  # type: ignore[override]
+        """What the loop does there, if its own epochs have such batches."""
+        return self.side.rest or ("", ())
 
     @property
     def schedules(self) -> list[Any]:
@@ -119,9 +144,9 @@ class _LoopRun(PairRun):
         if loop is not None and loop.loader is None and not isinstance(rows.y, np.ndarray):
             reason = "it makes its batches itself, and the data have several targets"
             raise UsageError(refusal(self.side.given.path, reason))
-        loader = DataLoader(Fed(rows, self.side.tensor), batch_size=rows.batch_size, shuffle=False)
+        loader = DataLoader(Fed(rows, self.side.tensor), batch_sampler=rows.batches(self.parts))
         epoch = [batch if rows.keys is not None else tuple(batch) for batch in loader]
-        epochs = [epoch[:1]] if one_batch else [epoch] * self.job.epochs
+        epochs = [epoch[: self.parts]] if one_batch else [epoch] * self.job.epochs
         if self._drive(epochs) < sum(map(len, epochs)):
             # Its own epochs are fewer: all batches in one.
             self.steps.clear()
@@ -129,6 +154,8 @@ class _LoopRun(PairRun):
         if self.side.intervals is None:
             self.side.intervals = self._intervals(epoch[0])
             self._know_schedules()
+        if self.parts > 1 and self.side.rest is None:
+            self.side.rest = self._rest()
 
     def _intervals(self, batch: tuple[Any, ...]) -> tuple[str, ...]:
         """How often the loop asks each of its schedules."""
@@ -142,14 +169,36 @@ class _LoopRun(PairRun):
         if sum(sizes) > LONGEST:
             return ()
         probe = _LoopRun(self.side, self.module, self.job)
-        steps = probe._drive([[batch] * size for size in sizes])
-        if steps < sum(sizes):  # it has one epoch
+        steps = probe._drive([[batch] * size * self.parts for size in sizes])
+        if steps < sum(sizes) * self.parts:  # it has one epoch
             probe, sizes = _LoopRun(self.side, self.module, self.job), [sum(sizes)]
-            steps = probe._drive([[batch] * size for size in sizes])
+            steps = probe._drive([[batch] * size * self.parts for size in sizes])
         made, asked = probe._made, probe._asked
-        return tuple(
-            asked.interval(each, sizes) if steps == sum(sizes) else "" for each in made.schedulers
-        )
+        whole = steps == sum(sizes) * self.parts
+        return tuple(asked.interval(each, sizes) if whole else "" for each in made.schedulers)
+
+    def _rest(self) -> tuple[str, tuple[float, ...]]:
+        """What the loop does with the last batches of its own epochs."""
+        script, loop, sizes = self.side.given.script, self.side.given.loop, self.side.sizes
+        assert script is not None
+        assert loop is not None
+        left = len(sizes) % self.parts
+        if not sizes or not (left or len(set(sizes)) > 1) or len(sizes) > LONGEST:
+            return "", ()
+        # Rows that are all the same have the same mean loss, however many they are.
+        rows = self.job.rows
+        row = rows.part(slice(1))
+        x, y = (each(lambda a: np.repeat(a, max(sizes), axis=0), v) for v in (row.x, row.y))
+        last, few = len(sizes) - (left or self.parts), min(2, max(sizes))
+        counts = [n if k < self.parts or k >= last else few for k, n in enumerate(sizes)]
+        weights = None if rows.weights is None else np.ones(max(sizes))
+        same = Fed(replace(rows, x=x, y=y, weights=weights), self.side.tensor)
+        loader = DataLoader(same, batch_sampler=[list(range(n)) for n in counts])
+        batches = [batch if rows.keys is not None else tuple(batch) for batch in loader]
+        probe = RestProbe(loop, batches)
+        seed_everything(0)
+        script.run(probe.watching)
+        return probe.found
 
     def _weights_moved(self) -> list[Any]:
         """The weights that the judged optimizers move."""
@@ -200,12 +249,14 @@ class _LoopRun(PairRun):
             if self._open is not None:
                 self._open.close()
         self._know_schedules()
-        self.side.remember(self.job.rows.x, drive.inputs[: self.job.rows.steps])
+        self.side.remember(self.job.rows.x, drive.inputs[: len(epochs[0])])
         return drive.steps
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         if any(optimizer is known for known in self._optimizers):
             note("step")
+            if self.parts > 1:
+                self._note_step()
             self._experiment.set_arguments(optimizer)
 
     def _after_step(self, optimizer: Any, *_: Any) -> None:
@@ -219,7 +270,7 @@ class _LoopRun(PairRun):
             self.module = module
             self._unfreeze(module)
             self._take_charge(module, LoopTrainer(optimizers))
-        for mend in self.job.loop_mends:
+        for mend in self.job.loop_mends if (drive.steps - 1) % self.parts == 0 else ():
             if mend.field == "training_mode":
                 module.train()
             else:

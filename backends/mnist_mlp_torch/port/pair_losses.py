@@ -27,11 +27,11 @@ class Losses:
     gradient that comes back to its result.
     """
 
-    def __init__(self, mends: Mapping[int, Sequence[Mend]]) -> None:
+    def __init__(self, mends: Mapping[int, Sequence[Mend]], *, share: float = 1.0) -> None:
         self.layers: list[PairLayer] = []
         self.looked_at: list[Any] = []
         """The targets, one of each loss."""
-        self._mends = mends
+        self._mends, self._share = mends, share
         self._results: dict[int, Tensor] = {}
         self._weights: dict[int, Any] = {}
         self._nodes: dict[Any, int] = {}
@@ -79,15 +79,17 @@ class Losses:
         for number, result in self._results.items():
             for mend in self._mends.get(number, ()):
                 if mend.field == "added":
-                    total = total + mend.value * result
+                    total = total + self._share * mend.value * result
         for output, (kind, settings, weight, place) in self._terms:
-            total = total + weight * _taken(kind, settings, output, self.targets[place])
+            total = total + self._share * weight * _taken(
+                kind, settings, output, self.targets[place]
+            )
         return total
 
-    def weighed(self) -> tuple[PairLayer, ...]:
+    def weighed(self, *, times: int = 1) -> tuple[PairLayer, ...]:
         """Those that are minimised, and of others those whose layer none of them looks at.
 
-        Of several, each has its `weight`, if it is one number.
+        Of several, each has its `weight`, if it is one number, in an update of so many batches.
         """
         counts = [bool(np.any(self._weights.get(x.number, 0.0))) for x in self.layers]
         judged = {x.behind for x, used in zip(self.layers, counts, strict=True) if used}
@@ -98,7 +100,9 @@ class Losses:
             for layer, used in zip(self.layers, counts, strict=True)
             if used or (layer.behind is not None and layer.behind not in judged)
         ]
-        return tuple(map(self._with_weight, found) if len(found) > 1 else found)
+        if len(found) < 2:
+            return tuple(found)
+        return tuple(self._with_weight(layer, times) for layer in found)
 
     def targets_among(
         self, rows: Sequence[Array], of: Sequence[PairLayer]
@@ -112,8 +116,8 @@ class Losses:
         ]
         return tuple(_place(target, rows) for target in looked)
 
-    def _with_weight(self, layer: PairLayer) -> PairLayer:
-        weight = np.asarray(self._weights.get(layer.number, 0.0))
+    def _with_weight(self, layer: PairLayer, times: int) -> PairLayer:
+        weight = times * np.asarray(self._weights.get(layer.number, 0.0))
         if weight.size != 1:
             return layer
         return replace(layer, settings={**layer.settings, "weight": float(weight.ravel()[0])})

@@ -56,11 +56,17 @@ def default_type(dtype: torch.dtype) -> Iterator[None]:
 class Observer:
     """The layers of one step, in the order in which they ran.
 
-    With the observer of an earlier step as `like`, layers have its numbers.
+    With the observer of an earlier step as `like`, layers have its numbers. `share` is that of a
+    batch in an update, where several are accumulated.
     """
 
     def __init__(
-        self, module: Any, like: Observer | None = None, mends: Sequence[Mend] = ()
+        self,
+        module: Any,
+        like: Observer | None = None,
+        mends: Sequence[Mend] = (),
+        *,
+        share: float = 1.0,
     ) -> None:
         self._module = module
         self.paths = {id(p): name for name, p in module.named_parameters()}
@@ -70,7 +76,7 @@ class Observer:
         self.named: dict[str, tuple[str, str]] = dict(like.named) if like else {}
         self.mends: Mapping[int, Sequence[Mend]] = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
-        self.losses = Losses(self.mends)
+        self.losses = Losses(self.mends, share=share)
         self.repeated: list[str] = []
         self.inputs: dict[int, Array] = {}
         self.outputs: dict[int, Array] = {}

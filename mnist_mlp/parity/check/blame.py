@@ -35,6 +35,7 @@ OF_CAUSE: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("epochs_missing", "more_epochs"), _LENGTH),
     **dict.fromkeys(("bfloat16_arithmetic", "float16_arithmetic"), ("trainer", "fit")),
     "gradient_accumulation": ("trainer", "optimizer"),
+    "accumulation_remainder": ("trainer", "step", "optimizer"),
     "repeated_update": ("step", "optimizer"),
     "class_weights": ("class_weights", "loss"),
     **dict.fromkeys(("gradients_not_cleared", "stale_gradient", "evaluation_mode"), ("step",)),

@@ -14,6 +14,7 @@ import numpy as np
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import DivergedError, UsageError, UserCodeError
 from mnist_mlp.parity.check.cost import labels_of, run_freely, whole_runs
+from mnist_mlp.parity.check.pair_accumulation import by_updates, look_at_accumulation
 from mnist_mlp.parity.check.pair_beginnings import look_at_beginnings
 from mnist_mlp.parity.check.pair_epochs import Lengths, epochs_breaks, run_lengths
 from mnist_mlp.parity.check.pair_metrics import look_at_metrics
@@ -21,12 +22,17 @@ from mnist_mlp.parity.check.pair_open import guess, leave_open, look_at_arithmet
 from mnist_mlp.parity.check.pair_own_data import look_at_own_data
 from mnist_mlp.parity.check.pair_predictions import look_at_predictions
 from mnist_mlp.parity.check.pair_random import leave_unseen_open
-from mnist_mlp.parity.check.pair_refusals import leave_weighted_open, of_brought, refuse_third
+from mnist_mlp.parity.check.pair_refusals import (
+    leave_weighted_open,
+    of_brought,
+    refuse_third,
+    weights_left_out,
+)
 from mnist_mlp.parity.check.pair_rows import as_the_port_sees
 from mnist_mlp.parity.check.pair_side import Side, Start, first_batch
 from mnist_mlp.parity.check.pair_verdict import PairEvidence, pair_outcome
 from mnist_mlp.parity.cost import Cost
-from mnist_mlp.parity.findings import Break, Cause, Place
+from mnist_mlp.parity.findings import Break, Cause
 from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
@@ -105,7 +111,7 @@ def check_pair(
             f"{{'module': module, 'loader': loader}}."
         )
     seen = PairEvidence()
-    seen.not_judged += of_brought(brought)
+    seen.not_judged += of_brought(brought, fed)
     seen.told += [text for side in brought for text in side.left_out]
     seen.told += early_stopping(spec)
     say(f"running {original.target.text} and {port.target.text}, step by step")
@@ -118,8 +124,10 @@ def check_pair(
         except UserCodeError as error:  # it ran in float32 just now
             seen.not_judged.append(f"training steps: a model does not run in float64: {error}")
         look_at_beginnings(seen, start, run)
-    look_at_own_data(seen, original, port, brought, fed, plan_of=(spec, dataset))
-    leave_weighted_open(seen, brought)
+    look_at_accumulation(seen, brought)
+    updates = by_updates(brought)
+    look_at_own_data(seen, original, port, updates, fed, plan_of=(spec, dataset))
+    leave_weighted_open(seen, brought, fed)
     seen.breaks += epochs_breaks(original.target, port.target, *(side.epochs for side in brought))
     outcome = pair_outcome(original.target, port.target, seen)
     if not cost:
@@ -144,15 +152,18 @@ def _brought(
     """What both bring. How many targets a flat batch of torch has, Keras's side tells."""
     sides, found = (original, port), dict[int, PairBrought]()
     targets: int | None = None
+    weighted = False
     for number in sorted((0, 1), key=lambda n: sides[n].described.framework != "keras"):
         side = sides[number]
-        found[number] = side.worker.pair_brought(images, labels, targets=targets)
+        found[number] = side.worker.pair_brought(images, labels, targets=targets, weighted=weighted)
         if side.described.framework == "keras":
             own = found[number].own
             losses = [loss for loss in side.described.output_losses if loss]
             targets = len(losses) or len(side.described.outputs) or None
             if own is not None and own.epochs:
                 targets = len(own.target_parts) or 1
+                single = targets == 1 and not own.parts
+                weighted = single and own.epochs[0].weights is not None
     return found[0], found[1]
 
 
@@ -166,6 +177,7 @@ def _single(
     facts_a = original.worker.pair_open(fed.a, precision="float32", length=lengths[0])
     facts_b = port.worker.pair_open(fed.b, precision="float32", length=lengths[1])
     seen.lines = facts_a.lines, facts_b.lines
+    seen.rests = (facts_a.rest, facts_a.rest_weights), (facts_b.rest, facts_b.rest_weights)
     seen.chosen = facts_a.chosen, facts_b.chosen
     weights = _matched(facts_a, facts_b)
     if weights is None:
@@ -254,11 +266,6 @@ def _double(
     facts_a = original.worker.pair_open(fed.a, precision="float64", length=lengths[0])
     facts_b = port.worker.pair_open(fed.b, precision="float64", length=lengths[1])
     both = facts_a, facts_b
-    if any(side.loop for side in both) and any(side.accumulated > 1 for side in both):
-        seen.not_judged.append(
-            "training steps: how many batches make an update, a loop has in its own code"
-        )
-        return None
     weights = _matched(facts_a, facts_b)
     if not isinstance(weights, WeightMap):
         seen.not_judged.append("layers that are others in float64 than in float32")
@@ -270,8 +277,9 @@ def _double(
     schedules = _schedules(original, port, both, lengths, seen)
     others, untried = _others(weights, both)
 
+    first = Forced(start.a.before, {}, start.a.draws)
+
     def run_of(rows: PairRows) -> PairRun:
-        first = Forced(start.a.before, {}, start.a.draws)
         steps = original.worker.pair_fit(PairJob(rows, epochs, (first,), validation=()))
         _refuse_strange(original, steps)
         return PairRun(
@@ -303,6 +311,7 @@ def _double(
     run, noted = set_apart(run, own)
     seen.noted += [noted] if noted is not None else []
     result = explained(run)
+    _name_weights(original, rows, first, result, own[0])
     if weights.lone and not run.agrees:
         seen.not_judged += unmapped_words((original, port), both)
         return None
@@ -317,9 +326,29 @@ def _double(
     look_at_margins(seen, result, run.judged())
     look_at_arithmetic(seen, start, steps[0], own[0], facts_b)
     _look_at_ends(seen, (original, port), run, result, rows)
+    if reason := _unlike_reported(both, (rows, other_rows)):
+        seen.leave_out("metrics", reason=reason)
+        return run
     as_reported = replace(run, steps_a=steps)
     look_at_metrics(seen, as_reported, reports, rows, original.worker.pair_predict)
     return run
+
+
+def _name_weights(
+    original: Side, rows: PairRows, first: Forced, result: Explained, port: PairStep
+) -> None:
+    """Find a port that leaves the weights of single rows out."""
+    if rows.weights is None:
+        return
+    job = PairJob(first_batch(replace(rows, weights=np.ones(rows.count))), 1, (first,))
+    result.breaks = weights_left_out(result.breaks, port, lambda: original.worker.pair_fit(job)[0])
+
+
+def _unlike_reported(facts: Sequence[PairFacts], rows: Sequence[PairRows]) -> str:
+    """Why the numbers that are reported do not follow from the steps."""
+    if any(side.accumulated > 1 for side in facts):
+        return "they are of batches, of which several make an update"
+    return "rows have weights" if any(side.weights is not None for side in rows) else ""
 
 
 def _schedules(
@@ -353,15 +382,6 @@ def _beyond_the_steps(run: PairRun, seen: PairEvidence, lengths: Lengths) -> lis
         words, both_clip = clipping
         (seen.not_judged if both_clip else seen.told).append(f"clipping: {words}")
     a, b = run.facts_a, run.facts_b
-    if a.accumulated != b.accumulated:
-        text = f"{b.accumulated} batches for an update instead of {a.accumulated}"
-        cause = Cause("gradient_accumulation", text)
-        found.append(Break(side="b", rung="update", place=Place(), cause=cause))
-    elif a.accumulated > 1:
-        seen.not_judged.append(
-            f"that {a.accumulated} batches make one update, of which the last of an epoch may be "
-            f"fewer: steps are judged without that"
-        )
     restored = [
         bool(side.early_stopping and side.early_stopping["best_weights"]) for side in (a, b)
     ]

@@ -45,13 +45,13 @@ def epochs_breaks(original: Target, port: Target, a: int | None, b: int | None) 
 def run_lengths(
     brought: Sequence[PairBrought], fed: Fed, plan: Plan
 ) -> tuple[RunLength, RunLength]:
-    """How long both runs are meant to be, in the original's batches."""
+    """How long both runs are meant to be, in the original's updates."""
     if brought[0].own is not None and brought[0].own.epochs:
-        steps = len(brought[0].own.epochs[0].sizes)
+        steps = -(-len(brought[0].own.epochs[0].sizes) // brought[0].accumulated)
     elif fed.source == DATASET:
         steps = -(-len(plan.train_ids) // fed.a[0].batch_size)
     elif brought[1].own is not None and brought[1].own.epochs:
-        steps = len(brought[1].own.epochs[0].sizes)
+        steps = -(-len(brought[1].own.epochs[0].sizes) // brought[1].accumulated)
     else:
         steps = fed.a[0].steps
     known = [side.epochs for side in brought if side.epochs]

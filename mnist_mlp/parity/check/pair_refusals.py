@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.check.pair_data import ROW_WEIGHTS
 from mnist_mlp.parity.check.pair_verdict import PairEvidence
-from mnist_mlp.parity.findings import UNKNOWN
-from mnist_mlp.ports.pair import (
-    PairBrought,
-)
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause
+from mnist_mlp.parity.pair.feed import Fed
+from mnist_mlp.ports.pair import PairBrought, PairStep
+
+SAME = 1e-9
+"""Relative difference of two losses in float64 that are the same."""
 
 
-def leave_weighted_open(seen: PairEvidence, brought: Sequence[PairBrought]) -> None:
-    """Judged steps have no weights of single rows. Where only one side brings some, and the losses
-    differ without them, the other one may have them in its own code."""
+def leave_weighted_open(
+    seen: PairEvidence, brought: Sequence[PairBrought], fed: Fed | None = None
+) -> None:
+    """Where only one side brings weights of single rows, the other one may have them in its own
+    code. Judged steps tell, if they have them; else a difference of the losses is left open."""
     if sum(_weighted(side) for side in brought) != 1:
+        return
+    side = 0 if _weighted(brought[0]) else 1
+    if fed is not None and seen.judged and _has_weights(fed, side):
+        seen.breaks = [x for x in seen.breaks if ROW_WEIGHTS not in str(x.cause.value)]
+        if seen.broken("data", "forward"):
+            seen.not_judged.append("weights of single rows, behind what differs before the loss")
         return
     unclear = [x for x in seen.breaks if x.cause.name == UNKNOWN and x.rung in ("loss", "gradient")]
     if not any(ROW_WEIGHTS not in str(x.cause.value) for x in unclear):
@@ -26,6 +38,19 @@ def leave_weighted_open(seen: PairEvidence, brought: Sequence[PairBrought]) -> N
         "the loss, which differs without the weights of single rows that one side brings: the "
         "other may have them in its own code"
     )
+
+
+def weights_left_out(
+    breaks: Sequence[Break], port: PairStep, unweighted: Callable[[], PairStep]
+) -> list[Break]:
+    """The breaks, with a name where the port's loss is that of an original without the weights."""
+    places = [n for n, x in enumerate(breaks) if x.cause.name == UNKNOWN and x.rung == "loss"]
+    found = list(breaks)
+    if places and abs(unweighted().loss - port.loss) <= SAME * abs(port.loss):
+        cause = Cause("row_weights_missing", "its loss is the original's without them")
+        for n in places:
+            found[n] = found[n].caused_by(cause)
+    return found
 
 
 def _weighted(side: PairBrought) -> bool:
@@ -56,10 +81,17 @@ def refuse_third(brought: Sequence[PairBrought], label: str) -> None:
         )
 
 
-def of_brought(brought: Sequence[PairBrought]) -> list[str]:
+def of_brought(brought: Sequence[PairBrought], fed: Fed) -> list[str]:
     """What of both sides' data is not judged."""
     found = [text for side in brought for text in side.not_judged]
-    for whose, side in zip(("original", "port"), brought, strict=True):
-        if _weighted(side):
+    for side, whose in enumerate(("original", "port")):
+        if _weighted(brought[side]) and not _has_weights(fed, side):
             found.append(f"the {whose}'s weights of single rows")
     return found
+
+
+def _has_weights(fed: Fed, side: int) -> bool:
+    """Whether judged rows of a side have its weights, and not all the same."""
+    rows = (fed.a, fed.b)[side][0]
+    given = rows.weights is not None and len(np.unique(rows.weights)) > 1
+    return given and (side == 0 or fed.own_rows or fed.a[0].weights is not None)

@@ -25,6 +25,8 @@ from mnist_mlp.parity.outcome import (
     ordered,
 )
 
+Rest = tuple[str, tuple[float, ...]]
+
 
 @dataclass(eq=False, kw_only=True)
 class PairEvidence(Evidence):
@@ -45,6 +47,8 @@ class PairEvidence(Evidence):
     found: dict[str, float] = field(default_factory=dict)
     """The margins as the port stands; `margins` are those when all that has a name is mended."""
     layers: tuple[LayerRow, ...] = ()
+    rests: tuple[Rest, Rest] = (("", ()), ("", ()))
+    """What becomes of batches at an epoch's end that are too few for an update (`PairFacts`)."""
 
 
 MOST = 1e30

@@ -410,10 +410,17 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
     if any(not np.isfinite(step.loss) or step.loss == 0 for step in (*run.steps_a, *steps)):
         return
     factors = [a.loss / b.loss for a, b in zip(run.steps_a, steps, strict=False)]
-    size, count = run.rows_b.batch_size, run.rows_b.count
-    starts = [at for _ in range(run.epochs) for at in range(0, count, size)]
-    rows = [min(size, count - at) for at in starts[: len(steps)]]
-    if len(set(rows)) < 2:  # then a sum over the rows cannot be told from a constant
+    rows = [len(run.rows_b.rows_of(k)) for k in range(len(factors))]
+    weights = run.rows_a.weights if run.rows_a is not None else None
+    if weights is not None:
+        means = [weights[list(run.rows_b.rows_of(k))].mean() for k in range(len(factors))]
+        if all(abs(f - mean) <= SAME * mean for f, mean in zip(factors, means, strict=True)):
+            text = "the sum is divided by that of the weights, the original's by the rows"
+            mends = (Mend(None, "loss_scale", tuple(factors)),)
+            yield Hypothesis(mends, Cause("row_weights_normalised", text))
+            return
+    several = {run.facts_a.accumulated, run.facts_b.accumulated} != {1}
+    if len(set(rows)) < 2 and not several:  # then a sum over the rows is no other than a constant
         return
     mends = (Mend(None, "loss_scale", tuple(factors)),)
     if _all_alike(factors):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import islice, product
-from math import prod
+from math import lcm, prod
 
 import numpy as np
 
@@ -36,6 +36,10 @@ from mnist_mlp.reference import Array, scale_pixels
 
 BATCHES = 2.5
 """Batches of a judged epoch: the last one is smaller, as it is in most training runs."""
+
+WHOLE = 3
+"""Batches of a judged epoch where gradients are accumulated: what the last ones of an epoch count
+is told apart."""
 
 LARGEST_BATCH = 256
 """Rows of a judged batch at most, so that a step stays within seconds."""
@@ -84,9 +88,16 @@ def feed(
     *,
     part: Share = Share.JUDGED,
 ) -> Fed | None:
-    """The rows, or None where nobody knows what the original takes; `described` are both."""
+    """The rows, or None where nobody knows what the original takes; `described` are both.
+
+    Judged rows are in batches of one update each, which either side can cut into equal ones.
+    """
     size = _batch_size(original, plan)
-    rows = round(BATCHES * size) if part is Share.JUDGED else None
+    rows, parts = None, 1
+    if part is Share.JUDGED:
+        parts = lcm(original.accumulated, port.accumulated)
+        size = max(min(size * original.accumulated, LARGEST_BATCH) // parts, 1) * parts
+        rows = round(BATCHES * size) if parts == 1 else WHOLE * size
     source = "the original's data"
     candidates = _own(original.own, rows, size)
     if not candidates and not any(len(each.outputs) > 1 for each in described):
@@ -119,15 +130,25 @@ def feed(
             ]
     if not candidates:
         return None
+    if source != "the original's data":  # of which it has no weights of rows
+        candidates = [replace(x, weights=None) for x in candidates]
+    if parts > 1:
+        candidates = [x.first(_whole(x.count, size, parts)) for x in candidates]
     first = candidates[0]
     guessed = port.own is None or port.own.first_targets is None
     table = Rows(side_by_side(first.x).reshape(first.count, -1))
     ids = np.arange(first.count)
     if source == "the original's data" and original.own is not None:
-        table, ids = original.own.rows, original.own.epochs[0].ids[:rows]
+        table, ids = original.own.rows, original.own.epochs[0].ids[: first.count]
     same = None if guessed or port.own is None else _same_rows(first, port.own, table, ids)
     forms = [same] if same else _for_port(first, port.own, described[1], image_shape)
+    forms = [_weighted(form, port.own, table, ids if same else None) for form in forms]
     return Fed(tuple(candidates), tuple(forms), source, guessed, own_rows=same is not None)
+
+
+def _whole(count: int, size: int, parts: int) -> int:
+    """As many rows as make whole updates of so many parts."""
+    return count - count % size if count >= size else count - count % parts
 
 
 def _batch_size(brought: PairBrought, plan: Plan) -> int:
@@ -145,7 +166,8 @@ def _own(own: OwnData | None, rows: int | None, size: int) -> list[PairRows]:
     one = own.epochs[0]
     ids = one.ids[:rows]
     y = targets_given(own, one.targets[:rows])
-    return [PairRows(_given(own, own.rows.take(ids)), y, size, own.flat, own.keys)]
+    weights = None if one.weights is None else _rounded(one.weights[:rows])
+    return [PairRows(_given(own, own.rows.take(ids)), y, size, own.flat, own.keys, weights)]
 
 
 def _given(own: OwnData, table: Array) -> Inputs:
@@ -403,6 +425,19 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
         flat=own.flat,
         keys=own.keys,
     )
+
+
+def _weighted(rows: PairRows, own: OwnData | None, table: Rows, ids: Array | None) -> PairRows:
+    """The port's rows with weights if it brings some: its own of the rows `ids` of a table, else
+    those that the original has."""
+    weights = own.epochs[0].weights if own is not None and own.epochs else None
+    if own is None or weights is None:
+        return replace(rows, weights=None)
+    if ids is None:
+        return rows if rows.weights is not None else replace(rows, weights=np.ones(rows.count))
+    known = np.ones(len(own.rows))
+    known[own.epochs[0].ids] = weights
+    return replace(rows, weights=_rounded(known[find(table, own.rows)[ids]]))
 
 
 def _same_targets(y: Inputs, own: OwnData) -> Inputs | None:
