@@ -17,8 +17,9 @@ from mnist_mlp_keras.engine import exact_scalars
 from mnist_mlp_keras.port import free
 from mnist_mlp_keras.port.load import Given
 from mnist_mlp_keras.port.loop import Drive, as_compiled
-from mnist_mlp_keras.port.pair import KerasSide, PairRun
+from mnist_mlp_keras.port.pair import KerasSide
 from mnist_mlp_keras.port.pair_observer import default_type
+from mnist_mlp_keras.port.pair_run import PairRun
 from mnist_mlp_keras.port.pair_schedules import rates
 
 SETS_RATES = re.compile(r"\.(learning_rate|lr)(\s*=(?!=)|\.assign\b)|\bset_value\(")

@@ -26,9 +26,10 @@ from mnist_mlp_torch.port.loop import Drive, refusal
 from mnist_mlp_torch.port.loop_accumulation import RestProbe
 from mnist_mlp_torch.port.loop_clipping import Clipping
 from mnist_mlp_torch.port.loop_schedules import LONGEST, PROBED, Asked, LoopSchedule, parts_of
-from mnist_mlp_torch.port.pair import PairRun, TorchSide
+from mnist_mlp_torch.port.pair import TorchSide
 from mnist_mlp_torch.port.pair_inputs import Fed
 from mnist_mlp_torch.port.pair_observer import default_type
+from mnist_mlp_torch.port.pair_run import PairRun
 from mnist_mlp_torch.port.pair_schedules import rates
 
 CHANGED_MEANWHILE = "modified by an inplace operation"
