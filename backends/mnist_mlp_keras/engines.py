@@ -6,10 +6,11 @@ Those files have the same functions and values for a specification's network:
 - `configure(runtime)` sets threads, device and precision, and returns the flags in effect;
 - `gradients(loss, variables)` differentiates a function;
 - `batches(elements)` is what `Model.fit` takes in place of a function that gives an iterator;
-- `FAST` is the model of the fast path, `generated(elements)` and `validation(series)` what its
-  `fit` takes, where the engine has one;
 - `ACTIVATIONS` replaces Keras's functions that are too inexact on this engine;
 - `JIT_COMPILE` says whether the plain path compiles a step.
+
+With a fast path (`fast`), a file also has the model of it, FAST, and what its `fit` takes of
+series: generated for training, validation for the test rows.
 
 A user's own model runs on TensorFlow only, so the rest of its file has no counterpart.
 """

@@ -41,7 +41,8 @@ class UserLine:
         The line without its indentation.
     role : str
         `layer` (it is made there, or called), `before` (after this layer something is missing),
-        `loss`, `optimizer`, `schedule`, `callback`, `compile`, `fit`, `trainer`, `loader`, `step`.
+        `loss`, `backward` (a loop's gradients are asked for), `optimizer`, `schedule`, `callback`,
+        `compile`, `fit`, `trainer`, `loader`, `step`.
     """
 
     file: str

@@ -62,6 +62,7 @@ def roles(model: Any, callbacks: Sequence[Any], loader: Any) -> dict[str, UserLi
         "schedule": line_of(getattr(optimizer, "_learning_rate", None), "schedule"),
         "loader": line_of_function(loader, "loader"),
         "fit": fit,
+        "backward": noted("backward"),
         "step": noted("step"),
         "class_weights": fit,
         "clipping": line_of(optimizer, "optimizer") or compiled,

@@ -140,7 +140,10 @@ class Seen(ABC):
     def _graded(
         self, target: Any, sources: Sequence[Any], gradients: Sequence[Any]
     ) -> Sequence[Any] | None:
-        return None if self._within else self.on_gradients(target, sources, gradients)
+        if self._within:
+            return None
+        note("backward")
+        return self.on_gradients(target, sources, gradients)
 
     def _iterating(self, dataset: Any, own: Callable[[Any], Any]) -> Any:
         site = None if self._within else _site(self.path)

@@ -77,6 +77,6 @@ def roles(
         "optimizer": line_of(optimizer, "optimizer"),
         "schedule": shown(scheduled, "schedule") if scheduled else None,
         "clipping": noted("trainer") if "gradient_clip_val" in trainer else None,
-        **{role: noted(role) for role in ("loader", "fit", "trainer", "step")},
+        **{role: noted(role) for role in ("loader", "fit", "trainer", "backward", "step")},
     }
     return {role: line for role, line in found.items() if line is not None}

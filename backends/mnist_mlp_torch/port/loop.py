@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.driving import Batch, Driving
+from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
 from mnist_mlp_torch.port.pair_inputs import keys_of_batch
@@ -496,6 +497,8 @@ class Drive(Driving):
         def backward(*args: Any, **options: Any) -> None:
             # Where calls are observed, `own` comes back here once more for each observer.
             outer, self._within = not self._within, True
+            if outer:
+                note("backward")
             try:
                 own(*args, **options)
             finally:

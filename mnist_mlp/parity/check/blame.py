@@ -45,7 +45,7 @@ OF_CAUSE: Mapping[str, tuple[str, ...]] = {
 
 OF_RUNG: Mapping[str, tuple[str, ...]] = {
     "order": ("loader", "fit"),
-    "loss": ("loss",),
+    "loss": ("loss", "backward"),  # a loss by hand is no call that is known
     "update": ("optimizer",),
 }
 

@@ -431,6 +431,13 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
         text = "of all rows of a batch" + ("" if abs(times - 1) <= SAME else f", times {times:.6g}")
         fix = "take the mean over the rows of the batch in the loss, not the sum"
         yield Hypothesis(mends, Cause("loss_sum", text, fix=fix))
+    elif _all_alike([factor / n for factor, n in zip(factors, rows, strict=False)]):
+        times = rows[0] / factors[0]
+        text = "over all rows of a batch" + (
+            "" if abs(times - 1) <= SAME else f", times {times:.6g}"
+        )
+        fix = "sum over the rows of the batch in the loss, as the original does"
+        yield Hypothesis(mends, Cause("loss_averaged", text, fix=fix))
 
 
 def _all_alike(numbers: Sequence[float]) -> bool:

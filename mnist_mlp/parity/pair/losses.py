@@ -119,6 +119,9 @@ def _of_loss(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         if name == "reduction" and theirs == "sum":
             fix = f"take the mean over the rows of the batch in {b.name}, not the sum"
             yield Hypothesis(mends, Cause("loss_sum", text, fix=fix))
+        elif name == "reduction" and ours == "sum":
+            fix = f"sum over the rows of the batch in {b.name}, as the original does"
+            yield Hypothesis(mends, Cause("loss_averaged", text, fix=fix))
         elif name == "smoothing":
             fix = f"label_smoothing={short(ours)} in the loss"
             yield Hypothesis(mends, Cause("label_smoothing", text, fix=fix))
