@@ -118,7 +118,7 @@ def test_a_captured_run_goes_on(eager: Worker, small_data: Dataset, case: str) -
         pytest.param("StaleRate", "schedule", marks=pytest.mark.long),
         pytest.param("KeptWarmUp", "momentum", marks=pytest.mark.long),
         ("StillCursor", "sgd"),
-        ("EarlierLosses", "schedule"),
+        pytest.param("EarlierLosses", "schedule", marks=pytest.mark.long),
     ],
 )
 def test_faults_are_seen(plain: Any, small_data: Dataset, fault: str, case: str) -> None:

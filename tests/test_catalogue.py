@@ -284,7 +284,7 @@ def names():
         x=x, y=y, x_train=x, y_train=y, train_ids=np.arange(5), order=rng.permutation(12),
         tape=tape, loss=loss, grads=grads, logits=logits, kernel=kernel, weight=kernel.T, bias=bias,
         variable=layer.kernel, gradient=layer.kernel * 2.0, learning_rate=0.01, new_rate=0.001,
-        old_rate=0.01, loss_mean=keras.metrics.Mean(),
+        old_rate=0.01, loss_mean=keras.metrics.Mean(), sample_weight=np.ones(12),
     )
 
 def run(line):
@@ -332,7 +332,7 @@ def names():
         train_set=dataset, train_ids=np.arange(5), order=rng.permutation(12), kernel=kernel,
         bias=bias, weight=self.layer.weight, velocity=torch.zeros(128, 784),
         gradient=torch.ones(128, 784), learning_rate=0.01, accuracy=torch.tensor(0.5),
-        old_rate=0.01, new_rate=0.001,
+        old_rate=0.01, new_rate=0.001, sample_weight=torch.ones(12),
         scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
     )
 

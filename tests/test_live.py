@@ -82,6 +82,7 @@ def neither() -> int:
     return 3
 
 
+@pytest.mark.long
 def test_a_function_of_each_framework(same_training: Any) -> None:
     """By `check`, in a test suite and by the fixture; this process imports neither framework."""
     same_training(port, build, dataset="digits", **QUICK)

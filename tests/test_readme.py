@@ -45,7 +45,13 @@ def test_the_make_commands_are_there_and_are_targets() -> None:
         assert re.search(rf"^{command.split()[1]}:", make, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def _of(words: list[str]) -> object:
+    """Processes that train together take a minute on two cores."""
+    marks = [pytest.mark.long] if "--devices" in words else []
+    return pytest.param(words, marks=marks, id=" ".join(words))
+
+
+@pytest.mark.parametrize("words", map(_of, COMMANDS))
 def test_command(words: list[str], copy: Path, mnist_dir: Path) -> None:
     """In the README's order: later ones use what earlier ones left."""
     assert words[:3] == ["python", "-m", "mnist_mlp"]

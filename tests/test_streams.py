@@ -38,7 +38,7 @@ def status(folder: Path) -> str:
 @pytest.mark.parametrize(
     "how",
     [
-        "2>&1 >/dev/null | true",
+        pytest.param("2>&1 >/dev/null | true", marks=pytest.mark.long),
         pytest.param("--progress rich 2>&1 >/dev/null | true", marks=pytest.mark.long),
         pytest.param("2>&-", marks=pytest.mark.long),
         "2>/dev/full",

@@ -201,7 +201,7 @@ def test_fast_and_plain_end_with_the_same_weights(
 @pytest.mark.parametrize(
     ("case", "precision"),
     [
-        ("sgd", "float32"),
+        pytest.param("sgd", "float32", marks=pytest.mark.long),
         ("adam", "float64"),
         # Without momentum alone: Nesterov's has the same slot.
         pytest.param("nesterov", "float32", marks=pytest.mark.long),
@@ -297,7 +297,7 @@ def same_but_for_seconds(a: EpochRecord, b: EpochRecord) -> bool:
     )
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.long)])
 def test_a_run_repeats_itself_bit_for_bit(
     worker: Worker, small_data: Dataset, precision: str
 ) -> None:
