@@ -51,7 +51,7 @@ def _of(words: list[str]) -> object:
     return pytest.param(words, marks=marks, id=" ".join(words))
 
 
-@pytest.mark.parametrize("words", map(_of, COMMANDS))
+@pytest.mark.parametrize("words", [_of(words) for words in COMMANDS])
 def test_command(words: list[str], copy: Path, mnist_dir: Path) -> None:
     """In the README's order: later ones use what earlier ones left."""
     assert words[:3] == ["python", "-m", "mnist_mlp"]
