@@ -109,11 +109,14 @@ def test_later_states_are_on_the_way_of_another_run(monkeypatch: pytest.MonkeyPa
     assert steps == [1, 1]
 
 
-@pytest.mark.parametrize("lacks", ["a finite number", "a slot"])
+@pytest.mark.parametrize("lacks", ["a finite number", "a slot", "its shape"])
 def test_a_state_that_nothing_goes_on_from_is_left_out(lacks: str) -> None:
     at = 2 * PER_EPOCH + 1
     whole = run().states([at])[at]
-    if lacks == "a slot":
+    if lacks == "its shape":
+        moments = {name: t[:1] for name, t in whole.slots["second_moment"].items()}
+        state = replace(whole, slots={**whole.slots, "second_moment": moments})
+    elif lacks == "a slot":
         state = replace(whole, slots={"first_moment": whole.slots["first_moment"]})
     else:
         bias = whole.weights["layers.1.bias"].copy()

@@ -32,6 +32,10 @@ FITS = {"mean and deviation": _standard, "minimum and maximum": _between_0_and_1
 """What scalers take from the rows that they are fitted on: an offset and a divisor, by feature."""
 
 
+MOST_NUMBERS = 2**25
+"""So many numbers are copied as float64 to take their statistics, 256 MiB; larger sets are not
+looked at."""
+
 OWN = "the port's own training rows"
 
 
@@ -48,8 +52,9 @@ def scaler_cause(ours: Array, theirs: Array, pair: Pair, where: str) -> Cause | 
 
     `ours` and `theirs` (n, features) are what the networks see of the same rows.
     """
-    port = next((s for s, made in _scaled(theirs, pair) if _alike(made, ours)), None)
-    original = next((s for s, made in _scaled(theirs, pair) if _alike(made, theirs)), None)
+    found = list(_scaled(theirs, pair))
+    port = next((scaler for scaler, made in found if _alike(made, ours)), None)
+    original = next((scaler for scaler, made in found if _alike(made, theirs)), None)
     if port is None or original is None or port.statistics != original.statistics:
         return None
     text = f"{port.statistics} of {port.rows}, the original's of {original.rows}"
@@ -78,7 +83,8 @@ def _sets(pair: Pair) -> Iterator[tuple[str, Array]]:
     if (own >= 0).all():
         sets[OWN] = own
     for words, ids in sets.items():
-        yield words, pair.original.network_inputs(pair.a.rows.take(ids))
+        if len(ids) * pair.a.rows.inputs <= MOST_NUMBERS:
+            yield words, pair.original.network_inputs(pair.a.rows.take(ids))
 
 
 def _alike(made: Array, seen: Array) -> bool:

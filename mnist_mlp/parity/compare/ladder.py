@@ -26,7 +26,8 @@ class CompareEvidence(Evidence):
 
 @dataclass(eq=False, kw_only=True)
 class SideEvidence(CompareEvidence):
-    """Results of one side, filled rung by rung. `records` holds the epochs of its replay."""
+    """Results of one side, filled rung by rung. `records` holds the epochs that its backend
+    reported, of a replay or of the run itself."""
 
     records: list[EpochRecord] = field(default_factory=list)
 

@@ -35,7 +35,7 @@ APART = 20.0
 """Distance of two runs' final kernels, in roundings, that equal predictions do not excuse.
 
 Keras and Lightning are 1 apart after ten epochs of the tutorial, and ReLU at a high rate makes 4 in
-a hundred steps. A ten-thousandth of the learning rate in ten steps makes 23."""
+sixty steps. A ten-thousandth of the learning rate in ten steps makes 23."""
 
 
 def are_apart(a: Tensors, b: Tensors) -> bool:

@@ -156,13 +156,15 @@ class ReferenceRun:
         """Go on from the states of another run after whole epochs, by epoch, and not from the own.
 
         So the epochs before need not be computed. What is asked for later is on the way of the
-        other run, and computed in its precision. A state that has no finite numbers, or not all
-        slots, is left out.
+        other run, and computed in its precision. A state with numbers that are not finite, without
+        all slots, or of other shapes is left out.
         """
+        shapes = {name: w.shape for name, w in self.plan.initial_weights.items()}
+        slots = reference.slot_names(self.plan.spec.optimizer)
         with self._changed:
             self._changed.wait_for(lambda: not self._busy)
             for epoch, state in states.items():
-                if _complete(state, reference.slot_names(self.plan.spec.optimizer)):
+                if _complete(state, slots, shapes):
                     self._passed[state.step] = (epoch, state)
 
     def _nearest(self, step: int) -> int:
@@ -236,11 +238,16 @@ def begin(*wanted: Callable[[], object]) -> None:
     Thread(target=compute, daemon=True).start()
 
 
-def _complete(state: State, slots: Sequence[str]) -> bool:
+def _complete(state: State, slots: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether a run can go on from this state: all its numbers are there, and finite."""
-    tensors = [state.weights, *state.slots.values()]
-    finite = all(np.isfinite(t).all() for group in tensors for t in group.values())
-    return finite and state.slots.keys() >= set(slots)
+    if not state.slots.keys() >= set(slots):
+        return False
+    groups = [state.weights, *(state.slots[slot] for slot in slots)]
+    return all(
+        {name: t.shape for name, t in group.items()} == shapes
+        and all(np.isfinite(t).all() for t in group.values())
+        for group in groups
+    )
 
 
 def in_precision(state: State, precision: Any) -> State:
