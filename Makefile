@@ -1,5 +1,6 @@
 # make run         set up .venv, train Keras and Lightning on the tutorial's network, compare them
-# make test        set up .venv, lint, type-check, run the tests, the files of three at a time (JOBS=3)
+# make test        set up .venv, lint, type-check, run the tests; as many files at a time as there are
+#                  3 GB of free memory, from two to four (JOBS=2 sets it)
 # make acceptance  the tests marked `long`, and the long checks (about 50 minutes); writes
 #                  docs/acceptance.md
 # make faults      every port of the fault table through check, pairs and scripts, honest pairs through
@@ -22,7 +23,9 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
     $(name) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
     2>/dev/null && echo $(name))))
 BIN := .venv/bin
-JOBS ?= 3
+# Three files at a time kept two cores busy for two thirds of the time: many tests wait.
+JOBS ?= $(shell awk '/MemAvailable/ {n = int($$2 / 3e6); print (n < 2 ? 2 : n > 4 ? 4 : n)}' \
+    /proc/meminfo 2>/dev/null || echo 2)
 
 .PHONY: run test acceptance faults cases torture mutation gpu report-check wheel-check clean
 

@@ -105,7 +105,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 ENGINES = ("keras-jax", "keras-torch")
-LONG_FOR_ENGINES = ("test_fit.py", "test_warm_workers.py")
+LONG_FOR_ENGINES = ("test_fit.py", "test_warm_workers.py", "test_worker.py")
 """Each `fit` of theirs takes seconds, as Keras has no fast path on them here; so the tests of whole
 runs are part of `make acceptance`. One whole run stays in `test_float64.py`."""
 

@@ -175,6 +175,7 @@ def test_answers_are_timed_from_the_shell_beside_the_scripts() -> None:
         assert set(before) <= set(ANSWERS)
 
 
+@pytest.mark.long
 def test_an_answer_is_timed_after_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     train = ("train", "--backend", "numpy", "--progress", "none", "--out")
     monkeypatch.setitem(ANSWERS, "answer/a", (*train, "{folder}/a"))

@@ -129,7 +129,8 @@ def test_faults_are_seen(plain: Any, small_data: Dataset, fault: str, case: str)
     assert max(gaps(epochs, plain(case))) > 1e-4
 
 
-@pytest.mark.parametrize("fault", ["Failing", pytest.param("FailingLater", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("fault", ["Failing", "FailingLater"])
 def test_a_capture_that_fails_costs_speed_alone(
     plain: Any, small_data: Dataset, fault: str
 ) -> None:
@@ -171,9 +172,8 @@ def test_it_is_told_and_kept_in_the_record(
     assert run.record.status == "complete"
 
 
-@pytest.mark.parametrize(
-    ("words", "code"), [pytest.param((), 0, marks=pytest.mark.long), (("--fast",), 3)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("--fast",), 3)])
 def test_asked_for_by_hand_it_is_an_error(
     cli: Any, idx_dir: Path, no_figures: None, words: tuple[str, ...], code: int
 ) -> None:

@@ -366,7 +366,7 @@ def problems_with(lines: dict[str, str], framework: str) -> dict[str, str]:
     return problems
 
 
-@pytest.mark.parametrize("framework", ["keras", "torch"])
+@pytest.mark.parametrize("framework", [pytest.param("keras", marks=pytest.mark.long), "torch"])
 def test_every_line_of_code_runs(framework: str) -> None:
     if find_spec(framework) is None:
         pytest.skip(f"{framework} is not installed")

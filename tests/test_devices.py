@@ -112,6 +112,7 @@ def test_two_processes_of_torchrun_make_the_run_of_one(
     assert outcome.verdict in ("identical", "equivalent"), outcome
 
 
+@pytest.mark.long
 def test_a_rank_that_dies_ends_all(spec: Spec, small_data: Dataset) -> None:
     long = spec.training.model_copy(update={"epochs": 10_000})
     plan = make_plan(spec.model_copy(update={"training": long}), small_data)

@@ -62,8 +62,9 @@ def printed(
 
 
 def _of(name: str, command: Shown) -> object:
-    """Long are those that train both sides to their end, or a network of convolutions."""
-    long = "--cost" in command.words or any("lenet" in word for word in command.words)
+    """Long are those that train or judge a script of each framework, as the share of the tables of
+    pairs and scripts does on smaller ones."""
+    long = "check" in command.words
     marks = [pytest.mark.long] if long else []
     return pytest.param(name, command, marks=marks, id=f"{name}: {' '.join(command.words)}")
 

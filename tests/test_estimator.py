@@ -36,6 +36,7 @@ def quick(**changes: Any) -> MLPClassifier:
     return MLPClassifier(**options | changes)
 
 
+@pytest.mark.long
 def test_scikit_learn_s_own_checks(capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn tells of its skips by warnings

@@ -138,7 +138,11 @@ told(backend, made, ran, epochs, np.asarray(pixels), compiled=2 * backend.model.
 
 
 @pytest.mark.parametrize(
-    ("package", "script"), [("tensorflow", KERAS), ("jax", JAX)], ids=["tensorflow", "jax"]
+    ("package", "script"),
+    [
+        pytest.param("tensorflow", KERAS, id="tensorflow"),
+        pytest.param("jax", JAX, id="jax", marks=pytest.mark.long),
+    ],
 )
 def test_keras_makes_all_steps_in_one_compiled_program(package: str, script: str) -> None:
     """Keras's own `train_step` runs as Python only while it is traced, however many steps it makes.

@@ -292,7 +292,8 @@ def saved_epochs(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    "framework", ["numpy", pytest.param("keras", marks=pytest.mark.long), "torch"]
+    "framework",
+    ["numpy", *(pytest.param(name, marks=pytest.mark.long) for name in ("keras", "torch"))],
 )
 def test_a_killed_run_goes_on(framework: str, cli: Cli, idx_dir: Path, tmp_path: Path) -> None:
     """NumPy's twice, the second time while it is going on; the frameworks start more slowly."""

@@ -44,7 +44,7 @@ def status(folder: Path) -> str:
         "2>/dev/full",
         pytest.param(">&-", marks=pytest.mark.long),
         pytest.param("<&-", marks=pytest.mark.long),
-        "<&- >&- 2>&-",
+        pytest.param("<&- >&- 2>&-", marks=pytest.mark.long),
         pytest.param("--verbose >&- 2>&-", marks=pytest.mark.long),
     ],
 )

@@ -17,7 +17,6 @@ from torture.world import World, made_world
 SEED = 1
 
 SHARES = {
-    "new": 60,
     "overwrite": 45,
     "resume": 45,
     "sharing": 20,

@@ -83,6 +83,7 @@ def trained(backend: str, data: Dataset) -> tuple[bool, list[EpochRecord]]:
         return isinstance(worker._process, ForkedProcess), records
 
 
+@pytest.mark.long
 def test_the_same_bits(backend: str, small_data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     warmed(backend)
     is_forked, warm = trained(backend, small_data)

@@ -314,10 +314,14 @@ def forget_seed() -> None:
     tf.random.set_seed(None)
 
 
-def _interpolation(before: int, after: int) -> Array:
+def interpolation(before: int, after: int, *, corners: bool = False) -> Array:
     """What each of `after` points takes of `before` points, float64 (after, before): linearly
-    between the centres of the two next to it."""
-    centres = ((np.arange(after) + 0.5) * before / after - 0.5).clip(0, before - 1)
+    between the centres of the two next to it, or, with the `corners` aligned, as if the first and
+    the last points were the same."""
+    if corners:
+        centres = np.linspace(0, before - 1, after)
+    else:
+        centres = ((np.arange(after) + 0.5) * before / after - 0.5).clip(0, before - 1)
     low = np.floor(centres).astype(int)
     high = np.minimum(low + 1, before - 1)
     shares, rows = np.zeros((after, before)), np.arange(after)
@@ -352,7 +356,7 @@ def exact_scalars() -> Iterator[None]:
         ):
             return resize(images, size, method, **options)
         height, width = (
-            tf.constant(_interpolation(int(n), int(m)))
+            tf.constant(interpolation(int(n), int(m)))
             for n, m in zip(images.shape[1:3], size, strict=True)
         )
         return tf.einsum("bhwc,Hh,Ww->bHWc", images, height, width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,25 +12,43 @@ from mnist_mlp.ports.pair import Mend, PairFacts, PairRows
 from mnist_mlp.reference import Tensors
 
 DRAWS = 24
-"""Most models made for their initial weights. The tutorial's smallest kernel has 640 elements, so
-that 24 models give a distribution of 15,360."""
+"""Models made for their initial weights. The tutorial's smallest kernel has 640 elements, so that
+24 models give a distribution of 15,360."""
+
+MOST_DRAWS, FEW_VALUES = 120, 1_000
+"""More models are made until each kernel has so many values: two widths that differ by a tenth are
+told apart by 200 values, two shapes of one width by some hundred."""
 
 
-def distinct_draws(drawn: Iterable[Tensors], *, seconds: float) -> tuple[Tensors, ...]:
-    """Initial weights of models, taken for so many seconds of processor time at most.
+def distinct_draws(draw: Callable[[int], Tensors], *, seconds: float) -> tuple[Tensors, ...]:
+    """Initial weights of models, drawn with the seeds 0, 1, ... for so many seconds of processor
+    time at most.
 
     On a busy machine as many are made as on a quiet one: few of them would hide a difference. The
     first one that equals the one before is left out, and ends the rest: the model seeds itself.
     """
     start = time.process_time()
     found: list[Tensors] = []
-    for weights in drawn:
+    for seed in range(MOST_DRAWS):
+        if found and seed >= wanted_draws(_fewest(found[0])):
+            break
+        weights = draw(seed)
         if found and all(np.array_equal(weights[name], w) for name, w in found[-1].items()):
             break
         found.append(weights)
         if time.process_time() - start > seconds:
             break
     return tuple(found)
+
+
+def wanted_draws(values: int) -> int:
+    """How many models are made whose smallest kernel has so many values."""
+    return min(max(DRAWS, -(-FEW_VALUES // values)), MOST_DRAWS)
+
+
+def _fewest(weights: Tensors) -> int:
+    """Values of the smallest kernel."""
+    return min((w.size for w in weights.values() if w.ndim > 1), default=FEW_VALUES)
 
 
 def first_that_runs(

@@ -78,7 +78,14 @@ def largest_gap(a: Any, b: Any) -> float:
     return max(float(np.abs(a[name] - b[name]).max()) for name in a)
 
 
-@pytest.mark.parametrize("case", CASES)
+# "schedule" has momentum, too.
+ALONE = [
+    pytest.param(case, marks=[pytest.mark.long] if case in ("momentum", "nesterov") else [])
+    for case in CASES
+]
+
+
+@pytest.mark.parametrize("case", ALONE)
 def test_weights_after_every_epoch(worker: Worker, small_data: Dataset, case: str) -> None:
     """Order, partial last batch and update rule at once: any of them wrong shows in the weights."""
     plan = plan_for(small_data, **CASES[case])
@@ -140,7 +147,10 @@ def test_every_activation_is_trained_through(
     assert largest_gap(plan.initial_weights, truth.weights) > 1e-4, "it must have learnt"
 
 
-@pytest.mark.parametrize("batch_size", [1, 17, 187, 500])
+@pytest.mark.parametrize(
+    "batch_size",
+    [1, pytest.param(17, marks=pytest.mark.long), pytest.param(187, marks=pytest.mark.long), 500],
+)
 def test_batches_that_divide_the_rows_or_are_larger(
     worker: Worker, small_data: Dataset, batch_size: int
 ) -> None:
@@ -202,10 +212,10 @@ def test_fast_and_plain_end_with_the_same_weights(
     ("case", "precision"),
     [
         pytest.param("sgd", "float32", marks=pytest.mark.long),
-        ("adam", "float64"),
+        pytest.param("adam", "float64", marks=pytest.mark.long),
         # Without momentum alone: Nesterov's has the same slot.
         pytest.param("nesterov", "float32", marks=pytest.mark.long),
-        pytest.param("schedule", "float32", marks=pytest.mark.long),
+        ("schedule", "float32"),
     ],
 )
 def test_a_run_in_two_parts_gives_the_same_bits(

@@ -147,14 +147,14 @@ class Twins(L.LightningModule):
 class Painted(L.LightningModule):
     """Each gradient is clipped by itself, as Keras's `clipnorm` does."""
 
-    def __init__(self, mode="nearest"):
+    def __init__(self, mode="nearest", corners=None):
         super().__init__()
         self.conv, self.out = initialised(nn.Conv2d(2, 4, 3)), initialised(nn.Conv2d(4, 1, 1))
-        self.mode = mode
+        self.up = nn.Upsample(scale_factor=2, mode=mode, align_corners=corners)
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.conv(F.pad(x, (1, 1, 1, 1)))), 2)
-        return self.out(F.interpolate(x, scale_factor=2, mode=self.mode))
+        return self.out(self.up(x))
 
     def training_step(self, batch, batch_idx):
         x, y = batch
@@ -166,6 +166,14 @@ class Painted(L.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def painted_bilinear():
+    return Painted("bilinear", corners=False)
+
+
+def painted_corners():
+    return Painted("bilinear", corners=True)
 
 
 class KerasRMSprop(torch.optim.Optimizer):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import truncnorm
 from small_problems import problem, spec_of
 
 from mnist_mlp.parity.causes import init, metrics, order
+from mnist_mlp.parity.causes.initialisers import is_narrower
 from mnist_mlp.parity.causes.metrics import EpochMeasures
 from mnist_mlp.plan import Plan, glorot_uniform, stream
+from mnist_mlp.ports.trials import wanted_draws
 from mnist_mlp.reference import Array
 
 PLAN = problem(spec_of()).plan
@@ -235,6 +239,60 @@ def test_a_single_column_is_not_orthogonal_by_itself(draws: int) -> None:
         draw["layers.0.kernel"] /= np.linalg.norm(draw["layers.0.kernel"])
     found = init.native_breaks(several, layers, side="b")
     assert ("orthogonal" in [item.cause.name for item in found]) is (draws > 1)
+
+
+WIDTHS: dict[str, Callable[[int, int], float]] = {
+    "glorot_uniform": lambda inputs, units: (6 / (inputs + units)) ** 0.5,
+    "lecun_uniform": lambda inputs, units: (3 / inputs) ** 0.5,
+    "torch_default_kernel_init": lambda inputs, units: inputs**-0.5,
+}
+
+
+@pytest.mark.parametrize("sizes", [(3, 1), (4, 3), (8, 3), (4, 8, 3), (3, 9)])
+def test_widths_of_small_kernels_are_told_apart(sizes: tuple[int, ...]) -> None:
+    """LeCun's and Glorot's bounds are 7 % apart for 4 inputs and 3 units: the shapes of the two
+    distributions would need thousands of values."""
+    layers = tuple((i, n, "") for i, n in pairwise(sizes))
+    rng = np.random.default_rng(7)
+
+    def drawn(width: Callable[[int, int], float]) -> list[dict[str, Array]]:
+        return [
+            {
+                name: value
+                for k, (i, n, _) in enumerate(layers)
+                for name, value in (
+                    (f"layers.{k}.kernel", rng.uniform(-1, 1, (i, n)) * width(i, n)),
+                    (f"layers.{k}.bias", np.zeros(n)),
+                )
+            }
+            for _ in range(wanted_draws(min(i * n for i, n, _ in layers)))
+        ]
+
+    for ours, theirs in product(WIDTHS, WIDTHS):
+        found = init.pair_breaks(drawn(WIDTHS[ours]), drawn(WIDTHS[theirs]), layers, side="b")
+        assert bool(found) is (ours != theirs), (ours, theirs)
+        if theirs == "torch_default_kernel_init" != ours:
+            assert found[0].cause.name == theirs
+
+
+def test_the_largest_of_a_few_normal_values_may_be_far_apart() -> None:
+    """Keras's normal distributions are cut at two deviations: a few of them look nearly uniform."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        a, b = (
+            [
+                {"layers.0.kernel": truncnorm.rvs(-2, 2, size=(3, 1), random_state=rng)}
+                for _ in range(120)
+            ]
+            for _ in range(2)
+        )
+        assert init.same_distribution(a, b, "layers.0.kernel")
+
+
+def test_narrower_is_no_claim_about_a_few_values() -> None:
+    assert not is_narrower(0.9, 10)
+    assert is_narrower(0.9, 200)
+    assert not is_narrower(1.0, 10**6)
 
 
 # --- Epoch numbers --------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -28,6 +29,12 @@ Scale = Callable[[Array], Array]
 
 def standard(rows: Array) -> Scale:
     mean, deviation = TABLE[rows].mean(axis=0), TABLE[rows].std(axis=0)
+    return lambda x: (x - mean) / deviation
+
+
+def by_sample_deviation(rows: Array) -> Scale:
+    """As by pandas, whose `std` divides by n - 1."""
+    mean, deviation = TABLE[rows].mean(axis=0), TABLE[rows].std(axis=0, ddof=1)
     return lambda x: (x - mean) / deviation
 
 
@@ -67,7 +74,7 @@ ALL = np.append(TRAIN, TEST)
 TOGETHER = "the training and validation rows together"
 
 
-@pytest.mark.parametrize("scaler", [standard, between_0_and_1])
+@pytest.mark.parametrize("scaler", [standard, by_sample_deviation, between_0_and_1])
 @pytest.mark.parametrize(
     ("original", "port", "words"),
     [
@@ -101,10 +108,36 @@ def test_another_split_brings_another_scaler() -> None:
     assert "mended with the split" in found["scaler_fitted_on_other_rows"].fix
 
 
+SCALERS = {
+    "mean and deviation": standard,
+    "mean and sample deviation (by n - 1)": by_sample_deviation,
+    "minimum and maximum": between_0_and_1,
+}
+
+
+@pytest.mark.parametrize(("original", "port"), [*permutations(SCALERS, 2)])
+def test_another_scaler_of_the_same_rows_is_named(original: str, port: str) -> None:
+    a, b = (brought(SCALERS[name](TRAIN), seed=k) for k, name in enumerate((original, port)))
+    found = {item.cause for item in breaks(a, b)}
+    assert {cause.name for cause in found} == {"other_scaler"}
+    words = f"{port} of the training rows, the original's {original}"
+    assert all(words in str(cause.value) for cause in found)
+
+
+def test_other_rows_and_another_scaler_are_told_together() -> None:
+    a, b = brought(standard(TRAIN), seed=1), brought(by_sample_deviation(ALL), seed=2)
+    found = breaks(a, b)[0].cause
+    assert found.name == "scaler_fitted_on_other_rows"
+    assert f"n - 1) of {TOGETHER}, the original's mean and deviation of the training rows" in str(
+        found.value
+    )
+    assert "correction=0" in found.fix
+
+
 @pytest.mark.parametrize(
     "port",
-    [standard(np.arange(60)), lambda x: x / TABLE.std(axis=0), between_0_and_1(TRAIN)],
-    ids=["of other rows", "without the mean", "another scaler"],
+    [standard(np.arange(60)), lambda x: x / TABLE.std(axis=0)],
+    ids=["of other rows", "without the mean"],
 )
 def test_what_no_set_of_rows_explains_has_the_plain_name(port: Scale) -> None:
     found = breaks(brought(standard(TRAIN), seed=1), brought(port, seed=2))

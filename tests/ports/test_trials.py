@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -14,30 +14,36 @@ from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows
 from mnist_mlp.ports.trials import distinct_draws, first_that_runs, mends_of_layers
 from mnist_mlp.reference import Tensors
 
+Draw = Callable[[int], Tensors]
 ROWS = PairRows(np.zeros((4, 2)), np.zeros(4), 2)
 
 
-def draws(*values: float) -> Iterator[Tensors]:
-    return ({"0/kernel": np.full((2, 2), value)} for value in values)
+def drawing(values: Callable[[int], float], *, shape: tuple[int, ...] = (30, 40)) -> Draw:
+    return lambda seed: {"0/kernel": np.full(shape, values(seed)), "0/bias": np.zeros(3)}
 
 
 def test_a_model_that_seeds_itself_is_drawn_once() -> None:
-    assert len(distinct_draws(draws(1, 1, 1), seconds=60)) == 1
-    assert len(distinct_draws(draws(1, 2, 3), seconds=60)) == 3
-    assert distinct_draws(iter([]), seconds=60) == ()
+    assert len(distinct_draws(drawing(lambda _: 1), seconds=60)) == 1
+    assert len(distinct_draws(drawing(lambda seed: min(seed, 2)), seconds=60)) == 3
+
+
+def test_small_kernels_are_drawn_more_often() -> None:
+    assert len(distinct_draws(drawing(float), seconds=60)) == 24
+    assert len(distinct_draws(drawing(float, shape=(5, 4)), seconds=60)) == 50
+    assert len(distinct_draws(drawing(float, shape=(3, 1)), seconds=60)) == 120
+    assert len(distinct_draws(drawing(float, shape=(3,)), seconds=60)) == 24  # no kernel
 
 
 def test_draws_end_with_the_time() -> None:
-    assert len(distinct_draws(draws(*range(1000)), seconds=0)) == 1
+    assert len(distinct_draws(drawing(float), seconds=0)) == 1
 
 
 def test_waiting_for_a_busy_machine_costs_no_draws() -> None:
-    def slow() -> Iterator[Tensors]:
-        for each in draws(1, 2, 3):
-            time.sleep(0.3)
-            yield each
+    def slow(seed: int) -> float:
+        time.sleep(0.1)
+        return min(seed, 3)
 
-    assert len(distinct_draws(slow(), seconds=0.25)) == 3
+    assert len(distinct_draws(drawing(slow), seconds=0.25)) == 4
 
 
 def test_the_first_rows_that_a_model_takes() -> None:

@@ -25,7 +25,7 @@ from mnist_mlp.ports.pair import (
     WholeRun,
 )
 from mnist_mlp.ports.reported import Reports
-from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
+from mnist_mlp.ports.trials import distinct_draws, first_that_runs
 from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import (
@@ -225,10 +225,11 @@ class KerasSide:
                 self._build(model)
             return Observer.like(known, model).read()
 
-        seeds = range(DRAWS if self.given.maker is not None else 1)
         before = rng_utils.get_random_seed()
         try:
-            return distinct_draws(map(drawn, seeds), seconds=DRAW_S)
+            if self.given.maker is None:
+                return (drawn(0),)
+            return distinct_draws(drawn, seconds=DRAW_S)
         finally:  # a seed that was set would make Keras repeat its shuffles
             if before is None:
                 global_state.set_global_attribute(rng_utils.GLOBAL_RANDOM_SEED, None)

@@ -30,6 +30,7 @@ KINDS = {
     **{f"AveragePooling{d}": "average_pool" for d in _DIMENSIONS},
     **{f"GlobalAveragePooling{d}": "adaptive_average_pool" for d in _DIMENSIONS},
     **{f"GlobalMaxPooling{d}": "adaptive_max_pool" for d in _DIMENSIONS},
+    **{f"UpSampling{d}": "upsample" for d in _DIMENSIONS},
     "Dropout": "dropout",
     "AlphaDropout": "alpha_dropout",
     "GaussianNoise": "gaussian_noise",
@@ -138,8 +139,9 @@ def settings_of(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
             return {"epsilon": float(layer.epsilon), **groups}
         case "embedding":
             return {"padding_index": None, "max_norm": None, "by_frequency": False}
-        case "max_pool" | "average_pool":
-            return _pool_settings(layer, shape)
+        case "max_pool" | "average_pool" | "upsample" as kind:
+            made = _upsampling_settings if kind == "upsample" else _pool_settings
+            return made(layer, shape)
         case "gaussian_noise":
             return {"stddev": float(layer.stddev)}
         case "dropout" | "spatial_dropout" | "alpha_dropout" | "gaussian_dropout":
@@ -223,6 +225,15 @@ def _pool_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
     if kind_of(layer) == "average_pool":
         settings["count_padding"] = False
     return settings
+
+
+def _upsampling_settings(layer: Any, shape: Sequence[int]) -> dict[str, Any]:
+    mode = getattr(layer, "interpolation", "nearest")
+    return {
+        "factor": tuple(map(float, _tuple(layer.size, len(shape) - 2))),
+        "mode": {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode),
+        "corners": False,
+    }
 
 
 def _depthwise(layer: Any) -> bool:

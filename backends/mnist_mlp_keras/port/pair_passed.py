@@ -18,7 +18,6 @@ _NAMES = {
     "RepeatVector": "repeat",
     **{f"ZeroPadding{d}D": "pad" for d in (1, 2, 3)},
     **{f"Cropping{d}D": "crop" for d in (1, 2, 3)},
-    **{f"UpSampling{d}D": "upsample" for d in (1, 2, 3)},
     "Add": "add",
     "Subtract": "subtract",
     "Multiply": "multiply",

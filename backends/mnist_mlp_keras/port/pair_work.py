@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from mnist_mlp.ports.pair import Mend
+from mnist_mlp_keras.engine import interpolation
 from mnist_mlp_keras.port.pair_draws import Draws
 from mnist_mlp_keras.port.pair_layers import is_channels_first, kind_of, settings_of
 
@@ -27,6 +28,8 @@ def instead_of(
         return _pooled(kind, x, settings, first=first)
     if kind in ("adaptive_average_pool", "adaptive_max_pool"):
         return _pooled_whole(kind, x, first=first)
+    if kind == "upsample":
+        return _upsampled(x, settings, first=first)
     if kind in DROPOUTS:
         return _dropped(kind, x, settings["rate"], draws, first=first)
     return activation(kind, x, settings)
@@ -66,6 +69,20 @@ def _dropped(kind: str, x: Any, rate: float, draws: Draws, *, first: bool) -> An
 def _pooled_whole(kind: str, x: Any, *, first: bool) -> Any:
     axes = tuple(range(2, len(x.shape))) if first else tuple(range(1, len(x.shape) - 1))
     return ops.mean(x, axes) if kind == "adaptive_average_pool" else ops.max(x, axes)
+
+
+def _upsampled(x: Any, settings: Mapping[str, Any], *, first: bool) -> Any:
+    """Nearest or linear, one axis of space after the other."""
+    for axis, factor in enumerate(settings["factor"], start=2 if first else 1):
+        before = int(x.shape[axis])
+        after = round(before * factor)
+        if settings["mode"] == "nearest":
+            x = ops.take(x, [int(k / factor) for k in range(after)], axis=axis)
+        else:
+            shares = interpolation(before, after, corners=settings["corners"])
+            made = ops.tensordot(x, ops.convert_to_tensor(shares.T, x.dtype), axes=[[axis], [0]])
+            x = ops.moveaxis(made, -1, axis)
+    return x
 
 
 def _pooled(kind: str, x: Any, settings: Mapping[str, Any], *, first: bool) -> Any:

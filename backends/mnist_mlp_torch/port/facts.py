@@ -14,7 +14,7 @@ import torch
 from mnist_mlp.contract import Runtime, Tensors, TrainingData
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.protocol import OwnData, PortFacts
-from mnist_mlp.ports.trials import DRAWS
+from mnist_mlp.ports.trials import wanted_draws
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.feed import Rows, loader_in_order
 from mnist_mlp_torch.port.layers import Dense, Watch
@@ -150,7 +150,7 @@ def _draws(given: Given, dense: tuple[Dense, ...], *, at_start: Tensors) -> tupl
     if not given.repeatable or not dense:
         return tuple(draws)
     smallest = min(layer.inputs * layer.units for layer in dense)
-    wanted = min(DRAWS, -(-ENOUGH // smallest))
+    wanted = min(wanted_draws(smallest), -(-ENOUGH // smallest))
     start = time.process_time()
     for seed in range(wanted):
         try:

@@ -25,7 +25,7 @@ from mnist_mlp.ports.pair import (
     WholeRun,
 )
 from mnist_mlp.ports.reported import Reports
-from mnist_mlp.ports.trials import DRAWS, distinct_draws, first_that_runs
+from mnist_mlp.ports.trials import distinct_draws, first_that_runs
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_torch.port import free
@@ -169,15 +169,16 @@ class TorchSide:
 
     def draws(self) -> tuple[Tensors, ...]:
         """See `PairSide.draws`."""
-        assert self.observer is not None
         if _is_lazy(self._module(seed=0)):
             return ()
-        modules = (self._drawn(seed) for seed in range(DRAWS if self.given.repeatable else 1))
-        return distinct_draws(map(self.observer.read, modules), seconds=DRAW_S)
+        if not self.given.repeatable:
+            return (self._drawn(0),)
+        return distinct_draws(self._drawn, seconds=DRAW_S)
 
-    def _drawn(self, seed: int) -> Any:
+    def _drawn(self, seed: int) -> Tensors:
+        assert self.observer is not None
         with default_type(self.dtype):
-            return self.given.drawn(seed=seed)
+            return self.observer.read(self.given.drawn(seed=seed))
 
     # --- Judged training --------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ KINDS = {
     **{f"adaptive_max_pool{d}d": "adaptive_max_pool" for d in (1, 2, 3)},
     "scaled_dot_product_attention": "attention",
     "pad": "pad",
+    "interpolate": "upsample",
     "dropout": "dropout",
     **dict.fromkeys(("dropout1d", "dropout2d", "dropout3d"), "spatial_dropout"),
     "alpha_dropout": "alpha_dropout",
@@ -103,6 +104,13 @@ EMBEDDING = {
     "by_frequency": "scale_grad_by_freq",
 }
 """Settings of an embedding that Keras has not."""
+
+MODES = {
+    "nearest": "nearest",
+    **dict.fromkeys(("linear", "bilinear", "trilinear"), "linear"),
+    "bicubic": "cubic",
+}
+"""Ways of upsampling; each number of axes has a name of its own in torch."""
 
 _ELSEWHERE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "celu", "selu")
 """Functions that are also there as `torch.relu`, `x.relu()` and `x.relu_()`."""
@@ -171,10 +179,13 @@ def settings_of(call: Call) -> dict[str, Any]:
 def _settings_of_layer(call: Call) -> dict[str, Any]:
     given = call.arguments
     match call.kind:
-        case "conv":
-            return _conv_settings(given)
-        case "conv_transpose":
-            return _transposed_settings(given)
+        case "conv" | "conv_transpose" | "upsample":
+            of_kind: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+                "conv": _conv_settings,
+                "conv_transpose": _transposed_settings,
+                "upsample": _upsampling_settings,
+            }
+            return of_kind[call.kind](given)
         case "batch_norm":
             momentum = given.get("momentum")
             settings = {"epsilon": float(given["eps"]), "training": bool(given["training"])}
@@ -264,6 +275,24 @@ def _pool_settings(call: Call) -> dict[str, Any]:
     if call.kind == "average_pool":
         settings["count_padding"] = bool(given["count_include_pad"]) and any(before)
     return settings
+
+
+def _upsampling_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    sizes = given["input"].shape[2:]
+    if given["size"] is None:
+        factor = tuple(float(f) for f in _factors(given["scale_factor"], len(sizes)))
+    else:
+        factor = tuple(m / n for m, n in zip(_tuple(given["size"], len(sizes)), sizes, strict=True))
+    mode = given["mode"]
+    return {
+        "factor": factor,
+        "mode": MODES.get(mode, mode),
+        "corners": bool(given["align_corners"]),
+    }
+
+
+def _factors(value: Any, rank: int) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (value,) * rank
 
 
 def recurrent_settings(call: Call) -> dict[str, Any]:
@@ -357,6 +386,17 @@ def pool(kind: str, x: Tensor, settings: Mapping[str, Any]) -> Tensor:
         return total
     share = mean(padded(torch.ones_like(x), pads), size, stride)
     return total / share
+
+
+def upsample(x: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """Upsampling, nearest or linear, by shared settings."""
+    mode = settings["mode"]
+    if mode == "nearest":
+        return F.interpolate(x, scale_factor=settings["factor"])
+    name = ("linear", "bilinear", "trilinear")[x.dim() - 3]
+    return F.interpolate(
+        x, scale_factor=settings["factor"], mode=name, align_corners=settings["corners"]
+    )
 
 
 def activation(kind: str, x: Tensor, settings: Mapping[str, Any]) -> Tensor:

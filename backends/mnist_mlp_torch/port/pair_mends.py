@@ -22,6 +22,7 @@ from mnist_mlp_torch.port.pair_layers import (
     padded,
     pool,
     settings_of,
+    upsample,
 )
 from mnist_mlp_torch.port.pair_losses import with_class_weights
 from mnist_mlp_torch.port.pair_noise import instead as other_noise
@@ -94,6 +95,8 @@ def work(
     """A layer without weights, by shared name and settings."""
     if kind in POOLS:
         return pool(kind, x, settings)
+    if kind == "upsample":
+        return upsample(x, settings)
     if kind == "dropout":
         return F.dropout(x, settings["rate"], training=True)
     if kind == "spatial_dropout" and features_last:

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mnist_mlp.parity.causes.initialisers import ALPHA, BIASES, KERNELS, Shape, follows, named
+from mnist_mlp.parity.causes.initialisers import (
+    ALPHA,
+    BIASES,
+    KERNELS,
+    Shape,
+    follows,
+    is_narrower,
+    named,
+)
 from mnist_mlp.parity.findings import FEW_VALUES, UNKNOWN, Break, Cause, Place, Side
 from mnist_mlp.plan import Plan
 from mnist_mlp.reference import (
@@ -18,6 +26,9 @@ from mnist_mlp.reference import (
     name_parts,
     tensor_name,
 )
+
+LIKE_UNIFORM = 1e-6
+"""Level of the test for a uniform distribution."""
 
 
 def native_breaks(
@@ -114,7 +125,10 @@ def _name_at(breaks: Sequence[Break], part: str, layer: int) -> str | None:
 
 
 def same_distribution(a: Sequence[Tensors], b: Sequence[Tensors], name: str) -> bool:
-    """A two-sample Kolmogorov-Smirnov test at level `ALPHA`. Constants must be equal."""
+    """A two-sample Kolmogorov-Smirnov test at level `ALPHA`, and of uniform values the range.
+
+    Constants must be equal.
+    """
     from scipy.stats import ks_2samp
 
     x, y = (np.concatenate([np.asarray(d[name], np.float64).ravel() for d in ds]) for ds in (a, b))
@@ -122,7 +136,25 @@ def same_distribution(a: Sequence[Tensors], b: Sequence[Tensors], name: str) -> 
         return bool(np.ptp(x) == np.ptp(y) and x[0] == y[0])
     if _is_orthogonal(a, name) is not _is_orthogonal(b, name):
         return False
+    if _is_uniform(x) and _is_uniform(y):
+        (narrow, n), (wide, _) = sorted(
+            (float(np.abs(values).max()), len(values)) for values in (x, y)
+        )
+        if is_narrower(narrow / wide, n):
+            return False
     return bool(ks_2samp(x, y, method="asymp").pvalue > ALPHA)
+
+
+def _is_uniform(values: Array) -> bool:
+    """Whether values look uniform around zero, and less like a normal distribution that is cut at
+    two deviations, which has fewer of the largest values."""
+    from scipy.stats import kstest, truncnorm, uniform
+
+    widest = float(np.abs(values).max())
+    if kstest(values, "uniform", (-widest, 2 * widest)).pvalue < LIKE_UNIFORM:
+        return False
+    even = uniform.logpdf(values, -widest, 2 * widest).sum()
+    return bool(even > truncnorm.logpdf(values, -2, 2, scale=widest / 2).sum())
 
 
 def _is_orthogonal(draws: Sequence[Tensors], name: str) -> bool:

@@ -87,7 +87,9 @@ def _pixel_cause(ours: Array, theirs: Array, pair: Pair, where: str) -> Cause:
             f"{ours.min():.4g} .. {ours.max():.4g}, "
             f"the original's {expected.min():.4g} .. {expected.max():.4g}"
         )
-        return Cause("pixels_scaled_otherwise", f"{text}, {where}")
+        plain = Cause("pixels_scaled_otherwise", f"{text}, {where}")
+        # All deviations divided by n - 1, not by n: every feature is scaled by one factor.
+        return (scaler_cause(ours, theirs, pair, where) if move is None else None) or plain
     if _scaled_by_feature(ours, theirs):
         plain = Cause("pixels_scaled_otherwise", f"each feature by another factor, {where}")
         return scaler_cause(ours, theirs, pair, where) or plain

@@ -378,6 +378,8 @@ def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
         case "pool" if "window" in a.settings:
             shown = text if a.kind == b.kind else f"{b.name} instead of {a.name}"
             yield Hypothesis(instead, Cause("pooling_settings", shown))
+        case "upsampling" if a.settings["mode"] in ("nearest", "linear"):
+            yield Hypothesis(instead, Cause("upsampling_settings", text))
 
 
 def _of_maps(layer: PairLayer) -> str:

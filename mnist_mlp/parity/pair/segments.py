@@ -23,7 +23,8 @@ ACTIVATIONS = (
 def family(kind: str) -> str:
     """What sort of work it is; empty for what is not held side by side."""
     families = ("pool", POOLS), ("dropout", DROPOUTS), ("activation", ACTIVATIONS)
-    for name, kinds in (*families, ("noise", NOISE), (ATTENTION, (ATTENTION,))):
+    others = ("noise", NOISE), ("upsampling", ("upsample",)), (ATTENTION, (ATTENTION,))
+    for name, kinds in (*families, *others):
         if kind in kinds:
             return name
     return ""
