@@ -9,6 +9,7 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.pair.judge import NOT_COMPARED, inputs_of
 from mnist_mlp.parity.pair.lengths import (
     as_padded_by,
+    cut_words,
     differs,
     given_by,
     harmonised,
@@ -92,6 +93,33 @@ def test_rows_in_one_length_are_found_on_other_sides_of_their_padding() -> None:
     assert b.padding is not None
     assert (a.padding.in_front, b.padding.in_front) == (True, False)
     assert not a.padding.by_batch
+
+
+def test_a_side_whose_batches_are_all_of_one_length_may_pad_each_by_itself() -> None:
+    texts = [RNG.integers(1, 30, 8) if k % SIZE == 0 else text for k, text in enumerate(TEXTS)]
+    longest_in_each = brought(IN_ORDER, texts=texts)[0]
+    assert longest_in_each.padding is None  # nothing of it shows
+    by_batch = brought(np.argsort(list(map(len, texts))), texts=texts)[0]
+    assert by_batch.padding is not None
+    a, b = harmonised(longest_in_each, by_batch)
+    assert a is not None
+    assert b is not None
+    assert [own.padding.by_batch for own in (a, b) if own.padding] == [True, True]
+    wider = brought(IN_ORDER, texts=texts, width=9)[0]
+    found = harmonised(wider, by_batch)
+    assert [own.padding.by_batch for own in found if own and own.padding] == [False, True]
+
+
+def test_rows_that_are_cut_otherwise_are_told() -> None:
+    cut = [text[-5:] for text in TEXTS]
+    a, b = harmonised(brought(IN_ORDER, texts=cut, width=5)[0], brought(MIXED)[0])
+    assert a is not None
+    assert b is not None
+    extra = np.flatnonzero(find(b.rows, a.rows) < 0)
+    missing = np.flatnonzero(find(a.rows, b.rows) < 0)
+    assert cut_words(a, b, extra, missing) == "rows are cut to 8 steps, in the original to 5"
+    assert not cut_words(a, b, extra[:0], missing)
+    assert not cut_words(replace(a, padding=None), b, extra, missing)
 
 
 def test_other_texts_are_not_taken_for_the_same() -> None:

@@ -191,10 +191,8 @@ def _of_packed(observer: Observer, function: Any, args: Sequence[Any]) -> Any:
             shown = x[rows].flip(1) if direction else x[rows]
             call = _strand(name, shown, begin, own, label=label, backwards=bool(direction))
             call = replace(call, arguments={**call.arguments, "lengths": lengths, "masked": True})
-            observer.called(call, partial(strand.run, x, begin, own))
-            if strand.result is None:  # an experiment has done without it
-                return function(*args)
-            out, *end = strand.result
+            shown = observer.called(call, partial(strand.run, x, begin, own))
+            out, *end = strand.result or strand.sorted(shown)
             outputs.append(out)
             ends.append(end)
         x = torch.cat(outputs, dim=-1) if both else outputs[0]
@@ -235,6 +233,13 @@ class _Packed:
         if self.backwards:  # padding comes first there, and has nothing to hold
             return (torch.where(ended, 0, shown).flip(1), *states)
         return (torch.where(ended, last[:, None], shown), *states)
+
+    def sorted(self, shown: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What an experiment has made of it instead, as the result."""
+        steps, *states = shown
+        back = torch.argsort(self.rows)
+        steps = steps.flip(1) if self.backwards else steps
+        return steps[back], *(state[:, back] for state in states)
 
     def _turned(self, x: Tensor) -> Tensor:
         """Each row from its last step to its first; padding stays where it is."""
@@ -334,7 +339,8 @@ def strand(
 ) -> Any:
     """One direction of one layer, with experiments in effect."""
     x = call.input
-    if not fields.keys() & set(GIVEN) or "lengths" in call.arguments:
+    packed = "lengths" in call.arguments
+    if not fields.keys() & set(GIVEN) or (packed and fields.get("masked") is not False):
         return own(input=x)
     settings = {**recurrent_settings(call), **fields}
     begin = [state[0] for state in call.arguments["begin"]]

@@ -327,8 +327,8 @@ def _double(
     seen.judged = True
     seen.breaks += result.breaks
     seen.noted += result.noted
-    named = {item.cause.name for item in result.breaks} & {"padding_side", "padding_length"}
-    if run.agrees and not named and (padded := padding_words(rows, other_rows)):
+    counts = any(item.rung in ("forward", "loss", "gradient") for item in result.breaks)
+    if run.agrees and not counts and (padded := padding_words(rows, other_rows)):
         seen.noted.append(Cause("padded_otherwise", padded))
     seen.breaks += _beyond_the_steps(run, seen, lengths)
     look_at_margins(seen, result, run.judged())

@@ -298,7 +298,7 @@ def refuse_lengths(brought: Sequence[PairBrought], labels: Sequence[str]) -> Non
         if own.parts:
             raise UsageError(
                 f"{label}: its batches are padded to different lengths and have {len(own.parts)} "
-                f"inputs, none of which holds the other side's rows.\n"
+                f"inputs, none of which is known to be the other side's rows.\n"
                 f"Pad all rows to one length for the check."
             )
 

@@ -48,7 +48,7 @@ def of_outputs(pair: LayerPair) -> Iterator[Tried]:
             case "reset_after":
                 yield mends, Cause("gru_reset_after", text)
             case "masked":
-                yield mends, Cause("padding_not_masked", text)
+                yield mends, Cause("padding_not_masked" if ours else "padding_masked", text)
             case "activation" | "recurrent_activation" | "state":
                 yield mends, Cause("recurrent_settings", text)
 
@@ -146,6 +146,8 @@ def _readings(run: PairRun, index: int, mended: Sequence[Mend]) -> Iterator[Trie
         name = "bidirectional_last_step"
     elif (how.steps, other.steps) == ("masked mean", "mean"):
         name = "padding_not_masked"
+    elif (how.steps, other.steps) == ("mean", "masked mean"):
+        name = "padding_masked"
     yield (Mend(pair.b.number, "reads", (numbers, how)),), Cause(name, text)
     if how.steps == "last" and other.masked:  # behind padding, it is no other word's
         last_word = replace(how, steps="last word")
