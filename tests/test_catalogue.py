@@ -98,6 +98,7 @@ COMPUTED = {
     },
     ("pair/sequences.py", "name"): {
         *("bidirectional_last_step", "bidirectional_merge", "padding_not_masked"),
+        "padding_masked",
         "sequence_read_otherwise",
     },
     ("compare/folders.py", "name"): {

@@ -87,7 +87,7 @@ def gradients(
 
 def batches(elements: Callable[[], Iterator[Any]]) -> Any:
     """A data set of the elements of a generator, of which the first axis may differ."""
-    return generated(elements, any_size=True)
+    return generated(elements, any_size=1)
 
 
 def validation(series: Any) -> dict[str, Any]:
@@ -99,13 +99,14 @@ def validation(series: Any) -> dict[str, Any]:
     return {"validation_data": _untuned(tf.data.Dataset.from_tensors(series))}
 
 
-def generated(elements: Callable[[], Iterator[Any]], *, any_size: bool = False) -> Any:
+def generated(elements: Callable[[], Iterator[Any]], *, any_size: int = 0) -> Any:
     """A data set of the elements of a generator.
 
-    Their arrays have the shapes of the first element's; with `any_size`, the first axis may differ.
+    Their arrays have the shapes of the first element's, of which the first `any_size` axes may
+    differ.
     """
     signature = tf.nest.map_structure(
-        lambda a: tf.TensorSpec((None, *a.shape[1:]) if any_size else a.shape, a.dtype),
+        lambda a: tf.TensorSpec((*(None,) * min(any_size, a.ndim), *a.shape[any_size:]), a.dtype),
         next(elements()),
     )
     return _untuned(tf.data.Dataset.from_generator(elements, output_signature=signature))

@@ -23,8 +23,9 @@ import numpy as np
 
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.constraints import Constraint, constrained
-from mnist_mlp.ports.inputs import Inputs, count_of, each
+from mnist_mlp.ports.inputs import Inputs, arrays_of, count_of, each
 from mnist_mlp.ports.lines import UserLine
+from mnist_mlp.ports.padding import Padding
 from mnist_mlp.ports.protocol import OwnData
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.update_rules import Settings
@@ -138,7 +139,8 @@ class PairRows:
     single rows, the third part of a batch. An epoch is these rows in
     their order, `batch_size` at a time; the last batch may be smaller. Where a side accumulates the
     gradients of several batches, `batch_size` are the rows of one update, which are cut into
-    those.
+    those. Of rows of different lengths, `padding` says how they are padded; `batch` cuts them.
+    `flat_order` are the places of inputs and targets in a `flat` batch that has them mixed.
     """
 
     x: Inputs
@@ -147,6 +149,8 @@ class PairRows:
     flat: bool = False
     keys: BatchKeys | None = None
     weights: Array | None = None
+    padding: Padding | None = None
+    flat_order: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
@@ -179,7 +183,33 @@ class PairRows:
         """Some of the rows."""
         x, y = (each(lambda a: a[rows], given) for given in (self.x, self.y))
         weights = None if self.weights is None else self.weights[rows]
-        return replace(self, x=x, y=y, weights=weights)
+        padding = None if self.padding is None else self.padding.of(rows)
+        return replace(self, x=x, y=y, weights=weights, padding=padding)
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether batches are of different lengths."""
+        return self.padding is not None and self.padding.by_batch
+
+    @property
+    def as_one(self) -> Inputs:
+        """All rows, as one batch of them would be."""
+        found: Inputs = self.batch(range(self.count)) if self.by_batch else self.x
+        return found
+
+    def batch(self, ids: Sequence[int], x: Any = None) -> Any:
+        """The inputs of one batch, as long as its longest row; `x` may be them in another form."""
+        chosen = list(ids)
+        taken = each(lambda a: a[chosen], self.x if x is None else x)
+        if self.padding is None or not self.padding.by_batch:
+            return taken
+        padding = self.padding.of(chosen)
+        arrays = [
+            padding.cut(a) if k in padding.parts else a for k, a in enumerate(arrays_of(taken))
+        ]
+        if isinstance(taken, Mapping):
+            return dict(zip(sorted(taken), arrays, strict=True))
+        return tuple(arrays) if isinstance(taken, tuple) else arrays[0]
 
 
 @dataclass(frozen=True)
@@ -377,7 +407,8 @@ class PairStep:
     numbers that cannot be exchanged. `moved` are weights right behind the optimizer, where they are
     changed once more before the next step, as by a constraint. `result` is what the whole model
     gave, where that is one tensor. `later` has inputs and outputs of each further call of a layer
-    that runs more than once, by its number.
+    that runs more than once, by its number. `padding` is that of the step's rows, where it is
+    known.
     """
 
     inputs: Mapping[int, Array]
@@ -394,6 +425,7 @@ class PairStep:
     moved: Tensors = field(default_factory=dict)
     result: Array | None = None
     later: Mapping[int, Sequence[tuple[Array, Array]]] = field(default_factory=dict)
+    padding: Padding | None = None
 
 
 @dataclass(frozen=True)

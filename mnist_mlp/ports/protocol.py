@@ -21,6 +21,7 @@ from mnist_mlp.plan import Plan
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.inputs import Inputs, Part
 from mnist_mlp.ports.lines import UserLine
+from mnist_mlp.ports.padding import Padding
 from mnist_mlp.reference import Array, Tensors
 
 
@@ -154,6 +155,19 @@ class OwnPass:
 
 
 @dataclass(frozen=True, eq=False)
+class Stripped:
+    """What was taken off rows of different lengths: padding, and what went with each row.
+
+    `parts` are all inputs as they are given, of which number `at` is the row itself; empty if it is
+    the only one. `others` are the rest, (m, ...) each, in their order.
+    """
+
+    parts: tuple[Part, ...] = ()
+    at: int = 0
+    others: tuple[Array, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class OwnData:
     """The port's own data, in whatever form it was given: the batches of a few epochs.
 
@@ -188,6 +202,14 @@ class OwnData:
         Where torch's batches are dictionaries, what is under which key.
     target_parts, target_order
         The same of several targets as `parts` and `order` of several inputs.
+    padding : Padding or None
+        Of each of the `rows`, where batches are padded to different lengths, or where the other
+        side's are.
+    stripped : Stripped or None
+        Where the `rows` are without their padding, and without what goes with each of them, so
+        that the other side's are found among them: what they were.
+    flat_order : tuple of int
+        The places in a `flat` batch of the inputs and then the targets; empty if they stand so.
     """
 
     rows: Rows
@@ -204,6 +226,9 @@ class OwnData:
     keys: BatchKeys | None = None
     target_parts: tuple[Part, ...] = ()
     target_order: tuple[int, ...] = ()
+    padding: Padding | None = None
+    stripped: Stripped | None = None
+    flat_order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -139,16 +139,24 @@ class Reading:
         """In words."""
         return self.steps if self.merge == "concat" else f"{self.steps}, merged by {self.merge}"
 
+    @property
+    def masked(self) -> bool:
+        """Whether it depends on which steps are padding."""
+        return self.steps in MASKED
 
-STEPS = ("last", "sequence", "at the end", "at the start", "mean", "max", "sum", "masked mean")
+
+MASKED = ("masked mean", "last word", "word before the last")
+
+STEPS = ("last", "sequence", "at the end", "at the start", "mean", "max", "sum", *MASKED)
 """`last` is the state that each direction ends with, `at the end` and `at the start` are one step
-of the sequence, where the two directions have not gone through the same steps."""
+of the sequence, where the two directions have not gone through the same steps. The `last word` is
+the last step that is no padding."""
 
 MERGES = ("concat", "sum", "ave", "mul", "concat, backwards first")
 
 
 def read(strands: Sequence[Strand], how: Reading, ops: ReadOperations, mask: Any = None) -> Any:
-    """What the next layer gets; `mask` (n, steps) is needed for the masked mean."""
+    """What the next layer gets; `mask` (n, steps) is needed where the reading is `masked`."""
     parts = [_taken(strand, how.steps, ops, mask) for strand in strands]
     match how.merge:
         case "concat":
@@ -176,4 +184,13 @@ def _taken(strand: Strand, steps: str, ops: ReadOperations, mask: Any) -> Any:
             words = ops.over_time("sum", mask[:, :, None])
             words = ops.where(words == 0, words + 1, words)
             return ops.over_time("sum", in_time * mask[:, :, None]) / words
+        case "last word" | "word before the last":
+            chosen = mask * (1 - _next(mask, ops))
+            chosen = chosen if steps == "last word" else _next(chosen, ops)
+            return ops.over_time("sum", in_time * chosen[:, :, None])
     return ops.over_time(steps, in_time)
+
+
+def _next(x: Any, ops: ReadOperations) -> Any:
+    """At each step (n, steps) what stands at the one behind it; 0 at the last."""
+    return ops.joined([x[:, 1:], 0 * x[:, :1]])

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import blake2b
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.inputs import Inputs, arrays_of
+from mnist_mlp.ports.inputs import Inputs, Part, apart, arrays_of, side_by_side
+from mnist_mlp.ports.padding import Padding
 from mnist_mlp.ports.protocol import OwnPass, Rows
+from mnist_mlp.ports.ragged import ONE_LENGTH, RaggedRows
 from mnist_mlp.reference import Array
 
 Positions = NDArray[np.int64]
@@ -30,32 +34,43 @@ CHUNK = 4096
 
 
 class RowTable:
-    """Numbers rows in the order in which they come; equal rows get the same number."""
+    """Numbers rows in the order in which they come; equal rows get the same number.
 
-    def __init__(self) -> None:
+    With `ragged`, batches may be padded to different lengths (`padding` then says how); rows that
+    differ in that only are equal.
+    """
+
+    def __init__(self, *, ragged: bool = False) -> None:
         self.shape: tuple[int, ...] = ()
         self._numbers: dict[bytes, int] = {}
         self._parts: list[Array] = []
+        self._may_differ = ragged
+        self._shapes: list[tuple[int, ...]] = []
+        self._types: list[str] = []
+        self._ragged: RaggedRows | None = None
 
-    def add(self, x: Array) -> Positions:
-        """Add rows (n, ...) and return their numbers, int64 (n,).
+    def add(self, given: Inputs) -> Positions:
+        """Add rows (n, ...), of several inputs beside each other, and return their numbers, int64
+        (n,).
 
         Raises
         ------
         UsageError
             The rows have another length than the rows before.
         """
-        x = np.asarray(x)
+        parts = [np.asarray(part) for part in arrays_of(given)]
+        shapes = [part.shape[1:] for part in parts]
+        if self._ragged is None and self._parts and shapes != self._shapes:
+            self._begin_ragged(parts)
+        if self._ragged is not None:
+            return self._ragged.add(parts)
+        x = np.asarray(side_by_side(given))
         rows = np.ascontiguousarray(x.reshape(len(x), -1))
         if rows.dtype == bool:
             rows = rows.astype(np.uint8)
-        if self._parts and rows.shape[1] != self._parts[0].shape[1]:
-            raise UsageError(
-                f"a batch of the data has rows of {rows.shape[1]} values, but the rows before had "
-                f"{self._parts[0].shape[1]}: all rows must have the same length. If they are texts "
-                f"or series, pad all of them to one length, and not each batch by itself"
-            )
-        self.shape = self.shape or x.shape[1:]
+        if not self._parts:
+            self.shape, self._shapes = x.shape[1:], shapes
+            self._types = [str(part.dtype) for part in parts]
         numbers = np.empty(len(rows), np.int64)
         new = []
         for at, row in enumerate(rows):
@@ -68,9 +83,47 @@ class RowTable:
             self._parts.append(rows[new])
         return numbers
 
+    def _begin_ragged(self, parts: Sequence[Array]) -> None:
+        """Go on with rows of different lengths; those before keep their numbers."""
+        widths = [sum(map(prod, (part.shape[1:] for part in parts))), self._parts[0].shape[1]]
+        alike = len(parts) == len(self._shapes) and all(
+            len(part.shape[1:]) == len(shape)
+            for part, shape in zip(parts, self._shapes, strict=False)
+        )
+        if not self._may_differ or not alike:
+            raise UsageError(
+                f"a batch of the data has rows of {widths[0]} values, but the rows before had "
+                f"{widths[1]}: all rows must have the same length. If they are texts "
+                f"or series, {ONE_LENGTH}"
+            )
+        known = [
+            Part("", shape, kind) for shape, kind in zip(self._shapes, self._types, strict=True)
+        ]
+        before = [list(arrays_of(apart(table, known))) for table in self._parts]
+        self._ragged = RaggedRows([*before, parts])
+        self._parts = self._parts[:1]
+
+    @property
+    def padding(self) -> Padding | None:
+        """How batches of different lengths were padded."""
+        return None if self._ragged is None else self._ragged.padding()
+
+    def parts(self, given: Sequence[Part]) -> tuple[Part, ...]:
+        """The parts of a first batch, of several inputs, as long as the longest."""
+        if self._ragged is None:
+            return tuple(given)
+        tables = self._ragged.tables() if given else ()
+        return tuple(
+            replace(part, shape=table.shape[1:]) for part, table in zip(given, tables, strict=True)
+        )
+
     def rows(self) -> Rows:
         """All rows, compressed."""
-        return packed(self._parts)
+        if self._ragged is None:
+            return packed(self._parts)
+        tables = self._ragged.tables()
+        self.shape = tables[0].shape[1:]
+        return packed([np.concatenate([t.reshape(len(t), -1) for t in tables], axis=1)])
 
 
 def _digest(row: Array) -> bytes:
@@ -115,18 +168,37 @@ def side_by_side_targets(targets: Sequence[Array]) -> tuple[Array, tuple[int, ..
     return np.concatenate(made, axis=1), tuple(each.shape[1] for each in made)
 
 
-def read_pass(batches: Iterable[tuple[Array, Inputs, Array | None]], table: RowTable) -> OwnPass:
-    """Read batches of inputs, labels and optional sample weights; the pass may be empty."""
+def read_pass(batches: Iterable[tuple[Inputs, Inputs, Array | None]], table: RowTable) -> OwnPass:
+    """Read batches of inputs, labels and optional sample weights; the pass may be empty.
+
+    Raises
+    ------
+    UsageError
+        Batches have rows, or targets, of different lengths that cannot be judged.
+    """
     ids, targets, weights = [], [], []
     several = False
     for x, y, w in batches:
         ids.append(table.add(x))
         several = not isinstance(y, np.ndarray)
         targets.append([np.asarray(part) for part in arrays_of(y)])
+        counts = {part.shape[:1] for part in targets[-1]} - {(len(ids[-1]),)}
+        if counts:
+            raise UsageError(
+                f"a batch of the data has {len(ids[-1])} rows, and targets of shape "
+                f"{targets[-1][0].shape}. If the steps of its texts come first, as pad_sequence "
+                f"has them by default, let the rows come first (batch_first=True)"
+            )
         weights.append(np.ones(len(ids[-1])) if w is None else np.ravel(w).astype(np.float64))
     if not ids:
         return OwnPass((), np.zeros(0, np.int64))
     together = np.concatenate(weights)
+    for several_of_one in zip(*targets, strict=True):
+        if len({part.shape[1:] for part in several_of_one}) > 1:
+            raise UsageError(
+                "the data have targets of different lengths, one for each step of a text or "
+                f"series: {ONE_LENGTH}"
+            )
     parts = [np.concatenate(part) for part in zip(*targets, strict=True)]
     read, widths = side_by_side_targets(parts) if several else (targets_of(parts[0]), ())
     return OwnPass(

@@ -13,7 +13,7 @@ import numpy as np
 
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.inputs import Inputs, Part, arrays_of, each, is_nested, parts_of, side_by_side
+from mnist_mlp.ports.inputs import Inputs, Part, arrays_of, count_of, each, is_nested, parts_of
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp_keras.port.load import Given
@@ -39,16 +39,16 @@ OF_ALL = (
 )
 
 
-Triple = tuple[Array, Inputs, Array | None]
+Triple = tuple[Inputs, Inputs, Array | None]
 
 
 class _Spy(keras.Model):
     """Stands in for the model in a real `fit`, to see what it is fed."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, ragged: bool) -> None:
         super().__init__()
         self.most = most
-        self.table = RowTable()
+        self.table = RowTable(ragged=ragged)
         self.seen: list[Triple] = []
         self.tested: list[Triple] = []
         self.rows = 0
@@ -59,7 +59,7 @@ class _Spy(keras.Model):
         self.seen.append(_triple(data))
         if not self.parts:
             self.parts = parts_of(each(number, keras.utils.unpack_x_y_sample_weight(data)[0]))
-        self.rows += len(self.seen[-1][0])
+        self.rows += count_of(self.seen[-1][0])
         if self.rows >= self.most:  # an endless generator
             self.stop_training = True
         return {"loss": 0.0}
@@ -89,9 +89,9 @@ def _triple(data: Any) -> Triple:
             "the data give targets in structures within each other, which check cannot judge.\n"
             "Give the model its outputs, and fit its targets, in one list or one dictionary."
         )
-    table = side_by_side(each(number, x))
-    labels = np.zeros(len(table)) if y is None else each(number, y)
-    return table, labels, None if weights is None else number(arrays_of(weights)[0])
+    inputs = each(number, x)
+    labels = np.zeros(count_of(inputs)) if y is None else each(number, y)
+    return inputs, labels, None if weights is None else number(arrays_of(weights)[0])
 
 
 class _Reader(keras.callbacks.Callback):
@@ -121,18 +121,21 @@ class _Reader(keras.callbacks.Callback):
             model.stop_training = True
 
 
-def own_data(given: Given, *, rows: int, fed: Callable[[], tuple[Array, Array]]) -> OwnData | None:
+def own_data(
+    given: Given, *, rows: int, fed: Callable[[], tuple[Array, Array]], ragged: bool = False
+) -> OwnData | None:
     """What the port's own data are, over a few epochs of a real `fit`, and what it validates on.
 
     They are what `fit` is given (`x`, `y`, `validation_data`, `validation_split` and the like), or
     the `loader` beside the model. A loader with two parameters is called with the plan's `rows`
-    training rows as they are `fed`, `(x, y)`; one without as it is.
+    training rows as they are `fed`, `(x, y)`; one without as it is. With `ragged`, batches may be
+    padded to different lengths.
     """
     own = training_data(given, fed)
     validation = given.fit.get("validation_data")
     if own is None and validation is None:
         return None
-    spy, reader = _Spy(most=max(ENDLESS * rows, AT_LEAST)), _Reader()
+    spy, reader = _Spy(most=max(ENDLESS * rows, AT_LEAST), ragged=ragged), _Reader()
     spy.compile(optimizer="sgd", loss=None, run_eagerly=True)
     kept = {key: given.fit[key] for key in (*OF_ARRAYS, *OF_ALL) if given.fit.get(key) is not None}
     arrays = False
@@ -150,15 +153,17 @@ def own_data(given: Given, *, rows: int, fed: Callable[[], tuple[Array, Array]])
                 elif "shuffle" in given.fit:
                     kept["shuffle"] = given.fit["shuffle"]
             spy.fit(**own, epochs=EPOCHS, verbose=0, callbacks=[reader], **kept)
+    table = spy.table.rows()
     return OwnData(
-        rows=spy.table.rows(),
+        rows=table,
         shape=spy.table.shape,
         epochs=tuple(reader.epochs),
         validation=reader.validation,
         shuffle=bool(kept.get("shuffle", True)) if own is not None and arrays else None,
         first_targets=reader.first_targets,
-        parts=spy.parts,
+        parts=spy.table.parts(spy.parts),
         target_parts=() if reader.first_targets is None else parts_of(reader.first_targets),
+        padding=spy.table.padding,
     )
 
 

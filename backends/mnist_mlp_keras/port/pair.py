@@ -106,7 +106,9 @@ class KerasSide:
         given, fit = self.given, self.given.fit
         self._planned = images, labels
         with user_errors(self.path):
-            own = own_data(given, rows=len(labels), fed=lambda: self._for_loader(given))
+            own = own_data(
+                given, rows=len(labels), fed=lambda: self._for_loader(given), ragged=True
+            )
             self._know_parts()
         return PairBrought(
             own=own,

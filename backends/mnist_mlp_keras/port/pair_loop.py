@@ -21,6 +21,7 @@ from mnist_mlp_keras.port.pair import KerasSide
 from mnist_mlp_keras.port.pair_observer import default_type
 from mnist_mlp_keras.port.pair_run import PairRun
 from mnist_mlp_keras.port.pair_schedules import rates
+from mnist_mlp_keras.port.state import number
 
 SETS_RATES = re.compile(r"\.(learning_rate|lr)(\s*=(?!=)|\.assign\b)|\bset_value\(")
 """In a script's code, what changes the rate of an optimizer."""
@@ -39,12 +40,13 @@ class LoopSide(KerasSide):
             )
         if not isinstance(rows.x, np.ndarray):
             raise UsageError(f"{self.path}: its loop gives its model one tensor, not several")
-        cuts = range(rows.batch_size, rows.count, rows.batch_size)
-        given = (rows.x, rows.y) if rows.weights is None else (rows.x, rows.y, rows.weights)
-        parts = [np.split(np.asarray(self.fed(whole)), cuts) for whole in given]
-        epoch = [
-            tuple(map(keras.ops.convert_to_tensor, batch)) for batch in zip(*parts, strict=True)
-        ]
+        x, y, weights = self.fed(rows.x), self.fed(rows.y), rows.weights
+        epoch = []
+        for ids in rows.batches():
+            batch = [rows.batch(ids, x), np.asarray(y)[ids]]
+            if weights is not None:
+                batch.append(np.asarray(self.fed(weights))[ids])
+            epoch.append(tuple(map(keras.ops.convert_to_tensor, batch)))
         epochs = [epoch] * job.epochs
         run, steps = self._driven(job, epochs)
         if steps < sum(map(len, epochs)):
@@ -87,7 +89,8 @@ class LoopSide(KerasSide):
                 run.stop_watching()
         if run is not None:
             as_compiled(run.fitted, run.optimizer, drive.losses.loss)
-        self._rows: Any = job.rows.x
+        self._rows: Any = job.rows.as_one
+        self.rows_fed = job.rows
         self._inputs = drive.inputs[: job.rows.steps]
         return run, drive.steps
 
@@ -118,7 +121,15 @@ class LoopSide(KerasSide):
         """
         if not isinstance(x, np.ndarray) or not np.array_equal(x, self._rows):
             raise UsageError(f"{self.path}: what its loop makes of these rows is not known")
-        return keras.ops.concatenate(list(self._inputs))
+        if len({tuple(each.shape[1:]) for each in self._inputs}) == 1:
+            return keras.ops.concatenate(list(self._inputs))
+        given = [self.rows_fed.batch(ids) for ids in self.rows_fed.batches()]
+        if not all(
+            np.array_equal(number(got), batch)
+            for got, batch in zip(self._inputs, given, strict=False)
+        ):
+            raise UsageError(f"{self.path}: what its loop makes of these rows is not known")
+        return self.fed(x)
 
 
 class LoopRun(PairRun):

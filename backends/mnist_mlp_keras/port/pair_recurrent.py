@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp.ports.recurrent import Strand, read, unrolled
 from mnist_mlp_keras.port.load import is_native
@@ -56,9 +57,12 @@ class Sequences:
     strands: dict[int, Strand] = field(default_factory=dict)
     ids: Any = None
 
-    @property
-    def mask(self) -> Any:
-        """Where there is no padding."""
+    def mask(self, x: Any = None) -> Any:
+        """Where there is no padding; of what is not embedded, by the steps `x` of a layer."""
+        if self.ids is None and x is not None:
+            return keras.ops.any(keras.ops.not_equal(x, 0), axis=-1)
+        if self.ids is None:
+            raise UsageError("which steps are padding is not known: no layer embeds them")
         return keras.ops.not_equal(keras.ops.cast(self.ids, "int32"), 0)
 
     def embedded(self, number: int, ids: Any, result: Any) -> None:
@@ -73,8 +77,8 @@ class Sequences:
             if mend.field == "reads":
                 numbers, how = mend.value
                 mask = None
-                if "masked" in how.steps:
-                    mask = keras.ops.cast(self.mask, x.dtype)
+                if how.masked:
+                    mask = keras.ops.cast(self.mask(), x.dtype)
                 x = read([self.strands[n] for n in numbers], how, OPERATIONS, mask)
         return x
 
@@ -157,7 +161,7 @@ def _written_out(
     settings = {**settings_of(layer, options.get("mask"), options.get("initial_state")), **fields}
     state = layer.get_initial_state(batch_size=x.shape[0])
     tensors = recurrent_tensors(layer)
-    mask = sequences.mask if settings["masked"] else None
+    mask = sequences.mask(x) if settings["masked"] else None
     if layer.go_backwards:
         x = OPERATIONS.flipped(x)
         mask = None if mask is None else OPERATIONS.flipped(mask)

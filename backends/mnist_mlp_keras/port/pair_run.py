@@ -173,8 +173,12 @@ class PairRun(keras.callbacks.Callback):
             self.optimizer.apply = self._applying(own_apply)
             orders = np.tile(np.arange(rows.count), (self.job.epochs, 1))
             if self.job.validation is not None and side.validates:
-                options["validation_data"] = planned_dataset(
-                    side.fed(rows.x), side.fed(rows.y), orders[:1], batch_size=rows.batch_size
+                options["validation_data"] = (
+                    planned_dataset(
+                        side.fed(rows.x), side.fed(rows.y), orders[:1], batch_size=rows.batch_size
+                    )
+                    if not rows.by_batch
+                    else self._in_batches(1, weighted=False)
                 )
             try:
                 with watched_gradients(self.taken):
@@ -184,8 +188,8 @@ class PairRun(keras.callbacks.Callback):
                             batch_size=rows.batch_size,
                             weights=self._weights,
                         )
-                        if self.parts == 1
-                        else self._in_parts(),
+                        if self.parts == 1 and not rows.by_batch
+                        else self._in_batches(self.job.epochs),
                         epochs=self.job.epochs,
                         steps_per_epoch=rows.steps * self.parts,
                         shuffle=False,
@@ -200,16 +204,18 @@ class PairRun(keras.callbacks.Callback):
                 model.test_function = None
             self._close()
 
-    def _in_parts(self) -> Any:
-        """The batches of all epochs, where several make one update."""
+    def _in_batches(self, epochs: int, *, weighted: bool = True) -> Any:
+        """The batches of all epochs, where several make one update, or not all are equally long."""
         rows, fed = self.job.rows, self.side.fed
-        given = [fed(rows.x), fed(rows.y)]
-        given += [] if self._weights is None else [self._weights]
-        batches = [
-            tuple(each(lambda a: a[np.array(ids)], part) for part in given)  # noqa: B023
-            for ids in rows.batches(self.parts)
-        ]
-        return generated(lambda: iter(batches * self.job.epochs), any_size=True)
+        x, y = fed(rows.x), fed(rows.y)
+        batches = []
+        for ids in rows.batches(self.parts):
+            chosen = np.array(ids)
+            batch = [rows.batch(ids, x), each(lambda a: a[chosen], y)]  # noqa: B023
+            if weighted and self._weights is not None:
+                batch.append(self._weights[chosen])
+            batches.append(tuple(batch))
+        return generated(lambda: iter(batches * epochs), any_size=2 if rows.by_batch else 1)
 
     @property
     def _weights(self) -> Array | None:

@@ -96,7 +96,7 @@ def dataset_of(recording: Recording) -> Any:
     """The recorded epochs, one after the other and again, as a `tf.data.Dataset`."""
     passes = count(-1)  # the first look is for the types alone
     return generated(
-        lambda: iter(recording.epochs[max(next(passes), 0) % len(recording.epochs)]), any_size=True
+        lambda: iter(recording.epochs[max(next(passes), 0) % len(recording.epochs)]), any_size=1
     )
 
 

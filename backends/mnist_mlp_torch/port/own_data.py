@@ -16,7 +16,8 @@ from torch.utils.data import SequentialSampler
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.batch_keys import BatchKeys, KeysError
-from mnist_mlp.ports.inputs import Inputs, Part, each, is_nested, parts_of, side_by_side
+from mnist_mlp.ports.inputs import Inputs, Part, each, is_nested, parts_of
+from mnist_mlp.ports.padding import lengths_behind
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.ports.user_code import user_errors
@@ -57,7 +58,7 @@ def own_data(
         seed_everything(SEED)
         train, validation = make()
         note_loader(train, given.loader)
-        table = RowTable()
+        table = RowTable(ragged=several)
 
         firsts: list[Inputs] = []
         form = Form(several=several, targets=targets, weighted=weighted)
@@ -92,8 +93,9 @@ def own_data(
             moved = not _same(read(again, "loader"), epochs[1])
         elif validation is not None:
             validated = read(validation, "validation loader")
+    rows = table.rows()
     return OwnData(
-        rows=table.rows(),
+        rows=rows,
         shape=table.shape,
         epochs=tuple(epochs),
         validation=validated if validated is not None and validated.batches else None,
@@ -101,14 +103,16 @@ def own_data(
         total=_total(train),
         moved_by_validation=moved,
         first_targets=first_targets,
-        parts=form.parts,
+        parts=table.parts(form.parts),
         flat=form.flat,
         keys=form.keys,
         target_parts=() if first_targets is None else parts_of(first_targets),
+        padding=table.padding,
+        flat_order=form.flat_order,
     )
 
 
-Triple = tuple[Array, Inputs, Array | None]
+Triple = tuple[Inputs, Inputs, Array | None]
 
 
 def _noting(batches: Iterable[Triple], targets: list[Inputs]) -> Iterator[Triple]:
@@ -132,6 +136,7 @@ class Form:
     parts: tuple[Part, ...] = ()
     flat: bool = False
     keys: BatchKeys | None = None
+    flat_order: tuple[int, ...] = ()
 
 
 def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iterator[Triple]:
@@ -153,6 +158,10 @@ def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iter
         if many:
             if form.targets is None:
                 form.targets = _targets_by_forward(given, len(batch))
+            if not form.parts and form.targets == 1 and lengths_behind(list(map(_as_array, batch))):
+                last = len(batch) - 1
+                form.flat_order = (*range(last - 1), last, last - 1)
+            batch = [batch[k] for k in form.flat_order or range(len(batch))]
             cut = max(len(batch) - form.targets, 1)
             inputs, rest = _one_or_several(batch[:cut]), _one_or_several(batch[cut:])
         if is_nested(rest):
@@ -164,7 +173,7 @@ def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iter
         y = each(_as_array, rest) if form.several else _as_array(rest)
         if form.several and not form.parts:
             form.parts, form.flat = parts_of(x), many
-        yield side_by_side(x), y, weights
+        yield x, y, weights
 
 
 def _weights_in(batch: Sequence[Any]) -> Array | None:

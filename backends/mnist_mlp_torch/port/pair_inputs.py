@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,34 @@ class Fed(Dataset[Any]):
         self.x, self.y = each(tensor, rows.x), each(tensor, rows.y)
         self.weights = None if rows.weights is None else tensor(rows.weights)
         self.flat, self.keys, self.count = rows.flat, rows.keys, rows.count
+        self.rows = rows
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Any:
-        x, y = (each(lambda a: a[index], given) for given in (self.x, self.y))
+        return self._row(self.x, index, index)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The rows of one batch, which may be as long as the longest of them."""
+        x = self.rows.batch(indices, self.x)
+        return [self._row(x, place, index) for place, index in enumerate(indices)]
+
+    def _row(self, inputs: Any, place: int, index: int) -> Any:
+        x, y = each(lambda a: a[place], inputs), each(lambda a: a[index], self.y)
         if self.weights is not None:
             return (*arrays_of(x), *arrays_of(y), self.weights[index])
         if self.keys is not None:
             return self.keys.batch(x, y)
-        return (*arrays_of(x), *arrays_of(y)) if self.flat else (x, y)
+        if not self.flat:
+            return x, y
+        parts = [*arrays_of(x), *arrays_of(y)]
+        order = self.rows.flat_order or range(len(parts))
+        return tuple(part for _, part in sorted(zip(order, parts, strict=True), key=_place))
+
+
+def _place(placed: tuple[int, Any]) -> int:
+    return placed[0]
 
 
 def called(module: Any, x: Any) -> Any:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.inputs import each
 from mnist_mlp.ports.lines import note
-from mnist_mlp.ports.pair import PairBrought, PairJob, WholeRun
+from mnist_mlp.ports.pair import PairBrought, PairJob, PairRows, WholeRun
 from mnist_mlp.ports.script import patched
 from mnist_mlp.reference import Array
 from mnist_mlp_torch.port import free
@@ -69,9 +69,15 @@ class LoopSide(TorchSide):
         """One run of the script, yet to be begun."""
         return _LoopRun(self, module, job)
 
-    def remember(self, rows: Any, inputs: Sequence[Any]) -> None:
+    _rows: Any
+
+    def remember(self, rows: PairRows, inputs: Sequence[Any]) -> None:
         """What the loop has called its module with, for rows that it was given."""
-        self._rows, self._inputs = rows, inputs
+        self._rows, self._inputs = rows.as_one, inputs
+        self._as_given = rows.by_batch and all(
+            isinstance(x, Tensor) and np.array_equal(x.numpy(), rows.batch(ids))
+            for x, ids in zip(inputs, rows.batches(), strict=False)
+        )
 
     def train_freely(self, given: Given, run: WholeRun, on_epoch: free.OnEpoch) -> None:
         """Run the script once more; its loop goes on to its end."""
@@ -91,7 +97,11 @@ class LoopSide(TorchSide):
         known = isinstance(rows, np.ndarray) and np.array_equal(rows, self._rows)
         if not known or not all(isinstance(x, Tensor) for x in self._inputs):
             raise UsageError(f"{self.given.path}: what its loop makes of these rows is not known")
-        return torch.cat(list(self._inputs))
+        if len({x.shape[1:] for x in self._inputs}) == 1:
+            return torch.cat(list(self._inputs))
+        if not self._as_given:
+            raise UsageError(f"{self.given.path}: what its loop makes of these rows is not known")
+        return self.tensor(rows)
 
     def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
         """See `PairSide.rates`: the loop's schedules, asked as often as the loop asks them."""
@@ -195,7 +205,8 @@ class _LoopRun(PairRun):
         last, few = len(sizes) - (left or self.parts), min(2, max(sizes))
         counts = [n if k < self.parts or k >= last else few for k, n in enumerate(sizes)]
         weights = None if rows.weights is None else np.ones(max(sizes))
-        same = Fed(replace(rows, x=x, y=y, weights=weights), self.side.tensor)
+        alike = replace(rows, x=x, y=y, weights=weights, padding=None)
+        same = Fed(alike, self.side.tensor)
         loader = DataLoader(same, batch_sampler=[list(range(n)) for n in counts])
         batches = [batch if rows.keys is not None else tuple(batch) for batch in loader]
         probe = RestProbe(loop, batches)
@@ -253,7 +264,7 @@ class _LoopRun(PairRun):
                 self._open.close()
         self._know_schedules()
         rows = self.job.rows
-        self.side.remember(rows.x, drive.inputs[: len(rows.batches(self.parts))])
+        self.side.remember(rows, drive.inputs[: len(rows.batches(self.parts))])
         return drive.steps
 
     @contextmanager

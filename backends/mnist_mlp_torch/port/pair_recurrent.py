@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.pair import Mend
 from mnist_mlp.ports.recurrent import Strand, read, unrolled
 from mnist_mlp_torch.port.pair_gates import canonical
@@ -36,6 +37,9 @@ ARGUMENTS = ("input", "states", "weights", "has_biases", "layers", "rate", "trai
 """Those of a call; on packed rows, their sizes come second, and there is no last."""
 
 OF_ALL_STEPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
+IN_ROWS = True
+"""Rows are the first axis of what is packed."""
 
 GIVEN = ("activation", "recurrent_activation", "reset_after", "state", "masked")
 """Settings that an experiment changes; torch has no arguments for them."""
@@ -103,9 +107,12 @@ class Sequences:
     unsorted: Tensor | None = None
     """Where each row is among those that the module that runs was given packed, by length."""
 
-    def mask(self) -> Tensor:
-        """Where there is no padding."""
-        assert self.ids is not None
+    def mask(self, x: Tensor | None = None) -> Tensor:
+        """Where there is no padding; of what is not embedded, by the steps `x` of a layer."""
+        if self.ids is None and x is not None:
+            return (x != 0).any(dim=-1)
+        if self.ids is None:
+            raise UsageError("which steps are padding is not known: no layer embeds them")
         return self.ids != 0
 
     def note(self, call: Call, number: int, result: Any) -> None:
@@ -115,7 +122,8 @@ class Sequences:
             if result.dim() > 2:
                 self.strands[number] = Strand(result, result[:, -1])
         elif "lengths" in call.arguments:
-            self.strands[number] = Strand(first_of(result), result[1][0])
+            backwards = call.arguments["backwards"]
+            self.strands[number] = Strand(first_of(result), result[1][0], backwards)
         elif call.name in OF_ALL_STEPS:
             backwards = call.arguments["backwards"]
             self.strands[number] = Strand(result[0], result[1][0], backwards)
@@ -133,7 +141,7 @@ class Sequences:
         for mend in mends:
             if mend.field == "reads":
                 numbers, how = mend.value
-                mask = self.mask() if "masked" in how.steps else None
+                mask = self.mask().to(torch.get_default_dtype()) if how.masked else None
                 x = read([self.strands[n] for n in numbers], how, OPERATIONS, mask)
             elif mend.field == "backwards":
                 x = call.input.flip(1)
@@ -158,31 +166,86 @@ def pack(sequences: Sequences, function: Any, args: Sequence[Any], given: Mappin
 
 
 def _of_packed(observer: Observer, function: Any, args: Sequence[Any]) -> Any:
-    """A call on packed rows: shown as one on the rows before, whose state is held at their end."""
-    data, sizes, states, weights, _, layers, _, _, both = args
+    """A call on packed rows: shown layer by layer and direction by direction, each as one on the
+    rows before they were packed, whose state is held at their end."""
+    data, sizes, states, weights, biases, layers, rate, training, both = args
     known = observer.sequences.packed.get(id(data))
-    if known is None or layers > 1 or both:
+    directions = 2 if both else 1
+    each = len(weights) // (layers * directions)
+    if known is None or each != (4 if biases else 2):  # with a projection
         return function(*args)
-    order = observer.sequences.unsorted
     _, x, lengths = known
+    order = observer.sequences.unsorted
     rows = torch.arange(len(x)) if order is None else order
-    begin = list(states) if isinstance(states, tuple) else [states]
-    name = FUNCTIONS[function]
-    call = _strand(name, x[rows], begin, weights, label=f"{name} 0")
-    call = replace(call, arguments={**call.arguments, "lengths": lengths, "masked": True})
-    native: list[Any] = []
+    begins = states if isinstance(states, tuple) else (states,)
+    ends: list[Sequence[Tensor]] = []
+    for layer in range(layers):
+        outputs = []
+        for direction in range(directions):
+            k = len(ends)
+            strand = _Packed(function, sizes, lengths, rows, backwards=bool(direction))
+            begin = [state[k : k + 1] for state in begins]
+            own = weights[k * each : (k + 1) * each]
+            name = FUNCTIONS[function]
+            label = f"{name} {layer}{' backwards' if direction else ''}"
+            shown = x[rows].flip(1) if direction else x[rows]
+            call = _strand(name, shown, begin, own, label=label, backwards=bool(direction))
+            call = replace(call, arguments={**call.arguments, "lengths": lengths, "masked": True})
+            shown = observer.called(call, partial(strand.run, x, begin, own))
+            out, *end = strand.result or strand.sorted(shown)
+            outputs.append(out)
+            ends.append(end)
+        x = torch.cat(outputs, dim=-1) if both else outputs[0]
+        if rate and layer < layers - 1:
+            dropped = _dropped(observer, {"input": x[rows], "p": rate, "training": training})
+            x = dropped[torch.argsort(rows)]
+    packed, _ = torch._VF._pack_padded_sequence(x, lengths, IN_ROWS)
+    return (packed, *(torch.cat(parts) for parts in zip(*ends, strict=True)))
 
-    def own(**_: Any) -> Any:
-        native.append(function(*args))
-        out, *end = native[0]
-        sequence = PackedSequence(out, sizes)
-        steps = pad_packed_sequence(sequence, batch_first=True, total_length=x.shape[1])[0][rows]
-        last = end[0][0][rows]
-        ended = torch.arange(x.shape[1])[None, :, None] >= lengths[rows][:, None, None]
-        return (torch.where(ended, last[:, None], steps), *(state[:, rows] for state in end))
 
-    observer.called(call, own)
-    return native[0] if native else function(*args)
+class _Packed:
+    """One direction of one layer on packed rows; `rows` puts what is sorted by length back."""
+
+    def __init__(
+        self, function: Any, sizes: Tensor, lengths: Tensor, rows: Tensor, *, backwards: bool
+    ) -> None:
+        self.function, self.sizes, self.lengths, self.rows = function, sizes, lengths, rows
+        self.backwards = backwards
+        self.result: Sequence[Tensor] | None = None
+        """Steps (n, steps, units) in time, and states, of rows sorted by length."""
+
+    def run(
+        self, x: Tensor, begin: Sequence[Tensor], weights: Sequence[Tensor], **_: Any
+    ) -> tuple[Tensor, ...]:
+        """What an observer is shown: steps in the order in which they are gone through."""
+        turned = self._turned(x) if self.backwards else x
+        data, _ = torch._VF._pack_padded_sequence(turned, self.lengths, IN_ROWS)
+        hidden = tuple(begin) if len(begin) > 1 else begin[0]
+        one = (len(weights) > 2, 1, 0.0, True, False)
+        out, *end = self.function(data, self.sizes, hidden, list(weights), *one)
+        steps = pad_packed_sequence(
+            PackedSequence(out, self.sizes), batch_first=True, total_length=x.shape[1]
+        )[0]
+        self.result = (self._turned(steps) if self.backwards else steps, *end)
+        last, shown = end[0][0][self.rows], self.result[0][self.rows]
+        ended = torch.arange(x.shape[1])[None, :, None] >= self.lengths[self.rows][:, None, None]
+        states = (state[:, self.rows] for state in end)
+        if self.backwards:  # padding comes first there, and has nothing to hold
+            return (torch.where(ended, 0, shown).flip(1), *states)
+        return (torch.where(ended, last[:, None], shown), *states)
+
+    def sorted(self, shown: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What an experiment has made of it instead, as the result."""
+        steps, *states = shown
+        back = torch.argsort(self.rows)
+        steps = steps.flip(1) if self.backwards else steps
+        return steps[back], *(state[:, back] for state in states)
+
+    def _turned(self, x: Tensor) -> Tensor:
+        """Each row from its last step to its first; padding stays where it is."""
+        steps = torch.arange(x.shape[1])[None]
+        at = torch.where(steps < self.lengths[:, None], self.lengths[:, None] - 1 - steps, steps)
+        return x.gather(1, at[..., None].expand_as(x))
 
 
 def apart(observer: Observer, function: Any, args: Sequence[Any], given: Mapping[str, Any]) -> Any:
@@ -276,7 +339,8 @@ def strand(
 ) -> Any:
     """One direction of one layer, with experiments in effect."""
     x = call.input
-    if not fields.keys() & set(GIVEN) or "lengths" in call.arguments:
+    packed = "lengths" in call.arguments
+    if not fields.keys() & set(GIVEN) or (packed and fields.get("masked") is not False):
         return own(input=x)
     settings = {**recurrent_settings(call), **fields}
     begin = [state[0] for state in call.arguments["begin"]]
@@ -285,8 +349,8 @@ def strand(
     tensors = {
         role: canonical(call.kind, role, tensor) for role, tensor in tensors_of(call).items()
     }
-    here = sequences.mask() if settings["masked"] else None
-    if here is not None and call.arguments.get("backwards"):
+    here = sequences.mask(x) if settings["masked"] else None
+    if here is not None and call.arguments.get("backwards") and sequences.ids is not None:
         here = here.flip(1)
     steps, end = unrolled(call.kind, x, tensors, settings, begin, OPERATIONS, here)
     return (steps, *(state[None] for state in end))

@@ -43,6 +43,7 @@ from mnist_mlp.parity.pair.feed import Fed, Share, aligned, feed
 from mnist_mlp.parity.pair.heads import by_names
 from mnist_mlp.parity.pair.initial import unlike_breaks
 from mnist_mlp.parity.pair.layer_lists import layer_rows
+from mnist_mlp.parity.pair.lengths import drawn_for, harmonised, padding_words, refuse_lengths
 from mnist_mlp.parity.pair.own_weights import arrangements, matched
 from mnist_mlp.parity.pair.penalties import set_apart
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
@@ -98,8 +99,9 @@ def check_pair(
     plan = make_plan(spec, dataset)
     rows = dataset.flat()[plan.train_ids], dataset.labels[plan.train_ids]
     brought = _brought(original, port, *rows)
-    others = aligned(brought[0].own, brought[1].own)
-    brought = brought[0], replace(brought[1], own=others)
+    mine, theirs = harmonised(brought[0].own, brought[1].own)
+    brought = replace(brought[0], own=mine), replace(brought[1], own=aligned(mine, theirs))
+    refuse_lengths(brought, (original.target.text, port.target.text))
     described_both = original.described, port.described
     refuse_third(brought, port.target.text)
     fed = feed(*brought, described_both, plan, dataset, image_shape)
@@ -205,10 +207,13 @@ def _single(
         return None
     seen.compared["spec"] = len(weights.every)
     draws = original.worker.pair_draws(), port.worker.pair_draws()
-    rows = first_batch(fed.a[facts_a.chosen])
+    rows, rows_b = (
+        first_batch(side[facts.chosen]) for side, facts in ((fed.a, facts_a), (fed.b, facts_b))
+    )
     step = original.worker.pair_fit(PairJob(rows, 1))[0]
-    forced = Forced(weights.to_b(step.before), {}, weights.draws_to_b(step.draws))
-    other = port.worker.pair_fit(PairJob(first_batch(fed.b[facts_b.chosen]), 1, (forced,)))
+    draws_b = weights.draws_to_b(drawn_for(step.draws, rows.padding, rows_b.padding))
+    forced = Forced(weights.to_b(step.before), {}, draws_b)
+    other = port.worker.pair_fit(PairJob(rows_b, 1, (forced,)))
     return Start(step, other[0] if other else None, weights, draws)
 
 
@@ -239,7 +244,7 @@ def _look_at_ends(
     elif result.in_float32:
         seen.leave_out("predictions", reason="training steps differ by what float32 rounds")
     elif run.agrees and not seen.broken("data", "forward", "loss", "gradient", "update"):
-        look_at_predictions(seen, *sides, run, rows.x)
+        look_at_predictions(seen, *sides, run, rows.as_one)
 
 
 def _tell_of(seen: PairEvidence, facts: tuple[PairFacts, PairFacts]) -> None:
@@ -322,6 +327,9 @@ def _double(
     seen.judged = True
     seen.breaks += result.breaks
     seen.noted += result.noted
+    counts = any(item.rung in ("forward", "loss", "gradient") for item in result.breaks)
+    if run.agrees and not counts and (padded := padding_words(rows, other_rows)):
+        seen.noted.append(Cause("padded_otherwise", padded))
     seen.breaks += _beyond_the_steps(run, seen, lengths)
     look_at_margins(seen, result, run.judged())
     look_at_arithmetic(seen, start, steps[0], own[0], facts_b)

@@ -33,6 +33,7 @@ from mnist_mlp.parity.check.pair_labels import label_breaks
 from mnist_mlp.parity.check.pair_order import look_at_order, repeats_itself
 from mnist_mlp.parity.check.pair_pixels import pixel_breaks, rescaled_later
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.parity.pair.lengths import cut_words
 from mnist_mlp.plan import Ids, Plan
 from mnist_mlp.ports.protocol import OwnData, OwnPass, Rows
 
@@ -220,13 +221,23 @@ def _the_originals_rows(pair: Pair, size: int) -> Iterator[Break]:
         yield _last_batch(pair, "last_batch_kept", n - total)
     elif extra > slack:
         text = f"{extra} of {len(b)} rows are none of the original's"
-        yield ids_break(Cause("other_split", text))
+        cut = cut_words(pair.a, pair.b, *_only_here(pair))
+        yield ids_break(
+            Cause(UNKNOWN if cut else "other_split", "; ".join(filter(None, (text, cut))))
+        )
     elif missing > slack:
         text = f"{missing} of the original's {len(a)} rows are missing"
         yield ids_break(Cause("other_split", text))
     elif n != total:
         text = f"{n} rows in an epoch, the original has {total}"
         yield ids_break(Cause(UNKNOWN, text))
+
+
+def _only_here(pair: Pair) -> tuple[Ids, Ids]:
+    """The places of rows that only the port has, and that only the original has."""
+    known = np.unique(pair.ours)
+    missing = np.flatnonzero(~np.isin(pair.theirs, known))
+    return np.flatnonzero(pair.places < 0), missing
 
 
 def _union(orders: list[Ids]) -> Ids:

@@ -80,7 +80,7 @@ def look_at_metrics(
     def validated(epoch: int) -> Pass:
         if several:
             return Pass(y, y, np.empty(0))
-        found = predict(steps[(epoch + 1) * rows.steps - 1].after, rows.x)
+        found = predict(steps[(epoch + 1) * rows.steps - 1].after, rows.as_one)
         last = max(found)  # the result of the whole model only where no layer is known
         return Pass(np.split(found[last], starts), y, np.empty(0))
 

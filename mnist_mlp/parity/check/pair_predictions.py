@@ -29,13 +29,13 @@ def look_at_predictions(
     after: Tensors = run.steps_a[-1].after
     try:
         all_ours = original.worker.pair_predict(after, x)
-        all_theirs = port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)
+        all_theirs = port.worker.pair_predict(run.weights.to_b(after), run.rows_b.as_one)
     except UsageError as error:
         seen.leave_out("predictions", reason=str(error))
         return
     except UserCodeError as error:
         # Nobody knows how a module that takes several inputs in training wants them elsewhere.
-        if isinstance(x, np.ndarray):
+        if isinstance(x, np.ndarray) and isinstance(run.rows_b.x, np.ndarray):
             raise
         seen.leave_out("predictions", reason=f"it does not run on what training gets: {error}")
         return
@@ -80,7 +80,7 @@ def look_at_predictions(
             ),
         ),
         lambda: _in_one(original.worker.pair_predict(after, x)),
-        lambda: _in_one(port.worker.pair_predict(run.weights.to_b(after), run.rows_b.x)),
+        lambda: _in_one(port.worker.pair_predict(run.weights.to_b(after), run.rows_b.as_one)),
     )
     if isinstance(found, str):
         del seen.compared["predictions"]

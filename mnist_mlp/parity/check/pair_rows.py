@@ -38,6 +38,8 @@ def as_the_port_sees(rows: PairRows, run: PairRun, own: Sequence[PairStep]) -> A
         if laid is None:
             return None
         theirs.append(laid)
+    if len({x.shape[1:] for x in ours}) > 1:  # batches of different lengths
+        return None
     got_a, got_b = np.concatenate(ours), np.concatenate(theirs)
     inner = _within_zeros(got_a, rows.x.shape)
     if inner is not None:

@@ -23,6 +23,7 @@ from mnist_mlp.parity.pair import (
     sequences,
 )
 from mnist_mlp.parity.pair.judge import STAGES, Finding, Judged
+from mnist_mlp.parity.pair.lengths import of_padding
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import Beside, at_its_source, family, side_by_side
 from mnist_mlp.parity.pair.settings import differing, short, told
@@ -106,7 +107,8 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             yield from _mode(run)
             yield from _padding(run, finding.layer)
             yield from _settings(pair.a, pair.b, run.facts_b.framework)
-            yield from (Hypothesis(*each) for each in sequences.of_outputs(pair))
+            tried = (*sequences.of_outputs(pair), *of_padding(run.rows_a, run.rows_b))
+            yield from (Hypothesis(*each) for each in tried)
         case "forward":
             assert finding.layer is not None
             yield from _mode(run)
@@ -114,12 +116,16 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             yield from _work(run, finding.layer)
             yield from _padding(run, finding.layer)
             yield from _swapped(run)
-            tried = sequences.of_inputs(run, finding.layer, mended)
+            tried = (
+                *sequences.of_inputs(run, finding.layer, mended),
+                *of_padding(run.rows_a, run.rows_b),
+            )
             yield from (Hypothesis(*each) for each in tried)
         case "loss":
             yield from _work(run, len(run.weights.pairs))
             yield from losses.hypotheses(run)
             yield from _loss_by_hand(run, mended)
+            yield from (Hypothesis(*each) for each in of_padding(run.rows_a, run.rows_b))
         case "gradient":
             assert finding.layer is not None
             yield from _frozen(run, finding)

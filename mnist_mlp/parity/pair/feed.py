@@ -17,6 +17,7 @@ import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.pair.arrange import layouts
+from mnist_mlp.parity.pair.lengths import as_padded_by, given_by
 from mnist_mlp.parity.pair.targets import targets_aligned
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import (
@@ -141,7 +142,11 @@ def feed(
     if source == "the original's data" and original.own is not None:
         table, ids = original.own.rows, original.own.epochs[0].ids[: first.count]
     same = None if guessed or port.own is None else _same_rows(first, port.own, table, ids)
-    forms = [same] if same else _for_port(first, port.own, described[1], image_shape)
+    forms = (
+        [same]
+        if same
+        else _for_port(as_padded_by(first, port.own), port.own, described[1], image_shape)
+    )
     forms = [_weighted(form, port.own, table, ids if same else None) for form in forms]
     return Fed(tuple(candidates), tuple(forms), source, guessed, own_rows=same is not None)
 
@@ -167,7 +172,23 @@ def _own(own: OwnData | None, rows: int | None, size: int) -> list[PairRows]:
     ids = one.ids[:rows]
     y = targets_given(own, one.targets[:rows])
     weights = None if one.weights is None else _rounded(one.weights[:rows])
-    return [PairRows(_given(own, own.rows.take(ids)), y, size, own.flat, own.keys, weights)]
+    made = PairRows(_given_rows(own, ids), y, size, own.flat, own.keys, weights)
+    return [_padded(made, own, ids)]
+
+
+def _padded(rows: PairRows, own: OwnData, ids: Array) -> PairRows:
+    """Rows with what is known of how they are padded and put into a batch."""
+    padding = None if own.padding is None else own.padding.of(ids)
+    return replace(rows, padding=padding, flat_order=own.flat_order)
+
+
+def _given_rows(own: OwnData, ids: Array) -> Inputs:
+    """Some of a side's rows as its own code gives them."""
+    made = given_by(own, ids)
+    if made is None:
+        return _given(own, own.rows.take(ids))
+    found: Inputs = each(lambda a: a if a.dtype == bool else _rounded(a), made)
+    return found
 
 
 def _given(own: OwnData, table: Array) -> Inputs:
@@ -370,7 +391,11 @@ def _for_port(
     if len(names) == len(arrays_of(rows.y)) and not isinstance(rows.y, Mapping):
         rows = replace(rows, y=dict(zip(names, arrays_of(rows.y), strict=True)))
     declared = described.inputs[0] if len(described.inputs) == 1 else ()
-    first = own.shape if own else image_shape or tuple(n or 1 for n in declared)
+    first = (
+        own.shape
+        if own and own.stripped is None
+        else image_shape or tuple(n or 1 for n in declared)
+    )
     yield from _forms(rows, targets=targets, first=first, own=own)
 
 
@@ -404,7 +429,8 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
     places = find(table, own.rows)[ids]
     if (places < 0).any():
         return None
-    x = _given(own, own.rows.take(places))
+    x = _given_rows(own, places)
+    rows = _padded(rows, own, places)
     form = own.first_targets
     assert form is not None
     if not isinstance(form, np.ndarray) or not isinstance(rows.y, np.ndarray):

@@ -16,6 +16,7 @@ import numpy as np
 from mnist_mlp.parity.pair.arrange import axis_of, laid_like, steps_like, windows_like
 from mnist_mlp.parity.pair.results import results_apart
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
+from mnist_mlp.ports.padding import Padding, without_padding
 from mnist_mlp.ports.pair import STATISTICS, PairLayer, PairStep, layer_and_role
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.reference import Array, Tensors
@@ -186,6 +187,10 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
         theirs = theirs[..., np.argsort(order)]
     # A recurrent layer has its features last, and goes through the axis before.
     laid = theirs if pair.a.kind in RECURRENT else laid_like(theirs, ours)
+    if a.padding is not None and b.padding is not None:
+        masked = all(side.settings.get("masked") for side in (pair.a, pair.b))
+        if a.padding.alike != b.padding.alike or masked:
+            return _without_padding(pair, ours, theirs, laid, (a.padding, b.padding))
     if laid is None and outputs and pair.a.kind in CROPPED:
         laid, ours = windows_like(theirs, ours) or (laid, ours)
     if laid is None and not outputs and pair.a.kind == pair.b.kind == "conv":
@@ -204,6 +209,30 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
         # One side may read a step behind its dense layer, which the other reads in front of it.
         laid, ours = steps_like(theirs, ours) or (laid, ours)
     return relative(laid, ours)
+
+
+NOT_COMPARED = 0.0, "", ""
+"""Of a layer that has other steps than its model's rows, where the two sides' rows are not padded
+alike. What comes of it is compared behind it."""
+
+
+def _without_padding(
+    pair: LayerPair, ours: Array, theirs: Array, laid: Array | None, of: tuple[Padding, Padding]
+) -> tuple[float, str, str]:
+    """How far two layers are apart at the steps that are no padding, where that stands elsewhere or
+    is masked.
+
+    What has no steps is compared as it is.
+    """
+    same = laid is not None and laid.shape == ours.shape
+    both: list[tuple[Array, Array | None]] = [(ours, laid)] if same else []
+    backwards = {bool(side.settings.get("backwards")) for side in (pair.a, pair.b)}
+    for turned in {False, *backwards}:
+        for x, y in without_padding(ours, theirs, *of, backwards=turned):
+            both.append((x, y if y.shape == x.shape else laid_like(y, x)))
+    if not both and min(ours.ndim, theirs.ndim) > 2:
+        return NOT_COMPARED
+    return min((relative(y, x) for x, y in both), default=relative(laid, ours))
 
 
 def _without_rim(x: Array) -> Array:

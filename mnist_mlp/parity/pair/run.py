@@ -19,9 +19,11 @@ from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.decays import Penalties, change_decay, with_penalties, without
 from mnist_mlp.parity.pair.heads import exchanged, names_alike
 from mnist_mlp.parity.pair.judge import LIMITS, STAGES, Judged, inputs_of, judge
+from mnist_mlp.parity.pair.lengths import PADDINGS, drawn_for, padded_as_meant
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.inputs import Inputs, arrays_of, each
+from mnist_mlp.ports.padding import Padding
 from mnist_mlp.ports.pair import (
     MAPS,
     Draw,
@@ -39,11 +41,24 @@ from mnist_mlp.reference import Array, Tensors
 EPOCHS = 2
 """Judged epochs: what happens once in each is seen, and the optimizers' memories matter."""
 
-OUTSIDE = ("inputs", "targets", "column", "axes", "loss_scale")
+OUTSIDE = ("inputs", "targets", "column", "axes", "loss_scale", *PADDINGS)
 """Experiments outside of the port: on its rows, and on the loss that it gives."""
 
 AGREED = len(STAGES), 0
 """How far a step agrees that does so to its gradients."""
+
+
+def _padding_of(rows: PairRows, step: int) -> Padding | None:
+    """That of the rows of an update, from 0."""
+    return None if rows.padding is None else rows.padding.of(list(rows.rows_of(step)))
+
+
+def _with_padding(steps: Sequence[PairStep], rows: PairRows) -> tuple[PairStep, ...]:
+    """Steps with that of their rows."""
+    if rows.padding is None:
+        return tuple(steps)
+    return tuple(replace(x, padding=_padding_of(rows, n)) for n, x in enumerate(steps))
+
 
 Fit = Callable[[PairJob], tuple[PairStep, ...]]
 
@@ -88,6 +103,8 @@ class PairRun:
     _own: Sequence[PairStep] = ()
 
     def __post_init__(self) -> None:
+        if self.rows_a is not None:
+            self.steps_a = _with_padding(self.steps_a, self.rows_a)
         self.weights = self._placed(self.weights)
 
     def _placed(self, weights: WeightMap) -> WeightMap:
@@ -109,10 +126,11 @@ class PairRun:
         penalties = {} if instead else self.penalties_b
         if instead and not any(mend.field == "decoupled" for mend in mends):
             mends = [*mends, Mend(None, "decoupled", value=False)]
-        forced = tuple(self._forced(step, penalties) for step in steps)
         rows, epochs = self.rows_b, self.epochs
         for mend in mends:
-            if mend.field == "inputs":
+            if mend.field in PADDINGS:
+                rows = padded_as_meant(rows, mend)
+            elif mend.field == "inputs":
                 rows = replace(rows, x=in_order(rows.x, mend.value))
             elif mend.field == "targets":
                 rows = replace(rows, y=in_order(rows.y, mend.value))
@@ -121,22 +139,27 @@ class PairRun:
             elif mend.field == "axes":
                 moved = {"first": _channels_first, "last": _channels_last}[mend.value]
                 rows = replace(rows, x=each(moved, rows.x))
+        forced = tuple(
+            self._forced(step, penalties, _padding_of(rows, number))
+            for number, step in enumerate(steps)
+        )
         scales = [mend.value for mend in mends if mend.field == "loss_scale"]
         mends = [mend for mend in mends if mend.field not in OUTSIDE]
         if first_only:
             rows, epochs = rows.first(rows.batch_size), 1
         validation = None if mends or first_only else tuple(self._ends())
         found = self.fit_b(PairJob(rows, epochs, forced, tuple(mends), validation))
+        found = _with_padding(found, rows)
         found = without(found, self.penalties_b) if self.penalties_b else found
         for factors in scales:
             found = tuple(map(_scaled, found, factors))
         return found
 
-    def _forced(self, step: PairStep, penalties: Penalties) -> Forced:
+    def _forced(self, step: PairStep, penalties: Penalties, padding: Padding | None) -> Forced:
         """What the port is given in one step."""
         before = self.weights.to_b(step.before)
         gradients = self.weights.to_b(step.gradients, gradients=True)
-        draws = self.weights.draws_to_b(self._draws(step))
+        draws = self.weights.draws_to_b(drawn_for(self._draws(step), step.padding, padding))
         return Forced(before, with_penalties(gradients, before, penalties), draws)
 
     def _ends(self) -> Iterator[Tensors]:

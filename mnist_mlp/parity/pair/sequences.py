@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 from mnist_mlp.parity.findings import Cause
 from mnist_mlp.parity.pair.arrange import laid_like
 from mnist_mlp.parity.pair.judge import LIMITS
+from mnist_mlp.parity.pair.lengths import differs
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.settings import differing, told
 from mnist_mlp.parity.pair.weight_map import LayerPair
-from mnist_mlp.ports.pair import Mend, PairStep
-from mnist_mlp.ports.recurrent import KINDS, MERGES, STEPS, Reading, Strand, read
+from mnist_mlp.ports.pair import Mend, PairLayer, PairStep
+from mnist_mlp.ports.recurrent import KINDS, MASKED, MERGES, STEPS, Reading, Strand, read
 from mnist_mlp.reference import Array
 
 Tried = tuple[tuple[Mend, ...], Cause]
@@ -46,7 +48,7 @@ def of_outputs(pair: LayerPair) -> Iterator[Tried]:
             case "reset_after":
                 yield mends, Cause("gru_reset_after", text)
             case "masked":
-                yield mends, Cause("padding_not_masked", text)
+                yield mends, Cause("padding_not_masked" if ours else "padding_masked", text)
             case "activation" | "recurrent_activation" | "state":
                 yield mends, Cause("recurrent_settings", text)
 
@@ -78,6 +80,9 @@ def of_inputs(run: PairRun, index: int, mended: Sequence[Mend]) -> Iterator[Trie
         yield (Mend(pair.b.number, "batch_first"),), Cause("batch_first_missing", text)
         text = f"{pair.b.name} goes through the sequence from its other end"
         yield (Mend(pair.b.number, "backwards"),), Cause("sequence_reversed", text)
+    if differs(run.rows_a, run.rows_b):  # what a layer gives for padding is then not compared
+        for before in run.weights.pairs[:index]:
+            yield from (each for each in of_outputs(before) if each[0][0].field == "masked")
     yield from _readings(run, index, mended)
 
 
@@ -119,10 +124,15 @@ def _readings(run: PairRun, index: int, mended: Sequence[Mend]) -> Iterator[Trie
     groups = _groups(run, index)
     if not groups:
         return
-    mask = _mask(run, first)
-    right = _found(first.inputs[pair.a.number], groups, run, mask)
-    theirs = run.steps_b(mended, first_only=True)[0].inputs.get(pair.b.number)
-    wrong = None if theirs is None else _found(theirs, groups, run, mask)
+    pairs = run.weights.pairs
+    right = _found(first.inputs[pair.a.number], groups, [p.a for p in pairs], first)
+    theirs = run.steps_b(mended, first_only=True)[0]
+    got = theirs.inputs.get(pair.b.number)
+    wrong = None
+    if got is not None:
+        wrong = _found(got, groups, [p.a for p in pairs], first)
+        if wrong is None and differs(run.rows_a, run.rows_b):
+            wrong = _found(got, groups, [p.b for p in pairs], theirs)
     if right is None or wrong is None or right == wrong:
         return
     (chosen, how), (others, other) = right, wrong
@@ -136,7 +146,13 @@ def _readings(run: PairRun, index: int, mended: Sequence[Mend]) -> Iterator[Trie
         name = "bidirectional_last_step"
     elif (how.steps, other.steps) == ("masked mean", "mean"):
         name = "padding_not_masked"
+    elif (how.steps, other.steps) == ("mean", "masked mean"):
+        name = "padding_masked"
     yield (Mend(pair.b.number, "reads", (numbers, how)),), Cause(name, text)
+    if how.steps == "last" and other.masked:  # behind padding, it is no other word's
+        last_word = replace(how, steps="last word")
+        fix = "by hand, take of each row the step of its last word, and no padding"
+        yield (Mend(pair.b.number, "reads", (numbers, last_word)),), Cause(name, text, fix=fix)
 
 
 def _groups(run: PairRun, index: int) -> list[tuple[int, ...]]:
@@ -160,33 +176,57 @@ def _backwards(run: PairRun, index: int) -> bool:
     return bool(run.weights.pairs[index].a.settings.get("backwards"))
 
 
-def _mask(run: PairRun, step: PairStep) -> Array | None:
+def _mask(layers: Sequence[PairLayer], step: PairStep) -> Array | None:
     """Where an embedding's inputs are no padding."""
-    for pair in run.weights.pairs:
-        if pair.a.kind == "embedding" and step.inputs[pair.a.number].ndim == 2:
-            return (step.inputs[pair.a.number] != 0).astype(np.float64)
+    for layer in layers:
+        ids = step.inputs.get(layer.number) if layer.kind == "embedding" else None
+        if ids is not None and ids.ndim == 2:
+            return (ids != 0).astype(np.float64)
     return None
 
 
 def _found(
-    x: Array, groups: Sequence[tuple[int, ...]], run: PairRun, mask: Array | None
+    x: Array, groups: Sequence[tuple[int, ...]], layers: Sequence[PairLayer], step: PairStep
 ) -> tuple[tuple[int, ...], Reading] | None:
-    """What some inputs are, of the original's sequences."""
-    outputs = run.steps_a[0].outputs
+    """What some inputs are, of the sequences of one side's layers.
+
+    What a layer gives for padding may have been set to zero, as it is where rows are packed.
+    """
+    mask = _mask(layers, step)
+    found = _read_from(x, groups, layers, step, mask)
+    if found is not None or mask is None:
+        return found
+    zeroed = dict(step.outputs)
+    for layer in layers:
+        y = step.outputs.get(layer.number)
+        if y is not None and y.ndim == 3 and y.shape[:2] == mask.shape:
+            backwards = bool(layer.settings.get("backwards"))
+            zeroed[layer.number] = y * (mask[:, ::-1] if backwards else mask)[..., None]
+    return _read_from(x, groups, layers, replace(step, outputs=zeroed), mask)
+
+
+def _read_from(
+    got: Array,
+    groups: Sequence[tuple[int, ...]],
+    layers: Sequence[PairLayer],
+    step: PairStep,
+    mask: Array | None,
+) -> tuple[tuple[int, ...], Reading] | None:
     for group in groups:
-        numbers = [run.weights.pairs[i].a.number for i in group]
+        known = [layers[i] for i in group if layers[i].number in step.outputs]
         strands = [
-            Strand(outputs[n], outputs[n][:, -1], _backwards(run, i))
-            for n, i in zip(numbers, group, strict=True)
+            Strand(x, x[:, -1], bool(layer.settings.get("backwards")))
+            for layer in known
+            if (x := step.outputs[layer.number]).ndim == 3
         ]
+        if len(strands) < len(group):
+            continue
         merges = MERGES if len(group) > 1 else MERGES[:1]
         for steps, merge in product(STEPS, merges):
-            if steps == "masked mean" and (
-                mask is None or mask.shape != strands[0].steps.shape[:2]
-            ):
+            if steps in MASKED and (mask is None or mask.shape != strands[0].steps.shape[:2]):
                 continue
             how = Reading(steps, merge)
-            if _equal(x, read(strands, how, OPERATIONS, mask)):
+            if _equal(got, read(strands, how, OPERATIONS, mask)):
                 return group, how
     return None
 
