@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_mlp.ports.loop_code import depends, writes_rates
+from mnist_mlp.ports.loop_code import depends, leaves_early, writes_rates
 
 OWN_OPTIMIZER = """
 class Sign(torch.optim.Optimizer):
@@ -71,3 +71,20 @@ def test_a_call_under_a_comparison_may_come_in_some_epochs_alone(
     file.write_text(LOOP)
     assert depends((str(file), line)) is expected
     assert depends(None)
+
+
+EARLY = """
+for epoch in range(3):
+    for a, b in loader:
+        loss(a, b).backward()
+        if small:
+            LEAVE
+    if patience > 3:
+        break
+"""
+
+
+@pytest.mark.parametrize(("leave", "early"), [("break", True), ("continue", False)])
+def test_a_loop_over_batches_that_is_left_early(leave: str, *, early: bool) -> None:
+    """One over epochs may be left: how many there are is not known of any loop."""
+    assert leaves_early(EARLY.replace("LEAVE", leave)) is early

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mnist_mlp.ports.lines import Line
 
@@ -39,6 +39,30 @@ def _compares(node: ast.AST) -> bool:
         and not (isinstance(each.left, ast.Name) and each.left.id == "__name__")
         for each in found
     )
+
+
+def leaves_early(text: str) -> bool:
+    """Whether a loop that calls `backward` for each batch may be left by a `break`."""
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except SyntaxError:
+        return False
+    for loop in nodes:
+        if isinstance(loop, ast.For):
+            own = list(_of_loop(loop.body))
+            calls = (x.func for x in own if isinstance(x, ast.Call))
+            backward = any(isinstance(x, ast.Attribute) and x.attr == "backward" for x in calls)
+            if backward and any(isinstance(x, ast.Break) for x in own):
+                return True
+    return False
+
+
+def _of_loop(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Nodes of a loop, but not those of loops and functions within it."""
+    for node in nodes:
+        if not isinstance(node, ast.For | ast.While | ast.FunctionDef | ast.Lambda):
+            yield node
+            yield from _of_loop(ast.iter_child_nodes(node))
 
 
 RATES = ("lr", "momentum", "betas")

@@ -1,7 +1,7 @@
 """Batches that a training loop makes itself, recorded while it runs for a few of its epochs.
 
-An epoch ends where a row comes again. Batches of texts may be padded to different lengths: rows are
-then compared without their padding.
+An epoch ends in front of a batch all of whose rows have come before. Batches of texts may be padded
+to different lengths: rows are then compared without their padding.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Recording:
             self._padding = told_by([*self._given, x])[:2]
             self._rows = {row for other in self._given for row in self._contents(other)}
         rows = self._contents(x)
-        if not self._rows.isdisjoint(rows[:1]) or not self.epochs:
+        if self._rows.issuperset(rows) or not self.epochs:  # data may have a row twice
             if len(self.epochs) == EPOCHS:
                 self.whole = True
                 return True

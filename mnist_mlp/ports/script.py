@@ -64,6 +64,8 @@ class Catch:
         self.on_left: Callable[[], None] = lambda: None
         """Called when it leaves the outermost, but not if an error ends it."""
         self._handled: list[BaseException | None] = []
+        self._phases: set[int] = set()
+        """Which of the loops go over names, as of training and validation: they repeat nothing."""
 
     def is_meant(self, model: Any) -> bool:
         """Whether a training of a model, if it begins now, is the one."""
@@ -103,8 +105,9 @@ class Catch:
     def epochs_over(self, batches: int | None) -> int | None:
         """How often the loop runs in which the innermost stands, if that goes over so many batches,
         or over something without a length; None if that is not known."""
-        known = len(self.loops) > 1 and self.loops[-1] in (None, batches)
-        return self.loops[-2] if known else None
+        loops = [n for depth, n in enumerate(self.loops) if depth not in self._phases]
+        known = len(loops) > 1 and loops[-1] in (None, batches)
+        return loops[-2] if known else None
 
     def names(self) -> dict[str, Callable[..., Any]]:
         """What the script's code is made to call (`_Unwound`)."""
@@ -121,6 +124,8 @@ class Catch:
 
     def _over(self, iterable: Any) -> Any:
         """What the innermost loop goes over; not all such things have a length."""
+        if isinstance(iterable, list | tuple) and all(isinstance(x, str) for x in iterable):
+            self._phases.add(len(self.loops) - 1)
         if isinstance(iterable, Sized):
             with suppress(Exception):  # a data set's may raise
                 self.loops[-1] = len(iterable)
@@ -128,6 +133,7 @@ class Catch:
 
     def _left(self) -> None:
         self.loops.pop()
+        self._phases.discard(len(self.loops))
         raised = sys.exc_info()[1] is not self._handled.pop()
         if not self.loops and self.found is None and not raised:
             self.on_left()

@@ -387,3 +387,17 @@ def test_a_model_is_named_for_both_scripts_or_one(
     assert names_of_sides(models, both, each) == names
     with pytest.raises(UsageError, match=r"--model net: .* none was given"):
         names_of_sides(["a.py:build"], "net", ("", ""))
+
+
+def test_a_loop_over_training_and_validation_repeats_nothing() -> None:
+    catch = Catch("train.py")
+    entered, over, left = (catch.names()[f"__loop_{x}__"] for x in ("entered", "over", "left"))
+    for things in (range(6), ["train", "val"], range(10)):
+        entered()
+        over(things)
+    assert catch.epochs_over(10) == 6
+    left()
+    left()
+    entered()
+    over(range(10))  # behind the loop over names
+    assert catch.epochs_over(10) == 6

@@ -14,6 +14,7 @@ from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.inputs import Inputs, arrays_of, each
+from mnist_mlp.ports.loop_code import leaves_early
 from mnist_mlp.ports.pair import (
     RESULT,
     PairBrought,
@@ -270,6 +271,8 @@ def _open_questions(run: PairRun, callbacks: Sequence[Any]) -> Iterator[str]:
         yield f"the schedule {type(config.scheduler).__name__}, asked by own code"
     if run.asks_length:
         yield "the schedule, which asks how long the run is: data or epochs are not given"
+    if run.side.given.loop is not None and leaves_early(run.side.given.script_text):
+        yield "which batches of an epoch are trained on: a break may leave the loop over them"
     if run.writes_rates:
         yield "what the script writes into param_groups after the first steps"
     for callback in callbacks:
