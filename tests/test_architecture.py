@@ -274,6 +274,9 @@ ONLY_ONE_HAS = {
     "mnist_mlp_torch": {
         # Loops in Keras ask schedule objects, and clip by arguments of the optimizer.
         "loop_accumulation",
+        # A model of Keras has all of its layers; loops in torch may call several modules.
+        "loop_made",
+        "loop_modules",
         "loop_clipping",
         "loop_schedules",
         "feed",

@@ -93,7 +93,8 @@ COMPUTED = {
         *("plateau_settings", "early_stopping_settings", "other_schedule", *SCHEDULES.values()),
     },
     ("pair/initial.py", "name"): {
-        *("extra_layer", "layers_missing", "normalisation_missing", "other_shapes"),
+        *("extra_layer", "layer_not_registered", "layers_missing", "normalisation_missing"),
+        "other_shapes",
     },
     ("pair/sequences.py", "name"): {
         *("bidirectional_last_step", "bidirectional_merge", "padding_not_masked"),

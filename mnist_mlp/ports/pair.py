@@ -48,8 +48,9 @@ REST = {
 }
 """What becomes of batches at an epoch's end that are too few for an update."""
 
-OF_LOOPS = ("cleared", "training_mode")
-"""Changes of a loop, before each step: gradients are cleared, the module is in training mode."""
+OF_LOOPS = ("cleared", "kept", "training_mode")
+"""Changes of a loop: before each step, gradients are cleared, or the module is in training mode;
+after each backward pass, gradients are kept until the update."""
 
 
 def own_weights(
@@ -405,7 +406,9 @@ class PairStep:
     `rough` names what was computed in a smaller type than the run's, `unseen` what drew random
     numbers that cannot be exchanged. `moved` are weights right behind the optimizer, where they are
     changed once more before the next step, as by a constraint. `result` is what the whole model
-    gave, where that is one tensor. `padding` is that of the step's rows, where it is known.
+    gave, where that is one tensor. `later` has inputs and outputs of each further call of a layer
+    that runs more than once, by its number. `padding` is that of the step's rows, where it is
+    known.
     """
 
     inputs: Mapping[int, Array]
@@ -421,6 +424,7 @@ class PairStep:
     unseen: tuple[str, ...] = ()
     moved: Tensors = field(default_factory=dict)
     result: Array | None = None
+    later: Mapping[int, Sequence[tuple[Array, Array]]] = field(default_factory=dict)
     padding: Padding | None = None
 
 
@@ -467,6 +471,8 @@ class PairFacts:
         `frozen`.
     repeated : tuple of str
         Layers with weights that run more than once in a step; the first call is observed.
+    unregistered : tuple of PairLayer
+        Layers that run with weights which the model does not know, as those in a list of torch.
     loss : PairLayer or None
         The loss, where it is one of the framework's.
     losses : tuple of PairLayer
@@ -521,6 +527,7 @@ class PairFacts:
     targets: tuple[int | None, ...] = ()
     own: tuple[PairLayer, ...] = ()
     repeated: tuple[str, ...] = ()
+    unregistered: tuple[PairLayer, ...] = ()
     penalties: Mapping[str, float] = field(default_factory=dict)
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     class_weights: ClassWeights | None = None

@@ -207,18 +207,22 @@ def layer(number: int, kind: str, **shapes: tuple[int, ...]) -> PairLayer:
     return PairLayer(number, f"l{number}: {kind}", kind, shapes=shapes)
 
 
+def port(*layers: PairLayer) -> PairFacts:
+    return PairFacts("torch", layers, 0)
+
+
 def test_a_cure_has_the_sizes_of_the_original() -> None:
     a, b = layer(0, "dense", kernel=(13, 1)), layer(0, "dense", kernel=(7, 1))
-    (found,) = unlike_breaks(Unlike(reshaped=((a, b),)))
+    (found,) = unlike_breaks(Unlike(reshaped=((a, b),)), port())
     assert found.cause.fix == "by hand, give l0: dense the original's sizes: 13x1 instead of 7x1"
 
 
 def test_a_normalisation_without_weights_is_none_that_is_missing() -> None:
     norm = layer(1, "group_norm", gamma=(8,), beta=(8,))
-    (found,) = unlike_breaks(Unlike(missing=(norm,)), [layer(1, "group_norm")])
+    (found,) = unlike_breaks(Unlike(missing=(norm,)), port(layer(1, "group_norm")))
     assert found.cause.name == UNKNOWN
     assert "without the gamma, beta" in str(found.cause.value)
-    (found,) = unlike_breaks(Unlike(missing=(norm,)), [layer(1, "layer_norm")])
+    (found,) = unlike_breaks(Unlike(missing=(norm,)), port(layer(1, "layer_norm")))
     assert found.cause.name == "normalisation_missing"
 
 
@@ -385,7 +389,9 @@ def test_a_tensor_that_the_optimizer_does_not_have() -> None:
     weights = WeightMap(tuple(LayerPair(x, x) for x in layers))
     ours = [moving({"0/kernel": -0.1, "1/kernel": -0.1})] * 2
     assert unmoved_by(ours, [moving({"0/kernel": -0.1})] * 2, weights) == ["1/kernel"]
-    assert not unmoved_by(ours, [moving({})] * 2, weights)  # it moves nothing: no matter of tensors
+    assert unmoved_by(ours, [moving({})] * 2, weights) == ["0/kernel", "1/kernel"]
+    has = replace(moving({}), optimizer={"0/kernel": {"kind": "SGD"}})
+    assert not unmoved_by(ours, [has] * 2, weights)  # it moves nothing: no matter of tensors
     kept = judge(ours, [moving({"0/kernel": -0.1})] * 2, weights, unmoved=["1/kernel"])
     assert "update" not in kept.findings
     once = [moving({"0/kernel": -0.1}), moving({"0/kernel": -0.1, "1/kernel": -0.1})]

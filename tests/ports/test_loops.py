@@ -18,7 +18,7 @@ from loop_steps import (
 from mnist_mlp.data import Dataset
 from mnist_mlp.errors import UsageError
 from mnist_mlp.plan import make_plan, training_data
-from mnist_mlp.ports.pair import Forced, PairJob, PairRows
+from mnist_mlp.ports.pair import Forced, Mend, PairJob, PairRows
 from mnist_mlp.ports.update_rules import ByStep
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker
@@ -273,9 +273,16 @@ for _ in range(3):
             "calls backward 2 times",
         ),
         (
-            "other = nn.Linear(1, 1)\noptimizer = torch.optim.SGD([*net.parameters(), "
-            f"*other.parameters()], lr=0.1)\nfor a, b in loader:{STEP}",
+            "scale = nn.Parameter(torch.ones(1))\noptimizer = torch.optim.SGD([*net.parameters(), "
+            f"scale], lr=0.1)\nfor a, b in loader:{STEP}".replace("net(a)", "net(a) * scale"),
             "outside of the module",
+        ),
+        (
+            f"for epoch in range(3):\n    for a, b in loader:{STEP}".replace(
+                "        loss.backward()\n        optimizer.step()",
+                "    loss.backward()\n    optimizer.step()",
+            ),
+            "one update of the last of 7 batches: backward.. and step.. stand behind the loop",
         ),
         ("for a, b in loader:\n    net(a)\n", "ended without training"),
     ],
@@ -286,7 +293,8 @@ for _ in range(3):
         "called twice",
         "twice a batch",
         "two losses",
-        "two modules",
+        "a weight of its own",
+        "behind the loop",
         "none",
     ],
 )
@@ -331,3 +339,142 @@ def test_weights_that_are_used_before_the_model_is_called(
             worker.pair_fit(job)
     else:
         assert np.array_equal(worker.pair_fit(job)[0].before["0/kernel"], np.ones((4, 3)))
+
+
+# --- Several modules, and loaders that are made anew ----------------------------------------------
+
+TWO = """
+encoder, decoder = nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Linear(3, 1)
+optimizer = torch.optim.SGD([*encoder.parameters(), *decoder.parameters()], lr=0.1)
+"""
+
+BETWEEN = {
+    "nothing": "decoder(encoder(a))",
+    "work": "decoder(encoder(a) * 1.0)",
+    "a parallel module": "nn.DataParallel(decoder)(encoder(a))",
+}
+
+
+@pytest.mark.parametrize("how", BETWEEN)
+def test_modules_that_are_called_behind_each_other_are_one(
+    how: str, tmp_path: Path, workers: Workers
+) -> None:
+    """Only the loop knows what it does between them; then nothing evaluates them."""
+    loop = LOOP.replace("EPOCHS", "3").replace("net(a)", BETWEEN[how]).replace("net(x)", "x[:, :1]")
+    worker = workers("torch")
+    described = worker.describe_port(script(tmp_path, HEAD + TWO + loop))
+    assert [layer.kind for layer in described.layers] == ["Linear", "Tanh", "Linear"]
+    worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1))
+    facts = worker.pair_open([ROWS], precision="float64")
+    assert [x.name for x in facts.layers if x.shapes] == ["encoder.0: linear", "decoder: linear"]
+    steps = worker.pair_fit(PairJob(ROWS, 2))
+    require_own_steps(steps)
+    assert isinstance(ROWS.x, np.ndarray)
+    if how == "work":
+        with pytest.raises(UsageError, match="what is done between encoder and decoder"):
+            worker.pair_predict(steps[-1].after, ROWS.x)
+    else:
+        assert next(iter(worker.pair_predict(steps[-1].after, ROWS.x).values())).shape == (20, 1)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_first_module_that_is_not_trained_belongs_to_the_network(
+    quiet: bool, tmp_path: Path, workers: Workers
+) -> None:
+    frozen = "for p in encoder.parameters():\n    p.requires_grad = False\n"
+    head = TWO.replace("*encoder.parameters(), ", "")
+    called = "decoder(apply(encoder, a))"
+    apply = "def apply(net, a):\n    return net(a)\n"
+    apply = f"@torch.no_grad()\n{apply}" if quiet else f"{frozen}{apply}"
+    loop = LOOP.replace("EPOCHS", "3").replace("net(a)", called).replace("net(x)", "x[:, :1]")
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + head + apply + loop))
+    facts = worker.pair_open([ROWS], precision="float64")
+    assert [x.name for x in facts.layers if x.shapes] == ["encoder.0: linear", "decoder: linear"]
+    given = np.full((4, 3), 0.5)
+    steps = worker.pair_fit(PairJob(ROWS, 1, (Forced({"0/kernel": given}, {}),)))
+    assert np.array_equal(steps[0].before["0/kernel"], given)
+    assert np.array_equal(steps[0].after["0/kernel"], given)
+    assert steps[0].gradients.keys() == {"2/kernel", "2/bias"}
+
+
+def test_another_module_that_runs_beside_it_is_none_of_its_parts(
+    tmp_path: Path, workers: Workers
+) -> None:
+    """As a teacher, whose results are targets."""
+    taught = "teacher = nn.Linear(4, 1)\n"
+    loop = LOOP.replace("EPOCHS", "3").replace("net(a), b)", "net(a), teacher(a).detach())")
+    worker = workers("torch")
+    described = worker.describe_port(script(tmp_path, HEAD + taught + loop))
+    assert [layer.kind for layer in described.layers] == ["Linear", "Tanh", "Linear"]
+
+
+ANEW = f"""
+for epoch in range(3):
+    parts = {{k: DataLoader(v, batch_size=8) for k, v in data.items()}}
+    for a, b in parts["train"]:{STEP}
+    for a, b in parts["val"]:
+        with torch.no_grad():
+            assert len(a) == 5
+            print(loss_of(net(a), b))
+"""
+
+
+def test_a_loader_may_be_made_anew_in_each_epoch(tmp_path: Path, workers: Workers) -> None:
+    """The same line makes one for validation, which gets its own batches."""
+    made = "data = {'train': TensorDataset(x, y), 'val': TensorDataset(x[:5], y[:5])}\n"
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + made + ANEW))
+    worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1))
+    worker.pair_open([ROWS], precision="float64")
+    steps = worker.pair_fit(PairJob(ROWS, 2))
+    require_own_steps(steps)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_what_a_loop_calls_its_model_with_is_known_for_each_row_once(
+    epochs: int, tmp_path: Path, workers: Workers
+) -> None:
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + LOOP.replace("EPOCHS", str(epochs))))
+    worker.pair_open([ROWS], precision="float64")
+    steps = worker.pair_fit(PairJob(ROWS, 2))
+    assert isinstance(ROWS.x, np.ndarray)
+    given = worker.pair_predict(steps[-1].after, ROWS.x)
+    assert given[2].shape == (20, 1)
+
+
+def test_weights_that_the_module_does_not_know_are_told(tmp_path: Path, workers: Workers) -> None:
+    text = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = [nn.Linear(4, 3)]
+        self.out = nn.Linear(3, 1)
+
+    def forward(self, a):
+        return self.out(self.hidden[0](a).tanh())
+
+net = Net()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+"""
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + text + LOOP.replace("EPOCHS", "2")))
+    facts = worker.pair_open([ROWS], precision="float64")
+    assert [(x.kind, dict(x.shapes)) for x in facts.unregistered] == [
+        ("dense", {"kernel": (4, 3), "bias": (3,)})
+    ]
+
+
+def test_an_experiment_keeps_gradients_until_their_update(tmp_path: Path, workers: Workers) -> None:
+    early = LOOP.replace("EPOCHS", "2").replace("        optimizer.zero_grad()\n", "")
+    early = early.replace(
+        "        optimizer.step()", "        optimizer.zero_grad()\n        optimizer.step()"
+    )
+    worker = workers("torch")
+    worker.describe_port(script(tmp_path, HEAD + early))
+    worker.pair_open([ROWS], precision="float64")
+    still = worker.pair_fit(PairJob(ROWS, 2))
+    assert all(np.array_equal(still[-1].after[n], w) for n, w in still[0].before.items())
+    assert any(g.any() for g in still[0].gradients.values())
+    require_own_steps(worker.pair_fit(PairJob(ROWS, 2, mends=(Mend(None, "kept"),))))

@@ -262,6 +262,11 @@ def one_hot(labels: Array, classes: int) -> Array:
 # --- Layers ---------------------------------------------------------------------------------------
 
 
+def is_callable(model: Any) -> bool:
+    """Whether a model says what it gives; one that has a training step of its own need not."""
+    return type(model).call is not keras.Model.call
+
+
 def layers_in_order(model: Any, x: Array) -> list[Any]:
     """Leaf layers as one batch runs through them; builds the model on its way.
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras.src.backend.common import global_state  # they have no public names
 from keras.src.utils import rng_utils
 
+from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.pair import (
@@ -38,6 +39,7 @@ from mnist_mlp_keras.port.lines import roles
 from mnist_mlp_keras.port.load import (
     ONE_HOT_LOSSES,
     Given,
+    is_callable,
     loss_name,
     named_loss,
     one_hot,
@@ -203,7 +205,7 @@ class KerasSide:
         return run
 
     def _build(self, model: Any) -> None:
-        if not model.built:
+        if not model.built and is_callable(model):
             with eager_functions():
                 model(self.rows.first(1).x)
 
@@ -268,6 +270,8 @@ class KerasSide:
         assert self.observer is not None
         with default_type(self.precision):
             model = self._model()
+            if not is_callable(model):
+                raise UsageError(f"{self.path}: it has no call, so nothing evaluates it")
             self._evaluations += 1
             draw_otherwise(model, self._evaluations)
             observer = Observer.like(self.observer, model)

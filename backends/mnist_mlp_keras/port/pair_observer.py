@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ from mnist_mlp.ports.lines import line_of
 from mnist_mlp.ports.pair import Mend, PairLayer, own_weights, tensor_name
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
+from mnist_mlp_keras.engine import exact_scalars
 from mnist_mlp_keras.port import pair_attention, pair_separable
 from mnist_mlp_keras.port.load import is_recurrent, leaves_of
 from mnist_mlp_keras.port.pair_draws import Draws
@@ -52,12 +53,16 @@ from mnist_mlp_keras.port.state import number
 
 @contextmanager
 def default_type(precision: str) -> Iterator[None]:
-    """Let new layers and tensors of real numbers have a type."""
+    """Let new layers and tensors of real numbers have a type.
+
+    What a model is made with, as the factor of an L1 penalty, is exact in float64, too.
+    """
     before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(precision)
     keras.config.set_dtype_policy(precision)
     try:
-        yield
+        with exact_scalars() if precision == "float64" else nullcontext():
+            yield
     finally:
         keras.config.set_floatx(before[0])
         keras.config.set_dtype_policy(before[1])
@@ -79,6 +84,8 @@ class Observer:
         self.mends = mends_of_layers(mends)
         self.layers: list[PairLayer] = []
         self.repeated: list[str] = []
+        self.later: dict[int, list[tuple[Array, Array]]] = {}
+        """Inputs and outputs of the further calls of a layer that runs more than once."""
         self.penalties: dict[str, float] = {}
         self.inputs: dict[int, Array] = {}
         self.outputs: dict[int, Array] = {}
@@ -152,8 +159,7 @@ class Observer:
         def call(x: Any, *args: Any, **options: Any) -> Any:
             weights = tensors_of(layer)
             if weights and id(layer) in self._seen:
-                self.repeated.append(layer.name)
-                return own(x, *args, **options)
+                return self._again(layer, leaf, lambda: own(x, *args, **options), x)
             self._seen.add(id(layer))
             here = len(self.layers)
             mends = self.mends.get(here, [])
@@ -187,6 +193,31 @@ class Observer:
             return followed(layer, x, result, mends)
 
         return call
+
+    def _again(self, layer: Any, leaf: int, own: Callable[[], Any], x: Any) -> Any:
+        """One more call of a layer that has run before."""
+        self.repeated.append(layer.name)
+        if is_recurrent(layer):
+            return own()
+        made: list[Array] = []
+        function: Any = getattr(layer, "activation", None)
+        within = kind_of(layer) in ("dense", "conv", "conv_transpose")
+        if within and activation_name(function) != "linear":
+
+            def activated(z: Any) -> Any:
+                made.append(copied(z))
+                return function(z)
+
+            layer.activation = activated
+        given = copied(x)
+        try:
+            result = own()
+        finally:
+            if within:
+                layer.activation = function
+        given, gave = (_in_one_axis(layer, a) for a in (given, *(made or [copied(result)])))
+        self.later.setdefault(self.of_leaf[leaf], []).append((given, gave))
+        return result
 
     def _attention(self, layer: Any, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         """What is between the projections of an attention; answers with its experiments."""

@@ -479,6 +479,7 @@ class PairRun(keras.callbacks.Callback):
                 optimizer=self._settings,
                 rough=tuple(seen.rough),
                 unseen=(*self._unseen, *self._draws.unseen, *unseen),
+                later=seen.later if self.parts == 1 else {},
                 result=joined_result([x.result for x in observers], size),
             )
         )

@@ -25,7 +25,8 @@ from mnist_mlp.ports.tally import Tally
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array
 from mnist_mlp_torch.port.load import Given, make_trainer
-from mnist_mlp_torch.port.loop import Loop, Made, place_of
+from mnist_mlp_torch.port.loop import Loop
+from mnist_mlp_torch.port.loop_made import Made, place_of
 from mnist_mlp_torch.port.own_data import Loaders, loaders_of
 from mnist_mlp_torch.port.pair_inputs import Fed
 from mnist_mlp_torch.port.pair_reported import Reported
@@ -146,7 +147,8 @@ class LoopTeller:
 
     def _enter(self, module: Any, args: Any) -> None:
         ours = self.made.modules[self.loop.module : self.loop.module + 1]
-        if torch.is_grad_enabled() and place_of(module, ours) is not None and args:
+        trains = torch.is_grad_enabled() is not self.loop.quiet
+        if trains and place_of(module, ours) is not None and args:
             self.tally.rows(getattr(args[0], "shape", ()))
 
     def _backward(self, own: Callable[..., None]) -> Callable[..., None]:

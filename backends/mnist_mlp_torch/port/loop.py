@@ -10,7 +10,6 @@ the batches that are asked for, weights are set when the module is called, gradi
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
@@ -31,7 +29,9 @@ from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.driving import Batch, Driving
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.recording import Recording
-from mnist_mlp.ports.script import Catch, patched
+from mnist_mlp.ports.script import Catch, names_of, patched
+from mnist_mlp_torch.port.loop_made import Made, place_of
+from mnist_mlp_torch.port.loop_modules import Called, Joint, chained, named
 from mnist_mlp_torch.port.pair_inputs import keys_of_batch
 from mnist_mlp_torch.port.slices import SliceWatch, Targets, same
 
@@ -49,6 +49,8 @@ def refusal(path: Path, reason: str) -> str:
 class Loop:
     """What a script's loop is made of, by the order in which the script makes such things.
 
+    `further` are modules that are one network with the first, such as a decoder, and `names` those
+    of all of them; the first may be `quiet`, run without gradients.
     `loader` is None where it makes its batches itself, or its targets out of what its loader gives,
     which is `paced` then. `kind` is the type of a batch, `keys` say what is where in one that is a
     dictionary, `epochs` how often its data are gone over, where that is known, and `before` how
@@ -64,45 +66,18 @@ class Loop:
     keys: BatchKeys | None = None
     paced: int | None = None
     accumulated: int = 1
+    further: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    chained: bool = False
+    quiet: bool = False
 
-
-class Made:
-    """What a script has made so far, in order."""
-
-    def __init__(self) -> None:
-        self.modules: list[Any] = []
-        self.loaders: list[Any] = []
-        self.optimizers: list[Any] = []
-        self.schedulers: list[Any] = []
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Note what is made, while this lasts."""
-        kinds = (
-            (torch.nn.Module, self.modules),
-            (DataLoader, self.loaders),
-            (torch.optim.Optimizer, self.optimizers),
-            (LRScheduler, self.schedulers),
-            (ReduceLROnPlateau, self.schedulers),
-        )
-        with ExitStack() as stack:
-            for kind, into in kinds:
-                stack.enter_context(patched(kind, __init__=_noting(kind.__init__, into)))
-            yield
-
-
-def _noting(own: Callable[..., None], into: list[Any]) -> Callable[..., None]:
-    def init(self: Any, *args: Any, **options: Any) -> None:
-        if not any(self is known for known in into[-1:]):
-            into.append(self)
-        own(self, *args, **options)
-
-    return init
-
-
-def place_of(thing: Any, among: Sequence[Any]) -> int | None:
-    """Where it stands, by identity."""
-    return next((place for place, known in enumerate(among) if known is thing), None)
+    def whole(self, modules: Sequence[Any]) -> Any:
+        """Its module, or all of them as one, of the `modules` that its script has made."""
+        first = modules[self.module]
+        if not self.further:
+            return first
+        every = [first, *(modules[place] for place in self.further)]
+        return Joint(self.names, every, chained=self.chained)
 
 
 COPIES = "its module, loader or optimizer is a copy of another"
@@ -118,8 +93,12 @@ class LoopWatch:
         self.made = Made()
         self.depth = 0
         self.root: Any = None
-        self.start: Any = None
-        """A copy of the module as it was before the forward pass of that update."""
+        """The module that was called last, by which a training is known."""
+        self.called = Called()
+        self.parts: list[Any] = []
+        """The calls of the modules that are trained as one, once they are known."""
+        self.first: Any = None
+        """The first of them, with whose call a step begins."""
         self.batch: tuple[Any, Any] | None = None
         self.backward = 0
         """Calls of it before the first update."""
@@ -131,11 +110,13 @@ class LoopWatch:
         self.own: Any = None
         """The optimizer of a loop that makes its batches itself."""
         self.before = 0
+        self.passed = 0
+        """Batches of a pass that is over, since when no module was called."""
         self.paced: int | None = None
         """The loader of a loop that makes its batches out of what that gives."""
         self._within = False
-        self.calls: Counter[int] = Counter()
-        """How often each module was called before, by its identity."""
+        self.calls: Counter[tuple[int, bool]] = Counter()
+        """How often each module was called before, by its identity; true is without gradients."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -155,19 +136,23 @@ class LoopWatch:
 
     def _iterating(self, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def iterate(loader: Any) -> Iterator[Any]:
+            passed = 0
             for given in own(loader):
+                passed += 1
                 batch = _Read(given) if isinstance(given, Mapping) else given
                 if self.own is None:
                     self.earlier.append(self._of_this_batch)
                     self.batch, self.slices.inputs = (loader, batch), []
+                    self.called.forget()
                 yield batch
-            self.batch = None
+            self.batch, self.passed = None, passed
 
         return iterate
 
     @property
     def _of_this_batch(self) -> tuple[int, int]:
-        return len(self.slices.inputs), self.backward - sum(n for _, n in self.earlier)
+        loud = [n for (_, quiet), n in self.called.counts.items() if not quiet]
+        return max(loud, default=0), self.backward - sum(n for _, n in self.earlier)
 
     def _backward(self, own: Callable[..., None]) -> Callable[..., None]:
         def backward(*args: Any, **options: Any) -> None:
@@ -175,6 +160,7 @@ class LoopWatch:
             within, self._within = self._within, True
             if not within and self.own is None:
                 self.backward += 1
+                self.called.behind(args[0])
             try:
                 own(*args, **options)
             finally:
@@ -184,17 +170,21 @@ class LoopWatch:
 
     def _enter(self, module: Any, args: Any) -> None:
         self.depth += 1
-        if self.depth > 1 or not torch.is_grad_enabled():
+        if self.depth > 1:
             return
         inner = unwrapped(module)
-        if self.own is not None and inner is self.root:
-            self.slices.enter(args)
-        elif self.own is None and any(True for _ in inner.parameters()):
+        if self.own is not None:
+            if inner is self.first and torch.is_grad_enabled() is not self.parts[0].quiet:
+                self.slices.enter(args)
+        elif any(True for _ in inner.parameters()):
             # The batches of one update begin with the same weights, but not statistics.
-            if inner is not self.root or not (self.backward or self._is_trained(inner)):
-                self.root, self.start = inner, copy.deepcopy(inner)
-            self.calls[id(inner)] += 1
-            self.slices.enter(args)
+            self.passed = 0
+            moved = bool(self.backward) or self._is_trained(inner)
+            quiet = not torch.is_grad_enabled()
+            call = self.called.enter(inner, args, quiet=quiet, moved=moved)
+            self.calls[id(inner), quiet] += 1
+            if self.called.begins_with(call):
+                self.slices.enter(args)
 
     def _is_trained(self, module: Any) -> bool:
         """Whether an earlier training has moved its weights: a copy of each state would be slow."""
@@ -203,12 +193,14 @@ class LoopWatch:
 
     def _leave(self, module: Any, args: Any, output: Any) -> None:
         self.depth = max(self.depth - 1, 0)
+        if not self.depth and self.own is None:
+            self.called.leave(unwrapped(module), output)
 
     def _step(self, optimizer: Any, args: Any, options: Any) -> None:
         if any(optimizer is known for known in self.known):
             self._forget()
             return
-        self.before = self.calls[id(self.root)] - 1
+        self._take_parts(optimizer)
         if self.batch is not None and not self._from_loader():
             self.paced = place_of(self.batch[0], self.made.loaders)
             self.batch = None
@@ -224,8 +216,23 @@ class LoopWatch:
         elif self.own is optimizer:
             self.slices.step()
 
+    def _take_parts(self, optimizer: Any) -> None:
+        """The modules that make up the network, when its first update is about to be made."""
+        if self.own is not None:
+            return
+        self.parts = self.called.parts(optimizer) or self.parts
+        if not self.parts:
+            return
+        first = self.parts[0]
+        self.first, self.root = first.module, self.parts[-1].module
+        self.before = self.calls[id(self.first), first.quiet] - 1
+        if not self.called.begins_with(first):
+            self.slices.inputs = []
+            self.slices.enter(first.inputs)
+
     def _forget(self) -> None:
         self.backward, self.slices.inputs, self.earlier = 0, [], []
+        self.called.forget()
 
     @property
     def _accumulated(self) -> int | None:
@@ -262,24 +269,42 @@ class LoopWatch:
         if not self.backward or self.root is None:
             return {"refused": "its optimizer is given a closure, which runs the module itself"}
         accumulated = self._accumulated if self.backward > 1 else 1
+        if self.own is None and self.passed > 1 and self.backward == 1:
+            return {
+                "refused": f"it makes one update of the last of {self.passed} batches: backward() "
+                f"and step() stand behind the loop over its batches, and not in it"
+            }
+        if not self.parts:
+            return {"refused": "it calls no module whose weights are behind its loss"}
         if accumulated is None:
             return {
                 "refused": f"it calls backward {self.backward} times for its first update, and not "
                 f"once for each of several batches of its loader"
             }
-        owned = {id(p) for p in self.root.parameters()}
+        owned = {id(p) for each in self.parts for p in each.module.parameters()}
         steps = [p for group in optimizer.param_groups for p in group["params"]]
-        if any(id(p) not in owned for p in steps):
+        if any(id(p) not in owned and p.grad is not None for p in steps):
             return {"refused": "its optimizer updates weights outside of the module that was run"}
-        module = place_of(self.root, self.made.modules)
+        places = [place_of(each.module, self.made.modules) for each in self.parts]
+        known = [number for number in places if number is not None]
         place = place_of(optimizer, self.made.optimizers)
+        if len(known) < len(places) or place is None:
+            return {"refused": COPIES}
+        names = named(self.parts, lambda module: names_of(module, self.path))
+        loop = Loop(
+            *(known[0], None, place, tuple),
+            before=self.before,
+            paced=self.paced,
+            further=tuple(known[1:]),
+            names=tuple(names),
+            chained=chained(self.parts),
+            quiet=self.parts[0].quiet,
+        )
+        start = self.called.start(self.parts, names)
         if self.batch is None:
-            if module is None or place is None:
-                return {"refused": COPIES}
-            loop = Loop(module, None, place, tuple, before=self.before, paced=self.paced)
-            return {"module": self.start, "loop": loop}
-        if len(self.slices.inputs) != 1:
-            calls = len(self.slices.inputs)
+            return {"module": start, "loop": loop}
+        calls = max(map(self.called.times, self.parts))
+        if calls != 1:
             return {"refused": f"its module is called {calls} times for one update"}
         loader, batch = self.batch
         keys = None
@@ -292,16 +317,19 @@ class LoopWatch:
             given = type(batch).__name__
             return {"refused": f"its loader gives {given}, expected (x, y) or a dictionary"}
         number = place_of(loader, self.made.loaders)
-        if module is None or number is None or place is None:
+        if number is None:
             return {"refused": COPIES}
-        kind = dict if keys is not None else tuple if isinstance(batch, tuple) else list
-        loop = Loop(
-            *(module, number, place, kind, self._epochs(loader)),
+        loop = replace(
+            loop,
+            loader=number,
+            kind=dict if keys is not None else tuple if isinstance(batch, tuple) else list,
+            epochs=self._epochs(loader),
             before=self.before - accumulated + 1,
             keys=keys,
+            paced=None,
             accumulated=accumulated,
         )
-        return {"module": self.start, "loader": (loader, None), "loop": loop}
+        return {"module": start, "loader": (loader, None), "loop": loop}
 
     def _epochs(self, loader: Any) -> int | None:
         """How often the loop runs in which the loop over the batches stands.
@@ -389,6 +417,7 @@ class Drive(Driving):
         self.keeps_length = False
         """Whether the loop is given epochs of as many batches as its own."""
         self._calls = 0
+        self._module: Any = None
         self._within = False
         self.targets: Targets | None = None
         """Gives the losses the targets of a step, where the loop makes its batches itself."""
@@ -414,10 +443,9 @@ class Drive(Driving):
 
     def _iterating(self, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def iterate(loader: Any) -> Iterator[Any]:
-            place = place_of(loader, self.made.loaders)
-            if place is not None and place == self.loop.paced:
+            if self.made.is_loader(loader, self.loop.paced):
                 return own(loader)
-            if place == self.loop.loader:
+            if self.made.is_loader(loader, self.loop.loader):
                 return self._batches()
             return islice(own(loader), 1)  # an evaluation, which moves no weight
 
@@ -428,8 +456,7 @@ class Drive(Driving):
             # A loop that does something else at the last batch of an epoch asks for it among its
             # batches; what is made of it before, as a schedule, is meant for the user's own epochs.
             # Where these end with too few batches for an update, the end must not come here.
-            mine = place_of(loader, self.made.loaders) == self.loop.loader
-            if not self.steps or not mine:
+            if not self.steps or not self.made.is_loader(loader, self.loop.loader):
                 return own(loader)
             return len(self._epoch) + own(loader) % self.loop.accumulated
 
@@ -447,7 +474,7 @@ class Drive(Driving):
             self.end_if_done()
 
     def _enter(self, module: Any, args: Any) -> Any:
-        if not torch.is_grad_enabled():
+        if torch.is_grad_enabled() is self.loop.quiet:
             return None
         if place_of(module, self.made.modules[self.loop.module : self.loop.module + 1]) is None:
             return None
@@ -458,20 +485,28 @@ class Drive(Driving):
             self.end_if_done()
         self._fresh = False
         self.steps += 1
+        if self.made.before is None:
+            self.made.before = len(self.made.loaders)
         if not self._own:
             self.inputs.append(args[0].detach().clone() if _is_single(args) else None)
-            self.on_step(module, self.made.optimizers[self.loop.optimizer :])
+            self.on_step(self._whole(), self.made.optimizers[self.loop.optimizer :])
             return None
         self.on_end()
         x, y = self._own[self.steps - 1]
         self.targets = Targets(y)
         self.inputs.append(x)
         optimizers = self.made.optimizers[self.loop.optimizer :]
-        self.on_step(module, optimizers)
+        self.on_step(self._whole(), optimizers)
         if self.steps == 1:
             for optimizer in optimizers:
                 optimizer.step = self._stepping(optimizer.step)
         return (x,)
+
+    def _whole(self) -> Any:
+        """The module that is judged, the same in all steps."""
+        if self._module is None:
+            self._module = self.loop.whole(self.made.modules)
+        return self._module
 
     def _stepping(self, own: Callable[..., Any]) -> Callable[..., Any]:
         def step(*args: Any, **options: Any) -> Any:

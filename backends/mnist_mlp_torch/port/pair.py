@@ -141,6 +141,7 @@ class TorchSide:
             else (),
             own=own,
             repeated=tuple(observer.repeated),
+            unregistered=tuple(observer.unregistered),
             class_weights=observer.losses.class_weights,
             schedules=tuple(map(described, run.schedules)),
             asks_length=run.asks_length,

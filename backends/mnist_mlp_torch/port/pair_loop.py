@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.inputs import each
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.pair import PairBrought, PairJob, PairRows, WholeRun
+from mnist_mlp.ports.script import patched
 from mnist_mlp.reference import Array
 from mnist_mlp_torch.port import free
 from mnist_mlp_torch.port.load import Given, seed_everything
@@ -245,7 +247,7 @@ class _LoopRun(PairRun):
         self._clips = Clipping(self._weights_moved)
         seed_everything(0)
         try:
-            with self._asked.watching(), self._clips.watching():
+            with self._asked.watching(), self._clips.watching(), self._keeping():
                 script.run(drive.watching)
         except UserCodeError as error:
             if CHANGED_MEANWHILE not in str(error):
@@ -261,8 +263,27 @@ class _LoopRun(PairRun):
             if self._open is not None:
                 self._open.close()
         self._know_schedules()
-        self.side.remember(self.job.rows, drive.inputs[: len(epochs[0])])
+        rows = self.job.rows
+        self.side.remember(rows, drive.inputs[: len(rows.batches(self.parts))])
         return drive.steps
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """In an experiment, nothing clears gradients between a backward pass and its update."""
+
+        def unless_due(own: Callable[..., None]) -> Callable[..., None]:
+            def zero_grad(*args: Any, **options: Any) -> None:
+                if self._taken is None or self._settings:
+                    own(*args, **options)
+
+            return zero_grad
+
+        owners = torch.optim.Optimizer, torch.nn.Module
+        kept = any(mend.field == "kept" for mend in self.job.loop_mends)
+        with ExitStack() as stack:
+            for owner in owners if kept else ():
+                stack.enter_context(patched(owner, zero_grad=unless_due(owner.zero_grad)))
+            yield
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         if any(optimizer is known for known in self._optimizers):
@@ -285,7 +306,7 @@ class _LoopRun(PairRun):
         for mend in self.job.loop_mends if (drive.steps - 1) % self.parts == 0 else ():
             if mend.field == "training_mode":
                 module.train()
-            else:
+            elif mend.field == "cleared":
                 for parameter in module.parameters():
                     parameter.grad = None
         self._enter(None, module)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
 from mnist_mlp.ports.pair import Mend, PairLayer, Passed, layer_and_role, own_weights, tensor_name
+from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_torch.port.layers import to_array
@@ -78,6 +80,10 @@ class Observer:
         self.layers: list[PairLayer] = []
         self.losses = Losses(self.mends, share=share)
         self.repeated: list[str] = []
+        self.later: dict[int, list[tuple[Array, Array]]] = {}
+        """Inputs and outputs of the further calls of a layer that runs more than once."""
+        self.unregistered: list[PairLayer] = []
+        """Layers whose weights are parameters, but none of the module's."""
         self.inputs: dict[int, Array] = {}
         self.outputs: dict[int, Array] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
@@ -149,11 +155,8 @@ class Observer:
         for mend in mends:
             if mend.field == "penalty":
                 result = result + self._penalty(dict(mend.value))
-        if again and call.name.endswith("_cell"):
-            self._one_step_more(call, result, data, tensors["kernel"])
-            return result
         if again:
-            self.repeated.append(self._stack[-1] if self._stack else call.name)
+            self._once_more(call, result, data, next(iter(tensors.values())))
             return result
         self._seen |= set(tensors.values())
         layer = PairLayer(
@@ -161,13 +164,14 @@ class Observer:
             name=self._name(call),
             kind=call.kind,
             settings=noise_settings(call) if call.name in NOISE else settings_of(call),
-            shapes={
-                role: to_canonical(call.kind, role, to_array(tensors_of(call)[role])).shape
-                for role in tensors
-            },
+            shapes=_shapes(call, tensors),
             line=of_call(self._running[-1] if self._running else None) if self._first else None,
         )
         self.layers.append(layer)
+        if self._first and call.kind in WITH_WEIGHTS and not tensors:
+            lost = [k for k, v in tensors_of(call).items() if isinstance(v, torch.nn.Parameter)]
+            if lost:
+                self.unregistered.append(replace(layer, shapes=_shapes(call, lost)))
         for role, path in tensors.items():
             self.named[path] = (tensor_name(number, role), call.kind)
         self.sequences.note(call, number, result)
@@ -198,6 +202,16 @@ class Observer:
             )
         ):
             self.passed.append(found)
+
+    def _once_more(self, call: Call, result: Any, data: Array | None, path: str) -> None:
+        """A layer that has run before in this step."""
+        if call.name.endswith("_cell"):
+            self._one_step_more(call, result, data, path)
+            return
+        self.repeated.append(self._stack[-1] if self._stack else call.name)
+        if call.kind not in RECURRENT and data is not None:
+            first, _ = layer_and_role(self.named[path][0])
+            self.later.setdefault(first, []).append((data, copied(first_of(result))))
 
     def _one_step_more(self, call: Call, result: Any, data: Array | None, path: str) -> None:
         """A recurrent cell in a loop: its steps together are one layer."""
@@ -300,6 +314,11 @@ class Observer:
                     tensor.grad = made.to(into.dtype).to_sparse(1)
                 else:
                     part_of(path, into).copy_(made)
+
+
+def _shapes(call: Call, roles: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    tensors = tensors_of(call)
+    return {role: to_canonical(call.kind, role, to_array(tensors[role])).shape for role in roles}
 
 
 ATTENTION = (F.multi_head_attention_forward, F.scaled_dot_product_attention)

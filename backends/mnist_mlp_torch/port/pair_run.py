@@ -404,6 +404,7 @@ class PairRun:
                 draws=draws,
                 rough=tuple(seen.rough),
                 unseen=(*self._unseen, *unseen),
+                later=seen.later if self.parts == 1 else {},
                 result=joined_result(
                     [None if x.result is None else copied(x.result) for x in observers], size
                 ),

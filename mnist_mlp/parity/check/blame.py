@@ -38,7 +38,10 @@ OF_CAUSE: Mapping[str, tuple[str, ...]] = {
     "accumulation_remainder": ("trainer", "step", "optimizer"),
     "repeated_update": ("step", "optimizer"),
     "class_weights": ("class_weights", "loss"),
-    **dict.fromkeys(("gradients_not_cleared", "stale_gradient", "evaluation_mode"), ("step",)),
+    **dict.fromkeys(
+        ("gradients_not_cleared", "gradients_cleared_early", "stale_gradient", "evaluation_mode"),
+        ("step",),
+    ),
     "unbiased_variance": (),
 }  # fmt: skip
 """Where other lines are to blame than the rung says; the first that is known is taken."""

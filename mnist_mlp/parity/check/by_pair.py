@@ -200,7 +200,7 @@ def _single(
                 "each for query, key, value and result can be mapped"
             )
             return None
-        seen.breaks += unlike_breaks(weights, facts_b.layers)
+        seen.breaks += unlike_breaks(weights, facts_b)
         return None
     if not weights.every:
         seen.not_judged.append("no layer with weights was found")
@@ -284,7 +284,7 @@ def _double(
 
     first = Forced(start.a.before, {}, start.a.draws)
 
-    def run_of(rows: PairRows) -> PairRun:
+    def run_of(rows: PairRows, other_rows: PairRows) -> PairRun:
         steps = original.worker.pair_fit(PairJob(rows, epochs, (first,), validation=()))
         _refuse_strange(original, steps)
         return PairRun(
@@ -303,11 +303,11 @@ def _double(
             untried=untried,
         )
 
-    run = run_of(rows)
-    own = run.steps_b()
+    run, own = _run_on_whole_batches_at_least(run_of, (rows, other_rows), seen)
+    rows, other_rows = run.rows_a or rows, run.rows_b
     if len(own) == len(run.steps_a) and (seen_by_b := as_the_port_sees(rows, run, own)) is not None:
         rows = replace(rows, x=seen_by_b)
-        run = run_of(rows)
+        run = run_of(rows, other_rows)
         own = run.steps_b()
     steps, reports = run.steps_a, original.worker.pair_reported()
     if len(own) != len(steps):
@@ -340,6 +340,26 @@ def _double(
     as_reported = replace(run, steps_a=steps)
     look_at_metrics(seen, as_reported, reports, rows, original.worker.pair_predict)
     return run
+
+
+def _run_on_whole_batches_at_least(
+    run_of: Callable[[PairRows, PairRows], PairRun],
+    rows: tuple[PairRows, PairRows],
+    seen: PairEvidence,
+) -> tuple[PairRun, Sequence[PairStep]]:
+    """Both sides' steps, without the last and smaller batch of an epoch if one side's code is
+    written for batches of one size, as by hidden states that it makes before its epoch."""
+    try:
+        run = run_of(*rows)
+        return run, run.steps_b()
+    except UserCodeError as error:
+        whole = rows[0].count // rows[0].batch_size * rows[0].batch_size
+        if whole == rows[0].count:
+            raise
+        run = run_of(*(each.first(whole) for each in rows))
+        steps = run.steps_b()
+        seen.told.append(f"a smaller last batch, with which a side's code does not run: {error}")
+        return run, steps
 
 
 def _name_weights(

@@ -12,7 +12,7 @@ from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.breaks import Explained
 from mnist_mlp.parity.pair.feed import Fed
-from mnist_mlp.parity.pair.judge import STAGES, Judged
+from mnist_mlp.parity.pair.judge import STAGES, Judged, calls_alike
 from mnist_mlp.parity.pair.own_weights import doubtful
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import WeightMap, weight_words
@@ -64,6 +64,10 @@ def leave_open(seen: PairEvidence, result: Explained, run: PairRun) -> None:
         for side in facts
         for x in side.layers
     )
+    order = None
+    if any(side.repeated for side in facts):
+        order = calls_alike(run.steps_a, run.own_steps(), run.weights)
+    names = ", ".join(dict.fromkeys(name for side in facts for name in side.repeated))
     for item in result.breaks:
         late = (item.step or 0) > 1 and item.rung == "update"
         if late and any(side.open_questions for side in facts):
@@ -76,11 +80,19 @@ def leave_open(seen: PairEvidence, result: Explained, run: PairRun) -> None:
                 f"the {item.rung}, which differs: an attention of Keras lets padded steps look at "
                 f"everything, which may not matter later"
             )
-        elif item.rung in ("loss", "gradient") and any(side.repeated for side in facts):
-            names = dict.fromkeys(name for side in facts for name in side.repeated)
+        elif (
+            item.rung in ("data", "forward", "loss", "gradient")
+            and order
+            and sorted(order) != [*order]
+        ):
             seen.not_judged.append(
-                f"the {item.rung}, which differs: {', '.join(names)} run more than once in a step, "
-                f"and only the first time is observed"
+                f"the {item.rung}, which differs: {names} run more than once in a step, on the "
+                f"same inputs in another order"
+            )
+        elif item.rung in ("loss", "gradient") and names and order is None:
+            seen.not_judged.append(
+                f"the {item.rung}, which differs: {names} run more than once in a step, and not "
+                f"all of their calls are known to agree"
             )
         else:
             kept.append(item)

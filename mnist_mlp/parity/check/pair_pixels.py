@@ -29,21 +29,24 @@ def pixel_breaks(pair: Pair, own: OwnPass, *, step: int, where: str) -> Iterator
     known = batch[pair.places[batch] >= 0]
     if not len(known):
         return
-    theirs = pair.original.network_inputs(pair.a.rows.take(pair.places[known]))
-    theirs = _laid_out(theirs, pair.a.shape, pair.b.shape)
+    as_given = pair.original.network_inputs(pair.a.rows.take(pair.places[known]))
+    theirs = _laid_out(as_given, pair.a.shape, pair.b.shape)
     ours = pair.port.network_inputs(pair.b.rows.take(known))
     span = float(np.ptp(theirs)) or 1.0
     apart = np.abs(ours - theirs)
     if apart.max() <= PIXELS * span:
         return
     worst = np.unravel_index(int(apart.argmax()), apart.shape)
+    # Equal numbers in the same order, though the axes are others.
+    moved = theirs is not as_given
+    reshaped = moved and np.abs(ours - as_given).max() <= PIXELS * span
     yield Break(
         side=PORT,
         rung="data",
         place=Place(epoch=1, step=step, layer=0, tensor="inputs"),
         got=f"{ours[worst]:.9g}",
         expected=f"{theirs[worst]:.9g}",
-        cause=_pixel_cause(ours, theirs, pair, where),
+        cause=_reshaped(pair, where) if reshaped else _pixel_cause(ours, theirs, pair, where),
     )
 
 
@@ -56,6 +59,17 @@ def _laid_out(x: Array, shape: tuple[int, ...], wanted: tuple[int, ...]) -> Arra
             moved = x.reshape(len(x), *shape).transpose(0, *(axis + 1 for axis in order))
             return moved.reshape(len(x), -1)
     return x
+
+
+def _reshaped(pair: Pair, where: str) -> Cause:
+    theirs, ours = pair.a.shape, pair.b.shape
+    axes = len(theirs)
+    if theirs[-1] == ours[0]:  # channels come first, as in torch
+        fix = f"x = x.permute{(0, axes, *range(1, axes))}"
+    else:
+        fix = f"x = np.transpose(x, {(0, *range(2, axes + 1), 1)})"
+    text = f"{theirs} reshaped to {ours}, {where}"
+    return Cause("axes_reshaped", text, fix=f"{fix}, of rows {theirs}")
 
 
 def _pixel_cause(ours: Array, theirs: Array, pair: Pair, where: str) -> Cause:

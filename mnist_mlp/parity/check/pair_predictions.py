@@ -11,7 +11,7 @@ from mnist_mlp.parity.check.pair_random import random_outputs
 from mnist_mlp.parity.check.pair_side import Side
 from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
-from mnist_mlp.parity.pair.arrange import laid_like, windows_like
+from mnist_mlp.parity.pair.arrange import laid_like, steps_like, windows_like
 from mnist_mlp.parity.pair.results import results_apart
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.ports.inputs import Inputs
@@ -56,7 +56,8 @@ def look_at_predictions(
     for expected, given in both:
         got, wanted = laid_like(given, expected), expected
         if got is None:
-            got, wanted = windows_like(given, expected) or (np.full_like(wanted, np.nan), wanted)
+            alike = steps_like(given, expected) or windows_like(given, expected)
+            got, wanted = alike or (np.full_like(wanted, np.nan), wanted)
         apart = np.abs(got - wanted).reshape(len(wanted), -1).max(axis=1)
         here = ~(apart <= PREDICTED * float(np.abs(wanted).max()))
         if here.any() and not moved.any():

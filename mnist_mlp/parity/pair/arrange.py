@@ -97,6 +97,18 @@ def _apart(b: Array, a: Array) -> float:
     return float(np.abs(b - a).sum())
 
 
+def steps_like(x: Array, y: Array) -> tuple[Array, Array] | None:
+    """Rows (n, features) and the nearest step of rows (n, steps, features), in the order in which
+    they are given; None where the shapes are others."""
+    if x.ndim < y.ndim:
+        found = steps_like(y, x)
+        return found and found[::-1]
+    if x.ndim != 3 or y.ndim != 2 or (x.shape[0], x.shape[2]) != y.shape or not x.size:
+        return None
+    apart = np.abs(x - y[:, None]).max(axis=(0, 2))
+    return x[:, int(np.argmin(apart))], y
+
+
 def axis_of(x: Array, channels: int) -> int | None:
     """Where a batch has its channels: first after the rows, or last; None if both may be."""
     axes = {axis % x.ndim for axis in (1, -1) if x.ndim > 1 and x.shape[axis] == channels}

@@ -112,6 +112,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
         case "forward":
             assert finding.layer is not None
             yield from _mode(run)
+            yield from _reshaped(run) if finding.layer == 0 else ()
             yield from _work(run, finding.layer)
             yield from _padding(run, finding.layer)
             yield from _swapped(run)
@@ -134,6 +135,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             pair = run.weights.every[finding.layer]
             yield from (Hypothesis(*each) for each in sequences.of_gradient(pair))
         case "update":
+            yield from _cleared_early(run)
             yield from _constraints(run)
             yield from clip_hypotheses.scaled(run)
             yield from (Hypothesis(*each) for each in sequences.of_update(run))
@@ -149,6 +151,18 @@ def _constraints(run: PairRun) -> list[Hypothesis]:
     """What is done to weights after their update."""
     found = constraints.tried(constraints.compared(run), run)
     return [Hypothesis(mends, cause, noted=noted) for mends, cause, noted in found]
+
+
+def _cleared_early(run: PairRun) -> Iterator[Hypothesis]:
+    """Of a loop in which nothing moves, though there are gradients."""
+    steps = run.own_steps()
+    moved = any(
+        not np.array_equal(step.before[name], step.after[name])
+        for step in steps
+        for name in step.gradients.keys() & step.before.keys() & step.after.keys()
+    )
+    if run.facts_b.loop and run.facts_b.framework == "torch" and not moved:
+        yield Hypothesis((Mend(None, "kept"),), Cause("gradients_cleared_early"))
 
 
 def _mode(run: PairRun) -> Iterator[Hypothesis]:
@@ -292,6 +306,23 @@ def _across(run: PairRun) -> Iterator[Hypothesis]:
             yield from _otherwise(a, b)
 
 
+def _reshaped(run: PairRun) -> Iterator[Hypothesis]:
+    """Images whose axes a port names anew by a reshape, instead of exchanging them."""
+    x = run.rows_b.x
+    if not isinstance(x, np.ndarray) or x.ndim < 3:
+        return
+    axes = x.ndim - 1
+    torch = run.facts_b.framework == "torch"
+    for where, moved in (
+        ("first", (0, axes, *range(1, axes))),
+        ("last", (0, *range(2, axes + 1), 1)),
+    ):
+        text = f"rows {x.shape[1:]} get their channels {where} by a reshape, in the model or loop"
+        fix = f"x.permute{moved}" if torch else f"ops.transpose(x, {moved})"
+        fix += " in the place of the reshape"
+        yield Hypothesis((Mend(None, "axes", where),), Cause("axes_reshaped", text, fix=fix))
+
+
 def _swapped(run: PairRun) -> Iterator[Hypothesis]:
     """Inputs of equal shapes, which a model may take for each other."""
     if isinstance(run.rows_b.x, np.ndarray):
@@ -433,7 +464,8 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
     mends = (Mend(None, "loss_scale", tuple(factors)),)
     if _all_alike(factors):
         text = f"{1 / factors[0]:.6g} times the original's"
-        yield Hypothesis(mends, Cause("loss_scaled", text))
+        fix = _fix_of_scale(run, factors[0])
+        yield Hypothesis(mends, Cause("loss_scaled", text, fix=fix))
     elif _all_alike([factor * n for factor, n in zip(factors, rows, strict=False)]):
         times = 1 / (factors[0] * rows[0])
         text = "of all rows of a batch" + ("" if abs(times - 1) <= SAME else f", times {times:.6g}")
@@ -446,6 +478,20 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
         )
         fix = "sum over the rows of the batch in the loss, as the original does"
         yield Hypothesis(mends, Cause("loss_averaged", text, fix=fix))
+
+
+def _fix_of_scale(run: PairRun, factor: float) -> str:
+    """What to write for a loss that is the original's but for a constant factor."""
+    loss = run.facts_b.loss
+    if loss is not None and loss.kind == "kl_div" and run.facts_b.framework == "torch":
+        outputs = run.steps_a[0].outputs[run.weights.pairs[-1].a.number]
+        if abs(factor - outputs[0].size) <= SAME * factor:
+            return f'reduction="batchmean" in {loss.name}'  # "mean" divides by the classes, too
+    return (
+        f"multiply the loss by {factor:.6g}, or leave out what divides it"
+        if factor > 1
+        else (f"divide the loss by {1 / factor:.6g}, or leave out what multiplies it")
+    )
 
 
 def _all_alike(numbers: Sequence[float]) -> bool:

@@ -18,7 +18,7 @@ from mnist_mlp.parity.pair.weight_map import (
     roles_of_one,
     weight_words,
 )
-from mnist_mlp.ports.pair import PairLayer, tensor_name
+from mnist_mlp.ports.pair import PairFacts, PairLayer, tensor_name
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.reference import Array, Tensors, bias_name, kernel_name
 
@@ -250,11 +250,14 @@ def _constants(a: Tensors, b: Tensors, weights: WeightMap) -> list[Break]:
     return breaks
 
 
-def unlike_breaks(unlike: Unlike, layers_b: Sequence[PairLayer] = ()) -> list[Break]:
-    """Layers that only one of the two models has, or that have other shapes; `layers_b` are all of
-    the port's."""
+def unlike_breaks(unlike: Unlike, port: PairFacts) -> list[Break]:
+    """Layers that only one of the two models has, or that have other shapes."""
+    if len(port.unregistered) == len(unlike.missing) > 0:
+        # Which of the original's they are, is not known: those that are matched may be others.
+        return [_not_registered(layer) for layer in port.unregistered]
     breaks = []
-    bare = [layer for layer in layers_b if layer.kind in NORMS and not layer.shapes]
+    bare = [layer for layer in port.layers if layer.kind in NORMS and not layer.shapes]
+    again = [layer for layer in port.layers if layer.name.split(":")[0] in port.repeated]
     for layer in unlike.missing:
         same = next((x for x in bare if x.kind == layer.kind), None)
         if same is not None:  # it normalises, and learns no scale
@@ -267,8 +270,14 @@ def unlike_breaks(unlike: Unlike, layers_b: Sequence[PairLayer] = ()) -> list[Br
             continue
         name = "normalisation_missing" if layer.kind in NORMS else "layers_missing"
         fix = f"by hand, add what the original's {layer.name} ({_shape(layer)}) does"
-        item = _unlike(name, f"{layer.name} of the original", "none", layer.name, fix)
-        breaks.append(item.blaming(of_pair(layer, None)))
+        value = f"{layer.name} of the original"
+        shared = next((x for x in again if _alike(x, layer)), None)
+        if shared is not None:
+            again.remove(shared)
+            value += f"; the port runs {shared.name} once more"
+            fix = f"by hand, give {shared.name} a twin with weights of its own, and run that"
+        item = _unlike(name, value, "none", layer.name, fix)
+        breaks.append(item.blaming(of_pair(layer, shared)))
     for layer in unlike.extra:
         item = _unlike("extra_layer", layer.name, layer.name, "none")
         breaks.append(item.blaming(of_pair(None, layer)))
@@ -280,6 +289,12 @@ def unlike_breaks(unlike: Unlike, layers_b: Sequence[PairLayer] = ()) -> list[Br
     return breaks
 
 
+def _not_registered(layer: PairLayer) -> Break:
+    value = f"{layer.name} ({_shape(layer)}), whose weights are none of the model's"
+    item = _unlike("layer_not_registered", value, "no parameter", layer.name)
+    return item.blaming(of_pair(None, layer))
+
+
 def _unlike(name: str, value: str, got: str, expected: str, fix: str = "") -> Break:
     return Break(
         side="b",
@@ -289,6 +304,10 @@ def _unlike(name: str, value: str, got: str, expected: str, fix: str = "") -> Br
         expected=expected,
         cause=Cause(name, value, fix=fix),
     )
+
+
+def _alike(a: PairLayer, b: PairLayer) -> bool:
+    return a.kind == b.kind and dict(a.shapes) == dict(b.shapes)
 
 
 def _shape(layer: PairLayer) -> str:

@@ -8,12 +8,12 @@ least 1e-8 apart.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass, field, replace
+from itertools import permutations, product
 
 import numpy as np
 
-from mnist_mlp.parity.pair.arrange import axis_of, laid_like, windows_like
+from mnist_mlp.parity.pair.arrange import axis_of, laid_like, steps_like, windows_like
 from mnist_mlp.parity.pair.results import results_apart
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.padding import Padding, without_padding
@@ -40,6 +40,9 @@ CROPPED = ("conv", "conv_transpose")
 
 NOTHING = 1e-300
 """So that nothing is divided by zero."""
+
+MOST_CALLS = 4
+"""So many calls of one layer are compared in any order."""
 
 NONE: Mapping[str, float] = {}
 
@@ -198,6 +201,13 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
         bare = _without_rim(ours), _without_rim(theirs)
         sizes.append(relative(laid_like(bare[1], bare[0]), bare[0]))
         return min(sizes)
+    if (
+        laid is None
+        and pair.a.kind == "dense"
+        and abs(b.loss - a.loss) <= LIMITS["loss"] * abs(a.loss)
+    ):
+        # One side may read a step behind its dense layer, which the other reads in front of it.
+        laid, ours = steps_like(theirs, ours) or (laid, ours)
     return relative(laid, ours)
 
 
@@ -256,6 +266,43 @@ def _forward(seen: Judged, step: int, a: PairStep, b: PairStep, weights: WeightM
     return 2 * len(weights.pairs)
 
 
+def calls_alike(
+    a: Sequence[PairStep], b: Sequence[PairStep], weights: WeightMap
+) -> tuple[int, ...] | None:
+    """Whether layers that run more than once get and give the same in all of their calls: the
+    port's calls in the original's order, or None if they differ, or are not known."""
+    known = [pair for pair in weights.pairs if pair.a.number in a[0].later]
+    counts = {len(side[0].later.get(n, ())) + 1 for pair in known
+              for side, n in ((a, pair.a.number), (b, pair.b.number))}  # fmt: skip
+    here = {pair.b.number for pair in known} == b[0].later.keys()
+    if not known or not here or len(counts) > 1 or max(counts) > MOST_CALLS:
+        return None
+    for order in permutations(range(counts.pop())):
+        if all(
+            _call_apart(pair, ours, theirs, (k, order[k]), outputs=outputs) <= LIMITS["forward"]
+            for ours, theirs in zip(a, b, strict=False)
+            for pair in known
+            for k in range(len(order))
+            for outputs in (False, True)
+        ):
+            return order
+    return None
+
+
+def _call_apart(
+    pair: LayerPair, a: PairStep, b: PairStep, calls: tuple[int, int], *, outputs: bool
+) -> float:
+    """How far two calls of a layer are apart, each by its number on its side."""
+    sides = []
+    for step, number, call in ((a, pair.a.number, calls[0]), (b, pair.b.number, calls[1])):
+        if not call:
+            sides.append(step)
+            continue
+        x, y = step.later[number][call - 1]
+        sides.append(replace(step, inputs={number: x}, outputs={number: y}))
+    return _at(pair, sides[0], sides[1], outputs=outputs)[0]
+
+
 def _of_results(seen: Judged, step: int, a: PairStep, b: PairStep) -> None:
     """What two networks give of which no layer is known, where it is the same.
 
@@ -301,7 +348,7 @@ def _gradients(
 
 def unmoved_by(a: Sequence[PairStep], b: Sequence[PairStep], weights: WeightMap) -> list[str]:
     """Tensors that have a gradient in each step of the port, and are never moved there, though the
-    original moves them and the port others."""
+    original moves them; of a port that moves none, only those that its optimizer was not given."""
     still: dict[str, bool] = {}
     for ours, theirs in zip(a, b, strict=True):
         before, after = weights.to_a(theirs.before), weights.to_a(theirs.after)
@@ -317,7 +364,9 @@ def unmoved_by(a: Sequence[PairStep], b: Sequence[PairStep], weights: WeightMap)
         if not np.array_equal(step.before[name], step.after[name])
     }
     found = [name for name, stays in still.items() if stays and name in moves]
-    return sorted(found, key=weights.order) if len(found) < len(still) else []
+    if len(found) == len(still) and any(step.optimizer for step in b):
+        return []
+    return sorted(found, key=weights.order)
 
 
 def _moves(

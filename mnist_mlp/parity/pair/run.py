@@ -41,7 +41,7 @@ from mnist_mlp.reference import Array, Tensors
 EPOCHS = 2
 """Judged epochs: what happens once in each is seen, and the optimizers' memories matter."""
 
-OUTSIDE = ("inputs", "targets", "column", "loss_scale", *PADDINGS)
+OUTSIDE = ("inputs", "targets", "column", "axes", "loss_scale", *PADDINGS)
 """Experiments outside of the port: on its rows, and on the loss that it gives."""
 
 AGREED = len(STAGES), 0
@@ -136,6 +136,9 @@ class PairRun:
                 rows = replace(rows, y=in_order(rows.y, mend.value))
             elif mend.field == "column":
                 rows = replace(rows, y=each(lambda y: y[:, None], rows.y))
+            elif mend.field == "axes":
+                moved = {"first": _channels_first, "last": _channels_last}[mend.value]
+                rows = replace(rows, x=each(moved, rows.x))
         forced = tuple(
             self._forced(step, penalties, _padding_of(rows, number))
             for number, step in enumerate(steps)
@@ -443,6 +446,15 @@ def _scaled(step: PairStep, factor: float) -> PairStep:
     """A step whose loss is multiplied; its update is made of the other side's gradients."""
     gradients = {name: factor * g for name, g in step.gradients.items()}
     return replace(step, loss=factor * step.loss, gradients=gradients)
+
+
+def _channels_first(x: Array) -> Array:
+    """Rows that have their channels first when a model has reshaped them."""
+    return np.moveaxis(x, -1, 1).reshape(x.shape)
+
+
+def _channels_last(x: Array) -> Array:
+    return np.moveaxis(x, 1, -1).reshape(x.shape)
 
 
 def in_order(several: Inputs, order: Sequence[int]) -> Inputs:
