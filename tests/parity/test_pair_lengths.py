@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mnist_mlp.data import load_dataset
 from mnist_mlp.errors import UsageError
+from mnist_mlp.parity.pair.feed import feed
 from mnist_mlp.parity.pair.judge import NOT_COMPARED, inputs_of
 from mnist_mlp.parity.pair.lengths import (
     as_padded_by,
@@ -18,11 +20,13 @@ from mnist_mlp.parity.pair.lengths import (
     refuse_lengths,
 )
 from mnist_mlp.parity.pair.weight_map import LayerPair
+from mnist_mlp.plan import make_plan
 from mnist_mlp.ports.inputs import parts_of
 from mnist_mlp.ports.padding import Padding
 from mnist_mlp.ports.pair import PairBrought, PairLayer, PairRows, PairStep
-from mnist_mlp.ports.protocol import OwnData
+from mnist_mlp.ports.protocol import OwnData, PortDescription
 from mnist_mlp.ports.rows import RowTable, find, read_pass
+from mnist_mlp.spec import parse_spec
 
 RNG = np.random.default_rng(0)
 TEXTS = [RNG.integers(1, 30, n) for n in RNG.integers(2, 9, 40)]
@@ -120,6 +124,27 @@ def test_rows_that_are_cut_otherwise_are_told() -> None:
     assert cut_words(a, b, extra, missing) == "rows are cut to 8 steps, in the original to 5"
     assert not cut_words(a, b, extra[:0], missing)
     assert not cut_words(replace(a, padding=None), b, extra, missing)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_lengths_of_rows_that_only_the_original_has_are_not_known(beside: bool) -> None:
+    cut = [text[-5:] for text in TEXTS]
+    own = harmonised(brought(IN_ORDER, texts=cut, width=5)[0], brought(MIXED, beside=beside)[0])
+    sides = PairBrought(own[0], batch_size=SIZE), PairBrought(own[1])
+    described = PortDescription("keras", ()), PortDescription("torch", ())
+    dataset = load_dataset("digits")
+    plan = make_plan(parse_spec({}), dataset)
+    if beside:
+        with pytest.raises(UsageError, match="something beside each row"):
+            feed(*sides, described, plan, dataset, ())
+        return
+    fed = feed(*sides, described, plan, dataset, ())
+    assert fed is not None
+    assert not fed.own_rows
+    padding = fed.b[0].padding
+    assert padding is not None
+    assert padding.by_batch
+    np.testing.assert_array_equal(fed.b[0].batch(range(SIZE)), batch(cut[:SIZE]))
 
 
 def test_other_texts_are_not_taken_for_the_same() -> None:

@@ -95,8 +95,10 @@ def as_arrays(x: Any, y: Any) -> tuple[Array, Array]:
 def dataset_of(recording: Recording) -> Any:
     """The recorded epochs, one after the other and again, as a `tf.data.Dataset`."""
     passes = count(-1)  # the first look is for the types alone
+    steps = {x.shape[1:2] for epoch in recording.epochs for x, _ in epoch}
     return generated(
-        lambda: iter(recording.epochs[max(next(passes), 0) % len(recording.epochs)]), any_size=1
+        lambda: iter(recording.epochs[max(next(passes), 0) % len(recording.epochs)]),
+        any_size=1 if len(steps) == 1 else 2,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.pair.arrange import layouts
-from mnist_mlp.parity.pair.lengths import as_padded_by, given_by
+from mnist_mlp.parity.pair.lengths import as_padded_by, given_by, refuse_beside
 from mnist_mlp.parity.pair.targets import targets_aligned
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import (
@@ -142,6 +142,8 @@ def feed(
     if source == "the original's data" and original.own is not None:
         table, ids = original.own.rows, original.own.epochs[0].ids[: first.count]
     same = None if guessed or port.own is None else _same_rows(first, port.own, table, ids)
+    if same is None and port.own is not None and port.own.stripped is not None:
+        refuse_beside(port.own.stripped)
     forms = (
         [same]
         if same
