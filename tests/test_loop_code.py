@@ -59,10 +59,12 @@ if __name__ == "__main__":
         if epoch < 5:
             scheduler.step()
         scheduler.step()
+        if phase == "train":
+            scheduler.step()
 """
 
 
-@pytest.mark.parametrize(("line", "expected"), [(5, False), (7, True), (8, False)])
+@pytest.mark.parametrize(("line", "expected"), [(5, False), (7, True), (8, False), (10, False)])
 def test_a_call_under_a_comparison_may_come_in_some_epochs_alone(
     tmp_path: Path, line: int, expected: bool
 ) -> None:

@@ -36,7 +36,7 @@ def _compares(node: ast.AST) -> bool:
     return any(
         isinstance(each, ast.Compare)
         and not all(isinstance(op, ast.Is | ast.IsNot) for op in each.ops)
-        and not (isinstance(each.left, ast.Name) and each.left.id == "__name__")
+        and not any(_is_text(side) for side in (each.left, *each.comparators))
         for each in found
     )
 
@@ -63,6 +63,11 @@ def _of_loop(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
         if not isinstance(node, ast.For | ast.While | ast.FunctionDef | ast.Lambda):
             yield node
             yield from _of_loop(ast.iter_child_nodes(node))
+
+
+def _is_text(node: ast.expr) -> bool:
+    """A name, as `"__main__"` or that of a phase, which is the same in all epochs."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 RATES = ("lr", "momentum", "betas")
