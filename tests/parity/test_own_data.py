@@ -120,6 +120,13 @@ def in_batches(here: Setting, size: int) -> OwnData:
     return replace(own, epochs=(OwnPass(batches, own.epochs[0].targets),))
 
 
+def with_batches_shuffled(here: Setting) -> OwnData:
+    """The last batch, which is smaller, stays where it is."""
+    *full, last = cut(whole(here), SIZE)
+    order = np.random.default_rng(3).permutation(len(full))
+    return here.own(whole(here), np.concatenate([*(full[k] for k in order), last]))
+
+
 def sorted_by_class(here: Setting) -> OwnData:
     return here.own(np.argsort(here.data.train_labels, kind="stable"))
 
@@ -206,6 +213,10 @@ ORDERS: dict[str, tuple[Callable[[Setting], dict[str, Any]], tuple[Any, ...]]] =
     "one order for every epoch": (
         lambda s: {"own": s.own(whole(s), whole(s))},
         ("order", 2, 7, "ids", "order_not_reshuffled"),
+    ),
+    "whole batches shuffled": (
+        lambda s: {"own": with_batches_shuffled(s)},
+        ("order", 2, 7, "ids", "batches_shuffled"),
     ),
     "the last batch dropped": (
         lambda s: {"own": s.own(whole(s)[: 187 - 187 % SIZE])},

@@ -78,7 +78,10 @@ class Setting:
 
         def read(rows: Array, *, drop_last: bool) -> OwnPass:
             batches = []
-            for batch in np.split(rows, range(side.size, len(rows), side.size)):
+            split = np.split(rows, range(side.size, len(rows), side.size))
+            if side.order == "batches":
+                split = [split[k] for k in draw.permutation(len(split))]
+            for batch in split:
                 if drop_last and len(batch) < side.size:
                     continue
                 w = None if side.weights is None else side.weights(batch)
@@ -88,8 +91,8 @@ class Setting:
         once = draw.permutation(side.rows)
         epochs = []
         for _ in range(3):
-            rows = {"drawn": draw.permutation(side.rows), "fixed": once, "stored": side.rows}
-            epochs.append(read(rows[side.order], drop_last=side.drop_last))
+            rows = {"drawn": draw.permutation(side.rows), "fixed": once}
+            epochs.append(read(rows.get(side.order, side.rows), drop_last=side.drop_last))
         validation = None
         if side.tested is not None:
             validation = read(side.tested, drop_last=False)
@@ -153,6 +156,7 @@ FAITHFUL: dict[str, tuple[Faulty, Faulty]] = {
         {"order": "fixed", "word": False},
     ),
     "one and the same permutation": ({"order": "fixed"}, {"order": "fixed", "seed": 1}),
+    "both shuffle whole batches": ({"order": "batches"}, {"order": "batches"}),
     "both drop the last batch": ({"drop_last": True}, {"drop_last": True}),
     "both drop it and keep the order": (
         {"drop_last": True, "order": "stored"},
@@ -209,6 +213,26 @@ FAULTY: dict[str, tuple[Faulty, Faulty, tuple[Any, ...]]] = {
         {},
         {"order": "fixed"},
         ("order", 2, 6, "ids", "order_not_reshuffled"),
+    ),
+    "the port shuffles whole batches": (
+        {},
+        {"order": "batches"},
+        ("order", 2, 6, "ids", "batches_shuffled"),
+    ),
+    "the original shuffles whole batches": (
+        {"order": "batches"},
+        {},
+        ("order", 2, 6, "ids", "batches_shuffled"),
+    ),
+    "the port shuffles batches, the original nothing": (
+        {"order": "stored"},
+        {"order": "batches"},
+        ("order", 1, 1, "ids", "shuffled"),
+    ),
+    "the port shuffles nothing, the original batches": (
+        {"order": "batches"},
+        {"order": "stored", "word": False},
+        ("order", 1, 1, "ids", "not_shuffled"),
     ),
     "the port shuffles anew": (
         {"order": "fixed"},

@@ -9,8 +9,10 @@ Against an original that brings data itself, `pair_data` judges instead.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import lgamma, log
 
 import numpy as np
 
@@ -204,6 +206,25 @@ def _orders(orders: Sequence[Ids], own: OwnData, plan: Plan, side: Side) -> Iter
         cause = Cause("order_not_reshuffled", "epoch 2 repeats epoch 1")
         place = Place(epoch=2, step=per_epoch + 1, tensor="ids")
         yield Break(side=side, rung="order", place=place, cause=cause)
+    elif keeps_batches(own.epochs):
+        cause = Cause("batches_shuffled", "epoch 2 has the batches of epoch 1")
+        place = Place(epoch=2, step=per_epoch + 1, tensor="ids")
+        yield Break(side=side, rung="order", place=place, cause=cause)
+
+
+BY_CHANCE = 1e-9
+"""How probable it may be at most that rows that are drawn anew are in the same batches again."""
+
+
+def keeps_batches(epochs: Sequence[OwnPass]) -> bool:
+    """Whether all epochs have the same rows together in a batch, in whatever order."""
+    found = [Counter(tuple(np.sort(batch).tolist()) for batch in one.batches) for one in epochs]
+    if len(found) < 2 or any(each != found[0] for each in found):
+        return False
+    sizes = Counter(map(len, epochs[0].batches))
+    ways = lgamma(len(epochs[0].ids) + 1)  # the logarithm of the number of ways to fill them
+    ways -= sum(count * lgamma(size + 1) + lgamma(count + 1) for size, count in sizes.items())
+    return (len(found) - 1) * ways > -log(BY_CHANCE)
 
 
 def sorted_by_class(own: OwnPass) -> bool:

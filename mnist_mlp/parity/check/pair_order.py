@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.check.own_data import (
     DataVerdict,
+    keeps_batches,
     sorted_by_class,
 )
 from mnist_mlp.parity.check.pair_brought import Pair, ids_break, same_rows
-from mnist_mlp.parity.findings import UNKNOWN, Cause, Place
+from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.plan import Ids
 from mnist_mlp.ports.protocol import OwnData
 from mnist_mlp.ports.rows import (
@@ -26,10 +27,10 @@ for each other. Of a permutation it is a half."""
 
 
 def _pattern(own: OwnData, orders: list[Ids], places: Callable[[], Ids]) -> str:
-    """How rows come: `drawn` anew in each epoch, as they are `stored` in the data set or by class,
-    in some `fixed` order, or `seen once`."""
+    """How rows come: `drawn` anew in each epoch, in the same `batches` but those in a new order, as
+    they are `stored` in the data set or by class, in some `fixed` order, or `seen once`."""
     if not repeats_itself(orders):
-        return "drawn"
+        return "batches" if keeps_batches(own.epochs) else "drawn"
     if sorted_by_class(own.epochs[0]) or _rising(places()):
         return "stored"
     return "fixed" if len(orders) > 1 or own.shuffle is False else "seen once"
@@ -56,6 +57,11 @@ def look_at_order(seen: DataVerdict, pair: Pair) -> None:
     was = _pattern(pair.a, theirs, lambda: _in_dataset(pair.a, pair.dataset))
     now = _pattern(pair.b, ours, lambda: _in_dataset(pair.b, pair.dataset))
     was = "drawn" if was == "seen once" else was
+    if "batches" in (was, now) and "drawn" in (was, now):
+        whose = "" if now == "batches" else ", the original does"
+        seen.breaks.append(_batches_kept(pair, whose))
+        return
+    was, now = ("drawn" if each == "batches" else each for each in (was, now))
     if now == "seen once" or (was == now == "drawn"):
         seen.noted.append(_own_shuffle(pair.b))
         if now == "seen once":
@@ -84,6 +90,15 @@ def _one_draws(seen: DataVerdict, pair: Pair, was: str, now: str) -> None:
         cause = Cause("order_not_reshuffled", "epoch 2 repeats epoch 1")
         place = Place(epoch=2, step=pair.steps_per_epoch + 1, tensor="ids")
         seen.breaks.append(ids_break(cause, rung="order", place=place))
+
+
+def _batches_kept(pair: Pair, whose: str) -> Break:
+    """Whole batches are shuffled on one side, and rows on the other."""
+    text = "the batches of epoch 1 again in epoch 2, in another order"
+    if whose:
+        text = f"rows are shuffled, in the original whole batches: {text}"
+    place = Place(epoch=2, step=pair.steps_per_epoch + 1, tensor="ids")
+    return ids_break(Cause("batches_shuffled", text), rung="order", place=place)
 
 
 def _both_repeat(seen: DataVerdict, pair: Pair, was: str, now: str) -> None:
