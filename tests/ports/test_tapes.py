@@ -325,6 +325,48 @@ def test_several_optimizers_are_refused_when_they_are_seen(
         worker.pair_open([ROWS], precision="float32")
 
 
+NO_CALL = """
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inner = net
+
+    def train_step(self, data):
+        x, y = data if isinstance(data, tuple) else (data, data[:, :1])
+        with tf.GradientTape() as tape:
+            loss = loss_of(y, self.inner(x))
+        variables = self.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        return {"loss": loss}
+
+own = Own()
+own.compile(optimizer)
+own.fit(GIVEN, batch_size=16, epochs=3)
+"""
+
+
+def test_a_model_may_have_a_train_step_and_no_call(tmp_path: Path, workers: Workers) -> None:
+    worker = workers("keras")
+    worker.describe_port(script(tmp_path, HEAD + NO_CALL.replace("GIVEN", "x, y")))
+    assert brought_by(worker) == (3, [(16, 16, 16, 2)] * 3)
+    facts = worker.pair_open([ROWS], precision="float64")
+    assert [layer.kind for layer in facts.layers][::2] == ["dense", "dense"]
+    steps = worker.pair_fit(PairJob(ROWS, 2))
+    assert len(steps) == 6
+    assert all(np.any(step.after["0/kernel"] != step.before["0/kernel"]) for step in steps)
+    with pytest.raises(UsageError, match="it has no call, so nothing evaluates it"):
+        worker.pair_predict(steps[-1].after, ROWS.x)
+
+
+def test_what_a_train_step_makes_of_inputs_alone_is_not_known(
+    tmp_path: Path, workers: Workers
+) -> None:
+    worker = workers("keras")
+    worker.describe_port(script(tmp_path, HEAD + NO_CALL.replace("GIVEN", "x")))
+    with pytest.raises(UsageError, match="fit is given no targets"):
+        brought_by(worker)
+
+
 ON_BATCH = """
 net.compile(optimizer, "mse")
 for epoch in range(4):

@@ -53,12 +53,15 @@ class _Spy(keras.Model):
         self.tested: list[Triple] = []
         self.rows = 0
         self.parts: tuple[Part, ...] = ()
+        self.without_targets = False
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keep a batch."""
         self.seen.append(_triple(data))
         if not self.parts:
-            self.parts = parts_of(each(number, keras.utils.unpack_x_y_sample_weight(data)[0]))
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            self.parts = parts_of(each(number, x))
+            self.without_targets = y is None
         self.rows += count_of(self.seen[-1][0])
         if self.rows >= self.most:  # an endless generator
             self.stop_training = True
@@ -153,6 +156,13 @@ def own_data(
                 elif "shuffle" in given.fit:
                     kept["shuffle"] = given.fit["shuffle"]
             spy.fit(**own, epochs=EPOCHS, verbose=0, callbacks=[reader], **kept)
+    if spy.without_targets and type(given.first()).train_step is not keras.Model.train_step:
+        raise UsageError(
+            "fit is given no targets, and a train_step of the model's own takes its batches as "
+            "they are, so what its outputs are compared with is not known.\n"
+            "Give fit the targets too, as in fit(x, x) of an autoencoder, and let train_step begin "
+            "with x, y = data."
+        )
     table = spy.table.rows()
     return OwnData(
         rows=table,
