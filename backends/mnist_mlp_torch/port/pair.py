@@ -167,6 +167,8 @@ class TorchSide:
     def _module(self, *, seed: int) -> Any:
         with default_type(self.dtype):
             module = self.given.fresh(seed=seed)
+        double = any(p.dtype is torch.float64 for p in module.parameters())
+        self._fed_type = torch.float64 if double else self.dtype
         return module.double() if self.dtype is torch.float64 else module
 
     def draws(self) -> tuple[Tensors, ...]:
@@ -250,9 +252,10 @@ class TorchSide:
         return each(self.tensor, rows)
 
     def tensor(self, rows: Array) -> Tensor:
-        """Rows as a tensor of the run's type; whole numbers stay such."""
+        """Rows as a tensor of the run's type, or of the module's own where that is more exact;
+        whole numbers stay such."""
         made = torch.from_numpy(np.ascontiguousarray(rows))
-        return made.to(self.dtype) if made.is_floating_point() else made
+        return made.to(self._fed_type) if made.is_floating_point() else made
 
 
 def _is_lazy(module: Any) -> bool:

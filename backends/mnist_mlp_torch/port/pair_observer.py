@@ -189,7 +189,7 @@ class Observer:
         if isinstance(given, Tensor):
             self.outputs[number] = copied(given)[steps]
             self.shapes[number] = tuple(given.shape[1:])
-            if given.dtype not in (torch.get_default_dtype(), torch.int64):
+            if given.dtype not in (torch.get_default_dtype(), torch.float64, torch.int64):
                 self.rough.append(f"{layer.name} ({str(given.dtype).removeprefix('torch.')})")
         return followed(call, result, mends)
 
