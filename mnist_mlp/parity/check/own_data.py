@@ -206,6 +206,10 @@ def _orders(orders: Sequence[Ids], own: OwnData, plan: Plan, side: Side) -> Iter
         cause = Cause("order_not_reshuffled", "epoch 2 repeats epoch 1")
         place = Place(epoch=2, step=per_epoch + 1, tensor="ids")
         yield Break(side=side, rung="order", place=place, cause=cause)
+    elif nearness := near(orders):
+        place = Place(epoch=2, step=per_epoch + 1, tensor="ids")
+        cause = Cause("shuffle_buffer", nearness)
+        yield Break(side=side, rung="order", place=place, cause=cause)
     elif keeps_batches(own.epochs):
         cause = Cause("batches_shuffled", "epoch 2 has the batches of epoch 1")
         place = Place(epoch=2, step=per_epoch + 1, tensor="ids")
@@ -214,6 +218,30 @@ def _orders(orders: Sequence[Ids], own: OwnData, plan: Plan, side: Side) -> Iter
 
 BY_CHANCE = 1e-9
 """How probable it may be at most that rows that are drawn anew are in the same batches again."""
+
+
+ENOUGH_ROWS, SURELY = 50, 6.0
+"""Rows by which it is told whether two orders are alike, and how many standard deviations their
+correlation is from zero at least: two permutations come to so many once in a thousand million."""
+
+
+def near(orders: Sequence[Ids]) -> str:
+    """How much alike the places of rows in the first two of several orders are, in words; empty if
+    they are no more so than those of permutations."""
+    if len(orders) < 2:
+        return ""
+    found = [np.unique(order, return_index=True, return_counts=True) for order in orders[:2]]
+    once = [
+        dict(zip(ids[n == 1].tolist(), at[n == 1].tolist(), strict=True)) for ids, at, n in found
+    ]
+    both = sorted(once[0].keys() & once[1].keys())
+    if len(both) < ENOUGH_ROWS:
+        return ""
+    places = np.array([[each[row] for row in both] for each in once])
+    alike = float(np.corrcoef(places)[0, 1])
+    if alike * (len(both) - 1) ** 0.5 < SURELY:
+        return ""
+    return f"the places of rows in epochs 1 and 2 have a correlation of {alike:.2f}"
 
 
 def keeps_batches(epochs: Sequence[OwnPass]) -> bool:

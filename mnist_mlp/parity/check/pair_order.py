@@ -11,6 +11,7 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.parity.check.own_data import (
     DataVerdict,
     keeps_batches,
+    near,
     sorted_by_class,
 )
 from mnist_mlp.parity.check.pair_brought import Pair, ids_break, same_rows
@@ -27,10 +28,13 @@ for each other. Of a permutation it is a half."""
 
 
 def _pattern(own: OwnData, orders: list[Ids], places: Callable[[], Ids]) -> str:
-    """How rows come: `drawn` anew in each epoch, in the same `batches` but those in a new order, as
-    they are `stored` in the data set or by class, in some `fixed` order, or `seen once`."""
+    """How rows come: `drawn` anew in each epoch, in the same `batches` but those in a new order,
+    `near` the same places, as they are `stored` in the data set or by class, in some `fixed` order,
+    or `seen once`."""
     if not repeats_itself(orders):
-        return "batches" if keeps_batches(own.epochs) else "drawn"
+        if keeps_batches(own.epochs):
+            return "batches"
+        return "near" if near(orders) else "drawn"
     if sorted_by_class(own.epochs[0]) or _rising(places()):
         return "stored"
     return "fixed" if len(orders) > 1 or own.shuffle is False else "seen once"
@@ -61,7 +65,15 @@ def look_at_order(seen: DataVerdict, pair: Pair) -> None:
         whose = "" if now == "batches" else ", the original does"
         seen.breaks.append(_batches_kept(pair, whose))
         return
-    was, now = ("drawn" if each == "batches" else each for each in (was, now))
+    if (was, now) == ("drawn", "near"):
+        place = Place(epoch=2, step=pair.steps_per_epoch + 1, tensor="ids")
+        cause = Cause("shuffle_buffer", near(ours))
+        seen.breaks.append(ids_break(cause, rung="order", place=place))
+        return
+    if (was, now) == ("near", "drawn"):  # torch has no such buffer: it shuffles more than was asked
+        seen.noted.append(Cause("shuffle_buffer", f"in the original: {near(theirs)}"))
+        return
+    was, now = ("drawn" if each in ("batches", "near") else each for each in (was, now))
     if now == "seen once" or (was == now == "drawn"):
         seen.noted.append(_own_shuffle(pair.b))
         if now == "seen once":
