@@ -1,7 +1,7 @@
 # make run         set up .venv, train Keras and Lightning on the tutorial's network, compare them
 # make test        set up .venv, lint, type-check, run the tests; as many files at a time as there are
 #                  3 GB of free memory, from two to four (JOBS=2 sets it)
-# make acceptance  the tests marked `long`, and the long checks (about 50 minutes); writes
+# make acceptance  the tests marked `long`, and the long checks (about an hour); writes
 #                  docs/acceptance.md
 # make faults      every port of the fault table through check, pairs and scripts, honest pairs through
 #                  compare (75 minutes beside other programs, less without them); writes

@@ -166,5 +166,6 @@ def test_the_data_of_two_hosts_are_held_together(
     )
     assert (found.but_for, found.unjudged) == ("", "")
     if expected is None:
-        assert found.compared["data"] >= 128 * 3
+        # A row that one side has dropped in all of its epochs is not known there: one in 300.
+        assert found.compared["data"] >= 128 * 3 - 24
         assert found.compared["order"] >= 12

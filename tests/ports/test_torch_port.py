@@ -23,6 +23,7 @@ from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep, Rows
 from mnist_mlp.ports.rows import find
+from mnist_mlp.ports.trials import wanted_draws
 from mnist_mlp.spec import Spec, parse_spec
 from mnist_mlp.worker.parent import Worker
 
@@ -138,10 +139,10 @@ def test_layers_come_in_order_of_execution(opened: Open) -> None:
 
 def test_native_weights_are_drawn_many_times(opened: Open) -> None:
     draws = opened().facts.draws
-    assert len(draws) == 24
+    assert len(draws) == wanted_draws(9 * 4) == 28
     kernels = np.stack([draw["layers.0.kernel"] for draw in draws])
-    assert kernels.shape == (24, 30, 9)
-    assert len(np.unique(kernels[:, 0, 0])) == 24
+    assert kernels.shape == (28, 30, 9)
+    assert len(np.unique(kernels[:, 0, 0])) == 28
     assert np.abs(kernels).max() <= 30**-0.5
 
 
