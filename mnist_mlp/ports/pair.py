@@ -48,7 +48,7 @@ REST = {
 }
 """What becomes of batches at an epoch's end that are too few for an update."""
 
-OF_LOOPS = ("cleared", "kept", "training_mode")
+OF_LOOPS = ("cleared", "kept", "training_mode", "still")
 """Changes of a loop: before each step, gradients are cleared, or the module is in training mode;
 after each backward pass, gradients are kept until the update."""
 

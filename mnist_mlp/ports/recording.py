@@ -32,11 +32,15 @@ class Recording:
         self._given: list[Array] = []
         """What the batches of the last epoch were made of."""
         self._padding: tuple[float, bool] | None = None
-        self._start = time.perf_counter()
+        self._start: float | None = None
         self._next = 0
 
     def add(self, x: Array, batch: Any) -> bool:
-        """One more batch, of the rows `x` (n, ...); whether it is enough, or took too long."""
+        """One more batch, of the rows `x` (n, ...); whether it is enough, or took too long.
+
+        The time begins with the first batch: what a script does before is no part of its loop.
+        """
+        self._start = self._start or time.perf_counter()
         if self._padding is None and any(x.shape[1:] != other.shape[1:] for other in self._given):
             self._padding = told_by([*self._given, x])[:2]
             self._rows = {row for other in self._given for row in self._contents(other)}

@@ -93,6 +93,26 @@ def test_a_loop_in_double_precision_gets_doubles(tmp_path: Path, workers: Worker
         assert not any(step.rough for step in steps)
 
 
+def test_a_validation_in_training_mode_moves_statistics_in_the_last_step_of_an_epoch(
+    tmp_path: Path, workers: Workers
+) -> None:
+    """What a loop does between two steps belongs to the first; an experiment keeps it from that."""
+    worker = workers("torch")
+    wrong = HEAD.replace("nn.Tanh()", "nn.BatchNorm1d(3), nn.Tanh()") + LOOP
+    right = wrong.replace("    with torch.no_grad():", "    net.eval()\n    with torch.no_grad():")
+    right = right.replace("    for a, b in loader:", "    net.train()\n    for a, b in loader:")
+    found = []
+    for text, mends in ((right, ()), (wrong, ()), (wrong, (Mend(None, "still"),))):
+        worker.describe_port(script(tmp_path, text.replace("EPOCHS", "3")))
+        worker.pair_open([ROWS], precision="float64")
+        steps = worker.pair_fit(PairJob(ROWS, 2, mends=mends))
+        found.append([step.after["1/mean"] for step in steps])
+    assert [np.array_equal(a, b) for a, b in zip(*found[:2], strict=True)] == [True] * 2 + [
+        False
+    ] * 4
+    assert np.array_equal(found[0], found[2])
+
+
 TOLD = """
 losses = []
 for epoch in range(3):

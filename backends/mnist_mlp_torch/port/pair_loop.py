@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,9 @@ class _LoopRun(PairRun):
     by_hand = True
 
     schedulers: list[LoopSchedule]
+
+    _still: Mapping[str, Tensor] = MappingProxyType({})
+    """Running statistics right behind a step, in an experiment that keeps them."""
 
     @property
     def rest(self) -> tuple[str, tuple[float, ...]]:  # type: ignore[override]
@@ -262,6 +266,7 @@ class _LoopRun(PairRun):
                 hook.remove()
             if self._open is not None:
                 self._open.close()
+        self._close()
         self._know_schedules()
         rows = self.job.rows
         self.side.remember(rows, drive.inputs[: len(rows.batches(self.parts))])
@@ -318,8 +323,20 @@ class _LoopRun(PairRun):
         if self._open is None:
             return
         self._leave(None, self.module)
-        self._close()
         self._open = None
+        if any(mend.field == "still" for mend in self.job.loop_mends):
+            self._still = {name: b.clone() for name, b in self.module.named_buffers()}
+
+    def _close(self) -> None:
+        """End a step when the next one begins: what the loop does between them belongs to it.
+
+        In an experiment, it does not move running statistics there.
+        """
+        with torch.no_grad():
+            for name, value in self._still.items():
+                self.module.get_buffer(name).copy_(value)
+        self._still = {}
+        super()._close()
 
 
 class _LoopRates(_LoopRun):

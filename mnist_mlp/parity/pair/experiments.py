@@ -144,7 +144,7 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
         case "state":
             assert finding.layer is not None
             pair = run.weights.pairs[finding.layer]
-            yield from _statistics(pair.a, pair.b)
+            yield from _statistics(pair.a, pair.b, run)
 
 
 def _constraints(run: PairRun) -> list[Hypothesis]:
@@ -250,7 +250,7 @@ def _all_pads(layer: PairLayer, front: PairLayer | None) -> tuple[tuple[int, int
     return tuple((a + x, b + y) for (a, b), (x, y) in zip(own, more, strict=False))
 
 
-def _statistics(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
+def _statistics(a: PairLayer, b: PairLayer, run: PairRun) -> Iterator[Hypothesis]:
     for name, ours, theirs in differing(a, b):
         if name == "momentum":
             text = told(name, ours, theirs, b.name)
@@ -258,6 +258,9 @@ def _statistics(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
             yield Hypothesis(mends, Cause("normalisation_settings", text))
     text = f"n / (n - 1) times the population variance in torch, in {b.name}"
     yield Hypothesis((Mend(b.number, "population_variance"),), Cause("unbiased_variance", text))
+    if run.facts_b.loop and run.facts_b.framework == "torch":
+        text = f"{b.name} moves them between two steps"
+        yield Hypothesis((Mend(None, "still"),), Cause("validation_in_training_mode", text))
 
 
 def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
