@@ -82,15 +82,14 @@ def test_a_loop_makes_the_judged_steps_and_ends(
 def test_a_loop_in_double_precision_gets_doubles(tmp_path: Path, workers: Workers) -> None:
     """Whatever the run is asked for: its weights and its own batches are of that type."""
     worker = workers("torch")
-    head = HEAD.replace("torch.manual_seed(3)", "torch.set_default_dtype(torch.float64)")
-    for text in (head, HEAD.replace("nn.Linear(3, 1))", "nn.Linear(3, 1)).double()")):
-        made = text.replace("torch.randn(50, 4)", "torch.randn(50, 4).double()")
-        made = made.replace("torch.randn(50, 1)", "torch.randn(50, 1).double()")
-        worker.describe_port(script(tmp_path, made + LOOP.replace("EPOCHS", "2")))
-        worker.pair_open([ROWS], precision="float32")
-        steps = worker.pair_fit(PairJob(ROWS, 2))
-        require_own_steps(steps)
-        assert not any(step.rough for step in steps)
+    text = HEAD.replace("nn.Linear(3, 1))", "nn.Linear(3, 1)).double()")
+    for shape in ("(50, 4)", "(50, 1)"):
+        text = text.replace(f"torch.randn{shape}", f"torch.randn{shape}.double()")
+    worker.describe_port(script(tmp_path, text + LOOP.replace("EPOCHS", "2")))
+    worker.pair_open([ROWS], precision="float32")
+    steps = worker.pair_fit(PairJob(ROWS, 2))
+    require_own_steps(steps)
+    assert not any(step.rough for step in steps)
 
 
 def test_a_validation_in_training_mode_moves_statistics_in_the_last_step_of_an_epoch(
