@@ -16,8 +16,8 @@ DRAWS = 24
 24 models give a distribution of 15,360."""
 
 MOST_DRAWS, FEW_VALUES = 120, 1_000
-"""More models are made until each kernel has so many values: two widths that differ by a tenth are
-told apart by 200 values, two shapes of one width by some hundred."""
+"""More models are made until each kernel has so many values. Two widths that differ by a tenth are
+told apart by 200 of them."""
 
 
 def distinct_draws(draw: Callable[[int], Tensors], *, seconds: float) -> tuple[Tensors, ...]:

@@ -473,6 +473,28 @@ def test_the_users_line_is_named(methods: str, told: str, opened: Open) -> None:
         opened(methods)
 
 
+LOOKS = """
+import pathlib
+stack = torch.overrides._get_current_function_mode_stack()
+pathlib.Path(__file__).with_suffix(".watching").write_text(str(len(stack)))
+"""
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        "def training_step(self, batch, batch_idx):\n    return self.nothing\n",
+        "def on_train_start(self):\n    raise RuntimeError('not so')\n",
+    ],
+)
+def test_an_error_leaves_nobody_watching(methods: str, opened: Open, tmp_path: Path) -> None:
+    """Who watches functions of torch would count the calls of the next port as well."""
+    with pytest.raises(UserCodeError):
+        opened(methods)
+    opened(tail=LOOKS)
+    assert (tmp_path / "their_module.watching").read_text() == "0"
+
+
 def test_an_unknown_key_is_told(opened: Open) -> None:
     with pytest.raises(UsageError, match=r"unknown key 'trainers'; did you mean 'trainer'\?"):
         opened(tail="port = {'module': Port, 'trainers': {}}\n", name="port")

@@ -83,10 +83,13 @@ def probe(
         last={"on_train_batch_end": on_train_batch_end},
         one_batch=True,
     )
-    with user_errors(given.path):
-        trainer.fit(module, train_dataloaders=loader)
+    try:
+        with user_errors(given.path):
+            trainer.fit(module, train_dataloaders=loader)
+    finally:  # whatever else runs in this process is not watched
+        if "watch" in seen:
+            seen["watch"].stop()
     watch: Watch = seen["watch"]
-    watch.stop()
     dense = tuple(watch.dense.values())
     with torch.no_grad():  # back to where training began
         for name, parameter in module.named_parameters():

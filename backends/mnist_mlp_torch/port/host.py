@@ -283,11 +283,13 @@ class Port(PairHost):
             last={f"on_{kind}_batch_end": ends},
             limit_val_batches=1.0,
         )
-        with user_errors(self.given.path):
-            if kind == "validation":
-                trainer.validate(module, loader_in_order(rows), verbose=False)
-            else:
-                labelled = overrides(module, "predict_step") or takes_dictionary(module)
-                trainer.predict(module, (loader_in_order if labelled else inputs_only)(rows))
-        forward.close()
+        try:
+            with user_errors(self.given.path):
+                if kind == "validation":
+                    trainer.validate(module, loader_in_order(rows), verbose=False)
+                else:
+                    labelled = overrides(module, "predict_step") or takes_dictionary(module)
+                    trainer.predict(module, (loader_in_order if labelled else inputs_only)(rows))
+        finally:
+            forward.close()
         return np.concatenate(chunks)

@@ -490,11 +490,9 @@ def _fix_of_scale(run: PairRun, factor: float) -> str:
         outputs = run.steps_a[0].outputs[run.weights.pairs[-1].a.number]
         if abs(factor - outputs[0].size) <= SAME * factor:
             return f'reduction="batchmean" in {loss.name}'  # "mean" divides by the classes, too
-    return (
-        f"multiply the loss by {factor:.6g}, or leave out what divides it"
-        if factor > 1
-        else (f"divide the loss by {1 / factor:.6g}, or leave out what multiplies it")
-    )
+    if factor > 1:
+        return f"multiply the loss by {factor:.6g}, or leave out what divides it"
+    return f"divide the loss by {1 / factor:.6g}, or leave out what multiplies it"
 
 
 def _all_alike(numbers: Sequence[float]) -> bool:
