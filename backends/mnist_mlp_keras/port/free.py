@@ -19,7 +19,8 @@ from mnist_mlp.ports.reported import by_kind
 from mnist_mlp.ports.script import Catch, patched
 from mnist_mlp.ports.tally import Tally
 from mnist_mlp_keras.port.load import Given
-from mnist_mlp_keras.port.loop import Loop, Seen, Site, one_batch
+from mnist_mlp_keras.port.loop import Loop, Seen, Site
+from mnist_mlp_keras.port.loop_drive import one_batch
 from mnist_mlp_keras.port.own_data import DATA, OF_ARRAYS, is_stream, training_data
 from mnist_mlp_keras.port.pair_reported import meant_by
 from mnist_mlp_keras.port.run import passed_on, plain_numbers

@@ -16,7 +16,8 @@ from mnist_mlp.reference import Array
 from mnist_mlp_keras.engine import exact_scalars
 from mnist_mlp_keras.port import free
 from mnist_mlp_keras.port.load import Given
-from mnist_mlp_keras.port.loop import Drive, as_compiled
+from mnist_mlp_keras.port.loop import as_compiled
+from mnist_mlp_keras.port.loop_drive import Drive
 from mnist_mlp_keras.port.pair import KerasSide
 from mnist_mlp_keras.port.pair_observer import default_type
 from mnist_mlp_keras.port.pair_run import PairRun

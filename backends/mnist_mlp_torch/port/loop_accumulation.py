@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mnist_mlp.ports.driving import Batch
 from mnist_mlp.ports.script import Catch, patched
-from mnist_mlp_torch.port.loop import Drive, Loop
+from mnist_mlp_torch.port.loop import Loop
+from mnist_mlp_torch.port.loop_drive import Drive
 
 ALIKE = 1e-5
 """Relative difference of losses of one batch at the same weights, in float32."""

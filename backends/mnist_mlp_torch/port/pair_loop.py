@@ -25,9 +25,10 @@ from mnist_mlp.ports.script import patched
 from mnist_mlp.reference import Array
 from mnist_mlp_torch.port import free
 from mnist_mlp_torch.port.load import Given, seed_everything
-from mnist_mlp_torch.port.loop import Drive, refusal
+from mnist_mlp_torch.port.loop import refusal
 from mnist_mlp_torch.port.loop_accumulation import RestProbe
 from mnist_mlp_torch.port.loop_clipping import Clipping
+from mnist_mlp_torch.port.loop_drive import Drive
 from mnist_mlp_torch.port.loop_schedules import LONGEST, PROBED, Asked, LoopSchedule, parts_of
 from mnist_mlp_torch.port.pair import TorchSide
 from mnist_mlp_torch.port.pair_inputs import Fed
