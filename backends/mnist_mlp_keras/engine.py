@@ -231,33 +231,6 @@ def is_endless(dataset: Any) -> bool:
     return bool(dataset.cardinality() == tf.data.INFINITE_CARDINALITY)
 
 
-@contextmanager
-def casts_to_double() -> Iterator[None]:
-    """Context in which a user's cast to float32 is one to float64; Keras's own stay what they are.
-
-    Keras's own code has the function of its backend, and a `keras.ops` of its own.
-    """
-    own, of_keras = tf.cast, keras.ops.cast
-
-    def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
-        caller = str(sys._getframe(1).f_globals.get("__name__", ""))
-        return own(x, dtype if caller.startswith("keras.") else wide(dtype), name)
-
-    def wide(dtype: Any) -> Any:
-        return tf.float64 if tf.as_dtype(dtype) == tf.float32 else dtype
-
-    def cast_of_keras(x: Any, dtype: Any) -> Any:
-        return of_keras(
-            x, "float64" if keras.backend.standardize_dtype(dtype) == "float32" else dtype
-        )
-
-    tf.cast, keras.ops.cast = cast, cast_of_keras
-    try:
-        yield
-    finally:
-        tf.cast, keras.ops.cast = own, of_keras
-
-
 def as_the_run(element: Any) -> Any:
     """A batch of the user's own with its float32 tensors in float64, where the run is: what a model
     makes of it then has that type, and a loss by hand takes no two types."""
@@ -343,7 +316,8 @@ def exact_scalars() -> Iterator[None]:
     Otherwise TensorFlow makes it float32 first: hyperparameters, the constants of GELU and the
     slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run, and so would what Keras's
     own operations make of a number alone, as the logarithm of 2 in log-cosh. It also resizes
-    images in float32, whatever it is given.
+    images in float32, whatever it is given. A user's own cast to float32 is one to float64 in a
+    float64 run.
     """
     original, leaky_relu, resize = tf.cast, tf.nn.leaky_relu, tf.image.resize
 
@@ -366,10 +340,11 @@ def exact_scalars() -> Iterator[None]:
         return tf.where(features > 0, features, cast(alpha, features.dtype) * features)
 
     def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
-        if isinstance(x, int | float) and not isinstance(x, bool):
-            kind = tf.as_dtype(dtype)
-            if kind == tf.float64:
-                return tf.constant(x, kind)
+        kind = tf.as_dtype(dtype)
+        if kind == tf.float32 and keras.config.floatx() == "float64" and is_user(sys._getframe(1)):
+            dtype = kind = tf.float64
+        if isinstance(x, int | float) and not isinstance(x, bool) and kind == tf.float64:
+            return tf.constant(x, kind)
         return original(x, dtype, name)
 
     owners = (tf, math_ops)
@@ -458,6 +433,21 @@ def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: An
 def seeding() -> Mapping[Any, tuple[str, ...]]:
     """Functions of TensorFlow, by module, that set a seed."""
     return {tf.random: ("set_seed",), tf.keras.utils: ("set_random_seed",)}
+
+
+def is_user(frame: Any) -> bool:
+    """Whether the code of a frame is none of the libraries'."""
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] not in ("keras", "tensorflow", "mnist_mlp_keras")
+
+
+def makers() -> Mapping[Any, tuple[str, ...]]:
+    """Functions of TensorFlow, by module, that make a tensor of the type `dtype`."""
+    return {
+        tf: ("constant", "convert_to_tensor", "eye", "one_hot", "ones", "zeros"),
+        tf.random: ("normal", "truncated_normal", "uniform"),
+        tf.image: ("convert_image_dtype",),
+    }
 
 
 def file_functions() -> Any:

@@ -141,6 +141,7 @@ class PairRows:
     gradients of several batches, `batch_size` are the rows of one update, which are cut into
     those. Of rows of different lengths, `padding` says how they are padded; `batch` cuts them.
     `flat_order` are the places of inputs and targets in a `flat` batch that has them mixed.
+    `unlabelled` says how batches are given that have no targets (see `OwnData`); `y` is `x` then.
     """
 
     x: Inputs
@@ -151,6 +152,7 @@ class PairRows:
     weights: Array | None = None
     padding: Padding | None = None
     flat_order: tuple[int, ...] = ()
+    unlabelled: str = ""
 
     @property
     def count(self) -> int:

@@ -210,6 +210,11 @@ class OwnData:
         that the other side's are found among them: what they were.
     flat_order : tuple of int
         The places in a `flat` batch of the inputs and then the targets; empty if they stand so.
+    again : bool
+        Whether the targets are the inputs again, as an autoencoder's.
+    unlabelled : {"", "bare", "tuple", "beside"}
+        How batches come that have no targets: `x`, `(x,)`, or `(x, y)` of which only `x` is looked
+        at. The targets are the inputs `again` then, and those of the `epochs` are zeros.
     """
 
     rows: Rows
@@ -229,6 +234,8 @@ class OwnData:
     padding: Padding | None = None
     stripped: Stripped | None = None
     flat_order: tuple[int, ...] = ()
+    again: bool = False
+    unlabelled: str = ""
 
 
 @dataclass(frozen=True, eq=False)

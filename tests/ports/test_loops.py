@@ -240,9 +240,9 @@ def test_a_loop_in_another_file_gets_all_batches_in_one_epoch(
 
 
 ALONE = {
-    "a list": ("for (a,) in loader:", "TensorDataset(x)"),
-    "a tensor": ("for a in loader:", "x"),
-    "labels that nobody reads": ("for a, _ in loader:", "TensorDataset(x, y)"),
+    "tuple": ("for (a,) in loader:", "TensorDataset(x)"),
+    "bare": ("for a in loader:", "x"),
+    "beside": ("for a, _ in loader:", "TensorDataset(x, y)"),
 }
 
 
@@ -250,24 +250,28 @@ ALONE = {
 def test_an_autoencoder_makes_its_targets_of_its_inputs(
     how: str, tmp_path: Path, workers: Workers
 ) -> None:
-    """Its rows are the targets, whatever its loader gives beside them."""
+    """Its rows are the targets, whatever its loader gives beside them, and they are as many in a
+    loss by hand as its batch has."""
     head, data = ALONE[how]
     made = f"loader = DataLoader({data}, batch_size=8)\nnet = nn.Linear(4, 4)\n"
     made += "optimizer = torch.optim.SGD(net.parameters(), lr=0.1)\n"
     loop = f"for epoch in range(3):\n    {head}{STEP}".replace("(net(a), b)", "(net(a), a)")
+    loop = loop.replace("loss.backward", "(loss * len(a)).backward")
     worker = workers("torch")
     worker.describe_port(script(tmp_path, HEAD + made + loop))
     own = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1)).own
     assert own is not None
     assert own.epochs[0].sizes == (8,) * 6 + (2,)
-    assert np.array_equal(own.epochs[0].targets, own.rows.take(own.epochs[0].ids))
-    rows = PairRows(ROWS.x, 2 * ROWS.x, ROWS.batch_size)
+    assert own.unlabelled == how
+    assert np.array_equal(own.first_targets, own.rows.take(own.epochs[0].batches[0]))
+    rows = PairRows(ROWS.x, ROWS.x, ROWS.batch_size, unlabelled=how)
     worker.pair_open([rows], precision="float64")
     steps = worker.pair_fit(PairJob(rows, 2))
     assert len(steps) == 2 * rows.steps
-    first = rows.first(rows.batch_size)
-    apart = steps[0].outputs[0] - first.y
-    assert steps[0].loss == pytest.approx((apart**2).mean(), rel=1e-12)
+    for number, step in enumerate(steps):
+        batch = list(rows.rows_of(number))
+        apart = step.outputs[0] - rows.x[batch]
+        assert step.loss == pytest.approx(len(batch) * (apart**2).mean(), rel=1e-12)
 
 
 CLOSURE = """

@@ -207,8 +207,9 @@ def test_an_autoencoder_makes_its_targets_of_its_inputs(
     own = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1)).own
     assert own is not None
     assert own.epochs[0].sizes == (8,) * 6 + (2,)
-    assert np.array_equal(own.epochs[0].targets, own.rows.take(own.epochs[0].ids))
-    rows = PairRows(ROWS.x, 2 * ROWS.x, ROWS.batch_size)
+    assert own.unlabelled == ("beside" if "_" in head else "bare")
+    assert np.array_equal(own.first_targets, own.rows.take(own.epochs[0].batches[0]))
+    rows = PairRows(ROWS.x, ROWS.x, ROWS.batch_size, unlabelled=own.unlabelled)
     worker.pair_open([rows], precision="float64")
     steps = worker.pair_fit(PairJob(rows, 2))
     assert len(steps) == 2 * rows.steps
@@ -332,7 +333,7 @@ class Own(keras.Model):
         self.inner = net
 
     def train_step(self, data):
-        x, y = data if isinstance(data, tuple) else (data, data[:, :1])
+        x, y = data
         with tf.GradientTape() as tape:
             loss = loss_of(y, self.inner(x))
         variables = self.trainable_variables
@@ -358,13 +359,26 @@ def test_a_model_may_have_a_train_step_and_no_call(tmp_path: Path, workers: Work
         worker.pair_predict(steps[-1].after, ROWS.x)
 
 
-def test_what_a_train_step_makes_of_inputs_alone_is_not_known(
-    tmp_path: Path, workers: Workers
+ALONE = {"bare": "x, batch_size=16", "tuple": "tf.data.Dataset.from_tensor_slices((x,)).batch(16)"}
+
+
+@pytest.mark.parametrize("form", ALONE)
+def test_a_train_step_may_be_given_inputs_alone(
+    form: str, tmp_path: Path, workers: Workers
 ) -> None:
+    """Those of an array come by themselves, those of a data set as that has them."""
+    taken = "x = data" if form == "bare" else "(x,) = data"
+    text = NO_CALL.replace("x, y = data", f"{taken}\n        y = x[:, :1]")
     worker = workers("keras")
-    worker.describe_port(script(tmp_path, HEAD + NO_CALL.replace("GIVEN", "x")))
-    with pytest.raises(UsageError, match="fit is given no targets"):
-        brought_by(worker)
+    worker.describe_port(script(tmp_path, HEAD + text.replace("GIVEN, batch_size=16", ALONE[form])))
+    own = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1)).own
+    assert own is not None
+    assert own.unlabelled == form
+    rows = PairRows(ROWS.x, ROWS.x, ROWS.batch_size, unlabelled=form)
+    worker.pair_open([rows], precision="float64")
+    steps = worker.pair_fit(PairJob(rows, 1))
+    apart = steps[0].outputs[2] - rows.first(rows.batch_size).x[:, :1]
+    assert steps[0].loss == pytest.approx((apart**2).mean(), rel=1e-12)
 
 
 ON_BATCH = """

@@ -60,11 +60,12 @@ def fit(
     if data is None:
         if run.rows is None:
             raise UsageError(f"{given.target}: it brings no data to train on")
-        data = {"x": run.rows.x, "y": run.rows.y}
+        data = {"x": run.rows.x, "y": None if run.rows.unlabelled else run.rows.y}
         options.setdefault("batch_size", run.rows.batch_size)
         held_out = run.held_out
         if held_out is not None and "validation_split" not in options:
-            options.setdefault("validation_data", (held_out.x, held_out.y))
+            validation = (held_out.x,) if held_out.unlabelled else (held_out.x, held_out.y)
+            options.setdefault("validation_data", validation)
     elif given.loader is not None and is_stream(data["x"]):
         options = {key: value for key, value in options.items() if key not in OF_ARRAYS}
     given.first().fit(

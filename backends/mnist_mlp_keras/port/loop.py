@@ -21,6 +21,7 @@ import keras
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
+from mnist_mlp.ports.unlabelled import BESIDE, form_of
 from mnist_mlp.ports.user_code import belongs_to_user, path_of
 from mnist_mlp_keras.engine import (
     as_the_run,
@@ -46,7 +47,8 @@ class Loop:
     `site` is where it goes over its data set; None where it makes its batches itself, or its
     targets out of what its data set gives, at `paced`. `model` is the name of its model, `before`
     how often that is called under a tape before it trains, `epochs` how often its data are gone
-    over, where that is known.
+    over, where that is known. Of `unlabelled` batches, only the inputs are looked at (see
+    `OwnData`).
     """
 
     target: str
@@ -55,6 +57,7 @@ class Loop:
     epochs: int | None = None
     before: int = 0
     paced: Site | None = None
+    unlabelled: str = ""
 
 
 def refusal(target: str, reason: str) -> str:
@@ -306,18 +309,36 @@ class LoopWatch(Seen):
         owned = {id(v) for v in self.start.model.trainable_variables}
         if any(id(v) not in owned for v in variables):
             return {"refused": "its optimizer updates weights outside of the model that was run"}
-        if self.batch is not None and not self._from_dataset():
+        if self.batch is not None and not (self._unlabelled or self._from_dataset()):
             self._paced, self.batch = self.batch[1], None
         if self.batch is None:
             return {}
         dataset, site, element = self.batch
         weighted = isinstance(element, tuple) and len(element) == 3 and _one_a_row(element[2])
-        if not isinstance(element, tuple | list) or not (len(element) == 2 or weighted):
+        unlabelled = self._unlabelled
+        parts = len(element) if isinstance(element, tuple | list) else 0
+        if not (unlabelled or parts == 2 or weighted):
             what = f"{len(element)} parts" if isinstance(element, tuple) else type(element).__name__
             return {"refused": f"its data set gives {what}, expected (x, y)"}
         epochs = self._epochs(dataset)
-        loop = Loop(self.target, site, self.start.model.name, epochs)
+        loop = Loop(self.target, site, self.start.model.name, epochs, unlabelled=unlabelled)
         return {"loader": dataset, "loop": loop, "fit": {"epochs": epochs} if epochs else {}}
+
+    @property
+    def _unlabelled(self) -> str:
+        """How its data set gives batches whose inputs, as they are, are all that its model and its
+        loss look at; empty if they look at something else, or nobody knows."""
+        if self.batch is None or not self.inputs:
+            return ""
+        element, targets = self.batch[2], self.losses.targets
+        parts = element if isinstance(element, tuple | list) else (element,)
+        if not parts or not same(self.inputs[-1], parts[0]):
+            return ""
+        if targets is not None and not same(targets, parts[0]):
+            return ""
+        again = targets is not None and any(same(targets, part) for part in parts[1:])
+        known = len(parts) == 2 and targets is not None and not again
+        return form_of(element) or (BESIDE if known else "")
 
     def _from_dataset(self) -> bool:
         """Whether the model was given as many rows as the data set has just given, and the loss

@@ -16,6 +16,7 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.inputs import Inputs, Part, arrays_of, count_of, each, is_nested, parts_of
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
+from mnist_mlp.ports.unlabelled import BARE, TUPLE
 from mnist_mlp_keras.port.load import Given
 from mnist_mlp_keras.port.state import number
 
@@ -45,23 +46,24 @@ Triple = tuple[Inputs, Inputs, Array | None]
 class _Spy(keras.Model):
     """Stands in for the model in a real `fit`, to see what it is fed."""
 
-    def __init__(self, most: int, *, ragged: bool) -> None:
+    def __init__(self, most: int, *, ragged: bool, unlabelled: str) -> None:
         super().__init__()
+        self.unlabelled = unlabelled
         self.most = most
         self.table = RowTable(ragged=ragged)
         self.seen: list[Triple] = []
         self.tested: list[Triple] = []
         self.rows = 0
         self.parts: tuple[Part, ...] = ()
-        self.without_targets = False
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keep a batch."""
-        self.seen.append(_triple(data))
-        if not self.parts:
+        if not self.rows:
             x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             self.parts = parts_of(each(number, x))
-            self.without_targets = y is None
+            if y is None:
+                self.unlabelled = TUPLE if isinstance(data, tuple | list) else BARE
+        self.seen.append(_triple(data, labelled=not self.unlabelled))
         self.rows += count_of(self.seen[-1][0])
         if self.rows >= self.most:  # an endless generator
             self.stop_training = True
@@ -69,12 +71,13 @@ class _Spy(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Keep a batch of the validation."""
-        self.tested.append(_triple(data))
+        self.tested.append(_triple(data, labelled=not self.unlabelled))
         return {"loss": 0.0}
 
 
-def _triple(data: Any) -> Triple:
-    """Inputs, labels and weights of a batch; several inputs side by side.
+def _triple(data: Any, *, labelled: bool) -> Triple:
+    """Inputs, labels and weights of a batch; several inputs side by side. Where it is not
+    `labelled`, the labels are zeros.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def _triple(data: Any) -> Triple:
             "Give the model its outputs, and fit its targets, in one list or one dictionary."
         )
     inputs = each(number, x)
-    labels = np.zeros(count_of(inputs)) if y is None else each(number, y)
+    labels = each(number, y) if labelled and y is not None else np.zeros(count_of(inputs))
     return inputs, labels, None if weights is None else number(arrays_of(weights)[0])
 
 
@@ -112,7 +115,7 @@ class _Reader(keras.callbacks.Callback):
         del epoch, logs
         model = self.model
         if self.first_targets is None and model.seen:
-            self.first_targets = model.seen[0][1]
+            self.first_targets = model.seen[0][0 if model.unlabelled else 1]
         read = read_pass(model.seen, model.table)
         model.seen.clear()
         if read.batches:
@@ -138,7 +141,9 @@ def own_data(
     validation = given.fit.get("validation_data")
     if own is None and validation is None:
         return None
-    spy, reader = _Spy(most=max(ENDLESS * rows, AT_LEAST), ragged=ragged), _Reader()
+    unlabelled = given.loop.unlabelled if given.loop is not None else ""
+    most = max(ENDLESS * rows, AT_LEAST)
+    spy, reader = _Spy(most, ragged=ragged, unlabelled=unlabelled), _Reader()
     spy.compile(optimizer="sgd", loss=None, run_eagerly=True)
     kept = {key: given.fit[key] for key in (*OF_ARRAYS, *OF_ALL) if given.fit.get(key) is not None}
     arrays = False
@@ -156,13 +161,6 @@ def own_data(
                 elif "shuffle" in given.fit:
                     kept["shuffle"] = given.fit["shuffle"]
             spy.fit(**own, epochs=EPOCHS, verbose=0, callbacks=[reader], **kept)
-    if spy.without_targets and type(given.first()).train_step is not keras.Model.train_step:
-        raise UsageError(
-            "fit is given no targets, and a train_step of the model's own takes its batches as "
-            "they are, so what its outputs are compared with is not known.\n"
-            "Give fit the targets too, as in fit(x, x) of an autoencoder, and let train_step begin "
-            "with x, y = data."
-        )
     table = spy.table.rows()
     return OwnData(
         rows=table,
@@ -172,8 +170,11 @@ def own_data(
         shuffle=bool(kept.get("shuffle", True)) if own is not None and arrays else None,
         first_targets=reader.first_targets,
         parts=spy.table.parts(spy.parts),
-        target_parts=() if reader.first_targets is None else parts_of(reader.first_targets),
+        target_parts=()
+        if reader.first_targets is None or spy.unlabelled
+        else parts_of(reader.first_targets),
         padding=spy.table.padding,
+        unlabelled=spy.unlabelled,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.pair import PairJob, WholeRun
+from mnist_mlp.ports.unlabelled import BESIDE, batch_of
 from mnist_mlp.reference import Array
 from mnist_mlp_keras.engine import exact_scalars
 from mnist_mlp_keras.port import free
@@ -42,8 +43,13 @@ class LoopSide(KerasSide):
         if not isinstance(rows.x, np.ndarray):
             raise UsageError(f"{self.path}: its loop gives its model one tensor, not several")
         x, y, weights = self.fed(rows.x), self.fed(rows.y), rows.weights
-        epoch = []
+        epoch: list[Any] = []
         for ids in rows.batches():
+            if rows.unlabelled:
+                unused = keras.ops.zeros(len(ids), "int64") if rows.unlabelled == BESIDE else None
+                given = keras.ops.convert_to_tensor(rows.batch(ids, x))
+                epoch.append(batch_of(rows.unlabelled, given, unused))
+                continue
             batch = [rows.batch(ids, x), np.asarray(y)[ids]]
             if weights is not None:
                 batch.append(np.asarray(self.fed(weights))[ids])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.reference import Array, Tensors
 from mnist_mlp_keras.engine import exact_scalars
 from mnist_mlp_keras.port import pair_attention, pair_separable
+from mnist_mlp_keras.port.doubles import doubled
 from mnist_mlp_keras.port.load import is_recurrent, leaves_of
 from mnist_mlp_keras.port.pair_draws import Draws
 from mnist_mlp_keras.port.pair_functions import watched_functions
@@ -61,7 +62,10 @@ def default_type(precision: str) -> Iterator[None]:
     keras.config.set_floatx(precision)
     keras.config.set_dtype_policy(precision)
     try:
-        with exact_scalars() if precision == "float64" else nullcontext():
+        with ExitStack() as stack:
+            if precision == "float64":
+                stack.enter_context(exact_scalars())
+                stack.enter_context(doubled())
             yield
     finally:
         keras.config.set_floatx(before[0])

@@ -24,6 +24,7 @@ from mnist_mlp.ports.pair import (
 )
 from mnist_mlp.ports.parts import draws_of, joined, joined_draws, joined_result
 from mnist_mlp.ports.trials import mends_of_layers
+from mnist_mlp.ports.unlabelled import batch_of
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp.reference import Array, Tensors
@@ -174,20 +175,14 @@ class PairRun(keras.callbacks.Callback):
             orders = np.tile(np.arange(rows.count), (self.job.epochs, 1))
             if self.job.validation is not None and side.validates:
                 options["validation_data"] = (
-                    planned_dataset(
-                        side.fed(rows.x), side.fed(rows.y), orders[:1], batch_size=rows.batch_size
-                    )
+                    self._planned(orders[:1])
                     if not rows.by_batch
                     else self._in_batches(1, weighted=False)
                 )
             try:
                 with watched_gradients(self.taken):
                     model.fit(
-                        planned_dataset(
-                            *(side.fed(rows.x), side.fed(rows.y), orders),
-                            batch_size=rows.batch_size,
-                            weights=self._weights,
-                        )
+                        self._planned(orders, weights=self._weights)
                         if self.parts == 1 and not rows.by_batch
                         else self._in_batches(self.job.epochs),
                         epochs=self.job.epochs,
@@ -204,12 +199,26 @@ class PairRun(keras.callbacks.Callback):
                 model.test_function = None
             self._close()
 
+    def _planned(self, orders: Array, *, weights: Array | None = None) -> Any:
+        """The batches of all epochs, each of `batch_size` rows but perhaps the last."""
+        rows, fed = self.job.rows, self.side.fed
+        y = None if rows.unlabelled else fed(rows.y)
+        planned = planned_dataset(
+            fed(rows.x), y, orders, batch_size=rows.batch_size, weights=weights
+        )
+        if not rows.unlabelled:
+            return planned
+        return planned.map(lambda x: batch_of(rows.unlabelled, x))
+
     def _in_batches(self, epochs: int, *, weighted: bool = True) -> Any:
         """The batches of all epochs, where several make one update, or not all are equally long."""
         rows, fed = self.job.rows, self.side.fed
         x, y = fed(rows.x), fed(rows.y)
         batches = []
         for ids in rows.batches(self.parts):
+            if rows.unlabelled:
+                batches.append(batch_of(rows.unlabelled, rows.batch(ids, x)))
+                continue
             chosen = np.array(ids)
             batch = [rows.batch(ids, x), each(lambda a: a[chosen], y)]  # noqa: B023
             if weighted and self._weights is not None:

@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -27,7 +27,7 @@ from mnist_mlp.ports.script import (
 )
 from mnist_mlp.ports.source import read_source
 from mnist_mlp.ports.user_code import HELD, is_script, load_object, path_of
-from mnist_mlp_keras.engine import casts_to_double, seeding
+from mnist_mlp_keras.engine import seeding
 from mnist_mlp_keras.port.loop import LoopWatch, refusal
 from mnist_mlp_keras.port.slices import BatchWatch
 
@@ -71,9 +71,8 @@ class Script:
         """Run it; what was caught."""
         # Layers are called as in the first run: their names are counted from the start.
         keras.utils.clear_session(free_memory=False)
-        double = casts_to_double() if keras.config.floatx() == "float64" else nullcontext()
         seeds = other_seeds(seed, {keras.utils: ("set_random_seed",), **seeding()})
-        with seeds, double, _downloads_apart():
+        with seeds, _downloads_apart():
             return run_script(self.target, watching)
 
     @contextmanager

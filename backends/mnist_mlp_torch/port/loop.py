@@ -25,6 +25,7 @@ from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, names_of, patched
+from mnist_mlp.ports.unlabelled import BESIDE, form_of
 from mnist_mlp_torch.port.loop_made import Made, place_of
 from mnist_mlp_torch.port.loop_modules import Called, Joint, chained, named
 from mnist_mlp_torch.port.pair_inputs import keys_of_batch
@@ -49,7 +50,8 @@ class Loop:
     `loader` is None where it makes its batches itself, or its targets out of what its loader gives,
     which is `paced` then. `kind` is the type of a batch, `keys` say what is where in one that is a
     dictionary, `epochs` how often its data are gone over, where that is known, and `before` how
-    often its module is called before it trains. `accumulated` batches make one update.
+    often its module is called before it trains. `accumulated` batches make one update. Of
+    `unlabelled` batches, only the inputs are looked at (see `OwnData`).
     """
 
     module: int
@@ -65,6 +67,7 @@ class Loop:
     names: tuple[str, ...] = ()
     chained: bool = False
     quiet: bool = False
+    unlabelled: str = ""
 
     def whole(self, modules: Sequence[Any]) -> Any:
         """Its module, or all of them as one, of the `modules` that its script has made."""
@@ -196,7 +199,7 @@ class LoopWatch:
             self._forget()
             return
         self._take_parts(optimizer)
-        if self.batch is not None and not self._from_loader():
+        if self.batch is not None and not (self._unlabelled or self._from_loader()):
             self.paced = place_of(self.batch[0], self.made.loaders)
             self.batch = None
         meant = self.own is None and self.batch is None and self.catch.is_meant(self.root)
@@ -235,6 +238,22 @@ class LoopWatch:
         backward; None if that is not what it did."""
         batches = [(n, m) for n, m in (*self.earlier, self._of_this_batch) if m]
         return len(batches) if self.batch and set(batches) == {(1, 1)} else None
+
+    @property
+    def _unlabelled(self) -> str:
+        """How its loader gives batches whose inputs, as they are, are all that its module and its
+        loss look at; empty if they look at something else, or nobody knows."""
+        if self.batch is None or not self.slices.inputs:
+            return ""
+        batch, targets = self.batch[1], self.slices.targets.seen
+        parts = tensors_in(batch)
+        if not parts or not same(self.slices.inputs[-1], parts[0]):
+            return ""
+        if targets is not None and not same(targets, parts[0]):
+            return ""
+        again = targets is not None and any(same(targets, part) for part in parts[1:])
+        pair = isinstance(batch, tuple | list) and len(batch) == 2
+        return form_of(batch) or (BESIDE if pair and targets is not None and not again else "")
 
     def _from_loader(self) -> bool:
         """Whether the module was given as many rows as its loader has just given, and the loss
@@ -308,7 +327,7 @@ class LoopWatch:
                 keys = keys_of_batch(batch, path=self.path, read=batch.read)
             except UserCodeError as error:
                 return {"refused": str(error).removeprefix(f"{self.path}: ")}
-        elif not isinstance(batch, tuple | list) or len(batch) < 2:
+        elif not self._unlabelled and (not isinstance(batch, tuple | list) or len(batch) < 2):
             given = type(batch).__name__
             return {"refused": f"its loader gives {given}, expected (x, y) or a dictionary"}
         number = place_of(loader, self.made.loaders)
@@ -318,6 +337,7 @@ class LoopWatch:
             loop,
             loader=number,
             kind=dict if keys is not None else tuple if isinstance(batch, tuple) else list,
+            unlabelled=self._unlabelled,
             epochs=self._epochs(loader),
             before=self.before - accumulated + 1,
             keys=keys,

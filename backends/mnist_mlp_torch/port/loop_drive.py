@@ -109,7 +109,7 @@ class Drive(Driving):
         self._epoch = self.rest_of_epoch(joined=not self.catch.loops)
         for batch in self._epoch:
             self._fresh = True
-            yield self.loop.kind(batch)
+            yield batch if isinstance(batch, Tensor) else self.loop.kind(batch)
             self.on_end()
             self.end_if_done()
 

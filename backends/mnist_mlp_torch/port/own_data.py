@@ -20,6 +20,7 @@ from mnist_mlp.ports.inputs import Inputs, Part, each, is_nested, parts_of
 from mnist_mlp.ports.padding import lengths_behind
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
+from mnist_mlp.ports.unlabelled import BARE, form_of
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.layers import to_array
 from mnist_mlp_torch.port.lines import note_loader
@@ -80,7 +81,7 @@ def own_data(
             epochs.append(read(train, "loader"))
             if not epochs[0].batches:
                 raise UserCodeError(f"{given.path}: the loader gives no batch")
-            first_targets = firsts[0]
+            first_targets = form.first if form.unlabelled else firsts[0]
             slow = time.perf_counter() - start > SLOW_S
             epochs += [read(train, "loader") for _ in range(1 if slow else EPOCHS - 1)]
         if validation is not None and not slow:
@@ -109,6 +110,7 @@ def own_data(
         target_parts=() if first_targets is None else parts_of(first_targets),
         padding=table.padding,
         flat_order=form.flat_order,
+        unlabelled=form.unlabelled,
     )
 
 
@@ -137,11 +139,21 @@ class Form:
     flat: bool = False
     keys: BatchKeys | None = None
     flat_order: tuple[int, ...] = ()
+    unlabelled: str = ""
+    first: Array | None = None
+    """The first inputs, where there are no targets."""
 
 
 def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iterator[Triple]:
     for given_batch in loader:
         batch = given_batch
+        if form.several:
+            form.unlabelled = given.loop.unlabelled if given.loop is not None else form_of(batch)
+        if form.unlabelled:
+            x = _as_array(batch if form.unlabelled == BARE else batch[0])
+            form.first = x if form.first is None else form.first
+            yield x, np.zeros(len(x)), None
+            continue
         if isinstance(batch, Mapping):
             batch = _by_keys(batch, given, form)
         weights = None

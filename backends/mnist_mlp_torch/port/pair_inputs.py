@@ -17,6 +17,7 @@ from mnist_mlp.ports.batch_keys import BatchKeys, KeysError, keys_of, keys_read_
 from mnist_mlp.ports.inputs import arrays_of, each
 from mnist_mlp.ports.pair import PairRows
 from mnist_mlp.ports.source import read_source
+from mnist_mlp.ports.unlabelled import batch_of
 from mnist_mlp.reference import Array
 
 
@@ -27,7 +28,7 @@ class Fed(Dataset[Any]):
         self.x, self.y = each(tensor, rows.x), each(tensor, rows.y)
         self.weights = None if rows.weights is None else tensor(rows.weights)
         self.flat, self.keys, self.count = rows.flat, rows.keys, rows.count
-        self.rows = rows
+        self.unlabelled, self.rows = rows.unlabelled, rows
 
     def __len__(self) -> int:
         return self.count
@@ -41,7 +42,10 @@ class Fed(Dataset[Any]):
         return [self._row(x, place, index) for place, index in enumerate(indices)]
 
     def _row(self, inputs: Any, place: int, index: int) -> Any:
-        x, y = each(lambda a: a[place], inputs), each(lambda a: a[index], self.y)
+        x = each(lambda a: a[place], inputs)
+        if self.unlabelled:
+            return batch_of(self.unlabelled, x)
+        y = each(lambda a: a[index], self.y)
         if self.weights is not None:
             return (*arrays_of(x), *arrays_of(y), self.weights[index])
         if self.keys is not None:
@@ -119,8 +123,11 @@ def split(module: Any, batch: Any, *, inputs: int | None = None) -> tuple[Any, A
     """What a plain module is called with for a batch of a loader, and the targets.
 
     Of a tuple, it is the first `inputs` parts, by default all but the last. Of a dictionary, it is
-    what its `forward` names, if it does, else all but the targets.
+    what its `forward` names, if it does, else all but the targets. A batch of one tensor is both.
     """
+    if isinstance(batch, Tensor) or (len(batch) == 1 and not isinstance(batch, Mapping)):
+        x = batch if isinstance(batch, Tensor) else batch[0]
+        return x, x
     if not isinstance(batch, Mapping):
         cut = inputs or len(batch) - 1
         x, y = (part[0] if len(part) == 1 else part for part in (batch[:cut], batch[cut:]))

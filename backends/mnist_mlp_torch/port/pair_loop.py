@@ -163,7 +163,7 @@ class _LoopRun(PairRun):
             reason = "it makes its batches itself, and the data have several targets"
             raise UsageError(refusal(self.side.given.path, reason))
         loader = DataLoader(Fed(rows, self.side.tensor), batch_sampler=rows.batches(self.parts))
-        epoch = [batch if rows.keys is not None else tuple(batch) for batch in loader]
+        epoch = list(map(_as_given, loader))
         epochs = [epoch[: self.parts]] if one_batch else [epoch] * self.job.epochs
         if self._drive(epochs) < sum(map(len, epochs)):
             # Its own epochs are fewer: all batches in one.
@@ -213,7 +213,7 @@ class _LoopRun(PairRun):
         alike = replace(rows, x=x, y=y, weights=weights, padding=None)
         same = Fed(alike, self.side.tensor)
         loader = DataLoader(same, batch_sampler=[list(range(n)) for n in counts])
-        batches = [batch if rows.keys is not None else tuple(batch) for batch in loader]
+        batches = list(map(_as_given, loader))
         probe = RestProbe(loop, batches)
         seed_everything(0)
         script.run(probe.watching)
@@ -338,6 +338,11 @@ class _LoopRun(PairRun):
                 self.module.get_buffer(name).copy_(value)
         self._still = {}
         super()._close()
+
+
+def _as_given(batch: Any) -> Any:
+    """A batch as a loader gives it, but for a list of its parts, which is a tuple."""
+    return tuple(batch) if isinstance(batch, list) else batch
 
 
 class _LoopRates(_LoopRun):

@@ -66,6 +66,7 @@ from mnist_mlp.ports.pair import (
     PairStep,
 )
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
+from mnist_mlp.ports.unlabelled import told
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import Spec
 
@@ -157,7 +158,8 @@ def _brought(
     weighted = False
     for number in sorted((0, 1), key=lambda n: sides[n].described.framework != "keras"):
         side = sides[number]
-        found[number] = side.worker.pair_brought(images, labels, targets=targets, weighted=weighted)
+        brought = side.worker.pair_brought(images, labels, targets=targets, weighted=weighted)
+        found[number] = replace(brought, own=told(brought.own))
         if side.described.framework == "keras":
             own = found[number].own
             losses = [loss for loss in side.described.output_losses if loss]

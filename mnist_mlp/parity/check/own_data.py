@@ -256,8 +256,9 @@ def keeps_batches(epochs: Sequence[OwnPass]) -> bool:
 
 
 def sorted_by_class(own: OwnPass) -> bool:
-    """Whether the classes of a pass only rise."""
-    return own.targets.ndim == 1 and bool((np.diff(own.targets) >= 0).all())
+    """Whether the classes of a pass, which has several, only rise."""
+    steps = np.diff(own.targets) if own.targets.ndim == 1 else np.full(1, -1)
+    return bool(steps.any() and (steps >= 0).all())
 
 
 def _strange_rows(

@@ -132,6 +132,12 @@ class Pair:
         self.ours = np.where(self.places >= 0, firsts[self.places], beyond)
 
     @property
+    def labelled(self) -> bool:
+        """Whether targets can differ: not where a side has none, or both have their inputs."""
+        a, b = self.a, self.b
+        return not (a.unlabelled or b.unlabelled or (a.again and b.again))
+
+    @property
     def steps_per_epoch(self) -> int:
         """Batches of the original's first epoch."""
         return max(len(self.a.epochs[0].batches), 1)

@@ -111,7 +111,8 @@ def _training(seen: DataVerdict, pair: Pair, size: int) -> None:
     if not _same_kind_of_rows(seen, pair):
         return
     seen.breaks += _rows(seen, pair, size)
-    seen.breaks += label_breaks(pair, pair.a.epochs, pair.b.epochs, step=None)
+    if pair.labelled:
+        seen.breaks += label_breaks(pair, pair.a.epochs, pair.b.epochs, step=None)
     seen.breaks += pixel_breaks(pair, pair.b.epochs[0], step=1, where="in the loader")
     inputs = pair.b.rows.inputs
     seen.scaling_judged = all(
@@ -349,7 +350,8 @@ def _validation(
             seen.not_exercised.append(f"which rows validation shows: {why}")
         else:
             seen.breaks.append(ids_break(_other_validation(a, b, ours), place=place))
-    seen.breaks += label_breaks(pair, (theirs,), (ours,), step=step)
+    if pair.labelled:
+        seen.breaks += label_breaks(pair, (theirs,), (ours,), step=step)
     seen.breaks += pixel_breaks(pair, ours, step=step, where="in validation")
     seen.compared["data"] = seen.compared.get("data", 0) + int(found.sum())
 

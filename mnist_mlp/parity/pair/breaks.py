@@ -11,7 +11,7 @@ import numpy as np
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair.blame import lines_of
 from mnist_mlp.parity.pair.code import code_of
-from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
+from mnist_mlp.parity.pair.experiments import CHAIN, SINGLE, explain, first_of
 from mnist_mlp.parity.pair.judge import Finding, Judged, unmoved_by
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, weight_words
@@ -62,10 +62,6 @@ MOST = 12
 
 IMMEASURABLE = 1e30
 """Size of a difference from what is not there, or from numbers that are all zero."""
-
-SINGLE = 1e-6
-"""Relative difference that a number rounded to float32 makes: a table of positions that was made
-before the model was turned to float64, or a function that knows no float64."""
 
 
 @dataclass

@@ -41,6 +41,10 @@ TOGETHER = 3
 SAME = 1e-10
 """Relative difference of two factors that are the same; they are quotients of float64 losses."""
 
+SINGLE = 1e-6
+"""Relative difference that a number rounded to float32 makes: a table of positions that was made
+before the model was turned to float64, or a function that knows no float64."""
+
 CHAIN = ("forward", "loss", "gradient")
 """Stages of which each makes the next differ; update and state are judged from equal inputs."""
 
@@ -465,6 +469,8 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
     if len(set(rows)) < 2 and not several:  # then a sum over the rows is no other than a constant
         return
     mends = (Mend(None, "loss_scale", tuple(factors)),)
+    if all(abs(factor - 1) <= SINGLE for factor in factors):
+        return  # a probability that one side keeps from zero, rather
     if _all_alike(factors):
         text = f"{1 / factors[0]:.6g} times the original's"
         fix = _fix_of_scale(run, factors[0])

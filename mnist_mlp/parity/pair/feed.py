@@ -33,6 +33,7 @@ from mnist_mlp.ports.inputs import (
 from mnist_mlp.ports.pair import PairBrought, PairRows
 from mnist_mlp.ports.protocol import OwnData, PortDescription, Rows
 from mnist_mlp.ports.rows import find, side_by_side_targets
+from mnist_mlp.ports.unlabelled import BARE, TUPLE
 from mnist_mlp.reference import Array, scale_pixels
 
 BATCHES = 2.5
@@ -172,16 +173,25 @@ def _own(own: OwnData | None, rows: int | None, size: int) -> list[PairRows]:
         return []
     one = own.epochs[0]
     ids = one.ids[:rows]
-    y = targets_given(own, one.targets[:rows])
+    x = _given_rows(own, ids)
+    y = _as_targets(own, x) if own.again else targets_given(own, one.targets[:rows])
     weights = None if one.weights is None else _rounded(one.weights[:rows])
-    made = PairRows(_given_rows(own, ids), y, size, own.flat, own.keys, weights)
+    made = PairRows(x, y, size, own.flat, own.keys, weights)
     return [_padded(made, own, ids)]
 
 
 def _padded(rows: PairRows, own: OwnData, ids: Array) -> PairRows:
     """Rows with what is known of how they are padded and put into a batch."""
     padding = None if own.padding is None else own.padding.of(ids)
-    return replace(rows, padding=padding, flat_order=own.flat_order)
+    return replace(rows, padding=padding, flat_order=own.flat_order, unlabelled=own.unlabelled)
+
+
+def _as_targets(own: OwnData, x: Inputs) -> Inputs:
+    """Inputs in the form of the targets, where these are the inputs again."""
+    form = own.first_targets
+    if not isinstance(x, np.ndarray) or not isinstance(form, np.ndarray):
+        return x
+    return x.reshape(len(x), *form.shape[1:])
 
 
 def _given_rows(own: OwnData, ids: Array) -> Inputs:
@@ -431,10 +441,15 @@ def _same_rows(rows: PairRows, own: OwnData, table: Rows, ids: Array) -> PairRow
     places = find(table, own.rows)[ids]
     if (places < 0).any():
         return None
-    x = _given_rows(own, places)
+    x, unlabelled, again = _given_rows(own, places), rows.unlabelled, _is_again(rows)
     rows = _padded(rows, own, places)
     form = own.first_targets
     assert form is not None
+    if own.unlabelled or (own.again and again):
+        return replace(rows, x=x, y=_as_targets(own, x), flat=own.flat, keys=own.keys)
+    if unlabelled:  # the original has nothing that the port's targets could be
+        y = targets_given(own, _targets_of(own)[places])
+        return replace(rows, x=x, y=y, flat=own.flat, keys=own.keys)
     if not isinstance(form, np.ndarray) or not isinstance(rows.y, np.ndarray):
         targets = _same_targets(rows.y, own)
         return None if targets is None else replace(rows, x=x, y=targets, flat=own.flat)
@@ -468,6 +483,21 @@ def _weighted(rows: PairRows, own: OwnData | None, table: Rows, ids: Array | Non
     return replace(rows, weights=_rounded(known[find(table, own.rows)[ids]]))
 
 
+def _is_again(rows: PairRows) -> bool:
+    """Whether targets are the inputs again, in whatever shape."""
+    if not isinstance(rows.x, np.ndarray) or not isinstance(rows.y, np.ndarray):
+        return False
+    return rows.x.size == rows.y.size and np.array_equal(rows.x.ravel(), rows.y.ravel())
+
+
+def _targets_of(own: OwnData) -> Array:
+    """The targets of each of the rows that an epoch has, (m,) or (m, k)."""
+    one = own.epochs[0]
+    known = np.zeros((len(own.rows), *one.targets.shape[1:]), one.targets.dtype)
+    known[one.ids] = one.targets
+    return known
+
+
 def _same_targets(y: Inputs, own: OwnData) -> Inputs | None:
     """The original's targets, one or several, as the port is given them; None if they don't fit."""
     table, _ = side_by_side_targets(arrays_of(y))
@@ -485,11 +515,15 @@ def _forms(
 ) -> Iterator[PairRows]:
     """Rows in other forms, the likeliest first: channels first, as given, flat; then as other
     numbers; then targets."""
-    rows = replace(rows, keys=own.keys if own is not None else None)
+    unlabelled = "" if own is None else own.unlabelled
+    rows = replace(rows, keys=own.keys if own is not None else None, unlabelled=unlabelled)
     x, y = rows.x, rows.y
-    if isinstance(x, np.ndarray) and isinstance(y, np.ndarray) and np.array_equal(x, y):
-        made = (made for table in _numbers(x) for made in _inputs(table, first))
-        yield from (replace(rows, x=x, y=x) for x in made)  # an autoencoder
+    again = isinstance(x, np.ndarray) and isinstance(y, np.ndarray) and np.array_equal(x, y)
+    if isinstance(x, np.ndarray) and (unlabelled or again):
+        kinds = [unlabelled] if own is not None else ["", BARE, TUPLE]
+        for kind, table in product(kinds, _numbers(x)):  # an autoencoder
+            made = (replace(rows, x=x, y=x, unlabelled=kind) for x in _inputs(table, first))
+            yield from made
         return
     inputs = list(_input_forms(rows.x, first, own))
     if isinstance(y, np.ndarray):

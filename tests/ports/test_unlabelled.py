@@ -1,0 +1,86 @@
+"""Data without targets, and data whose targets are their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mnist_mlp.parity.pair.feed import _same_rows
+from mnist_mlp.ports.pair import PairRows
+from mnist_mlp.ports.protocol import OwnData, OwnPass, Rows
+from mnist_mlp.ports.unlabelled import BARE, BESIDE, TUPLE, batch_of, form_of, told
+
+X = np.random.default_rng(0).random((12, 4, 4, 3))
+IDS = (np.arange(8), np.arange(8, 12))
+
+
+def own_of(x: np.ndarray, y: np.ndarray, **more: Any) -> OwnData:
+    table, targets = x.reshape(len(x), -1), y.reshape(len(y), -1)
+    one = OwnPass(IDS, targets if targets.shape[1] > 1 else targets[:, 0])
+    return OwnData(Rows(table), x.shape[1:], (one,), **{"first_targets": y[:8], **more})
+
+
+@pytest.mark.parametrize(
+    ("batch", "form"),
+    [(X, BARE), ((X,), TUPLE), ([X], TUPLE), ((X, X), ""), ({"x": X}, "")],
+    ids=["array", "tuple", "list", "pair", "names"],
+)
+def test_how_a_batch_comes_that_is_one_array(batch: Any, form: str) -> None:
+    assert form_of(batch) == form
+
+
+def test_a_batch_in_each_form() -> None:
+    assert batch_of(BARE, X) is X
+    assert batch_of(TUPLE, X) == (X,)
+    assert batch_of(BESIDE, X, 7) == (X, 7)
+
+
+CHANGED = X.copy()
+CHANGED[3, 0, 0, 0] += 1e-3
+
+
+@pytest.mark.parametrize(
+    ("y", "more", "again"),
+    [(X, {}, True), (CHANGED, {}, False), (np.zeros(12), {"unlabelled": BARE}, True)],
+    ids=["the inputs", "one number is another", "none"],
+)
+def test_whether_targets_are_the_inputs_again(
+    y: np.ndarray, more: Mapping[str, Any], again: bool
+) -> None:
+    own = told(own_of(X, y, **more))
+    assert own is not None
+    assert own.again is again
+
+
+MOVED = np.moveaxis(X, -1, 1)
+PORTS = {
+    "bare": (
+        own_of(MOVED, np.zeros(12), unlabelled=BARE, again=True, first_targets=MOVED[:8]),
+        MOVED,
+    ),
+    "again": (own_of(MOVED, MOVED, again=True), MOVED),
+    "flat targets": (own_of(MOVED, MOVED.reshape(12, -1), again=True), MOVED.reshape(12, -1)),
+}
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_the_ports_targets_are_its_own_inputs_in_its_own_order(port: str) -> None:
+    """The original has the channels last: to reshape its targets would mix colours."""
+    own, wanted = PORTS[port]
+    made = _same_rows(PairRows(X, X, 8), own, Rows(X.reshape(12, -1)), np.arange(12))
+    assert made is not None
+    assert made.unlabelled == own.unlabelled
+    assert np.array_equal(made.x, np.float32(MOVED))
+    assert np.array_equal(made.y, np.float32(wanted))
+
+
+def test_an_original_without_targets_leaves_the_port_its_own() -> None:
+    labels = np.arange(12) % 3
+    rows = PairRows(X, X, 8, unlabelled=BARE)
+    made = _same_rows(rows, own_of(X, labels), Rows(X.reshape(12, -1)), np.arange(12))
+    assert made is not None
+    assert made.unlabelled == ""
+    assert np.array_equal(made.y, labels)
