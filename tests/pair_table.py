@@ -34,7 +34,7 @@ PAIRS = Path(__file__).parent / "pairs"
 
 TOLERATED = {
     *("flatten_order", "concatenation_order", "unbiased_variance", "repeated_rows"),
-    *("decay_outside_loss", "padded_otherwise"),
+    *("decay_outside_loss", "padded_otherwise", "constant_in_loss"),
     *("clip_norm_slack", "schedule_in_float32", "constraint_epsilon"),
     *(f"{name}_epsilon_placement" for name in ("adam", "rmsprop", "adagrad", "adamax")),
 }

@@ -316,10 +316,26 @@ def exact_scalars() -> Iterator[None]:
     Otherwise TensorFlow makes it float32 first: hyperparameters, the constants of GELU and the
     slope of a leaky ReLU would then be wrong by 1e-8 in a float64 run, and so would what Keras's
     own operations make of a number alone, as the logarithm of 2 in log-cosh. It also resizes
-    images in float32, whatever it is given. A user's own cast to float32 is one to float64 in a
-    float64 run.
+    images in float32, whatever it is given, and has no maximum over volumes in float64. A user's
+    own cast to float32 is one to float64 in a float64 run.
     """
     original, leaky_relu, resize = tf.cast, tf.nn.leaky_relu, tf.image.resize
+    max_pool = tf.nn.max_pool
+
+    def pooled(x: Any, size: Any, strides: Any, padding: Any, data_format: Any = None) -> Any:
+        if getattr(x, "dtype", None) != tf.float64 or len(x.shape) != 5 or data_format == "NCDHW":
+            return max_pool(x, size, strides, padding, data_format)
+        (depth, *flat), (along, *across) = (
+            [n] * 3 if isinstance(n, int) else list(n)[-4:-1] if len(n) == 5 else list(n)
+            for n in (size, strides)
+        )
+        # Of equal numbers, the first in the order of rows gets the gradient, as of a volume.
+        slices = tf.reshape(x, (-1, *x.shape[2:]))
+        slices = max_pool(slices, flat, across, padding)
+        shape = (-1, x.shape[1], *slices.shape[1:])
+        lines = tf.reshape(slices, (-1, x.shape[1], shape[2] * shape[3], shape[4]))
+        lines = max_pool(lines, (depth, 1), (along, 1), padding)
+        return tf.reshape(lines, (-1, lines.shape[1], *shape[2:]))
 
     def resized(images: Any, size: Any, method: Any = "bilinear", **options: Any) -> Any:
         exact = getattr(images, "dtype", None) == tf.float64 and len(images.shape) == 4
@@ -360,13 +376,13 @@ def exact_scalars() -> Iterator[None]:
     holders = [m for m in _MODULES_OF_OPERATIONS if m.convert_to_tensor is to_tensor]
     for holder in holders:
         holder.convert_to_tensor = tensor
-    tf.nn.leaky_relu, tf.image.resize = leaky, resized
+    tf.nn.leaky_relu, tf.image.resize, tf.nn.max_pool = leaky, resized, pooled
     try:
         yield
     finally:
         for holder in holders:
             holder.convert_to_tensor = to_tensor
-        tf.nn.leaky_relu, tf.image.resize = leaky_relu, resize
+        tf.nn.leaky_relu, tf.image.resize, tf.nn.max_pool = leaky_relu, resize, max_pool
         for owner in owners:
             owner.cast = original
 

@@ -14,9 +14,10 @@ from mnist_mlp.parity.pair.breaks import is_rounded
 from mnist_mlp.parity.pair.clip_hypotheses import CLIP_FIXES
 from mnist_mlp.parity.pair.judge import Finding
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.parity.pair.weight_map import WeightMap
+from mnist_mlp.parity.pair.sequences import of_outputs
+from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.parity.steps.arbiter import keep_bits
-from mnist_mlp.ports.pair import PairFacts, PairRows, PairStep
+from mnist_mlp.ports.pair import PairFacts, PairLayer, PairRows, PairStep
 
 FACTS = PairFacts("torch", (), 0)
 
@@ -66,3 +67,19 @@ def test_rounded_data_of_several_inputs_are_no_difference(
     run = PairRun(lambda _: (), FACTS, FACTS, (), rows[1], WeightMap(()), rows_a=rows[0])
     finding = Finding("forward", 1, 0, "inputs", size, "2", "1")
     assert is_rounded(finding, run) == rounded
+
+
+@pytest.mark.parametrize(
+    ("framework", "kind", "fix"),
+    [
+        ("torch", "rnn", 'nonlinearity="relu" in it'),
+        ("torch", "lstm", "by hand, a cell of your own in a loop, with relu for the state, for it"),
+        ("keras", "lstm", 'activation="relu" in it'),
+    ],
+)
+def test_another_function_in_a_recurrent_layer(framework: str, kind: str, fix: str) -> None:
+    """torch's own LSTM has no other one."""
+    a = PairLayer(0, "a", kind, {"activation": "relu"})
+    b = PairLayer(0, "it", kind, {"activation": "tanh"})
+    ((_, cause),) = of_outputs(LayerPair(a, b), framework)
+    assert (cause.name, cause.fix) == ("recurrent_settings", fix)

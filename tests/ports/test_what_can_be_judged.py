@@ -535,7 +535,7 @@ from keras import layers
 
 
 def build():
-    each = layers.TimeDistributed(layers.LAYER)
+    each = layers.LAYER
     model = keras.Sequential([keras.Input((5, 6)), each, layers.Dense(4)])
     model.compile("sgd", "sparse_categorical_crossentropy")
     return model
@@ -546,10 +546,16 @@ def build():
     ("text", "told"),
     [
         (TWO_OUTPUTS, None),
-        (AT_EACH_STEP.replace("LAYER", "LayerNormalization()"), "it has TimeDistributed"),
-        (AT_EACH_STEP.replace("LAYER", "Dense(3)"), None),
+        (AT_EACH_STEP.replace("LAYER", "Masking()"), "it has Masking"),
+        (AT_EACH_STEP.replace("LAYER", "TimeDistributed(layers.LayerNormalization())"), None),
+        (AT_EACH_STEP.replace("LAYER", "TimeDistributed(layers.Dense(3))"), None),
+        (AT_EACH_STEP.replace("LAYER", "UnitNormalization()"), None),
+        (AT_EACH_STEP.replace("LAYER", "RMSNormalization()"), None),
     ],
-    ids=["two outputs", "a layer at each step", "a dense layer at each step"],
+    ids=[
+        *("two outputs", "a mask", "a layer at each step", "a dense layer at each step"),
+        *("unit length", "root mean square"),
+    ],
 )
 def test_what_no_port_can_be_held_against_is_named(
     text: str, told: str | None, bench: Bench, workers: Workers

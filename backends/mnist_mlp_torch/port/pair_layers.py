@@ -211,6 +211,9 @@ def _settings_of_layer(call: Call) -> dict[str, Any]:
             return {"alpha": float(given.get("alpha", 1.0))}
         case "gelu":
             return {"approximate": given["approximate"] == "tanh"}
+        case "softmax" | "log_softmax" if given.get("dim") is not None:
+            rank = call.input.dim()
+            return {"axis": int(given["dim"]) % rank, "axes": rank}
     return {}
 
 
@@ -405,7 +408,7 @@ def activation(kind: str, x: Tensor, settings: Mapping[str, Any]) -> Tensor:
         case "linear":
             return x
         case "softmax" | "log_softmax":
-            made: Tensor = getattr(F, kind)(x, dim=-1)
+            made: Tensor = getattr(F, kind)(x, dim=settings.get("axis", -1))
             return made
         case "leaky_relu":
             return F.leaky_relu(x, settings.get("slope", 0.3))

@@ -36,6 +36,7 @@ from mnist_mlp.parity.findings import Break, Cause
 from mnist_mlp.parity.not_exercised import early_stopping
 from mnist_mlp.parity.outcome import Outcome
 from mnist_mlp.parity.pair import arithmetic
+from mnist_mlp.parity.pair.activations import untold_activations
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.clip_hypotheses import unreached_clipping
@@ -411,6 +412,9 @@ def _beyond_the_steps(run: PairRun, seen: PairEvidence, lengths: Lengths) -> lis
     if clipping is not None and not seen.broken("update"):
         words, both_clip = clipping
         (seen.not_judged if both_clip else seen.told).append(f"clipping: {words}")
+    if not seen.broken("forward"):
+        unlike = untold_activations(run)
+        seen.not_judged += [f"{words}, which no judged step tells apart" for words in unlike]
     a, b = run.facts_a, run.facts_b
     restored = [
         bool(side.early_stopping and side.early_stopping["best_weights"]) for side in (a, b)

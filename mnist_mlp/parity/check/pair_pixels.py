@@ -52,9 +52,14 @@ def pixel_breaks(pair: Pair, own: OwnPass, *, step: int, where: str) -> Iterator
 
 def _laid_out(x: Array, shape: tuple[int, ...], wanted: tuple[int, ...]) -> Array:
     """Images and sequences with their channels last as those with their channels first, or the
-    other way; `shape` and `wanted` are those of one row."""
+    other way; `shape` and `wanted` are those of one row. Of films, each picture may be so."""
     axes = tuple(range(len(shape)))
-    for order in ((*axes[-1:], *axes[:-1]), (*axes[1:], *axes[:1])):
+    orders = [
+        (*axes[:n], *moved)
+        for n in range(max(len(axes) - 1, 1))
+        for moved in ((*axes[-1:], *axes[n:-1]), (*axes[n + 1 :], *axes[n : n + 1]))
+    ]
+    for order in orders:
         if shape != wanted and tuple(shape[axis] for axis in order) == wanted:
             moved = x.reshape(len(x), *shape).transpose(0, *(axis + 1 for axis in order))
             return moved.reshape(len(x), -1)

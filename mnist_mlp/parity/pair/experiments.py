@@ -111,7 +111,10 @@ def hypotheses(finding: Finding, run: PairRun, mended: Sequence[Mend] = ()) -> I
             yield from _mode(run)
             yield from _padding(run, finding.layer)
             yield from _settings(pair.a, pair.b, run.facts_b.framework)
-            tried = (*sequences.of_outputs(pair), *of_padding(run.rows_a, run.rows_b))
+            tried = (
+                *sequences.of_outputs(pair, run.facts_b.framework),
+                *of_padding(run.rows_a, run.rows_b),
+            )
             yield from (Hypothesis(*each) for each in tried)
         case "forward":
             assert finding.layer is not None
@@ -282,9 +285,9 @@ def _work(run: PairRun, index: int) -> Iterator[Hypothesis]:
                 source = at_its_source(beside, run.weights, run.facts_a.layers, run.facts_b.layers)
                 tried = list(_missing(source, run, last=last))
             elif beside.a is None:
-                tried = list(_extra(beside.b))
+                tried = [*_other_axes(beside.b), *_extra(beside.b)]
             else:
-                tried = list(_otherwise(beside.a, beside.b))
+                tried = [*_other_axes(beside.b), *_otherwise(beside.a, beside.b)]
             yield from tried
             for each in tried:
                 kinds = tuple(x.kind if x else "" for x in (beside.a, beside.b))
@@ -382,6 +385,20 @@ def _extra(layer: PairLayer) -> Iterator[Hypothesis]:
             yield Hypothesis(mends, Cause("pooling_settings", f"{layer.name}, not in the original"))
 
 
+def _other_axes(b: PairLayer) -> Iterator[Hypothesis]:
+    """A softmax of the port's over another axis, whatever the original's shapes are."""
+    here = b.settings.get("axis")
+    if here is None or family(b.kind) != "activation":
+        return
+    for axis in range(b.settings["axes"]):
+        if axis != here:
+            text = f"over axis {here} instead of {axis} in {b.name}"
+            cause = Cause("other_activation", text, fix=f"dim={axis} in {b.name}")
+            if here == 0:
+                cause = replace(cause, name="softmax_over_batch")
+            yield Hypothesis((Mend(b.number, "axis", axis),), cause)
+
+
 def _otherwise(a: PairLayer, b: PairLayer) -> Iterator[Hypothesis]:
     """The same sort of work, done otherwise."""
     if a.kind == attention.KIND:
@@ -455,6 +472,12 @@ def _loss_by_hand(run: PairRun, mended: Sequence[Mend]) -> Iterator[Hypothesis]:
     steps = run.steps_b(mended)
     if any(not np.isfinite(step.loss) or step.loss == 0 for step in (*run.steps_a, *steps)):
         return
+    gaps = [b.loss - a.loss for a, b in zip(run.steps_a, steps, strict=False)]
+    sizes = max(abs(step.loss) for step in (*run.steps_a, *steps))
+    if max(gaps) - min(gaps) <= SAME * sizes < SINGLE * max(map(abs, gaps)):
+        text = f"{gaps[0]:.6g} more than in the original"
+        mends = (Mend(None, "loss_shift", -float(np.mean(gaps))),)
+        yield Hypothesis(mends, Cause("constant_in_loss", text), noted=True)
     factors = [a.loss / b.loss for a, b in zip(run.steps_a, steps, strict=False)]
     rows = [len(run.rows_b.rows_of(k)) for k in range(len(factors))]
     weights = run.rows_a.weights if run.rows_a is not None else None

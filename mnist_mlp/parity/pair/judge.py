@@ -188,7 +188,7 @@ def _at(pair: LayerPair, a: PairStep, b: PairStep, *, outputs: bool) -> tuple[fl
     # A recurrent layer has its features last, and goes through the axis before.
     laid = theirs if pair.a.kind in RECURRENT else laid_like(theirs, ours)
     if a.padding is not None and b.padding is not None:
-        masked = all(side.settings.get("masked") for side in (pair.a, pair.b))
+        masked = any(side.settings.get("masked") for side in (pair.a, pair.b))
         if a.padding.alike != b.padding.alike or masked:
             return _without_padding(pair, ours, theirs, laid, (a.padding, b.padding))
     if laid is None and outputs and pair.a.kind in CROPPED:

@@ -58,6 +58,7 @@ def hypotheses(run: PairRun) -> Iterator[Hypothesis]:
     for ours, theirs in pairs:
         if ours is not None and theirs is not None:
             yield from _of_loss(ours, theirs)
+            yield from _scores_of_softmax(ours, theirs, run)
     yield from _class_weights(a, b)
     yield from _weights(pairs)
     yield from _missing(pairs, run)
@@ -140,6 +141,23 @@ def _kinds_instead(a: PairLayer, b: PairLayer) -> tuple[str, ...]:
         # Of softmax, too, Keras's loss takes the scores, and each by itself.
         return "binary_cross_entropy_with_logits", "binary_cross_entropy"
     return ENTROPIES if a.kind in ENTROPIES and b.kind not in ENTROPIES else ()
+
+
+def _scores_of_softmax(a: PairLayer, b: PairLayer, run: PairRun) -> Iterator[Hypothesis]:
+    """Keras's binary loss takes what went into a softmax for logits, and not its probabilities."""
+    kinds = a.kind, b.kind
+    if run.facts_a.framework != "keras" or kinds != ("binary_cross_entropy",) * 2:
+        return
+    last = max((pair.a.number for pair in run.weights.pairs), default=-1)
+    if not any(x.kind == "softmax" and x.number > last for x in run.facts_a.layers):
+        return
+    last = max((pair.b.number for pair in run.weights.pairs), default=-1)
+    skipped = [x for x in run.facts_b.layers if x.kind == "softmax" and x.number > last]
+    scores = Mend(b.number, "kind", ("binary_cross_entropy_with_logits", dict(a.settings)))
+    text = f"{a.name} of Keras takes a softmax's scores for logits, {b.name} its probabilities"
+    fix = "binary_cross_entropy_with_logits of the scores, without the softmax"
+    mends = (*(Mend(x.number, "skip") for x in skipped), scores)
+    yield Hypothesis(mends, Cause("other_loss", text, fix=fix))
 
 
 def _class_weights(a: PairFacts, b: PairFacts) -> Iterator[Hypothesis]:

@@ -41,7 +41,7 @@ from mnist_mlp.reference import Array, Tensors
 EPOCHS = 2
 """Judged epochs: what happens once in each is seen, and the optimizers' memories matter."""
 
-OUTSIDE = ("inputs", "targets", "column", "axes", "loss_scale", *PADDINGS)
+OUTSIDE = ("inputs", "targets", "column", "axes", "loss_scale", "loss_shift", *PADDINGS)
 """Experiments outside of the port: on its rows, and on the loss that it gives."""
 
 AGREED = len(STAGES), 0
@@ -144,6 +144,7 @@ class PairRun:
             for number, step in enumerate(steps)
         )
         scales = [mend.value for mend in mends if mend.field == "loss_scale"]
+        shifts = [float(mend.value) for mend in mends if mend.field == "loss_shift"]
         mends = [mend for mend in mends if mend.field not in OUTSIDE]
         if first_only:
             rows, epochs = rows.first(rows.batch_size), 1
@@ -153,7 +154,7 @@ class PairRun:
         found = without(found, self.penalties_b) if self.penalties_b else found
         for factors in scales:
             found = tuple(map(_scaled, found, factors))
-        return found
+        return tuple(replace(step, loss=step.loss + sum(shifts)) for step in found)
 
     def _forced(self, step: PairStep, penalties: Penalties, padding: Padding | None) -> Forced:
         """What the port is given in one step."""

@@ -37,8 +37,8 @@ def of_gradient(pair: LayerPair) -> Iterator[Tried]:
             yield mends, Cause("embedding_settings", text)
 
 
-def of_outputs(pair: LayerPair) -> Iterator[Tried]:
-    """Settings of one direction of one recurrent layer."""
+def of_outputs(pair: LayerPair, framework: str) -> Iterator[Tried]:
+    """Settings of one direction of one recurrent layer; `framework` is the port's."""
     if pair.a.kind not in KINDS:
         return
     for name, ours, theirs in differing(pair.a, pair.b):
@@ -50,7 +50,20 @@ def of_outputs(pair: LayerPair) -> Iterator[Tried]:
             case "masked":
                 yield mends, Cause("padding_not_masked" if ours else "padding_masked", text)
             case "activation" | "recurrent_activation" | "state":
-                yield mends, Cause("recurrent_settings", text)
+                fix = _fix_of_cell(name, ours, pair.b, framework)
+                yield mends, Cause("recurrent_settings", text, fix=fix)
+
+
+def _fix_of_cell(name: str, wanted: object, layer: PairLayer, framework: str) -> str:
+    """A function that a recurrent layer has to have; of torch's own, only `nn.RNN` has another."""
+    if name == "state":
+        return ""
+    if framework == "keras":
+        return f'{name}="{wanted}" in {layer.name}'
+    if layer.kind == "rnn":
+        return f'nonlinearity="{wanted}" in {layer.name}'
+    which = "the gates" if name == "recurrent_activation" else "the state"
+    return f"by hand, a cell of your own in a loop, with {wanted} for {which}, for {layer.name}"
 
 
 def of_update(run: PairRun) -> Iterator[Tried]:
@@ -80,9 +93,10 @@ def of_inputs(run: PairRun, index: int, mended: Sequence[Mend]) -> Iterator[Trie
         yield (Mend(pair.b.number, "batch_first"),), Cause("batch_first_missing", text)
         text = f"{pair.b.name} goes through the sequence from its other end"
         yield (Mend(pair.b.number, "backwards"),), Cause("sequence_reversed", text)
-    if differs(run.rows_a, run.rows_b):  # what a layer gives for padding is then not compared
-        for before in run.weights.pairs[:index]:
-            yield from (each for each in of_outputs(before) if each[0][0].field == "masked")
+    # What a layer gives for padding is not compared where it stands elsewhere or one side masks it.
+    for before in run.weights.pairs[:index]:
+        tried = of_outputs(before, run.facts_b.framework)
+        yield from (each for each in tried if each[0][0].field == "masked")
     yield from _readings(run, index, mended)
 
 
