@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mnist_mlp.data import Dataset
-from mnist_mlp.parity.pair.feed import Fed, feed, targets_like
+from mnist_mlp.parity.pair.feed import Fed, feed
+from mnist_mlp.parity.pair.own_rows import targets_like
 from mnist_mlp.plan import Plan, make_plan
 from mnist_mlp.ports.pair import PairBrought
 from mnist_mlp.ports.protocol import OwnData, PortDescription

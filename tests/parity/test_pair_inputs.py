@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mnist_mlp.data import Dataset
-from mnist_mlp.parity.pair.feed import aligned, feed
+from mnist_mlp.parity.pair.feed import feed
+from mnist_mlp.parity.pair.own_rows import aligned
 from mnist_mlp.parity.pair.run import in_order
 from mnist_mlp.plan import Plan, make_plan
 from mnist_mlp.ports.inputs import Inputs, apart, each, orders, parts_of, side_by_side

@@ -39,11 +39,12 @@ from mnist_mlp.parity.pair import arithmetic
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.clip_hypotheses import unreached_clipping
-from mnist_mlp.parity.pair.feed import Fed, Share, aligned, feed
+from mnist_mlp.parity.pair.feed import Fed, Share, feed
 from mnist_mlp.parity.pair.heads import by_names
 from mnist_mlp.parity.pair.initial import unlike_breaks
 from mnist_mlp.parity.pair.layer_lists import layer_rows
 from mnist_mlp.parity.pair.lengths import drawn_for, harmonised, padding_words, refuse_lengths
+from mnist_mlp.parity.pair.own_rows import aligned
 from mnist_mlp.parity.pair.own_weights import arrangements, matched
 from mnist_mlp.parity.pair.penalties import set_apart
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
