@@ -33,6 +33,7 @@ from mnist_mlp_keras.engine import (
     eager_functions,
     exact_scalars,
     forget_seed,
+    seeded,
 )
 from mnist_mlp_keras.port import free, pair_output_losses
 from mnist_mlp_keras.port.lines import roles
@@ -277,8 +278,9 @@ class KerasSide:
             observer = Observer.like(self.observer, model)
             observer.write(weights)
             options = {"training": False} if model._call_has_training_arg else {}
+            drawn = seeded(self._evaluations)
             watched = exact_scalars(), eager_functions(), observer.watching(Draws())
-            with user_errors(self.path), watched[0], watched[1], watched[2]:
+            with user_errors(self.path), drawn, watched[0], watched[1], watched[2]:
                 model(self.module_input(x), **options)
         heads = {loss.behind for loss in self.losses if loss.behind is not None}
         whole = {} if observer.result is None else {RESULT: observer.result}
