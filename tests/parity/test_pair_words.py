@@ -16,7 +16,8 @@ from mnist_mlp.parity.pair.judge import Finding
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.parity.steps.arbiter import keep_bits
-from mnist_mlp.ports.pair import PairFacts, PairRows, PairStep
+from mnist_mlp.ports.pair import PairFacts, PairStep
+from mnist_mlp.ports.pair_rows import PairRows
 
 FACTS = PairFacts("torch", (), 0)
 

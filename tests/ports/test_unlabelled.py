@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mnist_mlp.parity.pair.own_rows import same_rows
-from mnist_mlp.ports.pair import PairRows
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.protocol import OwnData, OwnPass, Rows
 from mnist_mlp.ports.unlabelled import BARE, BESIDE, TUPLE, batch_of, form_of, told
 

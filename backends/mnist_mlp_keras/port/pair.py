@@ -13,18 +13,9 @@ from keras.src.utils import rng_utils
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import UserLine
-from mnist_mlp.ports.pair import (
-    RESULT,
-    ClassWeights,
-    PairBrought,
-    PairFacts,
-    PairJob,
-    PairLayer,
-    PairRows,
-    PairStep,
-    RunLength,
-    WholeRun,
-)
+from mnist_mlp.ports.pair import RESULT, ClassWeights, PairFacts, PairJob, PairLayer, PairStep
+from mnist_mlp.ports.pair_rows import PairRows, RunLength, WholeRun
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import distinct_draws, first_that_runs
 from mnist_mlp.ports.user_code import path_of, user_errors

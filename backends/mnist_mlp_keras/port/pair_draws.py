@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_mlp.ports.pair import Draw, Planned
+from mnist_mlp.ports.draws import Draw, Planned
 from mnist_mlp_keras.engine import replaced_normals, replaced_uniforms
 from mnist_mlp_keras.port.state import number
 

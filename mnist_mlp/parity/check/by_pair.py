@@ -58,14 +58,9 @@ from mnist_mlp.parity.pair.schedules import (
 from mnist_mlp.parity.pair.updates import Optimizers
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap
 from mnist_mlp.plan import make_plan
-from mnist_mlp.ports.pair import (
-    Forced,
-    PairBrought,
-    PairFacts,
-    PairJob,
-    PairRows,
-    PairStep,
-)
+from mnist_mlp.ports.pair import Forced, PairFacts, PairJob, PairStep
+from mnist_mlp.ports.pair_rows import PairRows
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.unlabelled import told
 from mnist_mlp.reference import Array

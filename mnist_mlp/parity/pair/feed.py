@@ -23,7 +23,8 @@ from mnist_mlp.ports.inputs import (
     Inputs,
     side_by_side,
 )
-from mnist_mlp.ports.pair import PairBrought, PairRows
+from mnist_mlp.ports.pair_rows import PairRows
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import PortDescription, Rows
 from mnist_mlp.reference import Array, scale_pixels
 

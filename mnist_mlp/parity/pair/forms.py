@@ -16,7 +16,7 @@ from mnist_mlp.ports.inputs import (
     arrays_of,
     side_by_side,
 )
-from mnist_mlp.ports.pair import PairRows
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.protocol import OwnData, PortDescription
 from mnist_mlp.ports.unlabelled import BARE, TUPLE
 from mnist_mlp.reference import Array

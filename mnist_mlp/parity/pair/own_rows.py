@@ -19,7 +19,7 @@ from mnist_mlp.ports.inputs import (
     each,
     orders,
 )
-from mnist_mlp.ports.pair import PairRows
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.protocol import OwnData, Rows
 from mnist_mlp.ports.rows import find, side_by_side_targets
 from mnist_mlp.reference import Array
