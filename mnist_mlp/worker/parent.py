@@ -461,7 +461,7 @@ class Worker:
         targets: int | None = None,
         weighted: bool = False,
     ) -> PairBrought:
-        """Own data and settings of a model (`mnist_mlp.ports.pair_side.PairHost`), described before."""
+        """Own data and settings of a model (`pair_side.PairHost`), described before."""
         brought: PairBrought = self._port(
             "pair_brought", images, labels, targets=targets, weighted=weighted
         )

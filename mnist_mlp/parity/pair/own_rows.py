@@ -10,6 +10,7 @@ import numpy as np
 
 from mnist_mlp.parity.pair.lengths import given_by
 from mnist_mlp.parity.pair.targets import targets_aligned
+from mnist_mlp.ports.find_rows import find
 from mnist_mlp.ports.inputs import (
     Inputs,
     Part,
@@ -21,7 +22,7 @@ from mnist_mlp.ports.inputs import (
 )
 from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.protocol import OwnData, Rows
-from mnist_mlp.ports.rows import find, side_by_side_targets
+from mnist_mlp.ports.rows import side_by_side_targets
 from mnist_mlp.reference import Array
 
 
