@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_mlp.ports.pair import Forced, Mend, PairJob, PairRows, PairStep, WholeRun
+from mnist_mlp.ports.pair import Forced, Mend, PairJob, PairStep
+from mnist_mlp.ports.pair_rows import PairRows, WholeRun
 from mnist_mlp.ports.update_rules import Given, replayed
 from mnist_mlp.worker.parent import Worker
 

@@ -262,8 +262,9 @@ def test_check_and_compare_know_nothing_of_each_other() -> None:
 ONLY_ONE_HAS = {
     # Keras feeds and watches a model inside its own `fit`, and has constraints on weights, and
     # separable convolutions. Its layers, functions and losses are called in three ways; in torch,
-    # all of them are functions, which `pair_layers` knows.
+    # all of them are functions, which `pair_layers` knows. TensorFlow has no default type.
     "mnist_mlp_keras": {
+        "doubles",
         "pair_constraints",
         "pair_functions",
         "pair_output_losses",

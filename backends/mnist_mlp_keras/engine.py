@@ -19,6 +19,7 @@ from keras.src.backend.tensorflow import linalg as keras_linalg
 from keras.src.backend.tensorflow import math as keras_math
 from keras.src.backend.tensorflow import nn as keras_nn
 from keras.src.backend.tensorflow import numpy as keras_numpy
+from tensorflow.python.eager import context
 from tensorflow.python.ops import gen_random_ops, gen_stateless_random_ops_v2, math_ops
 
 from mnist_mlp.contract import Array, Runtime
@@ -444,6 +445,17 @@ def planned_dataset(x: Any, y: Any, orders: Any, *, batch_size: int, weights: An
         return gathered
 
     return _untuned(tf.data.Dataset.range(orders.shape[0] * steps).map(batch).prefetch(4))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Context in which what TensorFlow draws without a generator begins at a seed."""
+    before = context.global_seed()
+    tf.random.set_seed(seed)
+    try:
+        yield
+    finally:
+        tf.random.set_seed(before)
 
 
 def seeding() -> Mapping[Any, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""What crosses the border when two models are each other's measure: `PairSide`.
+"""What crosses the border when two models are each other's measure (`pair_side`).
 
 Both models take the same training steps in float64, in one real `fit` of their frameworks. Side a
 runs freely. Side b is set to a's weights before each step, gets a's random draws within it, and a's
@@ -12,22 +12,17 @@ weight of no layer is `NUMBER/weight`, without axes of length 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import permutations
-from math import prod
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.constraints import Constraint, constrained
-from mnist_mlp.ports.inputs import Inputs, arrays_of, count_of, each
+from mnist_mlp.ports.draws import Draw
 from mnist_mlp.ports.lines import UserLine
 from mnist_mlp.ports.padding import Padding
-from mnist_mlp.ports.protocol import OwnData
-from mnist_mlp.ports.reported import Reports
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.update_rules import Settings
 from mnist_mlp.reference import Array, Tensors
 
@@ -131,178 +126,6 @@ class Passed:
 
 
 @dataclass(frozen=True, eq=False)
-class PairRows:
-    """What a model is fed: rows `x` (m, ...) and targets `y` (m, ...), in the form that it takes.
-
-    Several inputs, or several targets, are a tuple or dictionary of arrays; torch's loaders may
-    give all of them in one `flat` tuple, or in a dictionary, by `keys`. `weights` (m,) are those of
-    single rows, the third part of a batch. An epoch is these rows in
-    their order, `batch_size` at a time; the last batch may be smaller. Where a side accumulates the
-    gradients of several batches, `batch_size` are the rows of one update, which are cut into
-    those. Of rows of different lengths, `padding` says how they are padded; `batch` cuts them.
-    `flat_order` are the places of inputs and targets in a `flat` batch that has them mixed.
-    `unlabelled` says how batches are given that have no targets (see `OwnData`); `y` is `x` then.
-    """
-
-    x: Inputs
-    y: Inputs
-    batch_size: int
-    flat: bool = False
-    keys: BatchKeys | None = None
-    weights: Array | None = None
-    padding: Padding | None = None
-    flat_order: tuple[int, ...] = ()
-    unlabelled: str = ""
-
-    @property
-    def count(self) -> int:
-        """Rows of an epoch."""
-        return count_of(self.y)
-
-    @property
-    def steps(self) -> int:
-        """Batches of an epoch."""
-        return -(-self.count // self.batch_size)
-
-    def batches(self, parts: int = 1) -> list[list[int]]:
-        """The rows of each batch that a model gets, where so many of them make one update."""
-        found = []
-        for start in range(0, self.count, self.batch_size):
-            rows = range(start, min(start + self.batch_size, self.count))
-            found += [part.tolist() for part in np.array_split(np.array(rows), parts)]
-        return found
-
-    def rows_of(self, step: int) -> range:
-        """The rows of an update, from 0, in whatever epoch it is."""
-        start = step % self.steps * self.batch_size
-        return range(start, min(start + self.batch_size, self.count))
-
-    def first(self, rows: int) -> PairRows:
-        """The first so many rows."""
-        return self.part(slice(rows))
-
-    def part(self, rows: slice) -> PairRows:
-        """Some of the rows."""
-        x, y = (each(lambda a: a[rows], given) for given in (self.x, self.y))
-        weights = None if self.weights is None else self.weights[rows]
-        padding = None if self.padding is None else self.padding.of(rows)
-        return replace(self, x=x, y=y, weights=weights, padding=padding)
-
-    @property
-    def by_batch(self) -> bool:
-        """Whether batches are of different lengths."""
-        return self.padding is not None and self.padding.by_batch
-
-    @property
-    def as_one(self) -> Inputs:
-        """All rows, as one batch of them would be."""
-        found: Inputs = self.batch(range(self.count)) if self.by_batch else self.x
-        return found
-
-    def batch(self, ids: Sequence[int], x: Any = None) -> Any:
-        """The inputs of one batch, as long as its longest row; `x` may be them in another form."""
-        chosen = list(ids)
-        taken = each(lambda a: a[chosen], self.x if x is None else x)
-        if self.padding is None or not self.padding.by_batch:
-            return taken
-        padding = self.padding.of(chosen)
-        arrays = [
-            padding.cut(a) if k in padding.parts else a for k, a in enumerate(arrays_of(taken))
-        ]
-        if isinstance(taken, Mapping):
-            return dict(zip(sorted(taken), arrays, strict=True))
-        return tuple(arrays) if isinstance(taken, tuple) else arrays[0]
-
-
-@dataclass(frozen=True)
-class RunLength:
-    """How long the run is that a user means: its epochs, and the updates of each.
-
-    It is `guessed` where neither side says so by its data and its epochs.
-    """
-
-    epochs: int
-    steps: int
-    guessed: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Draw:
-    """One draw of random numbers: for a dropout, which elements stay, and how probable that was;
-    for `normal` noise, numbers of mean 0 and deviation 1.
-
-    `source` is the number of the layer whose result is dropped of, where that is known: branches of
-    a network may run in another order in the other framework. `channels_last` is where the
-    framework that drew has them.
-    """
-
-    keep: Array
-    probability: float = 1.0
-    source: int | None = None
-    normal: bool = False
-    channels_last: bool | None = None
-
-
-class Planned:
-    """Draws to be used once each: that of the same source, else the next of the others."""
-
-    def __init__(self, draws: Sequence[Draw], *, channels_last: bool) -> None:
-        self._left = list(draws)
-        self._channels_last = channels_last
-
-    def next(
-        self, source: int | None, shape: Sequence[int], *, normal: bool = False
-    ) -> Array | None:
-        """The draw for what is behind a layer, laid out in a shape; None if it does not fit."""
-        places = [i for i, draw in enumerate(self._left) if draw.normal == normal]
-        if not places:
-            return None
-        place = next((i for i in places if self._left[i].source == source is not None), places[0])
-        draw = self._left[place]
-        laid = laid_out(
-            draw.keep,
-            shape,
-            channels_last=self._channels_last,
-            elsewhere=draw.channels_last is not None and draw.channels_last != self._channels_last,
-        )
-        if laid is not None:
-            del self._left[place]
-        return laid
-
-
-MAPS = 4
-"""Axes of a batch of maps, whose channels stand elsewhere in the other framework. With fewer axes,
-features may be last in both."""
-
-
-def laid_out(
-    keep: Array, shape: Sequence[int], *, channels_last: bool, elsewhere: bool = False
-) -> Array | None:
-    """The same elements in another order of the axes; None if they do not fit `shape`.
-
-    Where several orders fit, channels go last, or first after the batch; `elsewhere` says that they
-    come from a framework that has them at the other place.
-    """
-    shape, axes = tuple(shape), range(keep.ndim)
-    if keep.shape == shape and not (elsewhere and keep.ndim >= MAPS):
-        return keep
-    likely = (
-        (*axes[:1], *axes[2:], *axes[1:2])
-        if channels_last
-        else (*axes[:1], *axes[1:][-1:], *axes[1:-1])
-    )
-    for order in (likely, *permutations(axes)):
-        if tuple(keep.shape[i] for i in order) == shape:
-            return keep.transpose(order)
-    plain = tuple(n for n in shape if n != 1)
-    squeezed = keep.squeeze()
-    if (squeezed.shape, plain) == (keep.shape, shape) or keep.size != prod(shape):
-        return None
-    inner = laid_out(squeezed, plain, channels_last=channels_last)  # an axis of length 1 more
-    return None if inner is None else inner.reshape(shape)
-
-
-@dataclass(frozen=True, eq=False)
 class Forced:
     """What side b is given in one step; `gradients` replace its own after they were recorded."""
 
@@ -376,26 +199,6 @@ class PairJob:
 def changed_since(moved: Tensors, after: Tensors) -> Tensors:
     """Those of some tensors that are others now, as they were."""
     return {name: w for name, w in moved.items() if not np.array_equal(w, after[name])}
-
-
-@dataclass(frozen=True, eq=False)
-class WholeRun:
-    """A training run as its user means it, of which nothing is set and nothing recorded.
-
-    Parameters
-    ----------
-    epochs : int or None
-        None where only the end of a user's own loop tells.
-    steps : int or None
-        Updates of an epoch, which a loop does not tell by itself.
-    rows, held_out : PairRows or None
-        Training and validation rows for a model that brings no data.
-    """
-
-    epochs: int | None
-    steps: int | None = None
-    rows: PairRows | None = None
-    held_out: PairRows | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -553,142 +356,3 @@ class PairFacts:
     def all_losses(self) -> tuple[PairLayer, ...]:
         """The losses, one or several."""
         return self.losses or ((self.loss,) if self.loss is not None else ())
-
-
-@dataclass(frozen=True, eq=False)
-class PairBrought:
-    """What a model's file brings beside the model, before anything is run."""
-
-    own: OwnData | None
-    batch_size: int | None = None
-    epochs: int | None = None
-    shuffle: bool | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-    not_judged: tuple[str, ...] = ()
-    accumulated: int = 1
-
-
-class PairSide(Protocol):
-    """A model of a user's file, as one side of a pair."""
-
-    def brought(
-        self,
-        images: Array,
-        labels: Array,
-        *,
-        targets: int | None = None,
-        weighted: bool = False,
-    ) -> PairBrought:
-        """Own data and settings.
-
-        `images` uint8 (n, inputs) and `labels` (n,) are for a loader that takes rows; it gets them
-        as its model wants them. `targets` is how many parts of a batch are targets, if that is
-        known of the other side; `weighted` is whether that has one input, one target and weights
-        of single rows, which a third part of a batch then is here, too.
-        """
-        ...
-
-    def open(
-        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
-    ) -> PairFacts:
-        """Load the file anew in a precision, and run one batch of the first rows that it takes.
-
-        `length` is that of the run that is meant, for schedules that ask how long it is.
-
-        Raises
-        ------
-        UserCodeError
-            It takes none of them; the error is that of the first.
-        """
-        ...
-
-    def draws(self) -> tuple[Tensors, ...]:
-        """Initial weights of several models, each made after another seed."""
-        ...
-
-    def fit(self, job: PairJob) -> tuple[PairStep, ...]:
-        """One real `fit`, each of its steps recorded."""
-        ...
-
-    def reported(self) -> Reports:
-        """What the model reported of the epochs of the last `fit`."""
-        ...
-
-    def rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
-        """`learning_rate` and `momentum` of the updates `at` (from 0, rising) of the run that is
-        meant, from its schedules alone.
-
-        With an `interval` (`step` or `epoch`), they are asked once in each such.
-        """
-        ...
-
-    def predict(self, weights: Tensors, x: Inputs) -> Mapping[int, Array]:
-        """In evaluation mode: what layers with weights give, by number; the last one, or those that
-        several losses look at; and the `RESULT` of the whole model, if that is one tensor."""
-        ...
-
-    def train(self, run: WholeRun, on_epoch: Callable[[Mapping[str, float]], None]) -> None:
-        """Load the file anew and train as its user would, from the model's own initial weights.
-
-        `on_epoch` is called after each epoch with its numbers: `loss`, the mean over its rows of
-        what was minimised, and what else is reported (`mnist_mlp.ports.reported.by_kind`). A user's
-        own loop has a loss only.
-        """
-        ...
-
-
-class PairHost:
-    """The part of a host (`protocol.PortHost`) that judges pairs: the calls of its `PairSide`.
-
-    Calls reach a host by name, so each has a name of its own here.
-    """
-
-    def make_side(self) -> PairSide:
-        """The side of the model that this host has loaded."""
-        raise NotImplementedError
-
-    @cached_property
-    def _side(self) -> PairSide:
-        return self.make_side()
-
-    def pair_brought(
-        self,
-        images: Array,
-        labels: Array,
-        *,
-        targets: int | None = None,
-        weighted: bool = False,
-    ) -> PairBrought:
-        """See `PairSide.brought`."""
-        return self._side.brought(images, labels, targets=targets, weighted=weighted)
-
-    def pair_open(
-        self, candidates: Sequence[PairRows], *, precision: str, length: RunLength
-    ) -> PairFacts:
-        """See `PairSide.open`."""
-        return self._side.open(candidates, precision=precision, length=length)
-
-    def pair_draws(self) -> tuple[Tensors, ...]:
-        """See `PairSide.draws`."""
-        return self._side.draws()
-
-    def pair_fit(self, job: PairJob) -> tuple[PairStep, ...]:
-        """See `PairSide.fit`."""
-        return self._side.fit(job)
-
-    def pair_reported(self) -> Reports:
-        """See `PairSide.reported`."""
-        return self._side.reported()
-
-    def pair_rates(self, at: Sequence[int], *, interval: str | None = None) -> dict[str, Array]:
-        """See `PairSide.rates`."""
-        return self._side.rates(at, interval=interval)
-
-    def pair_predict(self, weights: Tensors, x: Inputs) -> Mapping[int, Array]:
-        """See `PairSide.predict`."""
-        return self._side.predict(weights, x)
-
-    def pair_train(self, run: WholeRun, *, on_epoch: Callable[[Mapping[str, float]], None]) -> None:
-        """See `PairSide.train`."""
-        self._side.train(run, on_epoch)

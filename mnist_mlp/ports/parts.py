@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_mlp.ports.pair import Draw
+from mnist_mlp.ports.draws import Draw
 from mnist_mlp.reference import Array
 
 SHARED = "random numbers that rows share"

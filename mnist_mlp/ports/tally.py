@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from mnist_mlp.ports.pair import WholeRun
+from mnist_mlp.ports.pair_rows import WholeRun
 from mnist_mlp.ports.script import Catch
 
 

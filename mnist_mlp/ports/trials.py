@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mnist_mlp.errors import UserCodeError
-from mnist_mlp.ports.pair import Mend, PairFacts, PairRows
+from mnist_mlp.ports.pair import Mend, PairFacts
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.reference import Tensors
 
 DRAWS = 24

@@ -47,15 +47,9 @@ from mnist_mlp.plan import Plan, ReceivedData
 from mnist_mlp.ports.inputs import Inputs
 from mnist_mlp.ports.journal import JOURNAL
 from mnist_mlp.ports.live import Live
-from mnist_mlp.ports.pair import (
-    PairBrought,
-    PairFacts,
-    PairJob,
-    PairRows,
-    PairStep,
-    RunLength,
-    WholeRun,
-)
+from mnist_mlp.ports.pair import PairFacts, PairJob, PairStep
+from mnist_mlp.ports.pair_rows import PairRows, RunLength, WholeRun
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import (
     AskedStates,
     PortDescription,
@@ -467,7 +461,7 @@ class Worker:
         targets: int | None = None,
         weighted: bool = False,
     ) -> PairBrought:
-        """Own data and settings of a model (`mnist_mlp.ports.pair.PairHost`), described before."""
+        """Own data and settings of a model (`pair_side.PairHost`), described before."""
         brought: PairBrought = self._port(
             "pair_brought", images, labels, targets=targets, weighted=weighted
         )

@@ -13,7 +13,7 @@ from mnist_mlp.errors import UserCodeError
 from mnist_mlp.parity.check.cost import light, of_port, run_freely
 from mnist_mlp.parity.check.side import setting
 from mnist_mlp.parity.cost import Cost, TrainedRun, history
-from mnist_mlp.ports.pair import PairRows, WholeRun
+from mnist_mlp.ports.pair_rows import PairRows, WholeRun
 from mnist_mlp.spec import parse_spec
 
 A = TrainedRun(side="a", label="a.py", history=history([{"loss": 3.0}, {"loss": 0.5, "mae": 0.1}]))

@@ -19,8 +19,9 @@ from mnist_mlp.parity.findings import Break
 from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.ports.find_rows import rescaled, scalings
 from mnist_mlp.ports.protocol import OwnData, OwnPass, PortFacts, Rows
-from mnist_mlp.ports.rows import RowTable, read_pass, rescaled, scalings
+from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import parse_spec
 

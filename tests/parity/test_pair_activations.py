@@ -8,7 +8,8 @@ import pytest
 from mnist_mlp.parity.pair.activations import untold_activations
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
-from mnist_mlp.ports.pair import PairFacts, PairLayer, PairRows
+from mnist_mlp.ports.pair import PairFacts, PairLayer
+from mnist_mlp.ports.pair_rows import PairRows
 
 ROWS = PairRows(np.zeros((8, 2)), np.zeros(8), 4)
 

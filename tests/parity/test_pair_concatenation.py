@@ -12,7 +12,8 @@ from mnist_mlp.parity.pair.breaks import _other_order
 from mnist_mlp.parity.pair.judge import judge
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
-from mnist_mlp.ports.pair import PairFacts, PairJob, PairLayer, PairRows, PairStep
+from mnist_mlp.ports.pair import PairFacts, PairJob, PairLayer, PairStep
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.reference import Array
 
 DRAW = np.random.default_rng(0)

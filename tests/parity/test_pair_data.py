@@ -27,8 +27,9 @@ from mnist_mlp.parity.steps import arbiter
 from mnist_mlp.parity.steps.arbiter import Expected
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.ports.find_rows import find
 from mnist_mlp.ports.protocol import OwnData, OwnPass, PortFacts
-from mnist_mlp.ports.rows import Rows, RowTable, find, read_pass
+from mnist_mlp.ports.rows import Rows, RowTable, read_pass
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import parse_spec
 

@@ -18,7 +18,9 @@ from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.ports.batch_keys import BatchKeys, KeysError, keys_of, keys_read_in
 from mnist_mlp.ports.constraints import Constraint, constrained
-from mnist_mlp.ports.pair import Draw, Mend, PairFacts, PairJob, PairLayer, PairRows, PairStep
+from mnist_mlp.ports.draws import Draw
+from mnist_mlp.ports.pair import Mend, PairFacts, PairJob, PairLayer, PairStep
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.reference import Array
 
 # --- Dictionaries ---------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from mnist_mlp.data import Dataset
-from mnist_mlp.parity.pair.feed import Fed, feed, targets_like
+from mnist_mlp.parity.pair.feed import Fed, feed
+from mnist_mlp.parity.pair.own_rows import targets_like
 from mnist_mlp.plan import Plan, make_plan
-from mnist_mlp.ports.pair import PairBrought
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import OwnData, PortDescription
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.reference import Array

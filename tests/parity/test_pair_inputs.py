@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from mnist_mlp.data import Dataset
-from mnist_mlp.parity.pair.feed import aligned, feed
+from mnist_mlp.parity.pair.feed import feed
+from mnist_mlp.parity.pair.own_rows import aligned
 from mnist_mlp.parity.pair.run import in_order
 from mnist_mlp.plan import Plan, make_plan
+from mnist_mlp.ports.draws import Draw, Planned
 from mnist_mlp.ports.inputs import Inputs, apart, each, orders, parts_of, side_by_side
-from mnist_mlp.ports.pair import Draw, PairBrought, PairRows, Planned
+from mnist_mlp.ports.pair_rows import PairRows
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import OwnData, PortDescription
 from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.reference import Array

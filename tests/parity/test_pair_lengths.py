@@ -21,11 +21,14 @@ from mnist_mlp.parity.pair.lengths import (
 )
 from mnist_mlp.parity.pair.weight_map import LayerPair
 from mnist_mlp.plan import make_plan
+from mnist_mlp.ports.find_rows import find
 from mnist_mlp.ports.inputs import parts_of
 from mnist_mlp.ports.padding import Padding
-from mnist_mlp.ports.pair import PairBrought, PairLayer, PairRows, PairStep
+from mnist_mlp.ports.pair import PairLayer, PairStep
+from mnist_mlp.ports.pair_rows import PairRows
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import OwnData, PortDescription
-from mnist_mlp.ports.rows import RowTable, find, read_pass
+from mnist_mlp.ports.rows import RowTable, read_pass
 from mnist_mlp.spec import parse_spec
 
 RNG = np.random.default_rng(0)

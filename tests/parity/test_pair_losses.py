@@ -11,7 +11,8 @@ from mnist_mlp.parity.pair import losses
 from mnist_mlp.parity.pair.heads import by_names
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
-from mnist_mlp.ports.pair import ClassWeights, Mend, PairFacts, PairLayer, PairRows
+from mnist_mlp.ports.pair import ClassWeights, Mend, PairFacts, PairLayer
+from mnist_mlp.ports.pair_rows import PairRows
 
 WEIGHTED = ClassWeights(((0, 1.0), (1, 6.0)))
 LOGITS = "binary_cross_entropy_with_logits"

@@ -15,15 +15,8 @@ from mnist_mlp.parity.pair.schedules import SAMPLES, acting, compared, settings_
 from mnist_mlp.parity.pair.sequences import of_update
 from mnist_mlp.parity.pair.updates import Hypothesis, Optimizers
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
-from mnist_mlp.ports.pair import (
-    Mend,
-    PairFacts,
-    PairLayer,
-    PairRows,
-    PairStep,
-    RunLength,
-    layer_and_role,
-)
+from mnist_mlp.ports.pair import Mend, PairFacts, PairLayer, PairStep, layer_and_role
+from mnist_mlp.ports.pair_rows import PairRows, RunLength
 from mnist_mlp.ports.update_rules import (
     ByStep,
     ByTensor,

@@ -23,15 +23,9 @@ from mnist_mlp.parity.pair.judge import Finding, Judged, judge, unmoved_by
 from mnist_mlp.parity.pair.own_weights import MOST_OWN, arrangements, doubtful, matched
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap
-from mnist_mlp.ports.pair import (
-    OWN,
-    PairBrought,
-    PairFacts,
-    PairLayer,
-    PairRows,
-    PairStep,
-    own_weights,
-)
+from mnist_mlp.ports.pair import OWN, PairFacts, PairLayer, PairStep, own_weights
+from mnist_mlp.ports.pair_rows import PairRows
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import OwnData
 from mnist_mlp.reference import Array
 

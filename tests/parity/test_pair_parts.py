@@ -21,15 +21,9 @@ from mnist_mlp.parity.pair.judge import LIMITS, judge
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.segments import side_by_side
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap, match
-from mnist_mlp.ports.pair import (
-    Mend,
-    PairFacts,
-    PairJob,
-    PairLayer,
-    PairRows,
-    PairStep,
-    laid_out,
-)
+from mnist_mlp.ports.draws import laid_out
+from mnist_mlp.ports.pair import Mend, PairFacts, PairJob, PairLayer, PairStep
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.update_rules import settings_of_kind
 from mnist_mlp.reference import Array, Tensors
 

@@ -14,7 +14,7 @@ from mnist_mlp.parity.check.own_data import DataVerdict
 from mnist_mlp.parity.check.pair_rows import moved_rows
 from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import Break, Cause, Place
-from mnist_mlp.ports.pair import PairBrought
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.spec import parse_spec
 
 OF_DATA = Break(side="b", rung="data", place=Place(), cause=Cause("pixels_not_scaled", "own data"))

@@ -17,7 +17,8 @@ from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.sequences import of_outputs
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
 from mnist_mlp.parity.steps.arbiter import keep_bits
-from mnist_mlp.ports.pair import PairFacts, PairLayer, PairRows, PairStep
+from mnist_mlp.ports.pair import PairFacts, PairLayer, PairStep
+from mnist_mlp.ports.pair_rows import PairRows
 
 FACTS = PairFacts("torch", (), 0)
 

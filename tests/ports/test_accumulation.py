@@ -11,14 +11,9 @@ import pytest
 from loop_steps import script
 
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.pair import (
-    Draw,
-    Forced,
-    Mend,
-    PairJob,
-    PairRows,
-    WholeRun,
-)
+from mnist_mlp.ports.draws import Draw
+from mnist_mlp.ports.pair import Forced, Mend, PairJob
+from mnist_mlp.ports.pair_rows import PairRows, WholeRun
 from mnist_mlp.ports.parts import SHARED, draws_of, joined, joined_draws
 from mnist_mlp.worker.parent import Worker
 

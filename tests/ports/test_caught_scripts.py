@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.pair import PairBrought, PairJob, PairRows, WholeRun
+from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.ports.pair_rows import PairRows, WholeRun
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.testing import assert_same_training
 from mnist_mlp.worker.parent import Worker
 

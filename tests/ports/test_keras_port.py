@@ -24,8 +24,8 @@ from mnist_mlp.data.dataset import Dataset
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan, make_plan, training_data
+from mnist_mlp.ports.find_rows import find
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep, Rows
-from mnist_mlp.ports.rows import find
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker

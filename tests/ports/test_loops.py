@@ -18,7 +18,8 @@ from loop_steps import (
 from mnist_mlp.data import Dataset
 from mnist_mlp.errors import UsageError
 from mnist_mlp.plan import make_plan, training_data
-from mnist_mlp.ports.pair import Forced, Mend, PairJob, PairRows
+from mnist_mlp.ports.pair import Forced, Mend, PairJob
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.update_rules import ByStep
 from mnist_mlp.spec import parse_spec
 from mnist_mlp.worker.parent import Worker

@@ -14,7 +14,7 @@ from mnist_mlp.ports.padding import (
     unpadded,
     without_padding,
 )
-from mnist_mlp.ports.pair import PairRows
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.rows import RowTable, read_pass
 

@@ -11,15 +11,8 @@ import numpy as np
 import pytest
 
 from mnist_mlp.errors import UserCodeError
-from mnist_mlp.ports.pair import (
-    Forced,
-    Mend,
-    PairFacts,
-    PairJob,
-    PairRows,
-    RunLength,
-    WholeRun,
-)
+from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob
+from mnist_mlp.ports.pair_rows import PairRows, RunLength, WholeRun
 from mnist_mlp.ports.update_rules import ByStep, Given, replayed
 from mnist_mlp.worker.parent import Worker
 

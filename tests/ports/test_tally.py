@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mnist_mlp.ports.pair import WholeRun
+from mnist_mlp.ports.pair_rows import WholeRun
 from mnist_mlp.ports.script import Caught
 from mnist_mlp.ports.tally import Tally
 

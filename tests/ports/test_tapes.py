@@ -16,7 +16,8 @@ from loop_steps import (
 )
 
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.pair import PairJob, PairRows
+from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.update_rules import ByStep
 from mnist_mlp.worker.parent import Worker
 

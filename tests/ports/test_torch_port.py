@@ -21,8 +21,8 @@ from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.parity.steps.stress import stress_batch
 from mnist_mlp.parity.steps.trajectory import ReferenceRun, batch_of
 from mnist_mlp.plan import Plan
+from mnist_mlp.ports.find_rows import find
 from mnist_mlp.ports.protocol import PortEpoch, PortFacts, PortJob, PortStep, Rows
-from mnist_mlp.ports.rows import find
 from mnist_mlp.ports.trials import wanted_draws
 from mnist_mlp.spec import Spec, parse_spec
 from mnist_mlp.worker.parent import Worker

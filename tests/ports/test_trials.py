@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mnist_mlp.errors import UserCodeError
-from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairRows
+from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.trials import distinct_draws, first_that_runs, mends_of_layers
 from mnist_mlp.reference import Tensors
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_mlp.parity.pair.feed import _same_rows
-from mnist_mlp.ports.pair import PairRows
+from mnist_mlp.parity.pair.own_rows import same_rows
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.protocol import OwnData, OwnPass, Rows
 from mnist_mlp.ports.unlabelled import BARE, BESIDE, TUPLE, batch_of, form_of, told
 
@@ -70,7 +70,7 @@ PORTS = {
 def test_the_ports_targets_are_its_own_inputs_in_its_own_order(port: str) -> None:
     """The original has the channels last: to reshape its targets would mix colours."""
     own, wanted = PORTS[port]
-    made = _same_rows(PairRows(X, X, 8), own, Rows(X.reshape(12, -1)), np.arange(12))
+    made = same_rows(PairRows(X, X, 8), own, Rows(X.reshape(12, -1)), np.arange(12))
     assert made is not None
     assert made.unlabelled == own.unlabelled
     assert np.array_equal(made.x, np.float32(MOVED))
@@ -80,7 +80,7 @@ def test_the_ports_targets_are_its_own_inputs_in_its_own_order(port: str) -> Non
 def test_an_original_without_targets_leaves_the_port_its_own() -> None:
     labels = np.arange(12) % 3
     rows = PairRows(X, X, 8, unlabelled=BARE)
-    made = _same_rows(rows, own_of(X, labels), Rows(X.reshape(12, -1)), np.arange(12))
+    made = same_rows(rows, own_of(X, labels), Rows(X.reshape(12, -1)), np.arange(12))
     assert made is not None
     assert made.unlabelled == ""
     assert np.array_equal(made.y, labels)

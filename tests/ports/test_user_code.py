@@ -9,8 +9,9 @@ import pytest
 
 from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.epoch_counts import EpochCounts
+from mnist_mlp.ports.find_rows import Finder, find
 from mnist_mlp.ports.protocol import OwnPass, Rows
-from mnist_mlp.ports.rows import Finder, RowTable, find, packed, read_pass
+from mnist_mlp.ports.rows import RowTable, packed, read_pass
 from mnist_mlp.ports.user_code import load_object, user_errors
 from mnist_mlp.reference import Array
 

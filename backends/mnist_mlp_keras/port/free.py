@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_mlp.contract import Array
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.pair import WholeRun
+from mnist_mlp.ports.pair_rows import WholeRun
 from mnist_mlp.ports.reported import by_kind
 from mnist_mlp.ports.script import Catch, patched
 from mnist_mlp.ports.tally import Tally

@@ -12,7 +12,7 @@ import numpy as np
 from mnist_mlp.contract import Array, Plan, State, Tensors, TrainingData
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.lines import follow
-from mnist_mlp.ports.pair import PairHost
+from mnist_mlp.ports.pair_side import PairHost
 from mnist_mlp.ports.protocol import AskedStates, PortEpoch, PortFacts, PortJob, PortStep
 from mnist_mlp.ports.user_code import path_of, user_errors
 from mnist_mlp_keras.engine import eager_functions, planned_dataset

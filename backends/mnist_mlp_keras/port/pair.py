@@ -13,18 +13,9 @@ from keras.src.utils import rng_utils
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.inputs import Inputs, each
 from mnist_mlp.ports.lines import UserLine
-from mnist_mlp.ports.pair import (
-    RESULT,
-    ClassWeights,
-    PairBrought,
-    PairFacts,
-    PairJob,
-    PairLayer,
-    PairRows,
-    PairStep,
-    RunLength,
-    WholeRun,
-)
+from mnist_mlp.ports.pair import RESULT, ClassWeights, PairFacts, PairJob, PairLayer, PairStep
+from mnist_mlp.ports.pair_rows import PairRows, RunLength, WholeRun
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import distinct_draws, first_that_runs
 from mnist_mlp.ports.user_code import path_of, user_errors
@@ -33,6 +24,7 @@ from mnist_mlp_keras.engine import (
     eager_functions,
     exact_scalars,
     forget_seed,
+    seeded,
 )
 from mnist_mlp_keras.port import free, pair_output_losses
 from mnist_mlp_keras.port.lines import roles
@@ -277,8 +269,9 @@ class KerasSide:
             observer = Observer.like(self.observer, model)
             observer.write(weights)
             options = {"training": False} if model._call_has_training_arg else {}
+            drawn = seeded(self._evaluations)
             watched = exact_scalars(), eager_functions(), observer.watching(Draws())
-            with user_errors(self.path), watched[0], watched[1], watched[2]:
+            with user_errors(self.path), drawn, watched[0], watched[1], watched[2]:
                 model(self.module_input(x), **options)
         heads = {loss.behind for loss in self.losses if loss.behind is not None}
         whole = {} if observer.result is None else {RESULT: observer.result}

@@ -9,15 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_mlp.ports.pair import Draw, Planned
+from mnist_mlp.ports.draws import Draw, Planned
 from mnist_mlp_keras.engine import replaced_normals, replaced_uniforms
 from mnist_mlp_keras.port.state import number
 
 
 def draw_otherwise(model: Any, number_of: int) -> None:
-    """Let a fresh model's generators of random numbers, and those that it shares with all others,
-    be where none of its other runs is: what is random in evaluation is then so in each of them."""
-    keras.utils.set_random_seed(number_of)
+    """Let a fresh model's generators of random numbers be where none of its other runs is: what is
+    random in evaluation is then so in each of them."""
     for variable in model.variables:
         if variable.name == "seed_generator_state":
             variable.assign(variable + keras.ops.cast([0, 7919 * number_of], variable.dtype))

@@ -11,7 +11,8 @@ import numpy as np
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.inputs import Inputs
-from mnist_mlp.ports.pair import PairJob, WholeRun
+from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.ports.pair_rows import WholeRun
 from mnist_mlp.ports.unlabelled import BESIDE, batch_of
 from mnist_mlp.reference import Array
 from mnist_mlp_keras.engine import exact_scalars

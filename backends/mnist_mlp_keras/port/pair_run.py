@@ -13,15 +13,9 @@ import numpy as np
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.clipping import if_other
+from mnist_mlp.ports.draws import Draw
 from mnist_mlp.ports.inputs import Inputs, each
-from mnist_mlp.ports.pair import (
-    Draw,
-    PairJob,
-    PairLayer,
-    PairStep,
-    changed_since,
-    tensor_name,
-)
+from mnist_mlp.ports.pair import PairJob, PairLayer, PairStep, changed_since, tensor_name
 from mnist_mlp.ports.parts import draws_of, joined, joined_draws, joined_result
 from mnist_mlp.ports.trials import mends_of_layers
 from mnist_mlp.ports.unlabelled import batch_of

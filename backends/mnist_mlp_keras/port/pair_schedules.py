@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_mlp.ports.pair import RunLength
+from mnist_mlp.ports.pair_rows import RunLength
 from mnist_mlp.reference import Array
 from mnist_mlp_keras.port.pair_optimizers import rate_of
 from mnist_mlp_keras.port.recorder import innermost

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from mnist_mlp.contract import Runtime
 from mnist_mlp.errors import UsageError
-from mnist_mlp.ports.pair import PairRows, WholeRun
+from mnist_mlp.ports.pair_rows import PairRows, WholeRun
 from mnist_mlp.ports.reported import by_kind
 from mnist_mlp.ports.script import Catch, patched
 from mnist_mlp.ports.tally import Tally

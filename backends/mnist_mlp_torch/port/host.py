@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mnist_mlp.contract import Array, Plan, Runtime, State, Tensors, TrainingData
 from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.lines import follow
-from mnist_mlp.ports.pair import PairHost
+from mnist_mlp.ports.pair_side import PairHost
 from mnist_mlp.ports.protocol import (
     AskedStates,
     PortDescription,

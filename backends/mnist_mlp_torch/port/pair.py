@@ -15,16 +15,9 @@ from mnist_mlp.errors import UsageError
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.inputs import Inputs, arrays_of, each
 from mnist_mlp.ports.loop_code import leaves_early
-from mnist_mlp.ports.pair import (
-    RESULT,
-    PairBrought,
-    PairFacts,
-    PairJob,
-    PairRows,
-    PairStep,
-    RunLength,
-    WholeRun,
-)
+from mnist_mlp.ports.pair import RESULT, PairFacts, PairJob, PairStep
+from mnist_mlp.ports.pair_rows import PairRows, RunLength, WholeRun
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.ports.trials import distinct_draws, first_that_runs
 from mnist_mlp.ports.user_code import user_errors

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mnist_mlp.ports.pair import Draw, Planned
+from mnist_mlp.ports.draws import Draw, Planned
 from mnist_mlp_torch.port.layers import to_array
 
 _BERNOULLI = (torch.ops.aten.bernoulli_.float, torch.ops.aten.bernoulli.p)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.batch_keys import BatchKeys, KeysError, keys_of, keys_read_in
 from mnist_mlp.ports.inputs import arrays_of, each
-from mnist_mlp.ports.pair import PairRows
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.source import read_source
 from mnist_mlp.ports.unlabelled import batch_of
 from mnist_mlp.reference import Array

@@ -20,7 +20,9 @@ from torch.utils.data import DataLoader
 from mnist_mlp.errors import UsageError, UserCodeError
 from mnist_mlp.ports.inputs import each
 from mnist_mlp.ports.lines import note
-from mnist_mlp.ports.pair import PairBrought, PairJob, PairRows, WholeRun
+from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.ports.pair_rows import PairRows, WholeRun
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.script import patched
 from mnist_mlp.reference import Array
 from mnist_mlp_torch.port import free

@@ -21,13 +21,8 @@ from mnist_mlp.ports.clipping import if_other
 from mnist_mlp.ports.inputs import arrays_of
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.loop_code import writes_rates
-from mnist_mlp.ports.pair import (
-    PairJob,
-    PairRows,
-    PairStep,
-    RunLength,
-    changed_since,
-)
+from mnist_mlp.ports.pair import PairJob, PairStep, changed_since
+from mnist_mlp.ports.pair_rows import PairRows, RunLength
 from mnist_mlp.ports.parts import draws_of, joined, joined_draws, joined_result
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.update_rules import Settings

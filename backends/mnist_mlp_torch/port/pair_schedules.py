@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mnist_mlp.ports.pair import RunLength
+from mnist_mlp.ports.pair_rows import RunLength
 from mnist_mlp.reference import Array
 
 SHOWN = (

@@ -40,11 +40,12 @@ from mnist_mlp.parity.pair.activations import untold_activations
 from mnist_mlp.parity.pair.attention import KIND as ATTENTION
 from mnist_mlp.parity.pair.breaks import Explained, explained
 from mnist_mlp.parity.pair.clip_hypotheses import unreached_clipping
-from mnist_mlp.parity.pair.feed import Fed, Share, aligned, feed
+from mnist_mlp.parity.pair.feed import Fed, Share, feed
 from mnist_mlp.parity.pair.heads import by_names
 from mnist_mlp.parity.pair.initial import unlike_breaks
 from mnist_mlp.parity.pair.layer_lists import layer_rows
 from mnist_mlp.parity.pair.lengths import drawn_for, harmonised, padding_words, refuse_lengths
+from mnist_mlp.parity.pair.own_rows import aligned
 from mnist_mlp.parity.pair.own_weights import arrangements, matched
 from mnist_mlp.parity.pair.penalties import set_apart
 from mnist_mlp.parity.pair.run import EPOCHS, PairRun
@@ -58,14 +59,9 @@ from mnist_mlp.parity.pair.schedules import (
 from mnist_mlp.parity.pair.updates import Optimizers
 from mnist_mlp.parity.pair.weight_map import Unlike, WeightMap
 from mnist_mlp.plan import make_plan
-from mnist_mlp.ports.pair import (
-    Forced,
-    PairBrought,
-    PairFacts,
-    PairJob,
-    PairRows,
-    PairStep,
-)
+from mnist_mlp.ports.pair import Forced, PairFacts, PairJob, PairStep
+from mnist_mlp.ports.pair_rows import PairRows
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.unlabelled import told
 from mnist_mlp.reference import Array

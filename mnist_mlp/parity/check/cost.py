@@ -14,7 +14,8 @@ from mnist_mlp.parity.findings import Side
 from mnist_mlp.parity.pair.feed import DATASET, DRAWN, Fed, Share
 from mnist_mlp.plan import Plan
 from mnist_mlp.ports.inputs import each
-from mnist_mlp.ports.pair import PairBrought, PairRows, WholeRun
+from mnist_mlp.ports.pair_rows import PairRows, WholeRun
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import PortDescription
 from mnist_mlp.reference import forward, sample_losses, scale_pixels
 from mnist_mlp.worker.parent import Worker

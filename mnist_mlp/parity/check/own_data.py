@@ -23,8 +23,8 @@ from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, JudgedStep, Place, 
 from mnist_mlp.parity.steps.judge import first_broken, judge
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.plan import Ids, Plan
+from mnist_mlp.ports.find_rows import Finder, find, rescaled, scalings
 from mnist_mlp.ports.protocol import OwnData, OwnPass, PortFacts, Rows
-from mnist_mlp.ports.rows import Finder, find, rescaled, scalings
 from mnist_mlp.reference import Array
 
 GREYS = 255.0

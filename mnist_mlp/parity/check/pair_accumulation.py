@@ -13,7 +13,8 @@ import numpy as np
 
 from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import Break, Cause, Place
-from mnist_mlp.ports.pair import REST, PairBrought
+from mnist_mlp.ports.pair import REST
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.reference import Array
 

@@ -15,11 +15,8 @@ from mnist_mlp.parity.check.own_data import (
 from mnist_mlp.parity.findings import Break, Cause, Place, Side
 from mnist_mlp.parity.steps.recipe import Recipe
 from mnist_mlp.plan import Ids
+from mnist_mlp.ports.find_rows import find, first_of_equal
 from mnist_mlp.ports.protocol import OwnData, OwnPass, PortFacts
-from mnist_mlp.ports.rows import (
-    find,
-    first_of_equal,
-)
 from mnist_mlp.reference import Array
 
 PORT: Side = "b"

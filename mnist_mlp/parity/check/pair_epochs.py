@@ -8,10 +8,8 @@ from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.findings import Break, Cause, Place
 from mnist_mlp.parity.pair.feed import DATASET, Fed
 from mnist_mlp.plan import Plan
-from mnist_mlp.ports.pair import (
-    PairBrought,
-    RunLength,
-)
+from mnist_mlp.ports.pair_rows import RunLength
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.user_code import is_script
 
 Lengths = tuple[RunLength, RunLength]

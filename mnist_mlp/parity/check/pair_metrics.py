@@ -18,7 +18,8 @@ from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import Break, Cause, Place
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.ports.inputs import Inputs
-from mnist_mlp.ports.pair import PairRows, PairStep
+from mnist_mlp.ports.pair import PairStep
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.reported import KINDS, Reports, is_held_out
 from mnist_mlp.reference import Array, Tensors
 

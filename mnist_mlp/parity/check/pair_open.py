@@ -17,10 +17,7 @@ from mnist_mlp.parity.pair.own_weights import doubtful
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import WeightMap, weight_words
 from mnist_mlp.ports.attention import BLIND
-from mnist_mlp.ports.pair import (
-    PairFacts,
-    PairStep,
-)
+from mnist_mlp.ports.pair import PairFacts, PairStep
 
 
 def guess(seen: PairEvidence, run: PairRun, result: Explained, fed: Fed, facts: PairFacts) -> None:

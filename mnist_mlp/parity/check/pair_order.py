@@ -17,10 +17,8 @@ from mnist_mlp.parity.check.own_data import (
 from mnist_mlp.parity.check.pair_brought import Pair, ids_break, same_rows
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.plan import Ids
+from mnist_mlp.ports.find_rows import Finder
 from mnist_mlp.ports.protocol import OwnData
-from mnist_mlp.ports.rows import (
-    Finder,
-)
 
 RISING = 0.99
 """Share of neighbours in rising order that makes an order the stored one: equal rows may be taken

@@ -17,11 +17,9 @@ from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.pair.feed import DATASET, Fed
 from mnist_mlp.plan import make_plan
 from mnist_mlp.ports.inputs import each
-from mnist_mlp.ports.pair import (
-    PairBrought,
-    PairJob,
-    PairRows,
-)
+from mnist_mlp.ports.pair import PairJob
+from mnist_mlp.ports.pair_rows import PairRows
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import PortFacts
 from mnist_mlp.spec import Spec
 

@@ -11,11 +11,8 @@ from mnist_mlp.parity.causes.data import MOVES, affine_cause
 from mnist_mlp.parity.check.pair_brought import PORT, Pair
 from mnist_mlp.parity.check.pair_scalers import scaler_cause
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
+from mnist_mlp.ports.find_rows import rescaled, scalings
 from mnist_mlp.ports.protocol import OwnPass
-from mnist_mlp.ports.rows import (
-    rescaled,
-    scalings,
-)
 from mnist_mlp.reference import Array
 
 PIXELS = 1e-5

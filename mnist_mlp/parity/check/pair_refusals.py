@@ -11,7 +11,8 @@ from mnist_mlp.parity.check.pair_data import ROW_WEIGHTS
 from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause
 from mnist_mlp.parity.pair.feed import Fed
-from mnist_mlp.ports.pair import PairBrought, PairStep
+from mnist_mlp.ports.pair import PairStep
+from mnist_mlp.ports.pair_side import PairBrought
 
 SAME = 1e-9
 """Relative difference of two losses in float64 that are the same."""

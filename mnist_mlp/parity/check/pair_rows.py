@@ -11,7 +11,8 @@ from mnist_mlp.parity.check.pair_pixels import PIXELS
 from mnist_mlp.parity.pair.arrange import laid_like
 from mnist_mlp.parity.pair.judge import LIMITS
 from mnist_mlp.parity.pair.run import PairRun
-from mnist_mlp.ports.pair import PairRows, PairStep
+from mnist_mlp.ports.pair import PairStep
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.reference import Array
 
 MOST_PADS = 8

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from mnist_mlp.parity.check.target import Target
 from mnist_mlp.parity.pair.weight_map import WeightMap
-from mnist_mlp.ports.pair import PairRows, PairStep
+from mnist_mlp.ports.pair import PairStep
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.protocol import PortDescription
 from mnist_mlp.reference import Tensors
 from mnist_mlp.worker.parent import Worker

@@ -11,6 +11,8 @@ import numpy as np
 
 from mnist_mlp.errors import UsageError
 from mnist_mlp.parity.findings import Cause
+from mnist_mlp.ports.draws import Draw
+from mnist_mlp.ports.find_rows import find
 from mnist_mlp.ports.inputs import Inputs, arrays_of
 from mnist_mlp.ports.padding import (
     Padding,
@@ -20,9 +22,11 @@ from mnist_mlp.ports.padding import (
     told_by,
     unpadded,
 )
-from mnist_mlp.ports.pair import Draw, Mend, PairBrought, PairRows
+from mnist_mlp.ports.pair import Mend
+from mnist_mlp.ports.pair_rows import PairRows
+from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.protocol import OwnData, Rows, Stripped
-from mnist_mlp.ports.rows import find, packed
+from mnist_mlp.ports.rows import packed
 from mnist_mlp.reference import Array
 
 Tried = tuple[tuple[Mend, ...], Cause]

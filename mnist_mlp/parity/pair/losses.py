@@ -12,7 +12,8 @@ from mnist_mlp.parity.pair.settings import differing, short, told
 from mnist_mlp.parity.pair.updates import Hypothesis
 from mnist_mlp.parity.pair.weight_map import WeightMap
 from mnist_mlp.ports.inputs import arrays_of, orders
-from mnist_mlp.ports.pair import ClassWeights, Mend, PairFacts, PairLayer, PairRows
+from mnist_mlp.ports.pair import ClassWeights, Mend, PairFacts, PairLayer
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.rows import targets_of
 
 DOUBLED = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy_with_logits"))

@@ -22,18 +22,11 @@ from mnist_mlp.parity.pair.judge import LIMITS, STAGES, Judged, inputs_of, judge
 from mnist_mlp.parity.pair.lengths import PADDINGS, drawn_for, padded_as_meant
 from mnist_mlp.parity.pair.schedules import Schedules
 from mnist_mlp.parity.pair.weight_map import LayerPair, WeightMap
+from mnist_mlp.ports.draws import MAPS, Draw
 from mnist_mlp.ports.inputs import Inputs, arrays_of, each
 from mnist_mlp.ports.padding import Padding
-from mnist_mlp.ports.pair import (
-    MAPS,
-    Draw,
-    Forced,
-    Mend,
-    PairFacts,
-    PairJob,
-    PairRows,
-    PairStep,
-)
+from mnist_mlp.ports.pair import Forced, Mend, PairFacts, PairJob, PairStep
+from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
 from mnist_mlp.ports.reported import Reports
 from mnist_mlp.reference import Array, Tensors

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mnist_mlp.parity.findings import Break, Cause, Place
-from mnist_mlp.ports.pair import RunLength
+from mnist_mlp.ports.pair_rows import RunLength
 from mnist_mlp.reference import Array
 
 Rates = Callable[..., Mapping[str, Array]]

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from mnist_mlp.ports.find_rows import find
 from mnist_mlp.ports.inputs import orders
 from mnist_mlp.ports.protocol import OwnData, OwnPass
-from mnist_mlp.ports.rows import find
 from mnist_mlp.reference import Array
 
 

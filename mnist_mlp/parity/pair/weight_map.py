@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mnist_mlp.ports.pair import Draw, PairLayer, layer_and_role, tensor_name
+from mnist_mlp.ports.draws import Draw
+from mnist_mlp.ports.pair import PairLayer, layer_and_role, tensor_name
 from mnist_mlp.reference import Array, Tensors
 
 NEUTRAL = {
