@@ -11,6 +11,7 @@ NUMBERS = DRAW.normal(size=(96, 4)).astype("float32")
 STEPS = DRAW.normal(size=(96, 6, 5)).astype("float32")
 VOLUMES = np.maximum(DRAW.normal(size=(96, 7, 6, 4, 1)), 0).astype("float32")
 FILMS = DRAW.random((96, 4, 7, 7, 2)).astype("float32")
+WORDS = DRAW.integers(1, 9, (96, 7)) * (np.arange(7) < DRAW.integers(2, 8, 96)[:, None])
 
 
 def fitted(inputs, outputs, loss, x, y):
@@ -87,3 +88,11 @@ def bounded():
     y = layers.Dense(2)(layers.ReLU(6.0)(layers.Dense(6)(x)))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return fitted(x, y, loss, 0.1 * ROWS, CLASSES)
+
+
+def words():
+    """Two recurrent layers that leave padding behind the words out."""
+    x = keras.Input((7,))
+    y = layers.SimpleRNN(5, return_sequences=True)(layers.Embedding(9, 4, mask_zero=True)(x))
+    y = layers.Dense(2, activation="softmax")(layers.SimpleRNN(5)(y))
+    return fitted(x, y, "sparse_categorical_crossentropy", WORDS, CLASSES)

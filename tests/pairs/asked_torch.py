@@ -13,6 +13,7 @@ NUMBERS = DRAW.normal(size=(96, 4)).astype("float32")
 STEPS = DRAW.normal(size=(96, 6, 5)).astype("float32")
 VOLUMES = np.maximum(DRAW.normal(size=(96, 7, 6, 4, 1)), 0).astype("float32")
 FILMS = DRAW.random((96, 4, 7, 7, 2)).astype("float32")
+WORDS = DRAW.integers(1, 9, (96, 7)) * (np.arange(7) < DRAW.integers(2, 8, 96)[:, None])
 
 
 def fitted(net, loss, x, y):
@@ -21,12 +22,15 @@ def fitted(net, loss, x, y):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.GRU):
+        elif isinstance(layer, nn.GRU | nn.RNN):
             nn.init.xavier_uniform_(layer.weight_ih_l0)
             square = torch.empty(layer.weight_hh_l0.T.shape)
             layer.weight_hh_l0.data = nn.init.orthogonal_(square).T.contiguous()
             nn.init.zeros_(layer.bias_ih_l0)
             nn.init.zeros_(layer.bias_hh_l0)
+            layer.bias_hh_l0.requires_grad_(isinstance(layer, nn.GRU))  # as many as Keras has
+        elif isinstance(layer, nn.Embedding):
+            nn.init.uniform_(layer.weight, -0.05, 0.05)
     data = TensorDataset(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y))
     return {
         "module": net,
@@ -168,3 +172,30 @@ def bounded():
 def unbounded():
     net = nn.Sequential(nn.Linear(10, 6), nn.ReLU(), nn.Linear(6, 2))
     return fitted(net, F.cross_entropy, 0.1 * ROWS, CLASSES)
+
+
+class Words(nn.Module):
+    """Goes on through the padding, and takes the state of the last word."""
+
+    def __init__(self, at=-1):
+        super().__init__()
+        self.table = nn.Embedding(9, 4)
+        self.one, self.two = (nn.RNN(n, 5, batch_first=True) for n in (4, 5))
+        self.head, self.at = nn.Linear(5, 2), at
+
+    def forward(self, x):
+        states, _ = self.two(self.one(self.table(x))[0])
+        last = (x != 0).sum(1) + self.at if self.at is not None else -1
+        return self.head(states[torch.arange(len(x)), last])
+
+
+def words():
+    return fitted(Words(), F.cross_entropy, WORDS, CLASSES)
+
+
+def words_and_padding():
+    return fitted(Words(at=None), F.cross_entropy, WORDS, CLASSES)
+
+
+def words_but_one():
+    return fitted(Words(at=-2), F.cross_entropy, WORDS, CLASSES)

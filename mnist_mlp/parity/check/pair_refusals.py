@@ -11,8 +11,10 @@ from mnist_mlp.parity.check.pair_data import ROW_WEIGHTS
 from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause
 from mnist_mlp.parity.pair.feed import Fed
+from mnist_mlp.ports.inputs import arrays_of
 from mnist_mlp.ports.pair import PairStep
 from mnist_mlp.ports.pair_side import PairBrought
+from mnist_mlp.ports.protocol import OwnData
 
 SAME = 1e-9
 """Relative difference of two losses in float64 that are the same."""
@@ -62,7 +64,10 @@ def refuse_third(brought: Sequence[PairBrought], label: str) -> None:
     """Batches of three are two inputs and targets, or one input with targets and weights, or with
     an entry of a dictionary that is no input."""
     mine, theirs = (side.own for side in brought)
-    if mine is None or theirs is None or mine.parts:
+    if mine is None or theirs is None:
+        return
+    if mine.parts:
+        _refuse_no_targets(mine, theirs, label)
         return
     if theirs.keys is not None:
         alone = [part.name for part in theirs.parts if part.size == mine.rows.inputs]
@@ -80,6 +85,26 @@ def refuse_third(brought: Sequence[PairBrought], label: str) -> None:
             f"input. Of a torch loader, check takes (x, y), or (a, b, y) for two inputs.\nGive it "
             f"a loader of (x, y), without weights of rows."
         )
+
+
+def _refuse_no_targets(mine: OwnData, theirs: OwnData, label: str) -> None:
+    """Of a flat batch, the last part is taken for targets. It is the original's last input where it
+    has its size, and all others are there: as (anchor, positive, negative) beside dummy targets."""
+    sizes = [part.size for part in theirs.parts] or [theirs.rows.inputs]
+    sizes += _target_sizes(theirs)
+    wanted, targets = [part.size for part in mine.parts], _target_sizes(mine)
+    flat = theirs.flat or not theirs.parts
+    if flat and sorted(sizes) == sorted(wanted) and sizes[-1:] != targets[-1:]:
+        raise UsageError(
+            f"{label}: its batches have {len(sizes)} parts, which are all inputs of the original. "
+            f"Without targets, check takes one input.\nGive it a loader that has targets behind "
+            f"them, as the original has, zeros if nobody reads them."
+        )
+
+
+def _target_sizes(own: OwnData) -> list[int]:
+    given = [] if own.first_targets is None else arrays_of(own.first_targets)
+    return [int(np.prod(y.shape[1:])) for y in given]
 
 
 def of_brought(brought: Sequence[PairBrought], fed: Fed) -> list[str]:
