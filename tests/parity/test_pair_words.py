@@ -84,3 +84,10 @@ def test_another_function_in_a_recurrent_layer(framework: str, kind: str, fix: s
     b = PairLayer(0, "it", kind, {"activation": "tanh"})
     ((_, cause),) = of_outputs(LayerPair(a, b), framework)
     assert (cause.name, cause.fix) == ("recurrent_settings", fix)
+
+
+def test_another_first_state_of_a_recurrent_layer() -> None:
+    a = PairLayer(0, "a", "lstm", {"state": "zeros"})
+    b = PairLayer(0, "it", "lstm", {"state": "given"})
+    ((_, cause),) = of_outputs(LayerPair(a, b), "torch")
+    assert cause.fix == "by hand, call it with no first state"

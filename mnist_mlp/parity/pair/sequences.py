@@ -57,7 +57,8 @@ def of_outputs(pair: LayerPair, framework: str) -> Iterator[Tried]:
 def _fix_of_cell(name: str, wanted: object, layer: PairLayer, framework: str) -> str:
     """A function that a recurrent layer has to have; of torch's own, only `nn.RNN` has another."""
     if name == "state":
-        return ""
+        first = "no first state" if wanted == "zeros" else "the original's first state"
+        return f"by hand, call {layer.name} with {first}"
     if framework == "keras":
         return f'{name}="{wanted}" in {layer.name}'
     if layer.kind == "rnn":
