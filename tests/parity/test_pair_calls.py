@@ -14,9 +14,9 @@ from mnist_mlp.parity.check.pair_verdict import PairEvidence
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair.arrange import steps_like
 from mnist_mlp.parity.pair.breaks import Explained
-from mnist_mlp.parity.pair.experiments import _fix_of_scale
 from mnist_mlp.parity.pair.initial import unlike_breaks
 from mnist_mlp.parity.pair.judge import Judged, calls_alike, judge
+from mnist_mlp.parity.pair.loss_hypotheses import _fix_of_scale
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap
 from mnist_mlp.ports.pair import PairFacts, PairLayer, PairStep

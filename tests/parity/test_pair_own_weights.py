@@ -16,10 +16,10 @@ from mnist_mlp.parity.check.pair_verdict import PairEvidence, with_cure
 from mnist_mlp.parity.check.target import parse_target
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair import breaks
-from mnist_mlp.parity.pair.experiments import _across, _padding
 from mnist_mlp.parity.pair.feed import Fed
 from mnist_mlp.parity.pair.initial import initial_breaks, unlike_breaks
 from mnist_mlp.parity.pair.judge import Finding, Judged, judge, unmoved_by
+from mnist_mlp.parity.pair.layer_hypotheses import _across, padding
 from mnist_mlp.parity.pair.own_weights import MOST_OWN, arrangements, doubtful, matched
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, Unlike, WeightMap
@@ -282,11 +282,11 @@ def run_of(a: tuple[PairLayer, ...], b: tuple[PairLayer, ...]) -> PairRun:
 
 def test_padding_in_front_counts_with_a_layer_s_own() -> None:
     zeros = PairLayer(0, "z", "ZeroPadding1D", {"pads": ((0, 1),)})
-    (found,) = _padding(run_of((zeros, conv(1, ((0, 0),))), (conv(0, ((1, 1),)),)), 0)
+    (found,) = padding(run_of((zeros, conv(1, ((0, 0),))), (conv(0, ((1, 1),)),)), 0)
     assert [(m.layer, m.field, m.value) for m in found.mends] == [(0, "pads", ((0, 1),))]
     assert found.cause.value == "pads ((1, 1),) instead of ((0, 1),) in c"
     same = run_of((zeros, conv(1, ((0, 0),))), (conv(0, ((0, 1),)),))
-    assert not list(_padding(same, 0))
+    assert not list(padding(same, 0))
 
 
 def test_a_rim_of_zeros_on_one_side_is_told_by_the_outputs() -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from mnist_mlp.parity.findings import UNKNOWN, Break, Cause, Place
 from mnist_mlp.parity.pair.blame import lines_of
 from mnist_mlp.parity.pair.code import code_of
-from mnist_mlp.parity.pair.experiments import CHAIN, SINGLE, explain, first_of
+from mnist_mlp.parity.pair.experiments import CHAIN, explain, first_of
 from mnist_mlp.parity.pair.judge import Finding, Judged, unmoved_by
+from mnist_mlp.parity.pair.loss_hypotheses import SINGLE
 from mnist_mlp.parity.pair.run import PairRun
 from mnist_mlp.parity.pair.weight_map import LayerPair, weight_words
 from mnist_mlp.ports.inputs import arrays_of
