@@ -58,6 +58,19 @@ def test_tensorflow_is_never_loaded(
     assert set(environment.versions) == {"keras", name.removeprefix("keras-")}
 
 
+@HAS_JAX
+def test_tensorflow_goes_without_jax(workers: Callable[[str], Worker], small_data: Dataset) -> None:
+    """Which Keras and TensorFlow would import where it is installed."""
+    worker = workers("keras")
+    spec = parse_spec({"model": {"layer_sizes": [30, 9, 4]}, "training": {"epochs": 1}})
+    plan = make_plan(spec, small_data)
+    worker.open(spec)
+    worker.fit(plan, training_data(plan, small_data))
+    loaded = Path(f"/proc/{worker._process.pid}/maps").read_text()
+    assert "tensorflow" in loaded
+    assert "jaxlib" not in loaded
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_what_is_missing_is_told_with_its_remedy(
     name: str, monkeypatch: pytest.MonkeyPatch

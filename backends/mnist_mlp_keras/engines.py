@@ -21,6 +21,8 @@ import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 PACKAGE = "mnist_mlp_keras"
@@ -47,7 +49,26 @@ def start(name: str) -> Any:
         # `keras.utils.set_random_seed` imports it on every engine. A process that has imported both
         # TensorFlow and a CUDA build of torch aborts. None stands for a module that is not there.
         sys.modules["tensorflow"] = None  # type: ignore[assignment]
-    return importlib.import_module(MODULES[name])
+        return importlib.import_module(MODULES[name])
+    with _without("jax"):
+        return importlib.import_module(MODULES[name])
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Context in which a module is taken for one that is not there, if it is not imported yet.
+
+    Where JAX is installed, TensorFlow Lite and a callback of Keras's import it, and go on without
+    it: that takes up to a second and 107 MB, and then each collection of garbage asks JAX, too.
+    """
+    known = module in sys.modules
+    if not known:
+        sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if not known:
+            del sys.modules[module]
 
 
 def current() -> Any:
