@@ -390,6 +390,9 @@ def test_a_tensor_that_the_optimizer_does_not_have() -> None:
     assert "update" not in kept.findings
     once = [moving({"0/kernel": -0.1}), moving({"0/kernel": -0.1, "1/kernel": -0.1})]
     assert not unmoved_by(ours, once, weights)
+    tiny = {"0/kernel": np.ones(2), "1/kernel": np.full(2, 1e-20)}
+    too_small = [replace(moving({"0/kernel": -0.1}), gradients=tiny)] * 2
+    assert not unmoved_by(ours, too_small, weights)  # its gradient differs
 
 
 def test_a_line_of_the_catalogue_says_that_its_numbers_are_not_the_users() -> None:

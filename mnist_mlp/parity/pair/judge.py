@@ -38,6 +38,10 @@ BY_CHANNELS = ("conv", "batch_norm")
 CROPPED = ("conv", "conv_transpose")
 """Layers whose result a model may crop. What the next layer gets is compared whole."""
 
+MOVES = 1e-3
+"""A gradient of more than this share of the original's would move what that moves; a smaller one
+may be too small for any movement."""
+
 NOTHING = 1e-300
 """So that nothing is divided by zero."""
 
@@ -355,7 +359,8 @@ def unmoved_by(a: Sequence[PairStep], b: Sequence[PairStep], weights: WeightMap)
         gradients = weights.to_a(theirs.gradients, gradients=True)
         known = ours.gradients.keys() & gradients.keys() & after.keys() & before.keys()
         for name in known - zero_by_structure(ours.gradients):
-            here = bool(gradients[name].any()) and np.array_equal(before[name], after[name])
+            sizes = [float(np.abs(g[name]).max(initial=0.0)) for g in (gradients, ours.gradients)]
+            here = sizes[0] > MOVES * sizes[1] and np.array_equal(before[name], after[name])
             still[name] = still.get(name, True) and here
     moves = {
         name
