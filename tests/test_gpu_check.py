@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -158,3 +159,35 @@ def test_without_a_gpu_it_says_so_names_all_parts_and_exits_3(tmp_path: Path) ->
     for name in check.MEASURES:
         assert f"  {name}\n" in done.stdout
     assert not page.exists()
+
+
+class Ddp(check.Check):  # type: ignore[misc,name-defined]
+    """Whose runs are made by nobody, and report a process group."""
+
+    group = "nccl"
+
+    def _train(self, backend: str, accelerator: str, left: float, *, target: str = "") -> None:
+        pass
+
+    def _mnist_mlp(
+        self, backend: str, words: Any, seconds: float
+    ) -> subprocess.CompletedProcess[str]:
+        self.words = list(map(str, words))
+        (self.folder / "ddp").mkdir()
+        flags = {"ranks": 2, "process_group": self.group}
+        (self.folder / "ddp" / "run.json").write_text(json.dumps({"flags": flags}))
+        return subprocess.CompletedProcess([], 0, "{}", "")
+
+    def _compared(self, what: str, sides: Any, left: float) -> Any:
+        return Row(what, "identical", True)
+
+
+@pytest.mark.parametrize("group", ["nccl", "gloo"])
+def test_a_rank_for_each_gpu_has_to_exchange_by_nccl(group: str, tmp_path: Path) -> None:
+    made = Ddp({"torch": sys.executable}, tmp_path)
+    with pytest.raises(PartError, match="needs a torch backend"):
+        made.ddp(9.0)
+    made.usable, made.group = {"torch": {"gpus": ["one", "two"]}}, group
+    rows = made.ddp(9.0)
+    assert "--devices 2 --strategy ddp" in " ".join(made.words)
+    assert [row.passed for row in rows] == [group == "nccl", True]

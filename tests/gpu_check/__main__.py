@@ -8,6 +8,7 @@ it says so, names what it would have measured, and leaves with 3.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,8 @@ MEASURES = (
     "CPU and GPU: the same run",
     "Keras and Lightning on the GPU, TF32 off",
     "TF32 on, and recognised",
+    "DDP by NCCL against one process",
+    "Other engines of Keras, refused in words",
     "Out of memory, provoked",
     "From which width and batch the GPU is faster",
     "Conformance on the GPU",
@@ -51,7 +54,7 @@ class Check:
 
     def parts(self) -> list[Part]:
         found = [partial(self.look), self.steps, self.timing, self.same, self.pair]
-        found += [self.tf32, self.memory, self.scale, self.conformance]
+        found += [self.tf32, self.ddp, self.engines, self.memory, self.scale, self.conformance]
         return [Part(name, each) for name, each in zip(MEASURES, found, strict=True)]
 
     def look(self, left: float) -> list[Row]:
@@ -131,6 +134,36 @@ class Check:
             text = f"{told['verdict']}, cause {cause}"
             passed = cause == "tf32_arithmetic"
             rows.append(Row(f"{backend} against itself with TF32", text, passed))
+        return rows
+
+    def ddp(self, left: float, *, accelerator: str = "gpu", group: str = "nccl") -> list[Row]:
+        """A rank for each GPU; of a single one, DDP exchanges gradients too, with itself."""
+        if "torch" not in self.usable:
+            raise PartError("needs a torch backend that sees the GPU")
+        ranks = len(self.usable["torch"]["gpus"])
+        self._train("torch", accelerator, left)
+        alone, together = self._run("torch", accelerator), self.folder / "ddp"
+        words = ["train", "--backend", "torch", "--accelerator", accelerator, "--epochs", 2]
+        words += ["--devices", ranks, "--strategy", "ddp", "--out", together]
+        answer(self._mnist_mlp("torch", [*words, "--progress", "none", "--json"], left))
+        used = json.loads((together / "run.json").read_text(encoding="utf-8"))["flags"]
+        text = f"{used['ranks']} ranks by {used['process_group']}"
+        right = (used["ranks"], used["process_group"]) == (ranks, group)
+        return [Row("ranks", text, right), self._compared("DDP with one process",
+                                                          [alone, together], left)]  # fmt: skip
+
+    def engines(self, left: float) -> list[Row]:
+        """They compute on the CPU alone: a GPU must be refused, and not left idle in silence."""
+        rows = []
+        for name in ("keras-jax", "keras-torch"):
+            backend = next(iter(self.usable))
+            words = ["train", "--backend", name, "--accelerator", "gpu", "--epochs", 1]
+            words += ["--out", self.folder / name, "--progress", "none"]
+            done = self._mnist_mlp(backend, words, left)
+            last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+            refused = "cannot use a GPU" in last or "needs" in last
+            good = done.returncode == EXIT_ENVIRONMENT and refused
+            rows.append(Row(name, f"exit code {done.returncode}: {last[:300]}", good))
         return rows
 
     def memory(self, left: float) -> list[Row]:
