@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,27 @@ def batch_of(form: str, x: Any, unused: Any = 0) -> Any:
     return (x,) if form == TUPLE else (x, unused)
 
 
-def told(own: OwnData | None) -> OwnData | None:
+def seen_form(
+    batch: Any, given: Any, targets: Any, same: Callable[[Any, Any], bool], *, parts: Sequence[Any]
+) -> str:
+    """How a loop gets batches whose inputs, as they are, are all that its model and its loss look
+    at; empty if they look at something else, or nobody knows.
+
+    `parts` are the arrays of one `batch`, `given` is what the model was called with, and `targets`
+    are what a loss of the framework was given, or None. `same` compares two of them.
+    """
+    if not parts or not same(given, parts[0]):
+        return ""
+    if targets is None:
+        return form_of(batch)
+    again = [same(targets, part) for part in parts]
+    if not again[0]:
+        return ""
+    pair = isinstance(batch, tuple | list) and len(batch) == 2
+    return form_of(batch) or (BESIDE if pair and not any(again[1:]) else "")
+
+
+def with_repeats(own: OwnData | None) -> OwnData | None:
     """Own data, with it said if their targets are the inputs again, as in `fit(x, x)`."""
     if own is None or own.padding is not None or not own.epochs:
         return own

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from mnist_mlp.parity.pair.own_rows import same_rows
 from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.protocol import OwnData, OwnPass, Rows
-from mnist_mlp.ports.unlabelled import BARE, BESIDE, TUPLE, batch_of, form_of, told
+from mnist_mlp.ports.unlabelled import BARE, BESIDE, TUPLE, batch_of, form_of, with_repeats
+from mnist_mlp.worker.parent import Worker
 
 X = np.random.default_rng(0).random((12, 4, 4, 3))
 IDS = (np.arange(8), np.arange(8, 12))
@@ -50,7 +52,7 @@ CHANGED[3, 0, 0, 0] += 1e-3
 def test_whether_targets_are_the_inputs_again(
     y: np.ndarray, more: Mapping[str, Any], again: bool
 ) -> None:
-    own = told(own_of(X, y, **more))
+    own = with_repeats(own_of(X, y, **more))
     assert own is not None
     assert own.again is again
 
@@ -84,3 +86,40 @@ def test_an_original_without_targets_leaves_the_port_its_own() -> None:
     assert made is not None
     assert made.unlabelled == ""
     assert np.array_equal(made.y, labels)
+
+
+PLAIN = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+x = torch.rand(20, 4)
+
+def loaders():
+    held_out = TensorDataset(x[:6], torch.arange(6))
+    return DataLoader(TensorDataset(x), batch_size=8), DataLoader(held_out, batch_size=6)
+
+port = {
+    "module": lambda: nn.Linear(4, 4),
+    "loss": nn.MSELoss(),
+    "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    "loader": loaders,
+}
+"""
+
+
+def test_a_validation_may_have_targets_where_the_training_has_none(
+    tmp_path: Path, workers: Callable[[str], Worker]
+) -> None:
+    path = tmp_path / "plain.py"
+    path.write_text(PLAIN)
+    worker = workers("torch")
+    worker.describe_port(f"{path}:port")
+    own = worker.pair_brought(np.zeros((1, 4), np.uint8), np.zeros(1)).own
+    assert own is not None
+    assert own.unlabelled == TUPLE
+    assert own.validation is not None
+    assert own.validation.sizes == (6,)
+    x = np.ones((12, 4))
+    facts = worker.pair_open([PairRows(x, x, 8, unlabelled=TUPLE)], precision="float64")
+    assert facts.loss is not None

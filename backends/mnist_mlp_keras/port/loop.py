@@ -21,7 +21,7 @@ import keras
 from mnist_mlp.ports.lines import note
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, patched
-from mnist_mlp.ports.unlabelled import BESIDE, form_of
+from mnist_mlp.ports.unlabelled import seen_form
 from mnist_mlp.ports.user_code import belongs_to_user, path_of
 from mnist_mlp_keras.engine import (
     as_the_run,
@@ -326,19 +326,12 @@ class LoopWatch(Seen):
 
     @property
     def _unlabelled(self) -> str:
-        """How its data set gives batches whose inputs, as they are, are all that its model and its
-        loss look at; empty if they look at something else, or nobody knows."""
+        """How its data set gives batches without targets, if it does (`seen_form`)."""
         if self.batch is None or not self.inputs:
             return ""
-        element, targets = self.batch[2], self.losses.targets
+        element = self.batch[2]
         parts = element if isinstance(element, tuple | list) else (element,)
-        if not parts or not same(self.inputs[-1], parts[0]):
-            return ""
-        if targets is not None and not same(targets, parts[0]):
-            return ""
-        again = targets is not None and any(same(targets, part) for part in parts[1:])
-        known = len(parts) == 2 and targets is not None and not again
-        return form_of(element) or (BESIDE if known else "")
+        return seen_form(element, self.inputs[-1], self.losses.targets, same, parts=parts)
 
     def _from_dataset(self) -> bool:
         """Whether the model was given as many rows as the data set has just given, and the loss

@@ -25,7 +25,7 @@ from mnist_mlp.errors import UserCodeError
 from mnist_mlp.ports.batch_keys import BatchKeys
 from mnist_mlp.ports.recording import Recording
 from mnist_mlp.ports.script import Catch, names_of, patched
-from mnist_mlp.ports.unlabelled import BESIDE, form_of
+from mnist_mlp.ports.unlabelled import seen_form
 from mnist_mlp_torch.port.loop_made import Made, place_of
 from mnist_mlp_torch.port.loop_modules import Called, Joint, chained, named
 from mnist_mlp_torch.port.pair_inputs import keys_of_batch
@@ -241,19 +241,11 @@ class LoopWatch:
 
     @property
     def _unlabelled(self) -> str:
-        """How its loader gives batches whose inputs, as they are, are all that its module and its
-        loss look at; empty if they look at something else, or nobody knows."""
+        """How its loader gives batches without targets, if it does (`seen_form`)."""
         if self.batch is None or not self.slices.inputs:
             return ""
-        batch, targets = self.batch[1], self.slices.targets.seen
-        parts = tensors_in(batch)
-        if not parts or not same(self.slices.inputs[-1], parts[0]):
-            return ""
-        if targets is not None and not same(targets, parts[0]):
-            return ""
-        again = targets is not None and any(same(targets, part) for part in parts[1:])
-        pair = isinstance(batch, tuple | list) and len(batch) == 2
-        return form_of(batch) or (BESIDE if pair and targets is not None and not again else "")
+        batch, given = self.batch[1], self.slices.inputs[-1]
+        return seen_form(batch, given, self.slices.targets.seen, same, parts=tensors_in(batch))
 
     def _from_loader(self) -> bool:
         """Whether the module was given as many rows as its loader has just given, and the loss

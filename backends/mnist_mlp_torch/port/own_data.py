@@ -20,7 +20,7 @@ from mnist_mlp.ports.inputs import Inputs, Part, each, is_nested, parts_of
 from mnist_mlp.ports.padding import lengths_behind
 from mnist_mlp.ports.protocol import OwnData, OwnPass
 from mnist_mlp.ports.rows import RowTable, read_pass
-from mnist_mlp.ports.unlabelled import BARE, form_of
+from mnist_mlp.ports.unlabelled import form_of
 from mnist_mlp.ports.user_code import user_errors
 from mnist_mlp_torch.port.layers import to_array
 from mnist_mlp_torch.port.lines import note_loader
@@ -142,15 +142,17 @@ class Form:
     unlabelled: str = ""
     first: Array | None = None
     """The first inputs, where there are no targets."""
+    begun: bool = False
 
 
 def _triples(loader: Iterable[Any], given: Given, what: str, form: Form) -> Iterator[Triple]:
     for given_batch in loader:
         batch = given_batch
-        if form.several:
+        if form.several and not form.begun:
             form.unlabelled = given.loop.unlabelled if given.loop is not None else form_of(batch)
-        if form.unlabelled:
-            x = _as_array(batch if form.unlabelled == BARE else batch[0])
+        form.begun = True
+        if form.unlabelled:  # a validation may have targets beside them
+            x = _as_array(batch[0] if isinstance(batch, tuple | list) else batch)
             form.first = x if form.first is None else form.first
             yield x, np.zeros(len(x)), None
             continue

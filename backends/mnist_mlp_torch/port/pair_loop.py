@@ -165,7 +165,7 @@ class _LoopRun(PairRun):
             reason = "it makes its batches itself, and the data have several targets"
             raise UsageError(refusal(self.side.given.path, reason))
         loader = DataLoader(Fed(rows, self.side.tensor), batch_sampler=rows.batches(self.parts))
-        epoch = list(map(_as_given, loader))
+        epoch = list(map(_as_a_loader_gives, loader))
         epochs = [epoch[: self.parts]] if one_batch else [epoch] * self.job.epochs
         if self._drive(epochs) < sum(map(len, epochs)):
             # Its own epochs are fewer: all batches in one.
@@ -215,7 +215,7 @@ class _LoopRun(PairRun):
         alike = replace(rows, x=x, y=y, weights=weights, padding=None)
         same = Fed(alike, self.side.tensor)
         loader = DataLoader(same, batch_sampler=[list(range(n)) for n in counts])
-        batches = list(map(_as_given, loader))
+        batches = list(map(_as_a_loader_gives, loader))
         probe = RestProbe(loop, batches)
         seed_everything(0)
         script.run(probe.watching)
@@ -342,8 +342,8 @@ class _LoopRun(PairRun):
         super()._close()
 
 
-def _as_given(batch: Any) -> Any:
-    """A batch as a loader gives it, but for a list of its parts, which is a tuple."""
+def _as_a_loader_gives(batch: Any) -> Any:
+    """A batch as it is, but for a list of its parts, which is a tuple."""
     return tuple(batch) if isinstance(batch, list) else batch
 
 

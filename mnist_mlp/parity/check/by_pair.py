@@ -63,7 +63,7 @@ from mnist_mlp.ports.pair import Forced, PairFacts, PairJob, PairStep
 from mnist_mlp.ports.pair_rows import PairRows
 from mnist_mlp.ports.pair_side import PairBrought
 from mnist_mlp.ports.recurrent import KINDS as RECURRENT
-from mnist_mlp.ports.unlabelled import told
+from mnist_mlp.ports.unlabelled import with_repeats
 from mnist_mlp.reference import Array
 from mnist_mlp.spec import Spec
 
@@ -156,7 +156,7 @@ def _brought(
     for number in sorted((0, 1), key=lambda n: sides[n].described.framework != "keras"):
         side = sides[number]
         brought = side.worker.pair_brought(images, labels, targets=targets, weighted=weighted)
-        found[number] = replace(brought, own=told(brought.own))
+        found[number] = replace(brought, own=with_repeats(brought.own))
         if side.described.framework == "keras":
             own = found[number].own
             losses = [loss for loss in side.described.output_losses if loss]
